@@ -1,0 +1,224 @@
+//! The agent's protocol, version 1: JSON over HTTPS, the agent always asks, the appliance never connects to a host.
+//!
+//! `POST /agent/v1/hello` opens a session (and spends the boot ticket); `POST /agent/v1/next` waits up to
+//! [`POLL_SECONDS_MAX`] for an order; `POST /agent/v1/report` answers an order, any number of times with the same
+//! effect as once; `POST /agent/v1/progress` says how far a long order is.  All but `hello` carry
+//! `Authorization: Bearer SESSION`.  An error is HTTP 4xx/5xx with a [`Problem`]; 401 means: say hello again.
+
+use appliance_model::{
+    Address, Digest, HostId, Mac, NodeId, Ticket,
+    burn_in::{Plan, Reading},
+    inventory::Tpm,
+};
+use serde::{Deserialize, Serialize};
+
+/// The protocol this module describes.
+pub const PROTOCOL: u32 = 1;
+
+/// How long `next` may be held open.
+pub const POLL_SECONDS_MAX: u64 = 10;
+
+/// The largest body either side accepts: an event log and an inventory fit many times.
+pub const BODY_BYTES_MAX: usize = 4 << 20;
+
+/// Opens a session.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`PROTOCOL`].
+    pub protocol: u32,
+    /// Agent's version.
+    pub agent: String,
+    /// The ticket in the URL this machine was booted from, read from the TPM event log.
+    pub ticket: Option<Ticket>,
+    /// The whole boot URL, if the log shows it.
+    pub boot_url: Option<String>,
+    /// SMBIOS system serial.
+    pub serial: Option<String>,
+    /// SMBIOS system UUID.
+    pub uuid: Option<String>,
+    /// Permanent addresses of all ports.
+    pub macs: Vec<Mac>,
+    /// Random per boot: a hello repeated after a lost answer is the same hello.
+    pub boot_nonce: Digest,
+}
+
+/// The answer to a hello.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Welcome {
+    /// Who the appliance thinks this is.
+    pub host: HostId,
+    /// Bearer token for the rest, 64 hex digits.
+    pub session: String,
+}
+
+impl std::fmt::Debug for Welcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Welcome {{ host: {}, session: .. }}", self.host)
+    }
+}
+
+/// Something for the agent to do.  Asking again before reporting gives the same order with the same id.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Order {
+    /// Stable name of this order; 0 for `Wait`.
+    pub id: u64,
+    /// What to do.
+    pub work: Work,
+}
+
+/// An order's content.  Byte strings are lower-case hex.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Work {
+    /// Nothing now: ask again.
+    Wait,
+    /// Take an inventory.
+    Inventory,
+    /// Show EK certificates, EK and AK.
+    Identify,
+    /// TPM2_ActivateCredential, then answer with HMAC-SHA256(recovered secret, `transcript`).
+    Activate {
+        /// TPM2B_ID_OBJECT, sized field included.
+        credential_blob: String,
+        /// TPM2B_ENCRYPTED_SECRET, sized field included.
+        encrypted_secret: String,
+        /// What the answer is bound to.
+        transcript: Digest,
+    },
+    /// Quote.  The agent fills in what only it can vouch for and quotes the finished statement.
+    Quote(QuoteOrder),
+    /// Run the plan; `carried` are readings from before a power loss: their steps are not repeated.
+    BurnIn {
+        /// The plan.
+        plan: Plan,
+        /// Readings already made.
+        carried: Vec<Reading>,
+    },
+    /// Restart the machine.
+    Reboot,
+    /// Switch the machine off.
+    PowerOff,
+}
+
+/// The appliance's part of a statement (`attest/FORMAT.md` has every field).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct QuoteOrder {
+    /// `admission` or `registration`.
+    pub purpose: String,
+    /// Deterministic CBOR of the nonce object.
+    pub nonce: String,
+    /// Node the statement is for.
+    pub node: NodeId,
+    /// Where it is to be registered; absent at admission.
+    pub target: Option<Target>,
+    /// The manifest's bytes; the agent computes its unit root, and refuses units that its inventory does not have.
+    pub manifest: Option<String>,
+    /// SHA-256 of the previous evidence of this node.
+    pub previous: Option<Digest>,
+    /// Counts evidence of this node from 0.
+    pub sequence: u64,
+}
+
+/// A registry on a chain, and who registers there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// EVM chain id.
+    pub chain_id: u64,
+    /// Registry contract.
+    pub registry: Address,
+    /// Operator account.
+    pub operator: Address,
+}
+
+/// The answer to an order.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Report {
+    /// The order.
+    pub order: u64,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of an order.  Byte strings are lower-case hex unless said otherwise.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The inventory, as JSON text: its SHA-256 over exactly these UTF-8 bytes goes into the statement.
+    Inventory {
+        /// `appliance_model::inventory::Inventory` as JSON.
+        json: String,
+    },
+    /// Who the TPM is.
+    Identity {
+        /// EK certificates from NV, DER, with their NV index; intermediates too.
+        certificates: Vec<Certificate>,
+        /// Endorsement keys that could be recreated: TPMT_PUBLIC.
+        ek_publics: Vec<String>,
+        /// Attestation key: TPMT_PUBLIC.
+        ak_public: String,
+        /// Facts about the TPM.
+        tpm: Tpm,
+    },
+    /// HMAC over the transcript.
+    Activated {
+        /// 32 bytes.
+        answer: Digest,
+    },
+    /// A quote over a finished statement.
+    Quoted {
+        /// Deterministic CBOR of the statement.
+        statement: String,
+        /// TPMS_ATTEST, raw.
+        attest: String,
+        /// TPMT_SIGNATURE, raw.
+        signature: String,
+        /// PCR values of the SHA-256 bank, by index.
+        pcrs: Vec<(u8, Digest)>,
+        /// UEFI event log, raw.
+        uefi_log: String,
+    },
+    /// One finished step of a burn-in; more follow.
+    BurnInStep {
+        /// The reading.
+        reading: Reading,
+    },
+    /// The whole burn-in.
+    BurnIn {
+        /// `appliance_model::burn_in::Report` as JSON: its SHA-256 goes into the statement.
+        json: String,
+    },
+    /// The order could not be carried out.
+    Failed {
+        /// What was tried, what came back.
+        why: String,
+    },
+    /// Reboot or power-off is under way.
+    Leaving,
+}
+
+/// A certificate and where the TPM kept it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// NV index (`0x01c00002`).
+    pub nv_index: u32,
+    /// DER.
+    pub der: String,
+}
+
+/// How far a long order is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Progress {
+    /// The order.
+    pub order: u64,
+    /// Thousandths done.
+    pub permille: u16,
+    /// What is being done, in words.
+    pub note: String,
+}
+
+/// Why a call was refused.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Problem {
+    /// What was tried, what is wrong, what to do.
+    pub error: String,
+}

@@ -1,0 +1,1 @@
+//! Speaks to management controllers by Redfish.

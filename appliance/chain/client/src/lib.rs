@@ -1,0 +1,1 @@
+//! Reads terms from a chain and registers ScalerNodes on it.

@@ -1,0 +1,1 @@
+//! The reference contracts: artefacts and typed bindings.

@@ -1,0 +1,1 @@
+//! A small persisted development chain: JSON-RPC on revm.

@@ -1,0 +1,3 @@
+//! The `scalerforge` command.
+
+fn main() {}

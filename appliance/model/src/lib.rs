@@ -1,0 +1,16 @@
+//! The words every room shares: ids, amounts, time, the inventory, burn-in plans and readings, resource units.
+//!
+//! Types only.  Nothing here decides, waits, logs or reads a clock.  What crosses a process boundary as JSON
+//! derives serde here, once, so that agent and appliance cannot disagree about a field.  Rules live in the cores
+//! (`appliance/carve`, `firmware-checks/burn-in`, `appliance/enrol`).
+
+mod amount;
+pub mod burn_in;
+mod ids;
+pub mod inventory;
+mod time;
+pub mod units;
+
+pub use amount::{Icnt, Permille};
+pub use ids::{Address, Digest, HostId, Mac, NodeId, ParseHex, Secret, Serial, Session, Ticket};
+pub use time::{Now, Seconds};

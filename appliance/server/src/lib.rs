@@ -1,0 +1,1 @@
+//! The appliance: executor, HTTP, wiring.  No rule lives here.

@@ -1,0 +1,1 @@
+//! SQLite: hosts, journal, outbox, in one transaction.

@@ -1,0 +1,1 @@
+//! Evidence v1: the file a stranger can check.

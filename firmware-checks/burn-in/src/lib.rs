@@ -1,0 +1,1 @@
+//! Burn-in: plan and judge.  Pure.

@@ -1,0 +1,1 @@
+//! What hardware is in this machine, and who says so.

@@ -1,0 +1,1 @@
+//! Burn-in: the work itself.

@@ -1,0 +1,1 @@
+//! Virtual servers: QEMU, OVMF, swtpm and a BMC of our own.

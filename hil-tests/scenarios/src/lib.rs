@@ -1,0 +1,1 @@
+//! The whole way, and every fault, on virtual servers.

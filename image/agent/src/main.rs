@@ -1,0 +1,3 @@
+//! The agent: PID 1 of the discovery image.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Builds the discovery UKI and predicts its PCRs.

@@ -1,0 +1,1 @@
+//! Which answer a booting machine gets, and why.  Pure.

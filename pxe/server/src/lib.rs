@@ -1,0 +1,1 @@
+//! DHCP and HTTP boot on the provisioning LAN.
