@@ -1,1 +1,17 @@
-//! Burn-in: plan and judge.  Pure.
+//! Burn-in without the burning: which steps a machine must go through, and what its readings amount to.
+//!
+//! [`Profile`] is a versioned TOML file; its SHA-256 names it in a plan and so in the report a TPM signs.
+//! [`plan`] turns an inventory and a profile into steps with stable ids, [`judge`] turns readings into a verdict of
+//! three kinds: a rule broke (`fail`), something was not measured (`inconclusive`), or neither (`pass`).
+//! A missing signal is never a pass.
+//!
+//! This crate reads no clock, touches no device and decides nothing about what follows.  The work itself is in
+//! `firmware-checks/workloads`; what a failed machine comes to is decided in `appliance/enrol`.
+
+mod judge;
+mod plan;
+pub mod profile;
+
+pub use judge::{judge, report};
+pub use plan::{PlanError, plan};
+pub use profile::{Profile, ProfileError};
