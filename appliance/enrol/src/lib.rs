@@ -1,1 +1,26 @@
-//! What happens to a host, from first packet to retirement: stages, events, effects.
+//! The keystone: what happens to a host from first packet to ScalerNode.
+//!
+//! [`step`](fn@step) is the only function in the project that names the next [`Stage`].  It reads no clock, does no IO and logs
+//! nothing: it gets a stage, an [`Event`] and the time, and answers with a [`Step`]: move (and do these
+//! [`Effect`]s), or stay and why.  The executor (`appliance/server`) writes stage, journal and outbox in one
+//! transaction, does the effects, and feeds their outcomes back as events.
+//!
+//! It refuses: registering anything without a `Bound`, which only `attest-verify` makes ([`Event::Bound`]); moving a
+//! quarantined host without an operator; forgetting a burn-in because the power went out.
+
+mod effect;
+mod event;
+mod registration;
+mod stage;
+mod step;
+mod why;
+
+#[cfg(test)]
+mod tests;
+
+pub use effect::Effect;
+pub use event::{Event, Refusal};
+pub use registration::{Price, RegistrationIntent};
+pub use stage::{AttestedRecord, Boot, BoundRecord, Carved, Order, Stage};
+pub use step::{Step, step};
+pub use why::{Why, why};

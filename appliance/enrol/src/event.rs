@@ -1,0 +1,171 @@
+//! What can happen to a host.
+
+use appliance_model::{Digest, HostId, burn_in::Verdict};
+use attest_verify::{Attested, Bound, Rejection};
+
+use crate::{
+    registration::Price,
+    stage::{Boot, Carved},
+};
+
+/// Something that happened: a call of the agent, an effect's outcome, the clock, a person.
+///
+/// Not a record: proofs ([`Attested`], [`Bound`]) travel in it by type.  The journal keeps [`Event::summary`].
+#[derive(Debug)]
+pub enum Event {
+    /// The operator's configuration or the site's policy wants this host enrolled.
+    Wanted,
+    /// The BMC accepted the boot order and the power-on.
+    PoweredOn,
+    /// An agent said hello from this boot, with a ticket that was honoured.
+    Hello(Boot),
+    /// Nothing was heard of the agent for longer than it may be silent, and the machine is not running.
+    PowerLost,
+    /// The agent sent its inventory.
+    Inventory {
+        /// Digest of the inventory document.
+        inventory: Digest,
+    },
+    /// The agent sent EK certificates, EK and AK.
+    Identity {
+        /// Digest of the identity document.
+        identity: Digest,
+    },
+    /// A credential was made for that identity.
+    ChallengeMade {
+        /// What the answer is bound to.
+        transcript: Digest,
+    },
+    /// The identity is no acceptable identity.
+    IdentityRefused(Refusal),
+    /// The agent answered the challenge rightly: this EK and this AK sit in one TPM.
+    AnswerRight,
+    /// The agent answered the challenge wrongly.
+    AnswerWrong,
+    /// The agent sent a quote; the evidence was assembled and stored.
+    Quoted {
+        /// Digest of the evidence.
+        evidence: Digest,
+    },
+    /// Admission evidence was verified.
+    Attested(Box<Attested>),
+    /// Registration evidence was verified.
+    Bound(Box<Bound>),
+    /// Evidence was refused.
+    Rejected(Box<Rejection>),
+    /// The burn-in plan was written.
+    Planned {
+        /// Steps in the plan.
+        steps: u32,
+        /// Steps that already have a reading, from before a loss of power.
+        done: u32,
+    },
+    /// The agent finished one step.
+    StepDone {
+        /// Steps with a reading so far.
+        done: u32,
+    },
+    /// The agent finished the burn-in.
+    BurnInDone {
+        /// Digest of the report document.
+        report: Digest,
+        /// The appliance's own judgement of the readings.
+        verdict: Verdict,
+    },
+    /// The machine was carved.
+    Carved(Carved),
+    /// The machine cannot be used as it is.
+    Unfit(Refusal),
+    /// Terms were read and the collateral computed.
+    Priced(Price),
+    /// The operator, or the site's standing approval, allows this stake.
+    Approved,
+    /// The registration is on chain.
+    Registered {
+        /// Transaction hash.
+        transaction: Digest,
+        /// Block number.
+        block: u64,
+    },
+    /// The chain refuses the registration for good.
+    RegistrationRefused(Refusal),
+    /// The agent could not carry out its order.
+    AgentFailed {
+        /// What it says.
+        why: String,
+    },
+    /// Time passed.
+    Tick,
+    /// The operator wants the host tried again from the start.
+    Retry,
+}
+
+/// Why something was refused, in words for a technician.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Short name of the rule (`ek-taken`, `no-class`).
+    pub rule: String,
+    /// What was found, and what to do.
+    pub text: String,
+}
+
+impl Refusal {
+    /// The endorsement key is already another host's identity.
+    #[must_use]
+    pub fn ek_taken(by: &HostId) -> Self {
+        Self {
+            rule: "ek-taken".into(),
+            text: format!(
+                "this server's TPM endorsement key is already the identity of {by}; one TPM is one node. \
+                 Look for a cloned TPM state or a moved TPM module, and retire the other host first"
+            ),
+        }
+    }
+}
+
+impl Event {
+    /// A line for the journal.  Holds no secret: events carry none.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        match self {
+            Self::Wanted => "enrolment wanted".into(),
+            Self::PoweredOn => "switched on through the BMC".into(),
+            Self::Hello(boot) => format!("agent said hello from boot {}", short(&boot.nonce)),
+            Self::PowerLost => "the machine lost power".into(),
+            Self::Inventory { inventory } => format!("inventory {}", short(inventory)),
+            Self::Identity { identity } => format!("TPM identity {}", short(identity)),
+            Self::ChallengeMade { .. } => "credential challenge made".into(),
+            Self::IdentityRefused(why) | Self::Unfit(why) | Self::RegistrationRefused(why) => {
+                format!("refused by {}: {}", why.rule, why.text)
+            }
+            Self::AnswerRight => "credential challenge answered".into(),
+            Self::AnswerWrong => "credential challenge answered wrongly".into(),
+            Self::Quoted { evidence } => format!("evidence {}", short(evidence)),
+            Self::Attested(attested) => format!("attested as node {}", attested.node()),
+            Self::Bound(bound) => format!("bound as node {}", bound.node()),
+            Self::Rejected(why) => format!("evidence refused: {why}"),
+            Self::Planned { steps, done } => {
+                format!("burn-in of {steps} steps planned, {done} of them done before")
+            }
+            Self::StepDone { done } => format!("{done} burn-in steps done"),
+            Self::BurnInDone { verdict, .. } => match verdict {
+                Verdict::Pass { .. } => "burn-in passed".into(),
+                Verdict::Fail { reasons } => format!("burn-in failed: {}", reasons.join("; ")),
+                Verdict::Inconclusive { reasons } => format!("burn-in inconclusive: {}", reasons.join("; ")),
+            },
+            Self::Carved(carved) => format!("carved as class {}", carved.class),
+            Self::Priced(price) => format!("collateral {} at block {}", price.required, price.block),
+            Self::Approved => "stake approved".into(),
+            Self::Registered { transaction, block } => {
+                format!("registered in block {block} by {}", short(transaction))
+            }
+            Self::AgentFailed { why } => format!("agent failed: {why}"),
+            Self::Tick => "tick".into(),
+            Self::Retry => "operator asked to try again".into(),
+        }
+    }
+}
+
+fn short(digest: &Digest) -> String {
+    digest.to_string().chars().take(12).collect()
+}

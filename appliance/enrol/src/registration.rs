@@ -1,0 +1,65 @@
+//! What is to be staked, and the intent that the chain adapter encodes.  An intent can only be made from a `Bound`.
+
+use appliance_model::{Digest, Icnt, NodeId};
+use attest_verify::Bound;
+use serde::{Deserialize, Serialize};
+
+/// Collateral computed from terms read at one block.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Price {
+    /// Block whose state the terms are.
+    pub block: u64,
+    /// What the registry demands.
+    pub required: Icnt,
+    /// What the operator's account holds.
+    pub balance: Icnt,
+    /// The factors in words, for the cost sheet.
+    pub factors: Vec<String>,
+}
+
+impl Price {
+    /// What is missing; zero if enough is there.
+    #[must_use]
+    pub fn shortfall(&self) -> Icnt {
+        Icnt(self.required.0.saturating_sub(self.balance.0))
+    }
+}
+
+/// A registration that may be signed: there is a proof for every part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistrationIntent {
+    /// The node.
+    pub node: NodeId,
+    /// Root over its units.
+    pub unit_root: Digest,
+    /// Digest of the evidence file.
+    pub evidence: Digest,
+    /// Attestation key, affine x.
+    pub ak_x: [u8; 32],
+    /// Attestation key, affine y.
+    pub ak_y: [u8; 32],
+    /// What is staked.
+    pub collateral: Icnt,
+    /// Hardware class.
+    pub class: String,
+    /// Capacity in the class's own measure.
+    pub capacity: u64,
+}
+
+impl RegistrationIntent {
+    /// The intent to register `bound` for `price`.  Nothing less than a `Bound` will do (DESIGN 9, invariant 1).
+    #[must_use]
+    pub fn new(bound: &Bound, class: &str, capacity: u64, price: &Price) -> Self {
+        let (ak_x, ak_y) = bound.ak_xy();
+        Self {
+            node: bound.node(),
+            unit_root: bound.unit_root(),
+            evidence: bound.evidence(),
+            ak_x,
+            ak_y,
+            collateral: price.required,
+            class: class.to_owned(),
+            capacity,
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! One function per stage, one `match` inside it, no catch-all: a new event must break the build.
+
+mod boot;
+mod stake;
+mod trust;
+mod work;
+
+use appliance_model::{Digest, Now, Seconds, burn_in::Verdict};
+
+use crate::{
+    effect::Effect,
+    event::{Event, Refusal},
+    registration::Price,
+    stage::{AttestedRecord, Boot, BoundRecord, Carved, Stage},
+};
+
+/// How long a machine may take from power-on to the agent's hello: two and a half minutes of memory training on a
+/// large server, a network boot that first waits out PXE (130 s measured in OVMF), and room.
+const BOOT_SECONDS_MAX: Seconds = Seconds(420);
+
+/// Power-ons before a person is called.
+const BOOT_ATTEMPTS_MAX: u32 = 5;
+
+/// How long a challenge is good.  A cold TPM needs about 10 s to make a key, 40 s have been seen; a restart of the
+/// appliance in between costs less than a minute.
+const CHALLENGE_SECONDS_MAX: Seconds = Seconds(300);
+
+/// What follows when an event meets a stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Go to a stage (perhaps the same with other contents) and do these effects.
+    Move {
+        /// The next stage.
+        to: Stage,
+        /// What to do.
+        effects: Vec<Effect>,
+    },
+    /// Stay: something is awaited.
+    Wait {
+        /// What.
+        on: &'static str,
+        /// When that wait ends by itself.
+        until: Option<Now>,
+    },
+    /// Stay: the event has no meaning here.
+    Ignore {
+        /// Why.
+        why: &'static str,
+    },
+}
+
+/// Says what follows when `event` meets `stage`.  Reads no clock and does no IO.
+#[must_use]
+pub fn step(stage: &Stage, event: Event, now: Now) -> Step {
+    use self::{boot as first, stake, trust, work};
+    match stage {
+        Stage::Found => first::found(event, now),
+        Stage::Booting { attempt, until } => first::booting(*attempt, *until, event, now),
+        Stage::Discovering { boot } => trust::discovering(boot, event, now),
+        Stage::Identifying { boot } => trust::identifying(boot, event, now),
+        Stage::Challenging { boot, identity } => trust::challenging(*identity, boot, event, now),
+        Stage::Challenged { boot, identity, until, .. } => {
+            trust::challenged(*identity, boot, *until, event, now)
+        }
+        Stage::Admitting { boot, identity } => trust::admitting(*identity, boot, event, now),
+        Stage::Verifying { boot, .. } => trust::verifying(boot, event, now),
+        Stage::Admitted { boot, attested } => work::admitted(boot, attested, event, now),
+        Stage::BurningIn { boot, attested, done, steps } => {
+            work::burning_in(boot, attested, (*done, *steps), event, now)
+        }
+        Stage::Carving { boot, attested } => work::carving(boot, attested, event, now),
+        Stage::Binding { boot, attested, carved } => work::binding(boot, attested, carved, event, now),
+        Stage::Sealing { boot, carved, .. } => work::sealing(boot, carved, event, now),
+        Stage::Pricing { bound, carved } => stake::pricing(bound, carved, event),
+        Stage::Approving { bound, carved, price } => stake::approving(bound, carved, price, event),
+        Stage::Registering { bound, carved, price } => stake::registering(bound, carved, price, event),
+        Stage::Registered { .. } => stake::registered(event),
+        Stage::Quarantined { .. } => first::quarantined(event, now),
+    }
+}
+
+fn to(stage: Stage) -> Step {
+    Step::Move { to: stage, effects: Vec::new() }
+}
+
+fn go(stage: Stage, effect: Effect) -> Step {
+    Step::Move { to: stage, effects: vec![effect] }
+}
+
+fn power_on(attempt: u32, now: Now) -> Step {
+    go(Stage::Booting { attempt, until: now.after(BOOT_SECONDS_MAX) }, Effect::PowerOn { attempt })
+}
+
+fn quarantine(was: &str, refusal: Refusal) -> Step {
+    to(Stage::Quarantined { was: was.into(), rule: refusal.rule, why: refusal.text })
+}
+
+fn rejected(was: &str, why: &attest_verify::Rejection) -> Step {
+    quarantine(was, Refusal { rule: why.check().to_owned(), text: why.to_string() })
+}
+
+fn agent_failed(was: &str, why: &str) -> Step {
+    let text = format!(
+        "the agent could not do what it was asked in stage {was}: {why}. Look at the server's console, mend it, then `host retry`"
+    );
+    quarantine(was, Refusal { rule: "agent".into(), text })
+}
+
+/// A hello in a stage that relies on an agent: the same boot again says nothing new; another boot means that the
+/// machine restarted, and what only that boot could vouch for has to be shown again.
+fn hello(old: &Boot, new: Boot) -> Step {
+    if old.nonce == new.nonce {
+        return Step::Ignore { why: "the same agent, in the same boot" };
+    }
+    to(Stage::Discovering { boot: new })
+}
+
+const STALE: Step = Step::Ignore { why: "an answer to a question that is no longer open" };
+const ON_AGENT: Step = Step::Wait { on: "the agent on the server", until: None };
+const ON_US: Step = Step::Wait { on: "the appliance's own check", until: None };

@@ -1,0 +1,111 @@
+//! Up to the agent's hello: found, switched on, booting; and the quarantine that a person ends.
+
+use super::*;
+
+pub(super) fn booting(attempt: u32, until: Now, event: Event, now: Now) -> Step {
+    match event {
+        Event::Hello(boot) => to(Stage::Discovering { boot }),
+        Event::PoweredOn => {
+            Step::Wait { on: "the server to boot and its agent to say hello", until: Some(until) }
+        }
+        Event::Retry => power_on(1, now),
+        Event::PowerLost | Event::Tick if now < until => {
+            Step::Wait { on: "the server to boot and its agent to say hello", until: Some(until) }
+        }
+        Event::PowerLost | Event::Tick if attempt < BOOT_ATTEMPTS_MAX => power_on(attempt + 1, now),
+        Event::PowerLost | Event::Tick => quarantine(
+            "booting",
+            Refusal {
+                rule: "boot".into(),
+                text: format!(
+                    "the server was switched on {BOOT_ATTEMPTS_MAX} times and its agent never said hello within {} s. \
+                     Look at its console: does the firmware try the network, does it get an address, does it load \
+                     the image? Then `host retry`",
+                    BOOT_SECONDS_MAX.0
+                ),
+            },
+        ),
+        Event::Wanted
+        | Event::Inventory { .. }
+        | Event::Identity { .. }
+        | Event::ChallengeMade { .. }
+        | Event::IdentityRefused(_)
+        | Event::AnswerRight
+        | Event::AnswerWrong
+        | Event::Quoted { .. }
+        | Event::Attested(_)
+        | Event::Bound(_)
+        | Event::Rejected(_)
+        | Event::Planned { .. }
+        | Event::StepDone { .. }
+        | Event::BurnInDone { .. }
+        | Event::Carved(_)
+        | Event::Unfit(_)
+        | Event::Priced(_)
+        | Event::Approved
+        | Event::Registered { .. }
+        | Event::RegistrationRefused(_)
+        | Event::AgentFailed { .. } => STALE,
+    }
+}
+
+pub(super) fn quarantined(event: Event, now: Now) -> Step {
+    match event {
+        Event::Retry => power_on(1, now),
+        Event::Tick => Step::Wait { on: "a technician", until: None },
+        Event::Wanted
+        | Event::PoweredOn
+        | Event::Hello(_)
+        | Event::PowerLost
+        | Event::Inventory { .. }
+        | Event::Identity { .. }
+        | Event::ChallengeMade { .. }
+        | Event::IdentityRefused(_)
+        | Event::AnswerRight
+        | Event::AnswerWrong
+        | Event::Quoted { .. }
+        | Event::Attested(_)
+        | Event::Bound(_)
+        | Event::Rejected(_)
+        | Event::Planned { .. }
+        | Event::StepDone { .. }
+        | Event::BurnInDone { .. }
+        | Event::Carved(_)
+        | Event::Unfit(_)
+        | Event::Priced(_)
+        | Event::Approved
+        | Event::Registered { .. }
+        | Event::RegistrationRefused(_)
+        | Event::AgentFailed { .. } => STALE,
+    }
+}
+
+pub(super) fn found(event: Event, now: Now) -> Step {
+    match event {
+        Event::Wanted | Event::Retry => power_on(1, now),
+        Event::Hello(boot) => to(Stage::Discovering { boot }),
+        Event::Tick => Step::Wait { on: "a decision to enrol this server", until: None },
+        Event::PoweredOn
+        | Event::PowerLost
+        | Event::Inventory { .. }
+        | Event::Identity { .. }
+        | Event::ChallengeMade { .. }
+        | Event::IdentityRefused(_)
+        | Event::AnswerRight
+        | Event::AnswerWrong
+        | Event::Quoted { .. }
+        | Event::Attested(_)
+        | Event::Bound(_)
+        | Event::Rejected(_)
+        | Event::Planned { .. }
+        | Event::StepDone { .. }
+        | Event::BurnInDone { .. }
+        | Event::Carved(_)
+        | Event::Unfit(_)
+        | Event::Priced(_)
+        | Event::Approved
+        | Event::Registered { .. }
+        | Event::RegistrationRefused(_)
+        | Event::AgentFailed { .. } => STALE,
+    }
+}

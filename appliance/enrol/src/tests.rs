@@ -1,0 +1,1 @@
+//! Transcripts of the core: which stage follows which event.
