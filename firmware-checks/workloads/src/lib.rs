@@ -1,1 +1,17 @@
-//! Burn-in: the work itself.
+//! Burn-in's work: known answers on every CPU, patterns through memory, reads from drives.
+//!
+//! Each workload runs for a given time, tells how far it is, obeys a stop flag, and returns what it found as numbers;
+//! whether they are good is for `firmware-checks/burn-in` to say.  What could not be done comes back as
+//! [`Found::Undone`] with a reason for a technician, never as a panic or a made-up number.
+//! Nothing here ever writes to a drive: drives are opened read-only.
+//!
+//! [`Found::Undone`]: appliance_model::burn_in::Found::Undone
+
+pub mod cpu;
+pub mod drive;
+mod histogram;
+pub mod memory;
+mod ring;
+mod watch;
+
+pub use watch::Watch;
