@@ -1,1 +1,22 @@
-//! Which answer a booting machine gets, and why.  Pure.
+//! Which answer a booting machine gets, and why.  Pure: no socket, clock, file, log or randomness.
+//!
+//! [`decide`] says what kind of answer a request deserves.  [`Leases`] hands out addresses, [`TicketBook`] hands
+//! out and takes back boot tickets, and [`Desk`] holds the three together: one request in, one [`Reply`] and the
+//! [`Change`]s that must be on disk before the reply leaves.  Every answer, silence included, says why in a
+//! sentence that a technician can read.
+//!
+//! This room refuses to know packets (`pxe/server` has the codec and the sockets) and hosts (`appliance/enrol`
+//! decides what a host should do; here that is a [`Stance`] per MAC).  Everything in a request is hearsay from
+//! the LAN: all tables are bounded, and a flood of invented MACs can neither grow them nor push out a known host.
+
+mod decide;
+mod desk;
+mod leases;
+mod request;
+mod tickets;
+
+pub use decide::{Answer, Boot, Site, Stance, Strangers, decide};
+pub use desk::{Change, Desk, File, Give, GiveKind, Outcome, Reply, TooManyHosts};
+pub use leases::{Lease, LeaseState, Leases, NoAddress, Pool};
+pub use request::{BootRequest, Client, Kind};
+pub use tickets::{Issued, Redeemed, TicketBook, TicketRefusal, TicketsFull};
