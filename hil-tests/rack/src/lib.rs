@@ -1,1 +1,30 @@
-//! Virtual servers: QEMU, OVMF, swtpm and a BMC of our own.
+//! Virtual servers for tests and the demo: QEMU, OVMF, swtpm and a BMC of our own.
+//!
+//! A [`Rack`] is built from [`HostSpec`]s inside a private network namespace ([`netns`]).  Each server has UEFI
+//! firmware, a TPM with a manufacturer-style endorsement certificate, drives with serials, two NICs, SMBIOS strings,
+//! an in-guest IPMI interface and a Redfish BMC on HTTPS, which powers it through the same door as a technician.
+//! Power cuts are real: QEMU dies by SIGKILL.
+//!
+//! It refuses to share code with the appliance's adapters: it speaks Redfish and QMP by itself and imports types only,
+//! so that a misunderstanding in our client cannot be repeated here.  It needs `ip`, `qemu-system-x86_64`,
+//! `swtpm` and `swtpm_setup`; OVMF comes as a parameter.  Read next: `spec.rs`, `machine.rs`, `bmc/mod.rs`; users are
+//! the scenarios next door and `cargo xtask demo`.
+
+mod boot;
+mod children;
+mod command_line;
+mod console;
+mod error;
+mod machine;
+pub mod netns;
+mod qmp;
+mod rack;
+mod spec;
+mod tpm;
+
+pub use boot::{Override, OverrideEnabled};
+pub use console::{Console, Line};
+pub use error::RackError;
+pub use machine::PowerState;
+pub use rack::{Host, Rack, RackConfig};
+pub use spec::{BootTarget, DriveBus, DriveSpec, EkKind, HostSpec};

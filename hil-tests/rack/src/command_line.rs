@@ -1,0 +1,195 @@
+//! The QEMU command line of a virtual server.
+//!
+//! Emulation only: a `/dev/kvm` that opens but cannot run a stock kernel is common in build machines, so it is never
+//! tried.  All sockets and files that belong to the host are relative: QEMU runs in the host's folder, and socket
+//! addresses hold 107 bytes only.
+
+use std::path::Path;
+
+use crate::netns::Lan;
+use crate::spec::{BootTarget, DIMM, DriveBus, DriveSpec, HostSpec, SATA_MODEL};
+use crate::tpm::CONTROL_SOCKET;
+
+/// Socket on which the rack listens for the serial console.
+pub(crate) const CONSOLE_SOCKET: &str = "console.sock";
+
+/// Socket on which the rack listens for QEMU's control channel.
+pub(crate) const QMP_SOCKET: &str = "qmp.sock";
+
+/// The host's own copy of the firmware's variables.
+pub(crate) const VARIABLES: &str = "vars.fd";
+
+/// All arguments after the program's name.
+pub(crate) fn arguments(index: usize, spec: &HostSpec, firmware: &Path, boot: BootTarget) -> Vec<String> {
+    let mut line = Line::default();
+    board(&mut line, spec, firmware);
+    smbios(&mut line, spec);
+    for (number, drive) in spec.drives.iter().enumerate() {
+        disk(&mut line, number, drive, boot);
+    }
+    network(&mut line, index, spec, boot);
+    line.words
+}
+
+#[derive(Default)]
+struct Line {
+    words: Vec<String>,
+}
+
+impl Line {
+    fn add(&mut self, option: &str, value: impl Into<String>) {
+        self.words.push(option.to_owned());
+        self.words.push(value.into());
+    }
+}
+
+fn board(line: &mut Line, spec: &HostSpec, firmware: &Path) {
+    line.words.extend(["-nodefaults", "-no-user-config"].map(ToOwned::to_owned));
+    line.add("-name", value(&spec.serial));
+    line.add("-machine", "q35,smm=off");
+    line.add("-accel", "tcg,thread=multi");
+    line.add("-cpu", "max");
+    line.add("-smp", spec.cpus.to_string());
+    line.add("-m", spec.memory_mib.to_string());
+    line.add("-display", "none");
+    line.add(
+        "-drive",
+        format!("if=pflash,format=raw,readonly=on,file={}", value(&firmware.display().to_string())),
+    );
+    line.add("-drive", format!("if=pflash,format=raw,file={VARIABLES}"));
+    line.add("-chardev", format!("socket,id=console,path={CONSOLE_SOCKET}"));
+    line.add("-serial", "chardev:console");
+    line.add("-chardev", format!("socket,id=qmp,path={QMP_SOCKET}"));
+    line.add("-mon", "chardev=qmp,mode=control");
+    line.add("-chardev", format!("socket,id=tpm,path={CONTROL_SOCKET}"));
+    line.add("-tpmdev", "emulator,id=tpm0,chardev=tpm");
+    line.add("-device", "tpm-crb,tpmdev=tpm0");
+    line.add("-device", "virtio-rng-pci");
+    line.add("-device", format!("ipmi-bmc-sim,id=bmc0,guid={}", spec.uuid));
+    line.add("-device", "isa-ipmi-kcs,bmc=bmc0");
+}
+
+fn smbios(line: &mut Line, spec: &HostSpec) {
+    let maker = value(&spec.manufacturer);
+    let product = value(&spec.product);
+    let tag = value(&spec.asset_tag);
+    line.add(
+        "-smbios",
+        format!(
+            "type=1,manufacturer={maker},product={product},version=1.0,serial={},uuid={},sku=LAB,family=Lab",
+            value(&spec.serial),
+            spec.uuid
+        ),
+    );
+    line.add(
+        "-smbios",
+        format!(
+            "type=2,manufacturer={maker},product=X-LAB,version=1.0,serial={}",
+            value(&spec.board_serial())
+        ),
+    );
+    line.add(
+        "-smbios",
+        format!(
+            "type=3,manufacturer={maker},version=1.0,serial={},asset={tag}",
+            value(&spec.chassis_serial())
+        ),
+    );
+    let (dimm_maker, part, speed) = DIMM;
+    line.add(
+        "-smbios",
+        format!(
+            "type=17,loc_pfx=DIMM_A,bank=BANK0,manufacturer={dimm_maker},serial={},part={part},speed={speed}",
+            value(&spec.dimm_serial())
+        ),
+    );
+}
+
+fn disk(line: &mut Line, number: usize, drive: &DriveSpec, boot: BootTarget) {
+    let node = format!("drive{number}");
+    line.add(
+        "-blockdev",
+        format!(
+            "driver=raw,node-name={node},discard=unmap,file.driver=file,file.filename={}",
+            backing_file(number)
+        ),
+    );
+    // Without a boot index OVMF drops the device from its boot options: a network override must not fall
+    // through to a disk, as real firmware does not with a one-time override that names the network.
+    let order = match boot {
+        BootTarget::Disk => format!(",bootindex={}", number + 1),
+        BootTarget::Pxe | BootTarget::UefiHttp => String::new(),
+    };
+    let serial = value(&drive.serial);
+    match drive.bus {
+        DriveBus::Nvme => {
+            line.add("-device", format!("nvme,id=nvme{number},serial={serial}"));
+            line.add("-device", format!("nvme-ns,drive={node},bus=nvme{number},nsid=1{order}"));
+        }
+        DriveBus::Sata { wwn } => line.add(
+            "-device",
+            format!(
+                "ide-hd,id=sata{number},drive={node},bus=ide.{number},serial={serial},model={SATA_MODEL},\
+                 rotation_rate=7200,wwn={wwn:#x}{order}"
+            ),
+        ),
+    }
+}
+
+fn network(line: &mut Line, index: usize, spec: &HostSpec, boot: BootTarget) {
+    // `romfile=` keeps QEMU's iPXE out: OVMF's own stack boots, and iPXE cannot start a UKI.
+    let order = match boot {
+        BootTarget::Disk => "",
+        BootTarget::Pxe | BootTarget::UefiHttp => ",bootindex=1",
+    };
+    let tap = |id: &str, name: &str| format!("tap,id={id},ifname={name},script=no,downscript=no");
+    line.add("-netdev", tap("net0", &Lan::boot_tap(index)));
+    line.add("-device", format!("virtio-net-pci,id=nic0,netdev=net0,mac={}{order},romfile=", spec.boot_mac));
+    line.add("-netdev", tap("net1", &Lan::data_tap(index)));
+    line.add("-device", format!("e1000e,id=nic1,netdev=net1,mac={},romfile=", spec.data_mac));
+    // An unanswered PXE attempt costs about 130 s before HTTP is tried.
+    if boot != BootTarget::Pxe {
+        for file in ["IPv4PXESupport", "IPv6PXESupport"] {
+            line.add("-fw_cfg", format!("name=opt/org.tianocore/{file},string=n"));
+        }
+    }
+}
+
+/// Name of the file behind a drive.
+pub(crate) fn backing_file(number: usize) -> String {
+    format!("drive{number}.raw")
+}
+
+/// QEMU splits option values at commas; a doubled comma is one comma.
+fn value(text: &str) -> String {
+    text.replace(',', ",,")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boot_target_decides_who_may_boot() {
+        let spec = HostSpec::lab(0);
+        for (boot, nic_boots, disk_boots, pxe_off) in [
+            (BootTarget::Disk, false, true, true),
+            (BootTarget::Pxe, true, false, false),
+            (BootTarget::UefiHttp, true, false, true),
+        ] {
+            let words = arguments(0, &spec, Path::new("code.fd"), boot);
+            let has = |kind: &str| words.iter().any(|w| w.starts_with(kind) && w.contains("bootindex="));
+            assert_eq!(has("virtio-net-pci"), nic_boots, "{boot:?}");
+            assert_eq!(has("nvme-ns") && has("ide-hd"), disk_boots, "{boot:?}");
+            assert_eq!(words.iter().any(|w| w.contains("IPv4PXESupport")), pxe_off, "{boot:?}");
+            assert!(!has("e1000e"), "{boot:?}");
+        }
+    }
+
+    #[test]
+    fn commas_in_names_stay_in_their_value() {
+        let spec = HostSpec { product: "A,serial=FORGED".to_owned(), ..HostSpec::lab(0) };
+        let words = arguments(0, &spec, Path::new("code.fd"), BootTarget::Disk);
+        assert!(words.iter().any(|w| w.contains("product=A,,serial=FORGED,")));
+    }
+}

@@ -1,0 +1,150 @@
+//! What a virtual server is made of.
+//!
+//! One [`HostSpec`] is the source of both faces: the QEMU command line (what the hardware is) and the BMC's Redfish
+//! tree (what the management controller says).  A test that wants them to disagree overlays the BMC's answer.
+
+use appliance_model::Mac;
+
+/// Bytes in one MiB.
+const MIB: u64 = 1 << 20;
+
+/// One virtual server.
+#[derive(Clone, Debug)]
+pub struct HostSpec {
+    /// SMBIOS type 1 serial; also the server's name in errors.
+    pub serial: String,
+    /// SMBIOS type 1 UUID, in text form.
+    pub uuid: String,
+    /// Manufacturer in SMBIOS types 1, 2 and 3.
+    pub manufacturer: String,
+    /// SMBIOS type 1 product name.
+    pub product: String,
+    /// SMBIOS type 3 asset tag: rack and position.
+    pub asset_tag: String,
+    /// Processors seen by the guest, each one core.
+    pub cpus: u32,
+    /// Memory in MiB, one DIMM.
+    pub memory_mib: u32,
+    /// Drives, in order.
+    pub drives: Vec<DriveSpec>,
+    /// Address of NIC 0, virtio-net on the provisioning LAN.
+    pub boot_mac: Mac,
+    /// Address of NIC 1, e1000e on the unserved data LAN.
+    pub data_mac: Mac,
+    /// Where the TPM's endorsement certificate comes from.
+    pub ek: EkKind,
+}
+
+/// One drive.
+#[derive(Clone, Debug)]
+pub struct DriveSpec {
+    /// How it is attached.
+    pub bus: DriveBus,
+    /// Serial, at most 20 bytes as NVMe and ATA allow.
+    pub serial: String,
+    /// Capacity in bytes; the backing file is sparse.
+    pub bytes: u64,
+}
+
+/// How a drive is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DriveBus {
+    /// An NVMe controller of its own with one namespace, NSID 1.
+    Nvme,
+    /// A disk on the ICH9 AHCI controller, 7200 rpm, with this World Wide Name.
+    Sata {
+        /// NAA identifier.
+        wwn: u64,
+    },
+}
+
+/// Where a TPM's endorsement key and certificate come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EkKind {
+    /// Its own key, certified by the rack's trusted CA.
+    Genuine,
+    /// Its own key, certified by a CA that is in nobody's root list.
+    UntrustedCa,
+    /// Byte for byte the TPM of the host with this index.
+    CopyOf(usize),
+}
+
+/// What QEMU's NVMe controller calls itself; it cannot be changed by an option.
+pub(crate) const NVME_MODEL: &str = "QEMU NVMe Ctrl";
+
+/// Model string of the SATA drive.
+pub(crate) const SATA_MODEL: &str = "LABDISK 2000";
+
+/// DIMM facts for SMBIOS type 17 and the BMC.
+pub(crate) const DIMM: (&str, &str, u32) = ("Samsung", "M393A2K43DB3", 3200);
+
+/// Version of the BMC's own firmware.
+pub(crate) const BMC_VERSION: &str = "01.02.03";
+
+impl HostSpec {
+    /// The usual lab server with the given index: two NVMe drives and one SATA drive of 2 GiB, 2 GiB of memory.
+    #[must_use]
+    pub fn lab(index: u8) -> Self {
+        let number = u32::from(index) + 1;
+        let nvme = |letter: char| DriveSpec {
+            bus: DriveBus::Nvme,
+            serial: format!("NVME{number:04}{letter}"),
+            bytes: 2048 * MIB,
+        };
+        let wwn = 0x5000_c500_0000_0000 | u64::from(number);
+        Self {
+            serial: format!("LAB{number:05}"),
+            uuid: format!("5ca1e4f0-0000-4000-8000-{number:012x}"),
+            manufacturer: "Supermicro".to_owned(),
+            product: "SYS-LAB-2N".to_owned(),
+            asset_tag: format!("R1-U{:02}", number + 6),
+            cpus: 2,
+            memory_mib: 2048,
+            drives: vec![
+                nvme('A'),
+                nvme('B'),
+                DriveSpec {
+                    bus: DriveBus::Sata { wwn },
+                    serial: format!("SATA{number:04}C"),
+                    bytes: 2048 * MIB,
+                },
+            ],
+            boot_mac: Mac([0x52, 0x54, 0x00, 0x77, index, 0x00]),
+            data_mac: Mac([0x52, 0x54, 0x00, 0x77, index, 0x01]),
+            ek: EkKind::Genuine,
+        }
+    }
+
+    /// The same server with another kind of TPM.
+    #[must_use]
+    pub fn with_ek(self, ek: EkKind) -> Self {
+        Self { ek, ..self }
+    }
+
+    /// Serial of the board (SMBIOS type 2).
+    pub(crate) fn board_serial(&self) -> String {
+        format!("BB{}", self.serial)
+    }
+
+    /// Serial of the chassis (SMBIOS type 3).
+    pub(crate) fn chassis_serial(&self) -> String {
+        format!("CH{}", self.serial)
+    }
+
+    /// Serial of the one DIMM.
+    pub(crate) fn dimm_serial(&self) -> String {
+        format!("D{}", self.serial)
+    }
+}
+
+/// What the firmware will try first at the next start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BootTarget {
+    /// The firmware's own order: the drives.  A server without override never boots from the network.
+    #[default]
+    Disk,
+    /// PXE over NIC 0.
+    Pxe,
+    /// UEFI HTTP boot over NIC 0.
+    UefiHttp,
+}
