@@ -1,1 +1,25 @@
-//! Builds the discovery UKI and predicts its PCRs.
+//! Builds the discovery UKI and predicts what a TPM will say after it has started.
+//!
+//! `packages` fetches Debian's kernel, boot stub and virtual-machine firmware without root; `build` turns them, the agent
+//! and the appliance's CA into one UEFI file, the same bytes each time; `uki::reference` computes the PCR values.
+//! `discovery` does all of it into a directory and skips what is up to date.
+//! It refuses to learn reference values from a machine, to put parameters on the command line, and to need root.
+//! Pure: `cpio`, `pe`, `pcr`, `elf`, `modules`, `sources`, `uki`.  Read next: `build.rs`.
+
+pub mod build;
+pub mod cpio;
+pub mod discovery;
+pub mod elf;
+pub mod manifest;
+pub mod modules;
+pub mod packages;
+pub mod pcr;
+pub mod pe;
+pub mod reference;
+pub mod sources;
+pub mod uki;
+
+pub use build::{Built, Inputs, build};
+pub use discovery::{Discovery, discovery};
+pub use packages::Packages;
+pub use reference::ReferenceValues;

@@ -1,0 +1,316 @@
+//! Builds the discovery UKI from fetched packages, the agent and the site's CA.
+//!
+//! The initramfs is two archives in a row, as the kernel allows: the modules, which are slow to compress and change with
+//! the kernel only (kept in the cache), and the agent with its files.  So a changed agent costs seconds, and the bytes
+//! are the same whether the first part came from the cache or not.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::cpio::{self, Archive};
+use crate::elf;
+use crate::manifest::{FileEntry, Manifest};
+use crate::modules::{self, Picked, Tree};
+use crate::packages::Packages;
+use crate::pe;
+use crate::reference::ReferenceValues;
+use crate::uki::{self, Parts};
+
+/// Name of the image in its reference values.
+pub const NAME: &str = concat!("scalerforge-discovery-", env!("CARGO_PKG_VERSION"));
+/// The product's bar for a UKI: firmware loads it over the network into memory before anything else runs.
+pub const UKI_BYTES_MAX: usize = 32 << 20;
+/// Where the agent finds the appliance's CA.
+pub const CA_PATH: &str = "etc/scalerforge/ca.pem";
+/// Where the agent finds the names of modules that it loads without being asked by hardware, one a line.
+pub const START_MODULES_PATH: &str = "etc/scalerforge/modules";
+/// zstd's highest level that needs no more memory to unpack than the kernel allows itself (8 MiB window).
+const ZSTD_LEVEL: i32 = 19;
+/// No kernel module is near this size; a file that unpacks to more is not one.
+const MODULE_BYTES_MAX: u64 = 256 << 20;
+
+/// Why an image cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file could not be read or written.
+    #[error("cannot {doing} {path}")]
+    File {
+        /// Verb.
+        doing: &'static str,
+        /// What it was done to.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The agent cannot be the first program of a machine.
+    #[error("the agent at {path} cannot be /init: {why}; build it with `-C target-feature=+crt-static`")]
+    Agent {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The CA is not a PEM certificate, or brings a key along.
+    #[error(
+        "the appliance CA must be certificates in PEM form and nothing else, but {why}; pass the site's ca.pem"
+    )]
+    Ca {
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// Modules could not be picked.
+    #[error("cannot pick the kernel modules")]
+    Modules(#[source] modules::Error),
+    /// The archive could not be filled.
+    #[error("cannot fill the initramfs")]
+    Archive(#[source] cpio::Error),
+    /// The stub or kernel is not what it should be.
+    #[error("cannot put the UKI together")]
+    Uki(#[source] pe::Error),
+    /// zstd failed.
+    #[error("cannot compress the initramfs; is there 1 GiB of free memory?")]
+    Compress(#[source] io::Error),
+    /// Over the bar.
+    #[error(
+        "the UKI has {bytes} bytes, more than {UKI_BYTES_MAX}; pass a stripped release build of the agent (it has {agent_bytes})"
+    )]
+    TooLarge {
+        /// Size of the UKI.
+        bytes: usize,
+        /// Size of the agent in it.
+        agent_bytes: usize,
+    },
+}
+
+/// What an image is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// The agent, a static program.
+    pub agent: &'a Path,
+    /// The appliance's CA certificates, PEM.
+    pub ca_pem: &'a [u8],
+    /// Kernel, modules and stub.
+    pub packages: &'a Packages,
+    /// More files: path without leading slash, and content.
+    pub extra_files: &'a [(String, Vec<u8>)],
+    /// Where the compressed modules are kept between builds; changes nothing but the time.
+    pub cache: Option<&'a Path>,
+}
+
+/// A finished image.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// The UKI file.
+    pub uki: Vec<u8>,
+    /// What it makes of the PCRs.
+    pub reference: ReferenceValues,
+    /// What is in it.
+    pub manifest: Manifest,
+}
+
+/// Builds the discovery UKI.  `progress` gets a line for each slow step.
+pub fn build(inputs: &Inputs<'_>, progress: &mut dyn FnMut(&str)) -> Result<Built, Error> {
+    let agent = read_agent(inputs.agent)?;
+    check_ca(inputs.ca_pem)?;
+    let agent_bytes = agent.len();
+    let os_release = os_release();
+
+    progress("kernel modules");
+    let picked = pick_modules(inputs.packages)?;
+    let modules = modules_archive(inputs.packages, &picked).map_err(Error::Archive)?;
+    let own = own_archive(agent, inputs, &picked, &os_release).map_err(Error::Archive)?;
+    let (modules_raw, own_raw) = (modules.to_bytes(), own.to_bytes());
+
+    let mut initrd = compress_cached(&modules_raw, inputs.cache, progress)?;
+    initrd.extend_from_slice(&compress(&own_raw)?);
+    progress("UKI and its reference values");
+    let stub = read(&inputs.packages.stub())?;
+    let kernel = read(&inputs.packages.kernel())?;
+    let kernel_release = inputs.packages.kernel_release();
+    let parts =
+        Parts { stub: &stub, kernel: &kernel, kernel_release, initrd: &initrd, os_release: &os_release };
+    let uki = uki::assemble(&parts).map_err(Error::Uki)?;
+    if uki.len() > UKI_BYTES_MAX {
+        return Err(Error::TooLarge { bytes: uki.len(), agent_bytes });
+    }
+    let reference = uki::reference(NAME, &uki).map_err(Error::Uki)?;
+    let mut files: Vec<FileEntry> = modules.files().chain(own.files()).map(describe).collect();
+    files.sort_by(|one, two| one.path.cmp(&two.path));
+    let manifest = Manifest {
+        name: NAME.to_owned(),
+        kernel_release: kernel_release.to_owned(),
+        command_line: uki::COMMAND_LINE.to_owned(),
+        uki_sha256: reference.uki_sha256.clone(),
+        uki_bytes: uki.len(),
+        initrd_bytes: initrd.len(),
+        unpacked_bytes: modules_raw.len() + own_raw.len(),
+        packages: inputs.packages.list().to_vec(),
+        files,
+    };
+    Ok(Built { uki, reference, manifest })
+}
+
+fn describe((path, content): (&str, &[u8])) -> FileEntry {
+    FileEntry { path: path.to_owned(), bytes: content.len(), sha256: hex::encode(Sha256::digest(content)) }
+}
+
+fn read_agent(path: &Path) -> Result<Vec<u8>, Error> {
+    let agent = read(path)?;
+    let refuse = |why: String| Error::Agent { path: path.to_owned(), why };
+    match elf::needs_loader(&agent) {
+        Ok(false) => Ok(agent),
+        Ok(true) => Err(refuse("it is linked dynamically, and the image has no libraries".to_owned())),
+        Err(error) => Err(refuse(error.to_string())),
+    }
+}
+
+fn check_ca(pem: &[u8]) -> Result<(), Error> {
+    let text = std::str::from_utf8(pem).map_err(|_| Error::Ca { why: "it is not text" })?;
+    if text.contains("PRIVATE KEY") {
+        return Err(Error::Ca { why: "it contains a private key, which every server would receive" });
+    }
+    if !text.contains("-----BEGIN CERTIFICATE-----") {
+        return Err(Error::Ca { why: "there is no certificate in it" });
+    }
+    Ok(())
+}
+
+fn os_release() -> String {
+    format!(
+        "ID=scalerforge\nNAME=\"Scalerforge discovery\"\nPRETTY_NAME=\"Scalerforge discovery {version}\"\nVERSION_ID={version}\n",
+        version = env!("CARGO_PKG_VERSION")
+    )
+}
+
+fn modules_archive(packages: &Packages, picked: &Picked) -> Result<Archive, cpio::Error> {
+    let mut archive = Archive::new();
+    let base = format!("lib/modules/{}", packages.kernel_release());
+    for module in picked.modules.values() {
+        archive.file(&format!("{base}/{}", module.path), module.content.clone(), false)?;
+    }
+    archive.file(&format!("{base}/modules.alias"), picked.alias_file().into_bytes(), false)?;
+    archive.file(&format!("{base}/modules.dep"), picked.dep_file().into_bytes(), false)?;
+    Ok(archive)
+}
+
+fn own_archive(
+    agent: Vec<u8>,
+    inputs: &Inputs<'_>,
+    picked: &Picked,
+    os_release: &str,
+) -> Result<Archive, cpio::Error> {
+    let mut archive = Archive::new();
+    for directory in ["dev", "proc", "sys", "run", "tmp"] {
+        archive.directory(directory)?;
+    }
+    // The kernel opens /dev/console for the first program before anybody has mounted a /dev.
+    archive.character("dev/console", 5, 1)?;
+    archive.file("init", agent, true)?;
+    archive.file(CA_PATH, inputs.ca_pem.to_vec(), false)?;
+    archive.file("etc/os-release", os_release.as_bytes().to_vec(), false)?;
+    let start = picked.at_start.iter().fold(String::new(), |text, name| text + name + "\n");
+    archive.file(START_MODULES_PATH, start.into_bytes(), false)?;
+    for (path, content) in inputs.extra_files {
+        archive.file(path, content.clone(), false)?;
+    }
+    Ok(archive)
+}
+
+fn pick_modules(packages: &Packages) -> Result<Picked, Error> {
+    let root = packages.modules();
+    let mut paths = Vec::new();
+    walk(&root, &root.join("kernel"), &mut paths)?;
+    let builtin = read(&root.join("modules.builtin"))?;
+    let tree = Tree::new(paths, &String::from_utf8_lossy(&builtin));
+    let list = modules::parse_list(modules::DISCOVERY_DRIVERS).map_err(Error::Modules)?;
+    modules::pick(&list, &tree, &mut |path| unpacked(&root.join(path))).map_err(Error::Modules)
+}
+
+fn walk(root: &Path, dir: &Path, paths: &mut Vec<String>) -> Result<(), Error> {
+    let failed = |source| Error::File { doing: "list", path: dir.to_owned(), source };
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let path = entry.path();
+        if entry.file_type().map_err(failed)?.is_dir() {
+            walk(root, &path, paths)?;
+        } else if let Some(relative) = path.strip_prefix(root).ok().and_then(Path::to_str) {
+            paths.push(relative.to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// A module as the kernel will see it: stored uncompressed, because compressing all of them together is far smaller.
+fn unpacked(path: &Path) -> io::Result<Vec<u8>> {
+    let packed = fs::read(path)?;
+    let mut out = Vec::new();
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    let read = match extension {
+        Some("xz") => {
+            lzma_rust2::XzReader::new(packed.as_slice(), true).take(MODULE_BYTES_MAX).read_to_end(&mut out)?
+        }
+        Some("zst") => zstd::Decoder::new(packed.as_slice())?.take(MODULE_BYTES_MAX).read_to_end(&mut out)?,
+        Some("ko") => return Ok(packed),
+        Some(_) | None => {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "the module has an unknown kind of compression",
+            ));
+        }
+    };
+    if u64::try_from(read).is_ok_and(|read| read < MODULE_BYTES_MAX) {
+        Ok(out)
+    } else {
+        Err(io::Error::new(io::ErrorKind::FileTooLarge, "the module unpacks to an absurd size"))
+    }
+}
+
+fn compress(raw: &[u8]) -> Result<Vec<u8>, Error> {
+    zstd::bulk::compress(raw, ZSTD_LEVEL).map_err(Error::Compress)
+}
+
+/// Compresses, or takes what an earlier build compressed from exactly these bytes in exactly this way.
+fn compress_cached(
+    raw: &[u8],
+    cache: Option<&Path>,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Vec<u8>, Error> {
+    let Some(cache) = cache else {
+        progress("compress the modules");
+        return compress(raw);
+    };
+    let recipe = format!("zstd {} level {ZSTD_LEVEL}", zstd::zstd_safe::version_number());
+    let key = Sha256::new().chain_update(recipe).chain_update(raw).finalize();
+    let dir = cache.join("initrd");
+    let path = dir.join(format!("{}.zst", hex::encode(key)));
+    if let Ok(kept) = fs::read(&path)
+        // A damaged file is made again; unpacking costs a fraction of a second.
+        && zstd::bulk::decompress(&kept, raw.len()).is_ok_and(|unpacked| unpacked == raw)
+    {
+        return Ok(kept);
+    }
+    progress("compress the modules (once for each kernel)");
+    let packed = compress(raw)?;
+    fs::create_dir_all(&dir).map_err(|source| Error::File { doing: "create", path: dir.clone(), source })?;
+    write(&path, &packed)?;
+    Ok(packed)
+}
+
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(|source| Error::File { doing: "read", path: path.to_owned(), source })
+}
+
+/// Writes a file that is either complete or not there, whoever else writes it at the same time.
+pub(crate) fn write(path: &Path, content: &[u8]) -> Result<(), Error> {
+    let part = path.with_extension(format!("part-{}", std::process::id()));
+    let failed = |doing, path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::File { doing, path, source }
+    };
+    fs::write(&part, content).map_err(failed("write", &part))?;
+    fs::rename(&part, path).map_err(failed("rename", &part))
+}

@@ -1,0 +1,187 @@
+//! The discovery image as files in a directory, rebuilt only when something that determines its bytes has changed.
+//!
+//! Writes `discovery.efi`, `reference.json`, `manifest.json` and, last, a stamp of all inputs.  An interrupted run leaves
+//! no stamp and is done again; two runs at once wait for each other.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::build::{self, Inputs, read, write};
+use crate::packages::{self, Packages};
+use crate::reference::ReferenceValues;
+
+/// This crate's own code and data: a changed builder may build other bytes.
+const OWN_SOURCES: [(&str, &[u8]); 13] = [
+    ("build.rs", include_bytes!("build.rs")),
+    ("cpio.rs", include_bytes!("cpio.rs")),
+    ("discovery.rs", include_bytes!("discovery.rs")),
+    ("drivers.txt", include_bytes!("../data/drivers.txt")),
+    ("elf.rs", include_bytes!("elf.rs")),
+    ("lib.rs", include_bytes!("lib.rs")),
+    ("manifest.rs", include_bytes!("manifest.rs")),
+    ("modules.rs", include_bytes!("modules.rs")),
+    ("packages.rs", include_bytes!("packages.rs")),
+    ("pcr.rs", include_bytes!("pcr.rs")),
+    ("pe.rs", include_bytes!("pe.rs")),
+    ("sources.rs", include_bytes!("sources.rs")),
+    ("uki.rs", include_bytes!("uki.rs")),
+];
+
+/// Why there is no image.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Packages could not be fetched.
+    #[error("cannot fetch the packages that the discovery image is made of")]
+    Packages(#[source] packages::Error),
+    /// The image could not be built or written.
+    #[error("cannot build the discovery image")]
+    Build(#[source] build::Error),
+    /// The output directory is not usable.
+    #[error("cannot {doing} {path} for the discovery image; choose a directory that you may write to")]
+    Output {
+        /// Verb.
+        doing: &'static str,
+        /// What it was done to.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A product of an earlier build is not JSON that we wrote.
+    #[error("{path} is damaged; remove it and build again")]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// A discovery image on disk.
+#[derive(Debug, Clone)]
+pub struct Discovery {
+    /// The UKI, to be served by UEFI HTTP boot.
+    pub uki: PathBuf,
+    /// Reference values for the verifier.
+    pub reference_json: PathBuf,
+    /// What is in the image.
+    pub manifest_json: PathBuf,
+    /// The reference values themselves.
+    pub reference: ReferenceValues,
+    /// Size of the UKI in bytes.
+    pub uki_bytes: u64,
+    /// The packages, among them firmware for virtual machines.
+    pub packages: Packages,
+    /// False if all was up to date.
+    pub rebuilt: bool,
+}
+
+/// What the products were made from and what the UKI is, so that a changed input or a damaged file is noticed.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Stamp {
+    inputs_sha256: String,
+    uki_sha256: String,
+}
+
+/// Fetches packages into `cache` if need be and builds the image into `out_dir` if it is not up to date.
+///
+/// `agent` is a static program, `ca` a PEM file with the appliance's CA.  `progress` gets a line for each slow step.
+pub fn discovery(
+    cache: &Path,
+    agent: &Path,
+    ca: &Path,
+    out_dir: &Path,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Discovery, Error> {
+    let output = |doing, path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::Output { doing, path, source }
+    };
+    let packages = packages::fetch(cache, progress).map_err(Error::Packages)?;
+    fs::create_dir_all(out_dir).map_err(output("create", out_dir))?;
+    let lock_path = out_dir.join(".discovery.lock");
+    let lock = File::create(&lock_path).map_err(output("create", &lock_path))?;
+    lock.lock().map_err(output("lock", &lock_path))?;
+
+    let ca_pem = read(ca).map_err(Error::Build)?;
+    let inputs_sha256 = inputs(&read(agent).map_err(Error::Build)?, &ca_pem, &packages);
+    let uki = out_dir.join("discovery.efi");
+    let reference_json = out_dir.join("reference.json");
+    let manifest_json = out_dir.join("manifest.json");
+    let stamp_path = out_dir.join(".discovery.stamp");
+    let rebuilt = !up_to_date(&stamp_path, &inputs_sha256, &[&uki, &reference_json, &manifest_json]);
+    if rebuilt {
+        if stamp_path.exists() {
+            fs::remove_file(&stamp_path).map_err(output("remove", &stamp_path))?;
+        }
+        let inputs =
+            Inputs { agent, ca_pem: &ca_pem, packages: &packages, extra_files: &[], cache: Some(cache) };
+        let built = build::build(&inputs, progress).map_err(Error::Build)?;
+        write(&uki, &built.uki).map_err(Error::Build)?;
+        write_json(&reference_json, &built.reference)?;
+        write_json(&manifest_json, &built.manifest)?;
+        write_json(&stamp_path, &Stamp { inputs_sha256, uki_sha256: built.reference.uki_sha256 })?;
+    }
+    let reference = serde_json::from_slice(&read(&reference_json).map_err(Error::Build)?)
+        .map_err(|source| Error::Json { path: reference_json.clone(), source })?;
+    let uki_bytes = fs::metadata(&uki).map_err(output("read", &uki))?.len();
+    Ok(Discovery { uki, reference_json, manifest_json, reference, uki_bytes, packages, rebuilt })
+}
+
+fn inputs(agent: &[u8], ca_pem: &[u8], packages: &Packages) -> String {
+    let mut hash = Sha256::new();
+    let mut part = |content: &[u8]| hash.update(Sha256::digest(content));
+    part(zstd::zstd_safe::version_string().as_bytes());
+    part(agent);
+    part(ca_pem);
+    part(packages.kernel_release().as_bytes());
+    for package in packages.list() {
+        part(package.sha256.as_bytes());
+    }
+    for (_, content) in OWN_SOURCES {
+        part(content);
+    }
+    hex::encode(hash.finalize())
+}
+
+fn up_to_date(stamp: &Path, inputs_sha256: &str, products: &[&Path; 3]) -> bool {
+    let Some(stamp) = fs::read(stamp).ok().and_then(|text| serde_json::from_slice::<Stamp>(&text).ok())
+    else {
+        return false;
+    };
+    stamp.inputs_sha256 == inputs_sha256
+        && products.iter().all(|path| path.exists())
+        && fs::read(products[0]).is_ok_and(|uki| hex::encode(Sha256::digest(&uki)) == stamp.uki_sha256)
+}
+
+fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
+    let mut text =
+        serde_json::to_vec_pretty(value).map_err(|source| Error::Json { path: path.to_owned(), source })?;
+    text.push(b'\n');
+    write(path, &text).map_err(Error::Build)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_stamp_covers_every_source_file() {
+        // `reference.rs` has types only; their content is made in `uki.rs`.
+        let listed: BTreeSet<String> = OWN_SOURCES.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        for dir in ["src", "data"] {
+            for entry in fs::read_dir(here.join(dir)).unwrap() {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                assert!(listed.contains(&name) || name == "reference.rs", "{name} is missing in OWN_SOURCES");
+            }
+        }
+    }
+}

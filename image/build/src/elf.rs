@@ -1,0 +1,138 @@
+//! The two things we need from ELF files: a kernel module's `.modinfo`, and whether a program needs a dynamic loader.
+//!
+//! 64-bit little-endian only.  It checks every offset and refuses the rest.
+
+/// What is wrong with a file.
+#[derive(Debug, thiserror::Error)]
+#[error("not a usable 64-bit little-endian ELF file: {what}")]
+pub struct Error {
+    what: &'static str,
+}
+
+/// `PT_INTERP`: the program header that names the dynamic loader.
+const PT_INTERP: u32 = 3;
+/// Most kernel modules have fewer than 100 sections; a table larger than this is not one that we asked for.
+const SECTIONS_MAX: usize = 10_000;
+
+/// The `key=value` pairs of a kernel module's `.modinfo` section, in file order.
+pub fn modinfo(file: &[u8]) -> Result<Vec<(&str, &str)>, Error> {
+    header(file)?;
+    let table = offset(file, 0x28)?;
+    let entry_bytes = usize::from(u16_at(file, 0x3a)?);
+    let count = usize::from(u16_at(file, 0x3c)?);
+    let names_index = usize::from(u16_at(file, 0x3e)?);
+    if entry_bytes < 64 || count > SECTIONS_MAX || names_index >= count {
+        return Err(Error { what: "its section table is odd" });
+    }
+    let names = content(file, table.saturating_add(names_index * entry_bytes))?;
+    for index in 0..count {
+        let entry = table.saturating_add(index * entry_bytes);
+        let name_at =
+            usize::try_from(u32_at(file, entry)?).map_err(|_| Error { what: "a name is far away" })?;
+        let name = names.get(name_at..).unwrap_or_default();
+        if name.starts_with(b".modinfo\0") {
+            return Ok(pairs(content(file, entry)?));
+        }
+    }
+    Err(Error { what: "it has no .modinfo section, so it is not a kernel module" })
+}
+
+/// Whether the program asks for a dynamic loader, which an initramfs does not have.
+pub fn needs_loader(file: &[u8]) -> Result<bool, Error> {
+    header(file)?;
+    let table = offset(file, 0x20)?;
+    let entry_bytes = usize::from(u16_at(file, 0x36)?);
+    let count = usize::from(u16_at(file, 0x38)?);
+    for index in 0..count {
+        if u32_at(file, table.saturating_add(index * entry_bytes))? == PT_INTERP {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn pairs(section: &[u8]) -> Vec<(&str, &str)> {
+    section
+        .split(|byte| *byte == 0)
+        .filter_map(|text| std::str::from_utf8(text).ok())
+        .filter_map(|text| text.split_once('='))
+        .collect()
+}
+
+fn header(file: &[u8]) -> Result<(), Error> {
+    // Magic, 64-bit, little-endian.
+    if file.get(..6) != Some(b"\x7fELF\x02\x01") {
+        return Err(Error { what: "it does not begin like one" });
+    }
+    Ok(())
+}
+
+fn content(file: &[u8], section: usize) -> Result<&[u8], Error> {
+    let start = offset(file, section.saturating_add(0x18))?;
+    let length = offset(file, section.saturating_add(0x20))?;
+    start
+        .checked_add(length)
+        .and_then(|end| file.get(start..end))
+        .ok_or(Error { what: "a section ends past the file" })
+}
+
+fn offset(file: &[u8], at: usize) -> Result<usize, Error> {
+    let bytes = file.get(at..).and_then(|rest| rest.first_chunk()).ok_or(Error { what: "it ends early" })?;
+    usize::try_from(u64::from_le_bytes(*bytes)).map_err(|_| Error { what: "an offset is too large" })
+}
+
+fn u32_at(file: &[u8], at: usize) -> Result<u32, Error> {
+    let bytes = file.get(at..).and_then(|rest| rest.first_chunk()).ok_or(Error { what: "it ends early" })?;
+    Ok(u32::from_le_bytes(*bytes))
+}
+
+fn u16_at(file: &[u8], at: usize) -> Result<u16, Error> {
+    let bytes = file.get(at..).and_then(|rest| rest.first_chunk()).ok_or(Error { what: "it ends early" })?;
+    Ok(u16::from_le_bytes(*bytes))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A module file with nothing but `.modinfo`.
+    pub(crate) fn module(info: &str) -> Vec<u8> {
+        let names = b"\0.modinfo\0.shstrtab\0";
+        let mut file = vec![0; 64];
+        file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        let names_at = u64::try_from(file.len()).unwrap();
+        file.extend_from_slice(names);
+        let info_at = u64::try_from(file.len()).unwrap();
+        file.extend_from_slice(info.as_bytes());
+        let table = u64::try_from(file.len()).unwrap();
+        for (name, at, length) in [(1_u32, info_at, info.len()), (10, names_at, names.len())] {
+            let mut entry = [0; 64];
+            entry[..4].copy_from_slice(&name.to_le_bytes());
+            entry[0x18..0x20].copy_from_slice(&at.to_le_bytes());
+            entry[0x20..0x28].copy_from_slice(&u64::try_from(length).unwrap().to_le_bytes());
+            file.extend_from_slice(&entry);
+        }
+        file[0x28..0x30].copy_from_slice(&table.to_le_bytes());
+        for (at, value) in [(0x3a, 64_u16), (0x3c, 2), (0x3e, 1)] {
+            file[at..at + 2].copy_from_slice(&value.to_le_bytes());
+        }
+        file
+    }
+
+    #[test]
+    fn modinfo_is_found_and_split() {
+        let file = module("alias=pci:v1*\0depends=a,b\0odd\0");
+        assert_eq!(modinfo(&file).unwrap(), [("alias", "pci:v1*"), ("depends", "a,b")]);
+        for end in 0..file.len() {
+            // The very last bytes are fields that nobody reads; everything else is missed.
+            assert!(modinfo(&file[..end]).is_err() || end > file.len() - 24, "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn this_test_program_needs_a_loader_or_not_but_is_read() {
+        let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        assert!(needs_loader(&own).is_ok());
+        assert!(needs_loader(b"#!/bin/sh\n").is_err());
+    }
+}

@@ -1,0 +1,101 @@
+//! What the TPM will say after this image has started: PCR values computed from the bytes alone.
+//!
+//! PCR 4 is extended by the firmware for each image it starts, PCR 11 by systemd-stub for each section of the UKI, PCRs 12
+//! and 13 by the stub for parameters and extensions from outside the UKI, of which we allow none.  Nothing here is learnt
+//! from a machine.  Firmware PCRs (0-3, 5, 7) are not the image's business.
+
+use sha2::{Digest, Sha256};
+
+use crate::pe::{Error, Image};
+
+/// A PCR before anything was extended into it, and after a boot that never touched it.
+pub const UNTOUCHED: [u8; 32] = [0; 32];
+
+/// Sections in the order in which systemd-stub measures them (257's `UnifiedSection`; those that an image lacks are
+/// skipped, and `.pcrsig` is never measured because it signs the result).
+const MEASURED_SECTIONS: [&str; 10] =
+    [".linux", ".osrel", ".cmdline", ".initrd", ".ucode", ".splash", ".dtb", ".uname", ".sbat", ".pcrpkey"];
+
+/// Text of the `EV_EFI_ACTION` event before a boot option is tried (TCG PC Client Platform Firmware Profile 10.4.4).
+const BOOT_OPTION_ACTION: &[u8] = b"Calling EFI Application from Boot Option";
+
+/// PCR 4 in the two cases that differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pcr4 {
+    /// Secure Boot off: the stub starts the kernel through the firmware, which measures it too.
+    pub secure_boot_off: [u8; 32],
+    /// Secure Boot on: the stub vouches for the kernel itself, so that the firmware sees only the UKI.
+    pub secure_boot_on: [u8; 32],
+}
+
+/// PCR 4 for the first boot option starting `uki`, whose inner kernel is `kernel`.
+pub fn pcr4(uki: &Image<'_>, kernel: &Image<'_>) -> Result<Pcr4, Error> {
+    let mut pcr = UNTOUCHED;
+    extend(&mut pcr, &digest(BOOT_OPTION_ACTION));
+    // EV_SEPARATOR: the digest of four zero bytes.
+    extend(&mut pcr, &digest(&[0; 4]));
+    extend(&mut pcr, &uki.authenticode()?);
+    let secure_boot_on = pcr;
+    extend(&mut pcr, &kernel.authenticode()?);
+    Ok(Pcr4 { secure_boot_off: pcr, secure_boot_on })
+}
+
+/// PCR 11 for `uki`: the name with its NUL, then the content, of each measured section.
+#[must_use]
+pub fn pcr11(uki: &Image<'_>) -> [u8; 32] {
+    let mut pcr = UNTOUCHED;
+    for name in MEASURED_SECTIONS {
+        if let Some(content) = uki.section(name) {
+            let mut name_nul = name.as_bytes().to_vec();
+            name_nul.push(0);
+            extend(&mut pcr, &digest(&name_nul));
+            extend(&mut pcr, &digest(content));
+        }
+    }
+    pcr
+}
+
+fn extend(pcr: &mut [u8; 32], measurement: &[u8; 32]) {
+    *pcr = Sha256::new().chain_update(*pcr).chain_update(measurement).finalize().into();
+}
+
+fn digest(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pe::tests::tiny;
+
+    fn uki(initrd: &[u8]) -> Vec<u8> {
+        let stub = tiny(0);
+        Image::parse(&stub).unwrap().with_sections(&[(".osrel", b"ID=x"), (".initrd", initrd)]).unwrap()
+    }
+
+    #[test]
+    fn one_changed_byte_in_the_initrd_changes_both() {
+        let (one, two, kernel) = (uki(b"agent"), uki(b"agenu"), tiny(16));
+        let (one, two, kernel) =
+            (Image::parse(&one).unwrap(), Image::parse(&two).unwrap(), Image::parse(&kernel).unwrap());
+        assert_ne!(pcr11(&one), pcr11(&two));
+        let (four, other) = (pcr4(&one, &kernel).unwrap(), pcr4(&two, &kernel).unwrap());
+        assert_ne!(four.secure_boot_off, other.secure_boot_off);
+        assert_ne!(four.secure_boot_on, other.secure_boot_on);
+        assert_ne!(four.secure_boot_on, four.secure_boot_off);
+    }
+
+    #[test]
+    fn pcr11_follows_the_stubs_order_not_the_files() {
+        let stub = tiny(0);
+        let stub = Image::parse(&stub).unwrap();
+        let one = stub.with_sections(&[(".osrel", b"o"), (".linux", b"l")]).unwrap();
+        let two = stub.with_sections(&[(".linux", b"l"), (".osrel", b"o")]).unwrap();
+        assert_eq!(pcr11(&Image::parse(&one).unwrap()), pcr11(&Image::parse(&two).unwrap()));
+        let mut by_hand = UNTOUCHED;
+        for measured in [&b".linux\0"[..], b"l", b".osrel\0", b"o", b".sbat\0", b"sbat,"] {
+            extend(&mut by_hand, &digest(measured));
+        }
+        assert_eq!(pcr11(&Image::parse(&one).unwrap()), by_hand);
+    }
+}

@@ -1,0 +1,81 @@
+//! Puts a UKI together and says what it will make of the PCRs.  Bytes in, bytes out.
+//!
+//! Read next: `pe.rs` for the file format, `pcr.rs` for the measurements.
+
+use sha2::{Digest, Sha256};
+
+use crate::pcr;
+use crate::pe::{Error, Image};
+use crate::reference::{AcceptedValue, ReferencePcr, ReferenceValues};
+
+/// The kernel's command line.  It is measured and the same everywhere: a site's parameters never go here.
+///
+/// Both consoles, the serial one last because /dev/console is the last one named; a panic restarts at once, so that the
+/// boot server sees the machine again; the kernel keeps quiet because the agent tells the story.
+pub const COMMAND_LINE: &str = "console=tty0 console=ttyS0,115200 panic=-1 quiet loglevel=3";
+
+/// What goes into a UKI.
+#[derive(Debug, Clone, Copy)]
+pub struct Parts<'a> {
+    /// systemd's UEFI stub.
+    pub stub: &'a [u8],
+    /// The signed kernel.
+    pub kernel: &'a [u8],
+    /// The kernel's `uname -r`.
+    pub kernel_release: &'a str,
+    /// The compressed initramfs.
+    pub initrd: &'a [u8],
+    /// Text of `/etc/os-release`.
+    pub os_release: &'a str,
+}
+
+/// The UKI file.
+pub fn assemble(parts: &Parts<'_>) -> Result<Vec<u8>, Error> {
+    Image::parse(parts.stub)?.with_sections(&[
+        (".osrel", parts.os_release.as_bytes()),
+        (".cmdline", COMMAND_LINE.as_bytes()),
+        (".uname", parts.kernel_release.as_bytes()),
+        (".initrd", parts.initrd),
+        (".linux", parts.kernel),
+    ])
+}
+
+/// The reference values of a UKI, computed from the finished file.
+pub fn reference(name: &str, uki: &[u8]) -> Result<ReferenceValues, Error> {
+    let image = Image::parse(uki)?;
+    let kernel = image.section(".linux").ok_or(Error::Malformed { what: "it has no kernel inside" })?;
+    let four = pcr::pcr4(&image, &Image::parse(kernel)?)?;
+    let entry = |pcr: u8, accepted: &[([u8; 32], &str)]| ReferencePcr {
+        pcr,
+        accepted: accepted
+            .iter()
+            .map(|(value, holds_for)| AcceptedValue {
+                value: hex::encode(value),
+                holds_for: (*holds_for).to_owned(),
+            })
+            .collect(),
+    };
+    Ok(ReferenceValues {
+        name: name.to_owned(),
+        uki_sha256: hex::encode(Sha256::digest(uki)),
+        bank: "sha256".to_owned(),
+        pcrs: vec![
+            entry(
+                4,
+                &[
+                    (
+                        four.secure_boot_off,
+                        "Secure Boot off: firmware measures the UKI and the kernel inside it",
+                    ),
+                    (
+                        four.secure_boot_on,
+                        "Secure Boot on: firmware measures the UKI, which vouches for its kernel",
+                    ),
+                ],
+            ),
+            entry(11, &[(pcr::pcr11(&image), "any firmware: the boot stub measures the UKI's sections")]),
+            entry(12, &[(pcr::UNTOUCHED, "no parameters from outside the image")]),
+            entry(13, &[(pcr::UNTOUCHED, "no system extensions from outside the image")]),
+        ],
+    })
+}
