@@ -97,17 +97,18 @@ fn a_restart_loses_nothing_and_repeated_packets_write_nothing() {
 fn table_of_requests() {
     let other = Ipv4Addr::new(10, 0, 0, 2);
     let far = Ipv4Addr::new(192, 168, 1, 5);
-    let rows: [(Option<Ipv4Addr>, Option<Ipv4Addr>, Option<Ipv4Addr>, &str); 8] = [
-        (Some(US), None, None, "nak"),
-        (Some(US), Some(far), None, "nak"),
-        (Some(other), Some(far), None, "silence"),
-        (None, Some(far), None, "nak"),
-        (None, None, Some(far), "nak"),
-        (None, None, None, "nak"),
-        (None, Some(Ipv4Addr::new(10, 0, 0, 12)), None, "ack"),
-        (None, None, Some(Ipv4Addr::new(10, 0, 0, 12)), "ack"),
+    struct Row(Option<Ipv4Addr>, Option<Ipv4Addr>, Option<Ipv4Addr>, &'static str);
+    let rows = [
+        Row(Some(US), None, None, "nak"),
+        Row(Some(US), Some(far), None, "nak"),
+        Row(Some(other), Some(far), None, "silence"),
+        Row(None, Some(far), None, "nak"),
+        Row(None, None, Some(far), "nak"),
+        Row(None, None, None, "nak"),
+        Row(None, Some(Ipv4Addr::new(10, 0, 0, 12)), None, "ack"),
+        Row(None, None, Some(Ipv4Addr::new(10, 0, 0, 12)), "ack"),
     ];
-    for (server, requested, current, expected) in rows {
+    for Row(server, requested, current, expected) in rows {
         let request = BootRequest { server, requested, current, ..http(Kind::Request) };
         let got = match desk().answer(&request, T1, at(0)).reply {
             Reply::Give(_) => "ack",
