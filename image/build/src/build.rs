@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use attest_evidence::ReferenceValues;
 use sha2::{Digest, Sha256};
 
 use crate::cpio::{self, Archive};
@@ -16,7 +17,6 @@ use crate::manifest::{FileEntry, Manifest};
 use crate::modules::{self, Picked, Tree};
 use crate::packages::Packages;
 use crate::pe;
-use crate::reference::ReferenceValues;
 use crate::uki::{self, Parts};
 
 /// Name of the image in its reference values.
@@ -134,9 +134,7 @@ pub fn build(inputs: &Inputs<'_>, progress: &mut dyn FnMut(&str)) -> Result<Buil
     let parts =
         Parts { stub: &stub, kernel: &kernel, kernel_release, initrd: &initrd, os_release: &os_release };
     let uki = uki::assemble(&parts).map_err(Error::Uki)?;
-    if uki.len() > UKI_BYTES_MAX {
-        return Err(Error::TooLarge { bytes: uki.len(), agent_bytes });
-    }
+    check_size(uki.len(), agent_bytes)?;
     let reference = uki::reference(NAME, &uki).map_err(Error::Uki)?;
     let mut files: Vec<FileEntry> = modules.files().chain(own.files()).map(describe).collect();
     files.sort_by(|one, two| one.path.cmp(&two.path));
@@ -144,7 +142,7 @@ pub fn build(inputs: &Inputs<'_>, progress: &mut dyn FnMut(&str)) -> Result<Buil
         name: NAME.to_owned(),
         kernel_release: kernel_release.to_owned(),
         command_line: uki::COMMAND_LINE.to_owned(),
-        uki_sha256: reference.uki_sha256.clone(),
+        uki_sha256: reference.uki_sha256.to_string(),
         uki_bytes: uki.len(),
         initrd_bytes: initrd.len(),
         unpacked_bytes: modules_raw.len() + own_raw.len(),
@@ -177,6 +175,10 @@ fn check_ca(pem: &[u8]) -> Result<(), Error> {
         return Err(Error::Ca { why: "there is no certificate in it" });
     }
     Ok(())
+}
+
+fn check_size(bytes: usize, agent_bytes: usize) -> Result<(), Error> {
+    if bytes > UKI_BYTES_MAX { Err(Error::TooLarge { bytes, agent_bytes }) } else { Ok(()) }
 }
 
 fn os_release() -> String {
@@ -313,4 +315,130 @@ pub(crate) fn write(path: &Path, content: &[u8]) -> Result<(), Error> {
     };
     fs::write(&part, content).map_err(failed("write", &part))?;
     fs::rename(&part, path).map_err(failed("rename", &part))
+}
+
+#[cfg(test)]
+mod tests {
+    use attest_evidence::Hex32;
+
+    use super::*;
+    use crate::elf::tests::module;
+    use crate::pe::tests::tiny;
+
+    const CA: &[u8] = b"-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n";
+
+    /// A package folder with small files in the place of the large ones, and an agent beside it.
+    fn workplace(agent: &[u8]) -> (tempfile::TempDir, PathBuf, Packages) {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |path: &str, content: &[u8]| {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, content).unwrap();
+            path
+        };
+        put("root/boot/vmlinuz-6", &tiny(24));
+        put("root/usr/lib/systemd/boot/efi/linuxx64.efi.stub", &roomy_stub());
+        put("root/usr/lib/modules/6/modules.builtin", b"kernel/drivers/nvme/nvme.ko\n");
+        for wanted in modules::parse_list(modules::DISCOVERY_DRIVERS).unwrap() {
+            put(
+                &format!("root/usr/lib/modules/6/kernel/{}.ko", wanted.name),
+                &module("alias=pci:v1*\0depends=\0"),
+            );
+        }
+        let agent = put("agent", agent);
+        let packages = Packages::unpacked(dir.path().to_owned(), "6".to_owned());
+        (dir, agent, packages)
+    }
+
+    /// `tiny` has room for one more section header; a UKI needs five.
+    fn roomy_stub() -> Vec<u8> {
+        let mut stub = tiny(0);
+        stub.splice(0x200..0x200, [0; 0x200]);
+        stub[0x58 + 60..0x58 + 64].copy_from_slice(&0x400_u32.to_le_bytes());
+        stub[0x58 + 0xf0 + 20..0x58 + 0xf0 + 24].copy_from_slice(&0x400_u32.to_le_bytes());
+        stub
+    }
+
+    fn agent(body: u8) -> Vec<u8> {
+        let mut file = vec![0; 65];
+        file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        file[64] = body;
+        file
+    }
+
+    fn built(agent_body: u8, keep: bool) -> Built {
+        let (dir, agent, packages) = workplace(&agent(agent_body));
+        let cache = keep.then(|| dir.path().join("cache"));
+        let extra = [("etc/extra".to_owned(), vec![1])];
+        let inputs = Inputs {
+            agent: &agent,
+            ca_pem: CA,
+            packages: &packages,
+            extra_files: &extra,
+            cache: cache.as_deref(),
+        };
+        let first = build(&inputs, &mut |_| ()).unwrap();
+        // The second build in the same place takes the modules from the cache, if there is one.
+        assert_eq!(build(&inputs, &mut |_| ()).unwrap().uki, first.uki);
+        first
+    }
+
+    fn values(built: &Built, pcr: u8) -> Vec<Hex32> {
+        let entry = built.reference.pcrs.iter().find(|entry| entry.pcr == pcr).unwrap();
+        entry.accepted.iter().map(|accepted| accepted.value).collect()
+    }
+
+    #[test]
+    fn two_places_with_and_without_cache_give_the_same_bytes() {
+        let (one, two) = (built(1, true), built(1, false));
+        assert_eq!(one.uki, two.uki);
+        assert_eq!(one.reference, two.reference);
+        assert_eq!(one.manifest, two.manifest);
+        let paths: Vec<&str> = one.manifest.files.iter().map(|file| file.path.as_str()).collect();
+        for path in ["init", CA_PATH, START_MODULES_PATH, "etc/extra", "lib/modules/6/modules.dep"] {
+            assert!(paths.contains(&path), "{path}");
+        }
+        assert!(!paths.contains(&"lib/modules/6/kernel/nvme.ko"), "built in, so not brought along");
+    }
+
+    #[test]
+    fn one_byte_of_the_agent_changes_pcr_4_and_11_and_no_other() {
+        let (one, two) = (built(1, false), built(2, false));
+        for pcr in [4, 11] {
+            assert!(values(&one, pcr).iter().all(|value| !values(&two, pcr).contains(value)), "PCR {pcr}");
+        }
+        for pcr in [12, 13] {
+            assert_eq!(values(&one, pcr), values(&two, pcr));
+        }
+        assert_ne!(one.reference.uki_sha256, two.reference.uki_sha256);
+    }
+
+    #[test]
+    fn what_cannot_work_or_would_leak_is_refused() {
+        let mut dynamic = agent(0);
+        dynamic.resize(128, 0);
+        dynamic[0x20..0x28].copy_from_slice(&64_u64.to_le_bytes());
+        dynamic[0x36..0x38].copy_from_slice(&56_u16.to_le_bytes());
+        dynamic[0x38..0x3a].copy_from_slice(&1_u16.to_le_bytes());
+        dynamic[64..68].copy_from_slice(&3_u32.to_le_bytes());
+        let key = [CA, b"-----BEGIN PRIVATE KEY-----"].concat();
+        let table: [(&[u8], &[u8], &str); 4] = [
+            (b"#!/bin/sh", CA, "cannot be /init"),
+            (&dynamic, CA, "linked dynamically"),
+            (&agent(0), &key, "private key"),
+            (&agent(0), b"hello", "no certificate"),
+        ];
+        for (agent, ca_pem, expected) in table {
+            let (_dir, agent, packages) = workplace(agent);
+            let inputs = Inputs { agent: &agent, ca_pem, packages: &packages, extra_files: &[], cache: None };
+            let error = build(&inputs, &mut |_| ()).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_bar_is_32_mib() {
+        assert!(check_size(32 << 20, 1).is_ok());
+        assert!(check_size((32 << 20) + 1, 1).unwrap_err().to_string().contains("more than 33554432"));
+    }
 }

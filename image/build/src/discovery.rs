@@ -7,12 +7,12 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use attest_evidence::{ParseReference, ReferenceValues};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::build::{self, Inputs, read, write};
 use crate::packages::{self, Packages};
-use crate::reference::ReferenceValues;
 
 /// This crate's own code and data: a changed builder may build other bytes.
 const OWN_SOURCES: [(&str, &[u8]); 13] = [
@@ -51,12 +51,21 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// A product of an earlier build is not JSON that we wrote.
+    /// A product of an earlier build is not what we wrote.
     #[error("{path} is damaged; remove it and build again")]
-    Json {
+    Reference {
         /// The file.
         path: PathBuf,
         /// What the parser said.
+        #[source]
+        source: ParseReference,
+    },
+    /// A product cannot be written as JSON.
+    #[error("cannot write {path} as JSON; report this as a bug")]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What the writer said.
         #[source]
         source: serde_json::Error,
     },
@@ -125,10 +134,11 @@ pub fn discovery(
         write(&uki, &built.uki).map_err(Error::Build)?;
         write_json(&reference_json, &built.reference)?;
         write_json(&manifest_json, &built.manifest)?;
-        write_json(&stamp_path, &Stamp { inputs_sha256, uki_sha256: built.reference.uki_sha256 })?;
+        let uki_sha256 = built.manifest.uki_sha256;
+        write_json(&stamp_path, &Stamp { inputs_sha256, uki_sha256 })?;
     }
-    let reference = serde_json::from_slice(&read(&reference_json).map_err(Error::Build)?)
-        .map_err(|source| Error::Json { path: reference_json.clone(), source })?;
+    let reference = ReferenceValues::from_json(&read(&reference_json).map_err(Error::Build)?)
+        .map_err(|source| Error::Reference { path: reference_json.clone(), source })?;
     let uki_bytes = fs::metadata(&uki).map_err(output("read", &uki))?.len();
     Ok(Discovery { uki, reference_json, manifest_json, reference, uki_bytes, packages, rebuilt })
 }
@@ -174,13 +184,12 @@ mod tests {
 
     #[test]
     fn the_stamp_covers_every_source_file() {
-        // `reference.rs` has types only; their content is made in `uki.rs`.
         let listed: BTreeSet<String> = OWN_SOURCES.iter().map(|(name, _)| (*name).to_owned()).collect();
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         for dir in ["src", "data"] {
             for entry in fs::read_dir(here.join(dir)).unwrap() {
                 let name = entry.unwrap().file_name().into_string().unwrap();
-                assert!(listed.contains(&name) || name == "reference.rs", "{name} is missing in OWN_SOURCES");
+                assert!(listed.contains(&name), "{name} is missing in OWN_SOURCES");
             }
         }
     }

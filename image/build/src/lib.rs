@@ -15,11 +15,9 @@ pub mod modules;
 pub mod packages;
 pub mod pcr;
 pub mod pe;
-pub mod reference;
 pub mod sources;
 pub mod uki;
 
 pub use build::{Built, Inputs, build};
 pub use discovery::{Discovery, discovery};
 pub use packages::Packages;
-pub use reference::ReferenceValues;

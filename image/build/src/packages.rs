@@ -157,6 +157,12 @@ impl Packages {
         self.root().join("usr/share/OVMF/OVMF_VARS_4M.fd")
     }
 
+    /// A folder that a test has filled.
+    #[cfg(test)]
+    pub(crate) fn unpacked(dir: PathBuf, kernel_release: String) -> Packages {
+        Packages { dir, kernel_release, packages: Vec::new() }
+    }
+
     fn root(&self) -> PathBuf {
         self.dir.join("root")
     }

@@ -2,11 +2,11 @@
 //!
 //! Read next: `pe.rs` for the file format, `pcr.rs` for the measurements.
 
+use attest_evidence::{Accepted, Hex32, ReferenceBank, ReferencePcr, ReferenceValues};
 use sha2::{Digest, Sha256};
 
 use crate::pcr;
 use crate::pe::{Error, Image};
-use crate::reference::{AcceptedValue, ReferencePcr, ReferenceValues};
 
 /// The kernel's command line.  It is measured and the same everywhere: a site's parameters never go here.
 ///
@@ -49,16 +49,13 @@ pub fn reference(name: &str, uki: &[u8]) -> Result<ReferenceValues, Error> {
         pcr,
         accepted: accepted
             .iter()
-            .map(|(value, holds_for)| AcceptedValue {
-                value: hex::encode(value),
-                holds_for: (*holds_for).to_owned(),
-            })
+            .map(|(value, holds_for)| Accepted { value: Hex32(*value), holds_for: (*holds_for).to_owned() })
             .collect(),
     };
     Ok(ReferenceValues {
         name: name.to_owned(),
-        uki_sha256: hex::encode(Sha256::digest(uki)),
-        bank: "sha256".to_owned(),
+        uki_sha256: Hex32(Sha256::digest(uki).into()),
+        bank: ReferenceBank::Sha256,
         pcrs: vec![
             entry(
                 4,
