@@ -40,9 +40,9 @@ impl Statement {
     #[must_use]
     pub fn to_json(&self) -> Value {
         let digest = |digest: &Option<[u8; 32]>| digest.as_ref().map(|digest| bytes(digest));
-        let (purpose, target, unit_root) = match &self.purpose {
-            Purpose::Admission => ("admission", None, None),
-            Purpose::Registration { target, unit_root } => (
+        let (purpose, target, unit_root, manifest) = match &self.purpose {
+            Purpose::Admission => ("admission", None, None, None),
+            Purpose::Registration { target, unit_root, manifest } => (
                 "registration",
                 Some(json!({
                     "chain-id": target.chain_id,
@@ -50,6 +50,7 @@ impl Statement {
                     "operator": bytes(&target.operator),
                 })),
                 Some(bytes(unit_root)),
+                Some(bytes(manifest)),
             ),
         };
         object([
@@ -64,6 +65,7 @@ impl Statement {
             ("uefi-log", Some(bytes(&self.uefi_log))),
             ("previous", digest(&self.previous)),
             ("sequence", Some(json!(self.sequence))),
+            ("manifest", manifest),
         ])
     }
 }

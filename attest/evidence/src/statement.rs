@@ -101,6 +101,8 @@ pub enum Purpose {
         target: Target,
         /// Merkle root of the manifest's units.
         unit_root: [u8; 32],
+        /// SHA-256 of the manifest attachment: the fields beside its units count too.
+        manifest: [u8; 32],
     },
 }
 
@@ -132,9 +134,11 @@ impl Statement {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let digest = |digest: &Option<[u8; 32]>| digest.as_ref().map(|digest| cbor::bytes(digest));
-        let (purpose, target, unit_root) = match &self.purpose {
-            Purpose::Admission => (1, None, None),
-            Purpose::Registration { target, unit_root } => (2, Some(target.encode()), Some(*unit_root)),
+        let (purpose, target, unit_root, manifest) = match &self.purpose {
+            Purpose::Admission => (1, None, None, None),
+            Purpose::Registration { target, unit_root, manifest } => {
+                (2, Some(target.encode()), Some(*unit_root), Some(*manifest))
+            }
         };
         cbor::map([
             (1, Some(cbor::unsigned(purpose))),
@@ -148,6 +152,7 @@ impl Statement {
             (9, Some(cbor::bytes(&self.uefi_log))),
             (10, digest(&self.previous)),
             (11, Some(cbor::unsigned(self.sequence))),
+            (12, digest(&manifest)),
         ])
     }
 
@@ -181,6 +186,7 @@ fn purpose(item: &Item<'_>, fields: &mut Fields<'_>) -> Result<Purpose, Error> {
         2 => Ok(Purpose::Registration {
             target: Target::of(fields.required(4, "statement.target")?)?,
             unit_root: fields.required(6, "statement.unit-root")?.fixed("statement.unit-root")?,
+            manifest: fields.required(12, "statement.manifest")?.fixed("statement.manifest")?,
         }),
         other => {
             let why = format!("is {other}; 1 (admission) and 2 (registration) are known");
@@ -233,7 +239,7 @@ fn bounded<'a>(bytes: &'a [u8], name: &'static str) -> Result<Item<'a>, Error> {
 pub fn anchor(statement: &Statement) -> [u8; 32] {
     match &statement.purpose {
         Purpose::Admission => [0; 32],
-        Purpose::Registration { target, unit_root } => {
+        Purpose::Registration { target, unit_root, .. } => {
             let mut hash = Sha256::new();
             hash.update([0; 24]);
             hash.update(target.chain_id.to_be_bytes());

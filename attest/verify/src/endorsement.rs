@@ -1,0 +1,304 @@
+//! Endorsement: does a maker that is believed say that this endorsement key sits in one of its TPMs?
+//!
+//! A small path builder for EK certificates only: at most [`DEPTH_MAX`] issuers, at most [`SIGNATURES_MAX`] signature
+//! checks, intermediates from the evidence and from the bundle, roots from the bundle alone.  The bundle is policy:
+//! its [`Roots::digest`] names it.  Time is an argument.
+
+use attest_wire::Public;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use sha2::{Digest as _, Sha256};
+
+use crate::{verdict::Checks, x509::Cert};
+
+/// Longest chain, issuers above the EK certificate; makers use one to three.
+const DEPTH_MAX: usize = 6;
+/// Most signature checks for one chain: stops a file full of look-alike intermediates.
+const SIGNATURES_MAX: usize = 64;
+/// Largest PEM file, bytes; the largest known bundle has 320 KB.
+const PEM_BYTES_MAX: usize = 8 << 20;
+
+/// TPM makers that are believed, and the intermediates they use.
+#[derive(Debug, Clone, Default)]
+pub struct Roots {
+    roots: Vec<Cert>,
+    intermediates: Vec<Cert>,
+}
+
+/// What a PEM file held.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Added {
+    /// Self-issued certificates: taken as roots.
+    pub roots: usize,
+    /// Others: taken as intermediates.
+    pub intermediates: usize,
+    /// Certificates that could not be read, with the reason and their place in the file, from 1.  They are not
+    /// believed; the rest of the file is.
+    pub unreadable: Vec<String>,
+}
+
+/// Why a PEM file was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PemError {
+    /// Too large.
+    #[error("the certificate file has {0} bytes, more than {PEM_BYTES_MAX}: split it")]
+    TooLarge(usize),
+    /// There is no certificate in it.
+    #[error(
+        "there is no `-----BEGIN CERTIFICATE-----` in the certificate file: give certificates in PEM form"
+    )]
+    Empty,
+    /// A block that does not end.
+    #[error(
+        "certificate {0} of the file has no `-----END CERTIFICATE-----`: the file was cut off; fetch it again"
+    )]
+    Unfinished(usize),
+}
+
+impl Roots {
+    /// Adds all certificates of a PEM file; text between them is ignored.
+    ///
+    /// # Errors
+    /// [`PemError`]: nothing was added.
+    pub fn add_pem(&mut self, pem: &[u8]) -> Result<Added, PemError> {
+        const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+        const END: &str = "-----END CERTIFICATE-----";
+        if pem.len() > PEM_BYTES_MAX {
+            return Err(PemError::TooLarge(pem.len()));
+        }
+        let text = String::from_utf8_lossy(pem);
+        let mut blocks = Vec::new();
+        for (place, block) in text.split(BEGIN).skip(1).enumerate() {
+            let (body, _) = block.split_once(END).ok_or(PemError::Unfinished(place + 1))?;
+            blocks.push(body.chars().filter(|c| !c.is_ascii_whitespace()).collect::<String>());
+        }
+        if blocks.is_empty() {
+            return Err(PemError::Empty);
+        }
+        let mut added = Added::default();
+        for (place, body) in blocks.iter().enumerate() {
+            let parsed = STANDARD.decode(body).map_err(|error| error.to_string());
+            match parsed.and_then(|der| Cert::parse(&der)) {
+                Ok(cert) if cert.is_self_issued() => {
+                    added.roots += 1;
+                    self.roots.push(cert);
+                }
+                Ok(cert) => {
+                    added.intermediates += 1;
+                    self.intermediates.push(cert);
+                }
+                Err(why) => added.unreadable.push(format!("certificate {}: {why}", place + 1)),
+            }
+        }
+        Ok(added)
+    }
+
+    /// How many roots and intermediates there are.
+    #[must_use]
+    pub fn len(&self) -> (usize, usize) {
+        (self.roots.len(), self.intermediates.len())
+    }
+
+    /// Whether no maker is believed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.roots.is_empty()
+    }
+
+    /// Names the bundle: SHA-256 over the sorted SHA-256 digests of its certificates, roots before intermediates.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        for list in [&self.roots, &self.intermediates] {
+            let mut digests: Vec<[u8; 32]> =
+                list.iter().map(|cert| Sha256::digest(&cert.der).into()).collect();
+            digests.sort_unstable();
+            digests.dedup();
+            hash.update(u64::try_from(digests.len()).unwrap_or(u64::MAX).to_be_bytes());
+            digests.iter().for_each(|digest| hash.update(digest));
+        }
+        hash.finalize().into()
+    }
+}
+
+/// An endorsement key that a believed maker vouches for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endorsed {
+    /// SHA-256 of the EK certificate's DER.
+    pub certificate: [u8; 32],
+    /// Manufacturer (`id:…`), model and version of the TPM, as the certificate says.
+    pub tpm: [String; 3],
+    /// Subject of the root.
+    pub root: String,
+}
+
+impl Endorsed {
+    /// Whether the TPM is a program: the manufacturer ids that swtpm and the reference simulator write.
+    #[must_use]
+    pub fn is_software(&self) -> bool {
+        let [manufacturer, model, _] = &self.tpm;
+        let id = manufacturer.to_ascii_lowercase();
+        // swtpm writes IBM's number of the TCG vendor list or the letters `IBM`; `SW  ` is Microsoft's simulator.
+        ["id:00001014", "id:49424d00", "id:49424d20", "id:53572020"].contains(&id.as_str())
+            || model.to_ascii_lowercase().starts_with("swtpm")
+    }
+}
+
+/// Why an endorsement key is not believed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EndorsementError {
+    /// None of the certificates is for this key.
+    #[error("none of the {0} EK certificates is for the endorsement key that the TPM recreated{1}")]
+    NoCertificate(usize, String),
+    /// The certificate itself is not one of an EK, or is out of its time.
+    #[error("the EK certificate {0}")]
+    Certificate(String),
+    /// No chain.
+    #[error("the EK certificate, issued by `{issuer}`, chains to no trusted root{why}")]
+    NoChain {
+        /// Issuer of the last certificate that was reached.
+        issuer: String,
+        /// What was wrong with candidates, if there were any.
+        why: String,
+    },
+}
+
+/// Checks that one of `certificates` (DER) is for `ek_public` and chains to a root, at `now_unix`.
+///
+/// # Errors
+/// [`EndorsementError`].
+pub fn check(
+    ek_public: &Public,
+    certificates: &[Vec<u8>],
+    intermediates: &[Vec<u8>],
+    roots: &Roots,
+    now_unix: u64,
+) -> Result<Endorsed, EndorsementError> {
+    let mut unreadable = String::new();
+    let mut own = None;
+    for der in certificates {
+        match Cert::parse(der) {
+            Ok(cert) if cert.certifies(ek_public) => own = own.or(Some(cert)),
+            Ok(_) => {}
+            Err(why) => unreadable = format!("; one {why}"),
+        }
+    }
+    let leaf = own.ok_or(EndorsementError::NoCertificate(certificates.len(), unreadable))?;
+    if let Some(fault) = leaf.ek_fault() {
+        return Err(EndorsementError::Certificate(fault));
+    }
+    if !leaf.is_valid_at(now_unix) {
+        return Err(EndorsementError::Certificate("is not valid at this time".into()));
+    }
+    let given: Vec<Cert> = intermediates.iter().filter_map(|der| Cert::parse(der).ok()).collect();
+    let mut search = Search { roots, given: &given, now_unix, signatures: 0, why: String::new() };
+    let root = search.root_of(&leaf, 0).ok_or_else(|| EndorsementError::NoChain {
+        issuer: leaf.issuer(),
+        why: if roots.is_empty() { ": no roots were given".into() } else { search.why.clone() },
+    })?;
+    Ok(Endorsed {
+        certificate: Sha256::digest(&leaf.der).into(),
+        tpm: leaf.tpm().unwrap_or_else(|| ["unnamed".into(), String::new(), String::new()]),
+        root,
+    })
+}
+
+struct Search<'a> {
+    roots: &'a Roots,
+    given: &'a [Cert],
+    now_unix: u64,
+    signatures: usize,
+    why: String,
+}
+
+impl Search<'_> {
+    /// Subject of the root above `cert`, with `below` CA certificates already under way.
+    fn root_of(&mut self, cert: &Cert, below: usize) -> Option<String> {
+        if below >= DEPTH_MAX {
+            self.why = "; the chain is too long".into();
+            return None;
+        }
+        let roots = self.roots;
+        for root in &roots.roots {
+            if self.issued(cert, root, below) {
+                return Some(root.subject());
+            }
+        }
+        for issuer in self.given.iter().chain(&roots.intermediates) {
+            if !issuer.is_self_issued() && self.issued(cert, issuer, below) {
+                if let Some(root) = self.root_of(issuer, below + 1) {
+                    return Some(root);
+                }
+            }
+        }
+        None
+    }
+
+    fn issued(&mut self, cert: &Cert, issuer: &Cert, below: usize) -> bool {
+        if !cert.names_as_issuer(issuer) || self.signatures >= SIGNATURES_MAX {
+            return false;
+        }
+        self.signatures += 1;
+        let fault = match cert.is_signed_by(issuer) {
+            Ok(true) if !issuer.is_valid_at(self.now_unix) => Some("is not valid at this time".into()),
+            Ok(true) => issuer.issuer_fault(below),
+            Ok(false) => Some("did not sign it".into()),
+            Err(why) => Some(why),
+        };
+        if let Some(fault) = &fault {
+            self.why = format!("; `{}` {fault}", issuer.subject());
+        }
+        fault.is_none()
+    }
+}
+
+/// Judges endorsement key and certificate of a file.
+pub(crate) fn judge(
+    evidence: &attest_evidence::Evidence,
+    policy: &crate::Policy,
+    now_unix: u64,
+    checks: &mut Checks,
+) -> Option<(Public, Option<Endorsed>)> {
+    let endorsements = &evidence.endorsements;
+    let public = match Public::parse(&endorsements.ek_public) {
+        Ok(public) => public,
+        Err(error) => {
+            checks.fail("ek-public", error.to_string(), "the endorsement key's public area cannot be read");
+            return None;
+        }
+    };
+    use attest_wire::Attributes;
+    let attributes = public.attributes();
+    let wanted =
+        [Attributes::FIXED_TPM, Attributes::FIXED_PARENT, Attributes::RESTRICTED, Attributes::DECRYPT];
+    checks.add(
+        "ek-attributes",
+        wanted.into_iter().all(|one| attributes.has(one))
+            && !attributes.has(Attributes::SIGN)
+            && crate::quote::has_no_scheme(&public),
+        format!("{:#010x}", attributes.0),
+        "fixedTPM, fixedParent, restricted, decrypt, not sign",
+        "the endorsement key is not a restricted decryption key fixed to its TPM",
+    );
+    let found =
+        check(&public, &endorsements.ek_certificates, &endorsements.intermediates, &policy.roots, now_unix);
+    match found {
+        Ok(endorsed) => {
+            checks.remark("ek-certificate", hex::encode(endorsed.certificate), endorsed.tpm.join(" "));
+            checks.remark("ek-chain", endorsed.root.clone(), "");
+            let software = endorsed.is_software();
+            checks.add(
+                "hardware-tpm",
+                !software || policy.allow_software_tpm,
+                if software { "software TPM" } else { "not known as software" },
+                if policy.allow_software_tpm { "any" } else { "hardware" },
+                "this TPM is a program: it proves nothing, and the policy does not allow it",
+            );
+            Some((public, Some(endorsed)))
+        }
+        Err(error) => {
+            let chain = matches!(error, EndorsementError::NoChain { .. });
+            checks.fail(if chain { "ek-chain" } else { "ek-certificate" }, "", error.to_string());
+            Some((public, None))
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The event log: does it explain the PCR values that the TPM signed?
+
+use std::collections::BTreeMap;
+
+use attest_evidence::{Evidence, digest};
+use attest_wire::eventlog::{Bank, EventLog, boot_url};
+
+use crate::{
+    secure_boot,
+    verdict::{Checks, Facts},
+};
+
+/// PCRs that firmware always extends: a zero there means that nobody measured the boot.
+const FIRMWARE_PCRS: std::ops::RangeInclusive<u8> = 0..=7;
+/// PCRs that boot loader and kernel extend before the log is closed: what is in them must be in the log.
+const LOADER_PCRS: [u8; 5] = [9, 11, 12, 13, 14];
+
+/// Judges the UEFI log against the quoted values.
+pub(crate) fn judge(
+    evidence: &Evidence,
+    pcrs: &BTreeMap<u8, [u8; 32]>,
+    checks: &mut Checks,
+    facts: &mut Facts,
+) {
+    let log_digest = digest(&evidence.logs.uefi);
+    checks.add(
+        "log-digest",
+        log_digest == evidence.statement.uefi_log,
+        hex::encode(log_digest),
+        hex::encode(evidence.statement.uefi_log),
+        "the event log in this file is not the one that the statement names",
+    );
+    let zero: Vec<u8> = FIRMWARE_PCRS.filter(|pcr| pcrs.get(pcr) == Some(&[0; 32])).collect();
+    checks.add(
+        "pcrs-not-zero",
+        zero.is_empty(),
+        format!("{zero:?}"),
+        "[]",
+        "PCRs that firmware must extend are zero: the boot was not measured into this bank",
+    );
+    let parsed = EventLog::parse(&evidence.logs.uefi).and_then(|log| Ok((log.replay(Bank::Sha256)?, log)));
+    let (replay, log) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            return checks.fail("log-structure", error.to_string(), "the event log cannot be replayed");
+        }
+    };
+    checks.add("log-structure", true, format!("{} events", log.events().len()), "", "");
+    let mut unexplained = Vec::new();
+    for (pcr, value) in pcrs {
+        let explained = match replay.value(*pcr) {
+            Some(replayed) => replayed == value,
+            // No event: an untouched PCR is zero; 15 is the running system's own and has its own log.
+            None => (LOADER_PCRS.contains(pcr) && *value == [0; 32]) || !judged(*pcr),
+        };
+        if !explained {
+            let replayed = replay.value(*pcr).map_or("nothing".to_owned(), hex::encode);
+            unexplained.push((*pcr, hex::encode(value), replayed));
+        }
+    }
+    let first = unexplained.first().cloned();
+    let list: Vec<u8> = unexplained.iter().map(|(pcr, ..)| *pcr).collect();
+    let (measured, expected) = first.map_or(("all".into(), "all".into()), |(pcr, value, replayed)| {
+        (format!("PCR {pcr} = {value}"), format!("PCR {pcr} = {replayed} by the log"))
+    });
+    let note = format!("the event log does not explain the signed values of PCRs {list:?}");
+    if checks.add("log-replay", list.is_empty(), measured, expected, note) {
+        facts.secure_boot = secure_boot::judge(&log, checks);
+        facts.boot_url = boot_url(&log);
+    }
+}
+
+fn judged(pcr: u8) -> bool {
+    FIRMWARE_PCRS.contains(&pcr) || LOADER_PCRS.contains(&pcr)
+}

@@ -1,0 +1,236 @@
+//! The verdict: named checks, what they measured, and what the whole may claim.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::Serialize;
+
+use crate::{Attested, accept::Proven};
+
+/// How a check came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It holds.
+    Pass,
+    /// It does not: the evidence is refused.
+    Fail,
+    /// Policy or evidence gives it nothing to judge.
+    NotApplicable,
+}
+
+/// One check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// Stable name: `quote-signature`, `pcr-11`.
+    pub name: String,
+    /// How it came out.
+    pub outcome: Outcome,
+    /// What the evidence has.
+    pub measured: String,
+    /// What it should have.
+    pub expected: String,
+    /// What this means, in words.
+    pub note: String,
+}
+
+/// What a verdict may claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Tier {
+    /// Nothing: no proof, or a TPM in software.
+    T0,
+    /// Resists a remote attacker without the operating system.
+    T1,
+    /// Resists malicious software on the host and swapped images.
+    T2,
+    /// Resists swapped boards and TPMs without the maker's keys.
+    T3,
+    /// Resists cheap physical attacks on the TPM's bus.
+    T4,
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+/// What the evidence says, as far as it could be read.  Byte strings are lower-case hex.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Facts {
+    /// SHA-256 of the evidence file.
+    pub evidence: String,
+    /// Node id.
+    pub node: String,
+    /// `admission` or `registration`.
+    pub purpose: String,
+    /// TPM Name of the attestation key.
+    pub ak_name: Option<String>,
+    /// TPM Name of the endorsement key.
+    pub ek_name: Option<String>,
+    /// SHA-256 of the endorsement key's certificate.
+    pub ek_certificate: Option<String>,
+    /// Maker, model and version of the TPM, as its certificate says.
+    pub tpm: Option<String>,
+    /// Firmware version the TPM signed.
+    pub firmware: Option<u64>,
+    /// Count of TPM resets.
+    pub reset_count: Option<u32>,
+    /// Name of the known image that was booted.
+    pub image: Option<String>,
+    /// Secure Boot, if the log says so believably.
+    pub secure_boot: Option<bool>,
+    /// URL of the last image the firmware loaded: the firmware's word only.
+    pub boot_url: Option<String>,
+    /// Values of the quoted PCRs (SHA-256).
+    pub pcrs: BTreeMap<u8, String>,
+    /// How many known challengers bound the attestation key to the endorsement key.
+    pub challengers: usize,
+}
+
+/// The answer about one evidence file.
+#[derive(Debug, Clone, Serialize)]
+pub struct Verdict {
+    /// Every check, in the order they were made.
+    pub checks: Vec<Check>,
+    /// What may be claimed.
+    pub tier: Tier,
+    /// Why it is not the next higher tier.
+    pub why_not_higher: String,
+    /// What the evidence says.
+    pub facts: Facts,
+    #[serde(skip)]
+    pub(crate) proven: Option<Proven>,
+}
+
+impl Verdict {
+    /// Whether no check failed.
+    #[must_use]
+    pub fn is_accepted(&self) -> bool {
+        self.proven.is_some() && self.failures().next().is_none()
+    }
+
+    /// The checks that failed.
+    pub fn failures(&self) -> impl Iterator<Item = &Check> {
+        self.checks.iter().filter(|check| check.outcome == Outcome::Fail)
+    }
+
+    /// The proof, if no check failed.
+    ///
+    /// # Errors
+    /// The first check that failed.
+    pub fn accept(&self) -> Result<Attested, Rejection> {
+        if let Some(check) = self.failures().next() {
+            return Err(Rejection::of(check));
+        }
+        let proven = self.proven.clone().ok_or_else(|| Rejection {
+            check: "complete".into(),
+            what: "not every check could be made".into(),
+            measured: String::new(),
+            expected: String::new(),
+        })?;
+        Ok(Attested::new(proven, self.tier))
+    }
+}
+
+/// Why evidence was refused: the first check that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("{what}")]
+pub struct Rejection {
+    /// Name of the check.
+    pub check: String,
+    /// What is wrong, for people, with the values in it.
+    pub what: String,
+    /// What the evidence has, whole.
+    pub measured: String,
+    /// What it should have, whole.
+    pub expected: String,
+}
+
+impl Rejection {
+    pub(crate) fn of(check: &Check) -> Self {
+        let what = match check.name.strip_prefix("pcr-") {
+            Some(pcr) if pcr.parse::<u8>().is_ok() => format!(
+                "PCR {pcr} is {} but the image's reference says {} : {}",
+                short(&check.measured),
+                check.expected.split(" or ").map(short).collect::<Vec<_>>().join(" or "),
+                check.note
+            ),
+            Some(_) | None => {
+                let values = match (check.measured.as_str(), check.expected.as_str()) {
+                    ("", "") => String::new(),
+                    (measured, "") => format!(" (it has {})", short(measured)),
+                    ("", expected) => format!(" (it should have {})", short(expected)),
+                    (measured, expected) => {
+                        format!(" (it has {}, it should have {})", short(measured), short(expected))
+                    }
+                };
+                format!("{}{values}", check.note)
+            }
+        };
+        Self {
+            check: check.name.clone(),
+            what,
+            measured: check.measured.clone(),
+            expected: check.expected.clone(),
+        }
+    }
+}
+
+/// The first digits of a long hex string; other text whole.
+fn short(text: &str) -> String {
+    const SHOWN: usize = 16;
+    let is_hex = text.len() > SHOWN && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match text.get(..SHOWN) {
+        Some(start) if is_hex => format!("{start}…"),
+        Some(_) | None => text.to_owned(),
+    }
+}
+
+/// Collects checks.
+#[derive(Debug, Default)]
+pub(crate) struct Checks(pub(crate) Vec<Check>);
+
+impl Checks {
+    /// Adds a check; `note` says what is wrong if it fails.  Returns `holds`.
+    pub(crate) fn add(
+        &mut self,
+        name: impl Into<String>,
+        holds: bool,
+        measured: impl Into<String>,
+        expected: impl Into<String>,
+        note: impl Into<String>,
+    ) -> bool {
+        let outcome = if holds { Outcome::Pass } else { Outcome::Fail };
+        let (name, measured, expected) = (name.into(), measured.into(), expected.into());
+        let note = if holds { String::new() } else { note.into() };
+        self.0.push(Check { name, outcome, measured, expected, note });
+        holds
+    }
+
+    /// Adds a check that has nothing to judge.
+    pub(crate) fn skip(&mut self, name: &str, why: impl Into<String>) {
+        self.0.push(Check {
+            name: name.into(),
+            outcome: Outcome::NotApplicable,
+            measured: String::new(),
+            expected: String::new(),
+            note: why.into(),
+        });
+    }
+
+    /// Adds a check that holds, with a remark.
+    pub(crate) fn remark(&mut self, name: &str, measured: impl Into<String>, note: impl Into<String>) {
+        self.0.push(Check {
+            name: name.into(),
+            outcome: Outcome::Pass,
+            measured: measured.into(),
+            expected: String::new(),
+            note: note.into(),
+        });
+    }
+
+    /// Adds a failed check.
+    pub(crate) fn fail(&mut self, name: &str, measured: impl Into<String>, note: impl Into<String>) {
+        self.add(name, false, measured, "", note);
+    }
+}

@@ -1,0 +1,119 @@
+//! All checks, in order.
+
+use attest_evidence::{Evidence, Purpose};
+
+use crate::{
+    LastSeen, Policy,
+    accept::Proven,
+    attachments, binding,
+    endorsement::{self, Endorsed},
+    freshness, log, node_id, quote, reference,
+    verdict::{Checks, Facts, Outcome, Tier, Verdict},
+};
+
+/// Judges one evidence file by `policy`, at `now_unix` (seconds since 1970).
+#[must_use]
+pub fn verify(evidence: &Evidence, policy: &Policy, now_unix: u64) -> Verdict {
+    let mut checks = Checks::default();
+    let digest = evidence.digest();
+    let mut facts = Facts {
+        evidence: hex::encode(digest),
+        node: hex::encode(evidence.node),
+        purpose: match evidence.statement.purpose {
+            Purpose::Admission => "admission".into(),
+            Purpose::Registration { .. } => "registration".into(),
+        },
+        ..Facts::default()
+    };
+    let proven = judge(evidence, policy, now_unix, &mut checks, &mut facts)
+        .map(|(endorsed, proven)| (endorsed, Proven { evidence: digest, ..proven }));
+    let failed = checks.0.iter().any(|check| check.outcome == Outcome::Fail);
+    let (tier, why) = match &proven {
+        Some((Some(endorsed), proven)) if !failed => tier(endorsed, proven, policy),
+        Some(_) | None => (Tier::T0, "a check failed: nothing may be claimed".into()),
+    };
+    let proven = proven.filter(|(endorsed, _)| endorsed.is_some()).map(|(_, proven)| proven);
+    Verdict { checks: checks.0, tier, why_not_higher: why, facts, proven }
+}
+
+/// `None` if the quote or the endorsement key could not even be read.
+fn judge(
+    evidence: &Evidence,
+    policy: &Policy,
+    now_unix: u64,
+    checks: &mut Checks,
+    facts: &mut Facts,
+) -> Option<(Option<Endorsed>, Proven)> {
+    let quote = quote::judge(evidence, checks)?;
+    facts.ak_name = Some(hex::encode(quote.ak_name.bytes()));
+    facts.firmware = Some(quote.attest.firmware_version);
+    facts.reset_count = Some(quote.attest.clock.reset_count);
+    facts.pcrs = quote.pcrs.iter().map(|(pcr, value)| (*pcr, hex::encode(value))).collect();
+    freshness::judge(evidence, &quote, policy, checks);
+    let image = reference::judge(&quote.pcrs, &policy.reference, checks);
+    facts.image.clone_from(&image);
+    log::judge(evidence, &quote.pcrs, checks, facts);
+    let (ek, endorsed) = endorsement::judge(evidence, policy, now_unix, checks)?;
+    let ek_name = ek.name();
+    facts.ek_name = Some(hex::encode(ek_name.bytes()));
+    facts.ek_certificate = endorsed.as_ref().map(|endorsed| hex::encode(endorsed.certificate));
+    facts.tpm = endorsed.as_ref().map(|endorsed| endorsed.tpm.join(" "));
+    let node = node_id(ek_name.bytes());
+    checks.add(
+        "node-id",
+        evidence.node == node && evidence.statement.node == node,
+        hex::encode(if evidence.node == node { evidence.statement.node } else { evidence.node }),
+        hex::encode(node),
+        "the node id is not that of this endorsement key",
+    );
+    let certificate = endorsed.as_ref().map(|endorsed| endorsed.certificate);
+    let challengers = binding::judge(evidence, &quote.ak_name, certificate, policy, now_unix, checks);
+    facts.challengers = challengers;
+    attachments::judge(evidence, checks);
+    let seen = LastSeen {
+        evidence: evidence.digest(),
+        sequence: evidence.statement.sequence,
+        ak_name: quote.ak_name.bytes().to_vec(),
+        reset_count: quote.attest.clock.reset_count,
+        restart_count: quote.attest.clock.restart_count,
+        clock: quote.attest.clock.clock,
+        firmware: quote.attest.firmware_version,
+        pcrs: quote.pcrs.clone(),
+    };
+    let proven = Proven {
+        evidence: seen.evidence,
+        statement: evidence.statement.clone(),
+        ak_xy: quote.ak_xy,
+        ek_name: ek_name.bytes().to_vec(),
+        ek_public: attest_evidence::digest(ek.raw()),
+        ek_certificate: certificate.unwrap_or_default(),
+        seen,
+        image,
+        challengers,
+        has_unit_root: evidence.attachments.manifest.is_some(),
+    };
+    Some((endorsed, proven))
+}
+
+/// What evidence without a failed check may claim, and why not more.
+fn tier(endorsed: &Endorsed, proven: &Proven, policy: &Policy) -> (Tier, String) {
+    /// One challenger convinces only those who trust this one.
+    const INDEPENDENT_MIN: usize = 2;
+    if endorsed.is_software() {
+        return (Tier::T0, "software TPM: whoever runs it can sign anything".into());
+    }
+    if proven.challengers < policy.k.max(INDEPENDENT_MIN) {
+        let why = match proven.challengers {
+            0 => "no known challenger bound the attestation key to the endorsement key".into(),
+            count => format!(
+                "only {count} known challenger(s) bound the attestation key to the endorsement key; {} needed",
+                policy.k.max(INDEPENDENT_MIN)
+            ),
+        };
+        return (Tier::T1, why);
+    }
+    if proven.image.is_none() {
+        return (Tier::T1, "no reference values: which image was booted is not judged".into());
+    }
+    (Tier::T2, "no OEM IAK or platform certificate ties this TPM to this board".into())
+}

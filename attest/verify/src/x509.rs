@@ -1,0 +1,330 @@
+//! X.509 as endorsement keys need it: a certificate read once, its signature checked over the bytes as they stand.
+//!
+//! TLS validators are the wrong tool: they refuse the critical subjectAltName that TPM makers must write.
+
+use attest_wire::{Curve, Public, PublicKey};
+use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
+use rsa::{BigUint, Pkcs1v15Sign, RsaPublicKey, traits::PublicKeyParts as _};
+use sha2::{Digest as _, Sha256, Sha384, Sha512};
+use x509_cert::{
+    Certificate,
+    der::{
+        Decode as _, Reader as _, SliceReader,
+        asn1::{AnyRef, ObjectIdentifier},
+        referenced::OwnedToRef as _,
+    },
+    ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName, name::GeneralName},
+};
+
+/// The largest certificate that is read, bytes; EK certificates have 0.8 to 1.5 KiB.
+pub(crate) const CERTIFICATE_BYTES_MAX: usize = 16 << 10;
+
+const OID_RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+const OID_EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const OID_P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+const OID_P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+/// Extended key usage of EK certificates (TCG EK Credential Profile, 3.2.16).
+const OID_EK: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.8.1");
+/// Critical extensions that are either judged here or say nothing that a verifier of endorsement keys must obey:
+/// subjectDirectoryAttributes, keyUsage, subjectAltName, basicConstraints, CRL points, policies, extKeyUsage.
+const KNOWN_CRITICAL: [&str; 7] =
+    ["2.5.29.9", "2.5.29.15", "2.5.29.17", "2.5.29.19", "2.5.29.31", "2.5.29.32", "2.5.29.37"];
+
+/// A certificate and the bytes it was read from.
+#[derive(Debug, Clone)]
+pub(crate) struct Cert {
+    pub(crate) der: Vec<u8>,
+    pub(crate) parsed: Certificate,
+    tbs: Vec<u8>,
+}
+
+impl Cert {
+    /// Reads DER that must be one certificate and nothing else.
+    pub(crate) fn parse(der: &[u8]) -> Result<Self, String> {
+        if der.len() > CERTIFICATE_BYTES_MAX {
+            return Err(format!("has {} bytes, more than {CERTIFICATE_BYTES_MAX}", der.len()));
+        }
+        let parsed = Certificate::from_der(der).map_err(|error| format!("is not strict DER: {error}"))?;
+        let tbs = tbs_bytes(der).map_err(|error| format!("is not strict DER: {error}"))?;
+        Ok(Self { der: der.to_vec(), parsed, tbs })
+    }
+
+    pub(crate) fn subject(&self) -> String {
+        self.parsed.tbs_certificate.subject.to_string()
+    }
+
+    pub(crate) fn issuer(&self) -> String {
+        self.parsed.tbs_certificate.issuer.to_string()
+    }
+
+    pub(crate) fn is_self_issued(&self) -> bool {
+        self.parsed.tbs_certificate.subject == self.parsed.tbs_certificate.issuer
+    }
+
+    pub(crate) fn names_as_issuer(&self, other: &Self) -> bool {
+        self.parsed.tbs_certificate.issuer == other.parsed.tbs_certificate.subject
+    }
+
+    /// Whether `now` is inside the validity; 9999-12-31 means "no end" and is an ordinary date here.
+    pub(crate) fn is_valid_at(&self, now_unix: u64) -> bool {
+        let validity = &self.parsed.tbs_certificate.validity;
+        let (from, to) = (validity.not_before.to_unix_duration(), validity.not_after.to_unix_duration());
+        (from.as_secs()..=to.as_secs()).contains(&now_unix)
+    }
+
+    fn extension<'a, T: x509_cert::der::Decode<'a> + x509_cert::der::oid::AssociatedOid>(
+        &'a self,
+    ) -> Result<Option<T>, String> {
+        let found = self.parsed.tbs_certificate.get::<T>();
+        found.map(|found| found.map(|(_, value)| value)).map_err(|error| format!("an extension: {error}"))
+    }
+
+    /// What is wrong with this certificate as an issuer with `below` CA certificates under it; `None` if nothing.
+    pub(crate) fn issuer_fault(&self, below: usize) -> Option<String> {
+        match self.extension::<BasicConstraints>() {
+            Ok(Some(constraints)) if constraints.ca => {
+                if constraints.path_len_constraint.is_some_and(|most| below > usize::from(most)) {
+                    return Some("its path length constraint is exceeded".into());
+                }
+            }
+            Ok(Some(_) | None) => return Some("is not a CA certificate".into()),
+            Err(error) => return Some(error),
+        }
+        match self.extension::<KeyUsage>() {
+            Ok(Some(usage)) if !usage.0.contains(KeyUsages::KeyCertSign) => {
+                Some("may not sign certificates".into())
+            }
+            Ok(Some(_) | None) => self.critical_fault(),
+            Err(error) => Some(error),
+        }
+    }
+
+    /// What is wrong with this certificate as one of an endorsement key; `None` if nothing.
+    pub(crate) fn ek_fault(&self) -> Option<String> {
+        match self.extension::<BasicConstraints>() {
+            Ok(Some(constraints)) if constraints.ca => return Some("is a CA certificate".into()),
+            Ok(Some(_) | None) => {}
+            Err(error) => return Some(error),
+        }
+        match self.extension::<ExtendedKeyUsage>() {
+            Ok(Some(usage)) if usage.0.contains(&OID_EK) => {}
+            Ok(Some(_) | None) => {
+                return Some("has no extended key usage 2.23.133.8.1 (EK certificate)".into());
+            }
+            Err(error) => return Some(error),
+        }
+        let wanted = KeyUsages::KeyEncipherment | KeyUsages::KeyAgreement;
+        match self.extension::<KeyUsage>() {
+            Ok(Some(usage)) if (usage.0 & wanted).is_empty() => {
+                Some("its key usage allows neither encipherment nor agreement".into())
+            }
+            Ok(Some(_) | None) => self.critical_fault(),
+            Err(error) => Some(error),
+        }
+    }
+
+    fn critical_fault(&self) -> Option<String> {
+        let extensions = self.parsed.tbs_certificate.extensions.as_deref().unwrap_or_default();
+        let unknown = extensions
+            .iter()
+            .find(|one| one.critical && !KNOWN_CRITICAL.contains(&one.extn_id.to_string().as_str()))?;
+        Some(format!("has an unknown critical extension {}", unknown.extn_id))
+    }
+
+    /// Manufacturer, model and version (2.23.133.2.1 to .3) in the subjectAltName.
+    pub(crate) fn tpm(&self) -> Option<[String; 3]> {
+        let alternatives = self.extension::<SubjectAltName>().ok()??;
+        let mut found: [Option<String>; 3] = [None, None, None];
+        for general in &alternatives.0 {
+            let GeneralName::DirectoryName(name) = general else { continue };
+            for attribute in name.0.iter().flat_map(|relative| relative.0.iter()) {
+                let oid = attribute.oid.to_string();
+                let place =
+                    ["2.23.133.2.1", "2.23.133.2.2", "2.23.133.2.3"].iter().position(|one| *one == oid);
+                let text = std::str::from_utf8(attribute.value.value()).ok();
+                if let (Some(slot), Some(text)) = (place.and_then(|place| found.get_mut(place)), text) {
+                    let shown: String = text.chars().filter(|c| !c.is_control()).take(64).collect();
+                    *slot = Some(shown);
+                }
+            }
+        }
+        let [manufacturer, model, version] = found;
+        Some([manufacturer?, model.unwrap_or_default(), version.unwrap_or_default()])
+    }
+
+    /// Whether the certified key is the one of this TPM public area.
+    pub(crate) fn certifies(&self, public: &Public) -> bool {
+        match (self.key(), public.key()) {
+            (Ok(Key::Rsa(key)), PublicKey::Rsa { exponent, modulus, .. }) => {
+                let exponent = if *exponent == 0 { 65537 } else { *exponent };
+                *key.e() == BigUint::from(exponent) && *key.n() == BigUint::from_bytes_be(modulus)
+            }
+            (Ok(Key::P256(point)), PublicKey::Ecc { curve: Curve::P256, .. }) => {
+                public.p256_point().is_some_and(|own| own.as_slice() == point)
+            }
+            (Ok(Key::P384(point)), PublicKey::Ecc { curve: Curve::P384, x, y, .. }) => {
+                let padded =
+                    |number: &[u8]| [vec![0; 48usize.saturating_sub(number.len())], number.to_vec()].concat();
+                [vec![4], padded(x), padded(y)].concat() == point
+            }
+            (Ok(Key::Rsa(_) | Key::P256(_) | Key::P384(_)) | Err(_), _) => false,
+        }
+    }
+
+    fn key(&self) -> Result<Key, String> {
+        let info = self.parsed.tbs_certificate.subject_public_key_info.owned_to_ref();
+        let bits = info.subject_public_key.as_bytes().ok_or("its public key has odd bits")?;
+        if info.algorithm.oid == OID_RSA {
+            return rsa_key(bits).map(Key::Rsa);
+        }
+        let curve = info
+            .algorithm
+            .parameters
+            .and_then(|curve: AnyRef<'_>| curve.decode_as::<ObjectIdentifier>().ok());
+        match (info.algorithm.oid, curve) {
+            (OID_EC, Some(OID_P256)) => Ok(Key::P256(bits.to_vec())),
+            (OID_EC, Some(OID_P384)) => Ok(Key::P384(bits.to_vec())),
+            (oid, _) => Err(format!("its key is of an unsupported kind ({oid})")),
+        }
+    }
+
+    /// Whether `issuer`'s key signed this certificate.
+    ///
+    /// # Errors
+    /// Why the signature cannot be checked: an algorithm or key that is not supported.
+    pub(crate) fn is_signed_by(&self, issuer: &Self) -> Result<bool, String> {
+        let signature = self.parsed.signature.as_bytes().ok_or("its signature has odd bits")?;
+        let algorithm = self.parsed.signature_algorithm.oid;
+        if algorithm != self.parsed.tbs_certificate.signature.oid {
+            return Err("names two signature algorithms".into());
+        }
+        let (scheme, hash) = scheme(&algorithm.to_string())
+            .ok_or_else(|| format!("is signed with {algorithm}, which is not accepted"))?;
+        let digest = hash.digest(&self.tbs);
+        Ok(match (scheme, issuer.key()?) {
+            (SignatureKind::Rsa, Key::Rsa(key)) => key.verify(hash.pkcs1(), &digest, signature).is_ok(),
+            (SignatureKind::Ecdsa, Key::P256(point)) => p256::ecdsa::VerifyingKey::from_sec1_bytes(&point)
+                .and_then(|key| key.verify_prehash(&digest, &p256::ecdsa::Signature::from_der(signature)?))
+                .is_ok(),
+            (SignatureKind::Ecdsa, Key::P384(point)) => p384::ecdsa::VerifyingKey::from_sec1_bytes(&point)
+                .and_then(|key| key.verify_prehash(&digest, &p384::ecdsa::Signature::from_der(signature)?))
+                .is_ok(),
+            (SignatureKind::Rsa, Key::P256(_) | Key::P384(_)) | (SignatureKind::Ecdsa, Key::Rsa(_)) => false,
+        })
+    }
+}
+
+enum Key {
+    Rsa(RsaPublicKey),
+    /// SEC1, uncompressed.
+    P256(Vec<u8>),
+    /// SEC1, uncompressed.
+    P384(Vec<u8>),
+}
+
+enum SignatureKind {
+    Rsa,
+    Ecdsa,
+}
+
+enum Hash {
+    Sha256,
+    Sha384,
+    Sha512,
+}
+
+/// Signature algorithms that are accepted; SHA-1 is not among them.
+fn scheme(oid: &str) -> Option<(SignatureKind, Hash)> {
+    Some(match oid {
+        "1.2.840.113549.1.1.11" => (SignatureKind::Rsa, Hash::Sha256),
+        "1.2.840.113549.1.1.12" => (SignatureKind::Rsa, Hash::Sha384),
+        "1.2.840.113549.1.1.13" => (SignatureKind::Rsa, Hash::Sha512),
+        "1.2.840.10045.4.3.2" => (SignatureKind::Ecdsa, Hash::Sha256),
+        "1.2.840.10045.4.3.3" => (SignatureKind::Ecdsa, Hash::Sha384),
+        "1.2.840.10045.4.3.4" => (SignatureKind::Ecdsa, Hash::Sha512),
+        _ => return None,
+    })
+}
+
+impl Hash {
+    fn digest(&self, bytes: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Sha256 => Sha256::digest(bytes).to_vec(),
+            Self::Sha384 => Sha384::digest(bytes).to_vec(),
+            Self::Sha512 => Sha512::digest(bytes).to_vec(),
+        }
+    }
+
+    /// DigestInfo in front of the digest (RFC 8017, 9.2, note 1).
+    fn pkcs1(&self) -> Pkcs1v15Sign {
+        let (last, length) = match self {
+            Self::Sha256 => (1, 32),
+            Self::Sha384 => (2, 48),
+            Self::Sha512 => (3, 64),
+        };
+        let prefix: [u8; 19] = [
+            0x30,
+            17 + length,
+            0x30,
+            0x0d,
+            0x06,
+            0x09,
+            0x60,
+            0x86,
+            0x48,
+            0x01,
+            0x65,
+            0x03,
+            0x04,
+            0x02,
+            last,
+            0x05,
+            0x00,
+            0x04,
+            length,
+        ];
+        Pkcs1v15Sign { hash_len: Some(length.into()), prefix: Box::new(prefix) }
+    }
+}
+
+/// RSAPublicKey ::= SEQUENCE { modulus, publicExponent }.  2048 to 4096 bits.
+fn rsa_key(bits: &[u8]) -> Result<RsaPublicKey, String> {
+    let read = || -> x509_cert::der::Result<(Vec<u8>, Vec<u8>)> {
+        let mut reader = SliceReader::new(bits)?;
+        let parts = reader.sequence(|inner| {
+            let modulus = x509_cert::der::asn1::UintRef::decode(inner)?.as_bytes().to_vec();
+            let exponent = x509_cert::der::asn1::UintRef::decode(inner)?.as_bytes().to_vec();
+            Ok((modulus, exponent))
+        })?;
+        reader.finish(parts)
+    };
+    let (modulus, exponent) = read().map_err(|error| format!("its RSA key: {error}"))?;
+    let key = RsaPublicKey::new(BigUint::from_bytes_be(&modulus), BigUint::from_bytes_be(&exponent))
+        .map_err(|error| format!("its RSA key: {error}"))?;
+    if key.size() < 256 {
+        return Err("its RSA key has less than 2048 bits".into());
+    }
+    Ok(key)
+}
+
+/// The bytes that the signature covers: the first element of the outer sequence, as it stands.
+fn tbs_bytes(der: &[u8]) -> x509_cert::der::Result<Vec<u8>> {
+    let mut reader = SliceReader::new(der)?;
+    let tbs = reader.sequence(|inner| {
+        let tbs = inner.tlv_bytes()?.to_vec();
+        AnyRef::decode(inner)?;
+        AnyRef::decode(inner)?;
+        Ok(tbs)
+    })?;
+    reader.finish(tbs)
+}
+
+/// SPKI of a certificate-like key, for tests and export.
+pub(crate) fn spki_p256(xy: &[u8; 64]) -> Vec<u8> {
+    // SEQUENCE { SEQUENCE { ecPublicKey, prime256v1 }, BIT STRING { 04 ‖ x ‖ y } }: RFC 5480, always these lengths.
+    const HEAD: [u8; 27] = [
+        0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
+        0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
+    ];
+    [&HEAD[..], xy].concat()
+}
