@@ -11,6 +11,9 @@ use std::{
 use alloy::{primitives::B256, signers::local::PrivateKeySigner};
 use appliance_model::Address;
 
+/// `0x`, 64 digits and a line end of either kind.
+const FILE_BYTES_MAX: u64 = 68;
+
 /// A key that signs transactions.  Never printed; `Debug` shows its address.
 #[derive(Clone)]
 pub struct OperatorKey {
@@ -75,10 +78,13 @@ impl OperatorKey {
         if mode & 0o077 != 0 {
             return Err(KeyError::Exposed { path: path.into(), mode });
         }
-        let mut text = String::new();
         let content = || KeyError::Content { path: path.into() };
-        // 64 digits, `0x` and a line end are 68 bytes; one more shows that there is too much.
-        file.take(69).read_to_string(&mut text).map_err(failed)?;
+        let mut bytes = Vec::new();
+        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+        let text = String::from_utf8(bytes).map_err(|_| content())?;
+        if u64::try_from(text.len()).is_ok_and(|length| length > FILE_BYTES_MAX) {
+            return Err(content());
+        }
         let digits = text.trim();
         let mut secret = [0_u8; 32];
         hex::decode_to_slice(digits.strip_prefix("0x").unwrap_or(digits), &mut secret)

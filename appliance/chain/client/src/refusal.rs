@@ -172,3 +172,56 @@ fn pcrs(bits: u32) -> String {
     let named: Vec<String> = (0..24_u32).filter(|n| bits & (1 << n) != 0).map(|n| n.to_string()).collect();
     named.join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn revert_data(signature: &str, words: &[u64]) -> Vec<u8> {
+        let mut data = alloy::primitives::keccak256(signature)[..4].to_vec();
+        for word in words {
+            data.extend(U256::from(*word).to_be_bytes::<32>());
+        }
+        data
+    }
+
+    #[test]
+    fn reverts_read_as_sentences() {
+        let half_token = 500_000_000_000_000_000;
+        for (data, error, words) in [
+            (
+                revert_data("NotEnoughCollateral(uint256,uint256)", &[half_token, 3 * half_token]),
+                "NotEnoughCollateral",
+                "the collateral of 0.5 ICNT is below the required 1.5 ICNT: stake 1 ICNT more",
+            ),
+            (
+                revert_data("ERC20InsufficientAllowance(address,uint256,uint256)", &[7, 0, half_token]),
+                "ERC20InsufficientAllowance",
+                "the registry may take 0 ICNT of the operator's tokens, but 0.5 ICNT are needed: approve 0.5 ICNT",
+            ),
+            (
+                revert_data("StillCommitted(uint256,uint256)", &[100, 86_501]),
+                "StillCommitted",
+                "1 days and 1 seconds",
+            ),
+            (revert_data("Panic(uint256)", &[0x11]), "Panic", "overflows the contract's arithmetic"),
+            (revert_data("Panic(uint256)", &[0x32]), "Panic", "internal error"),
+            (revert_data("SomebodyElses(uint256)", &[1]), "Unknown", "without a reason that is known here"),
+            // Truncated data of a known error is not that error.
+            (revert_data("NotEnoughCollateral(uint256,uint256)", &[1]), "Unknown", "without a reason"),
+            (Vec::new(), "Unknown", "data 0x"),
+            (vec![0xFF; 3], "Unknown", "data 0xffffff"),
+        ] {
+            let refusal = Refusal::of_revert(&data);
+            assert_eq!(refusal.error, error);
+            assert!(refusal.sentence.contains(words), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_contract_cannot_write_on_the_terminal() {
+        let reason = Revert::from("red \u{1b}[31m".repeat(100)).abi_encode();
+        let refusal = Refusal::of_revert(&reason);
+        assert!(!refusal.sentence.contains('\u{1b}') && refusal.sentence.len() < 400, "{refusal}");
+    }
+}

@@ -223,6 +223,23 @@ impl Registry {
         self.simulate_and_sign(key, during, self.address, &input, Purpose::Register, nonce, fees).await
     }
 
+    /// Signs the end of a node whose commitment is over; the collateral comes back to `key`'s account.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the contract's reason; [`Error::Down`] and the like.  Nothing is sent.
+    pub async fn sign_retire(
+        &self,
+        key: &OperatorKey,
+        node: NodeId,
+        nonce: u64,
+        fees: Fees,
+    ) -> Result<SignedTransaction, Error> {
+        let call = abi::retireCall { nodeId: B256::new(node.0) };
+        let during = "simulating the retirement";
+        self.simulate_and_sign(key, during, self.address, &call.abi_encode(), Purpose::Retire, nonce, fees)
+            .await
+    }
+
     /// The receipt of a transaction; `None` while it is in no block.
     ///
     /// # Errors

@@ -37,6 +37,8 @@ pub enum Purpose {
     Approve,
     /// Registers the node.
     Register,
+    /// Ends a node after its commitment.
+    Retire,
     /// A step of a development deployment.
     Deploy,
 }
@@ -173,6 +175,7 @@ impl Chain {
         let named = match purpose {
             Purpose::Approve => "the approval",
             Purpose::Register => "the registration",
+            Purpose::Retire => "the retirement",
             Purpose::Deploy => "a deployment",
         };
         let signature = key

@@ -1,0 +1,205 @@
+//! A development chain of one's own for each test, with the reference contracts, and a TPM of sorts.
+//!
+//! With `CHAIN_CLIENT_TEST_RPC` set, the same tests run against another development chain at that URL (anvil with
+//! `--chain-id 777077 --hardfork osaka`, started afresh, one test at a time): a second opinion on both.
+
+use std::time::Duration;
+
+use alloy::primitives::{Address as ChainAddress, U256};
+use appliance_collateral::required;
+use appliance_model::{Address, Digest, Icnt, NodeId, Permille, Seconds};
+use chain_client::{
+    Broadcast, Chain, Count, Deployment, Intent, OperatorKey, Receipt, Registry, SignedTransaction,
+};
+use p256::ecdsa::{Signature, SigningKey, signature::hazmat::PrehashSigner as _};
+use sha2::{Digest as _, Sha256};
+
+/// 100 gwei: above what either chain asks.
+pub(crate) const FEE_CAP: u128 = 100_000_000_000;
+/// One coin.
+pub(crate) const COIN: u128 = 1_000_000_000_000_000_000;
+
+/// A chain with contracts on it.
+pub(crate) struct World {
+    pub(crate) url: String,
+    pub(crate) chain: Chain,
+    pub(crate) deployer: OperatorKey,
+    pub(crate) operator: OperatorKey,
+    pub(crate) deployment: Deployment,
+    pub(crate) registry: Registry,
+    pub(crate) server: Option<tokio::task::JoinHandle<()>>,
+    _directory: tempfile::TempDir,
+}
+
+/// A secret that belongs to this test only.
+pub(crate) fn secret(test: &str, what: &str) -> [u8; 32] {
+    Sha256::digest(format!("{test}/{what}")).into()
+}
+
+/// Starts a chain for `test`, deploys, and grants the operator 100 000 ICNT and a coin for gas.
+pub(crate) async fn world(test: &str) -> World {
+    let deployer = OperatorKey::from_secret(&secret(test, "deployer")).unwrap();
+    let operator = OperatorKey::from_secret(&secret(test, "operator")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let (url, server) = match std::env::var("CHAIN_CLIENT_TEST_RPC") {
+        Ok(url) => {
+            let rich = serde_json::json!([deployer.address().to_string(), "0x3635c9adc5dea00000"]);
+            ask(&url, "anvil_setBalance", rich).await;
+            (url, None)
+        }
+        Err(_) => {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            let rich = ChainAddress::from(deployer.address().0);
+            let genesis = chain_devnet::Genesis {
+                chain_id: chain_devnet::CHAIN_ID,
+                accounts: vec![(rich, U256::from(1000 * COIN))],
+            };
+            let devnet = chain_devnet::Devnet::open(directory.path(), &genesis).unwrap();
+            let server = tokio::spawn(async move {
+                chain_devnet::serve(listener, devnet).await.unwrap();
+            });
+            (url, Some(server))
+        }
+    };
+    let chain = Chain::connect(&url, chain_devnet::CHAIN_ID).await.unwrap();
+    let grant = Icnt::tokens(100_000).unwrap();
+    let deployment = chain.deploy_reference(&deployer, operator.address(), grant, COIN).await.unwrap();
+    let registry = Registry::open(&chain, deployment.registry).await.unwrap();
+    World { url, chain, deployer, operator, deployment, registry, server, _directory: directory }
+}
+
+/// A bare JSON-RPC call, for what only tests do to a chain.
+pub(crate) async fn ask(url: &str, method: &str, params: serde_json::Value) -> serde_json::Value {
+    let body = serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let answer: serde_json::Value = client.post(url).json(&body).send().await.unwrap().json().await.unwrap();
+    assert!(answer.get("error").is_none(), "{method}: {answer}");
+    answer["result"].clone()
+}
+
+/// A machine's TPM as far as a registry can see it: a key that signs TPMS_ATTEST bytes.
+pub(crate) struct Machine {
+    pub(crate) ak: SigningKey,
+    pub(crate) node: NodeId,
+}
+
+impl Machine {
+    pub(crate) fn new(test: &str, name: &str) -> Self {
+        let ak = SigningKey::from_slice(&secret(test, name)).unwrap();
+        Self { ak, node: NodeId::of_ek_name(&secret(test, &format!("{name} ek"))) }
+    }
+
+    /// Signs `intent` anew: quote, signature, key.
+    pub(crate) fn attest(&self, world: &World, operator: Address, intent: &mut Intent) {
+        let chain = U256::from(world.chain.id()).to_be_bytes::<32>();
+        let anchor = Sha256::new()
+            .chain_update(chain)
+            .chain_update(world.deployment.registry.0)
+            .chain_update(operator.0)
+            .chain_update(intent.node.0)
+            .chain_update(intent.unit_root.0)
+            .chain_update([0_u8; 32])
+            .finalize();
+        let qualifying = Sha256::new()
+            .chain_update(b"scalerforge/quote/v1\0")
+            .chain_update(anchor)
+            .chain_update(intent.statement_digest.0)
+            .finalize();
+        self.sign(intent, attest_bytes(&qualifying.into(), [0xFF, 0xFA, 0x00]));
+    }
+
+    /// Signs these bytes, whatever they are.
+    pub(crate) fn sign(&self, intent: &mut Intent, quote: Vec<u8>) {
+        let signature: Signature = self.ak.sign_prehash(&Sha256::digest(&quote)).unwrap();
+        intent.quote = quote;
+        intent.signature_r = signature.r().to_bytes().into();
+        intent.signature_s = signature.s().to_bytes().into();
+        let point = self.ak.verifying_key().to_encoded_point(false);
+        intent.ak_x = (*point.x().unwrap()).into();
+        intent.ak_y = (*point.y().unwrap()).into();
+    }
+
+    /// A storage node of 2 TiB, attested, with exactly the collateral that it needs.
+    pub(crate) async fn intent(&self, world: &World) -> Intent {
+        let at = world.chain.head().await.unwrap();
+        let terms = world.registry.terms_at(at, "eu-west", "storage").await.unwrap();
+        let requirement = required(&terms.terms, 2).unwrap();
+        let mut intent = Intent {
+            region: terms.region,
+            class: terms.class,
+            name: "rack-1-slot-7".into(),
+            hp_id: 42,
+            capacity: 2,
+            location: 83,
+            reservation_price: Icnt(5),
+            reward_share: Permille(250),
+            commitment: terms.terms.min_commitment,
+            max_booking: Seconds(30 * 86_400),
+            collateral: requirement.required,
+            node: self.node,
+            ak_x: [0; 32],
+            ak_y: [0; 32],
+            statement_digest: Digest::of(b"statement"),
+            unit_root: Digest::of(b"units"),
+            evidence_digest: Digest::of(b"evidence"),
+            quote: Vec::new(),
+            signature_r: [0; 32],
+            signature_s: [0; 32],
+        };
+        self.attest(world, world.operator.address(), &mut intent);
+        intent
+    }
+}
+
+/// TPMS_ATTEST of a quote as a TPM writes it: 145 bytes.
+pub(crate) fn attest_bytes(qualifying: &[u8; 32], selection: [u8; 3]) -> Vec<u8> {
+    let mut bytes = vec![0xFF, 0x54, 0x43, 0x47, 0x80, 0x18, 0, 34, 0, 0x0B];
+    bytes.extend([0x5A; 32]);
+    bytes.extend([0, 32]);
+    bytes.extend(qualifying);
+    bytes.extend([0_u8; 25]);
+    bytes.extend([0, 0, 0, 1, 0, 0x0B, 3]);
+    bytes.extend(selection);
+    bytes.extend([0, 32]);
+    bytes.extend([0xD1; 32]);
+    assert_eq!(bytes.len(), 145);
+    bytes
+}
+
+impl World {
+    pub(crate) async fn nonce(&self) -> u64 {
+        self.chain.transaction_count(self.operator.address(), Count::Pending).await.unwrap()
+    }
+
+    /// Sends and waits for the receipt.
+    pub(crate) async fn send(&self, signed: &SignedTransaction) -> Receipt {
+        assert_eq!(self.chain.broadcast(signed).await.unwrap(), Broadcast::Accepted);
+        self.receipt(signed).await
+    }
+
+    pub(crate) async fn receipt(&self, signed: &SignedTransaction) -> Receipt {
+        let polled = async {
+            loop {
+                if let Some(receipt) = self.registry.receipt(signed.hash).await.unwrap() {
+                    return receipt;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), polled).await.expect("mined within a minute")
+    }
+
+    pub(crate) async fn approve(&self, amount: Icnt) -> Receipt {
+        let fees = self.chain.fees(FEE_CAP).await.unwrap();
+        let nonce = self.nonce().await;
+        self.send(&self.registry.sign_approve(&self.operator, amount, nonce, fees).await.unwrap()).await
+    }
+
+    pub(crate) async fn register(&self, intent: &Intent) -> Receipt {
+        let fees = self.chain.fees(FEE_CAP).await.unwrap();
+        let nonce = self.nonce().await;
+        self.send(&self.registry.sign_register(&self.operator, intent, nonce, fees).await.unwrap()).await
+    }
+}
