@@ -1,6 +1,6 @@
 //! Commands and responses: framing, authorisations, and asking again when the TPM is busy.
 
-use std::{thread, time::Duration};
+use std::time::Duration;
 
 use attest_wire::{Problem, Reader, WireError, Writer};
 
@@ -85,7 +85,7 @@ pub(crate) fn send(
             Ok(Ok(response)) => return Ok(response),
             Ok(Err(code)) if code.asks_again() => {
                 last = code;
-                thread::sleep(Duration::from_millis(pause));
+                transport.pause(Duration::from_millis(pause));
                 pause = (pause * 2).min(PAUSE_MILLIS_MAX);
             }
             Ok(Err(code)) => return Err(TpmError::Refused { command: name, code }),

@@ -5,6 +5,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::{fs::FileTypeExt, net::UnixStream},
     path::Path,
+    thread,
     time::Duration,
 };
 
@@ -27,6 +28,11 @@ pub trait Transport: std::fmt::Debug + Send {
     /// # Errors
     /// When either got lost.  The transport is not used again after that.
     fn exchange(&mut self, command: &[u8]) -> io::Result<Vec<u8>>;
+
+    /// Gives a busy TPM time before it is asked again.
+    fn pause(&mut self, time: Duration) {
+        thread::sleep(time);
+    }
 }
 
 /// Opens what is at `path`, by its kind.
