@@ -19,6 +19,8 @@ pub struct Inventory {
     pub threads: Vec<Thread>,
     /// Memory the operating system can use, in bytes.
     pub memory_bytes: Option<u64>,
+    /// The same, node by node (`/sys/devices/system/node/node*/meminfo`).  Empty where nobody told.
+    pub memory_nodes: Vec<NodeMemory>,
     /// Memory modules; empty slots are not listed.
     pub dimms: Vec<Dimm>,
     /// Block devices that are whole drives.
@@ -98,6 +100,15 @@ pub struct Thread {
     pub socket: u32,
     /// NUMA node.
     pub node: u32,
+}
+
+/// The memory of one NUMA node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeMemory {
+    /// NUMA node.
+    pub node: u32,
+    /// Memory the operating system can use there, in bytes.
+    pub bytes: u64,
 }
 
 /// A memory module (SMBIOS type 17, or Redfish Memory).

@@ -56,7 +56,7 @@ pub enum Tier {
 /// One resource unit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unit {
-    /// `compute-0`, `storage-1`, …: unique in the manifest.
+    /// `compute-0000`, `storage-0001`, …: unique in the manifest.
     pub id: String,
     /// What it is.
     pub resource: Resource,
@@ -71,9 +71,9 @@ pub struct Manifest {
     pub version: u32,
     /// The machine, by system serial.
     pub serial: Serial,
-    /// Hardware class (`storage`, `compute`, `gpu`).
+    /// Hardware class (`storage`, `compute`, `gpu`, `lab`).
     pub class: String,
-    /// Capacity in the class's own measure: TiB for storage, cores for compute, GPUs for gpu.
+    /// Capacity in the class's own measure: TiB for storage, cores for compute and lab, GPUs for gpu.
     pub capacity: u64,
     /// Units in order of id.
     pub units: Vec<Unit>,

@@ -328,10 +328,6 @@ impl Chain {
     }
 
     /// The newest block.
-    #[expect(
-        clippy::expect_used,
-        reason = "the genesis block is put in by `start` and no block is ever taken out"
-    )]
     pub(crate) fn head(&self) -> &Block {
         self.blocks.last().expect("a chain has its genesis block")
     }

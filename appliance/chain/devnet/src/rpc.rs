@@ -64,7 +64,6 @@ impl Refusal {
         )
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
     pub(crate) fn disk(error: Error) -> Self {
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
         Self::new(-32603, format!("{error}{cause}"))

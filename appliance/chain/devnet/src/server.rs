@@ -62,7 +62,8 @@ async fn answer(State(devnet): State<Devnet>, headers: HeaderMap, body: Bytes) -
 
 pub(crate) async fn mine_on_interval(devnet: &Devnet) {
     let Mining::Interval(period) = devnet.mining else { return std::future::pending().await };
-    let mut ticks = tokio::time::interval(period.max(std::time::Duration::from_millis(1)));
+    let period = period.max(std::time::Duration::from_millis(1));
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;

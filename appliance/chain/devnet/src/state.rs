@@ -68,7 +68,7 @@ impl State {
         }
         self.hashes.push(hash);
         self.floor = self.floor.max(block.saturating_sub(HISTORY_BLOCKS_MAX));
-        if block % PRUNE_EVERY_BLOCKS == 0 {
+        if block.is_multiple_of(PRUNE_EVERY_BLOCKS) {
             self.accounts.values_mut().for_each(|past| past.prune(self.floor));
             self.slots.values_mut().for_each(|past| past.prune(self.floor));
         }

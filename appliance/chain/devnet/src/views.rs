@@ -96,7 +96,6 @@ pub(crate) fn block(block: &Block, full: bool) -> types::Block {
 }
 
 /// The share of its gas that a block used, 0 to 1: the one number that the protocol wants as a fraction.
-#[expect(clippy::cast_precision_loss, reason = "gas is far below 2^52")]
 pub(crate) fn used_share(header: &Header) -> f64 {
     header.gas_used as f64 / header.gas_limit.max(1) as f64
 }

@@ -110,7 +110,7 @@ async fn p256_signatures_are_checked_at_0x100() {
     let hash = [0xaa; 32];
     let signature: Signature = key.sign_prehash(&hash).unwrap();
     let point = key.verifying_key().to_encoded_point(false);
-    let mut input = [&hash[..], signature.to_bytes().as_slice(), &point.as_bytes()[1..]].concat();
+    let mut input = [&hash[..], &signature.to_bytes()[..], &point.as_bytes()[1..]].concat();
     let to = address!("0000000000000000000000000000000000000100");
     let ask = |input: &[u8]| TransactionRequest::default().with_to(to).with_input(input.to_vec());
     assert_eq!(provider.call(ask(&input)).await.unwrap(), Bytes::from(U256::from(1).to_be_bytes::<32>()));

@@ -44,7 +44,6 @@ async fn a_replacement_pays_a_tenth_more() {
     let dir = tempfile::tempdir().unwrap();
     let served = Served::open(dir.path(), Mining::Interval(Duration::from_secs(3_600))).await;
     let provider = served.provider();
-    // A gap in front keeps the first tick of the miner, which comes at once, from taking it.
     let _ = provider.send_raw_transaction(&signed(1, 100)).await.unwrap();
     refused(&provider, &signed(1, 100), "already known").await;
     refused(&provider, &signed(1, 109), "replacement transaction underpriced").await;

@@ -39,7 +39,6 @@ async fn a_broadcast_but_unconfirmed_transaction_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     let served = Served::open(dir.path(), BY_HAND).await;
     let provider = served.provider();
-    // The first tick comes at once; after it nothing is mined unasked.
     let hash = *provider.send_raw_transaction(&signed(0, 1)).await.unwrap().tx_hash();
     served.stop().await;
 

@@ -1,0 +1,330 @@
+//! Carving real shapes of machines, the checker against tampered manifests, and what must hold for any machine.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by stopping there")]
+
+use appliance_carve::{Fault, Refusal, carve, check, check_tiers, unit_root};
+use appliance_model::{
+    Mac, Serial,
+    burn_in::{Found, Plan, Reading, Report, Verdict},
+    inventory::{Bus, Drive, Gpu, Inventory, Nic, NodeMemory, System, Thread},
+    units::{Resource, Tier},
+};
+use proptest::prelude::*;
+
+/// The shape of a machine, in numbers.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    nodes: u32,
+    cores: u32,
+    smt: u32,
+    mebibytes: u64,
+    drives: u32,
+    nics: u8,
+    gpus: u32,
+}
+
+const RACK: Shape = Shape { nodes: 1, cores: 2, smt: 1, mebibytes: 2_900, drives: 3, nics: 2, gpus: 0 };
+const DGX: Shape = Shape { nodes: 2, cores: 256, smt: 2, mebibytes: 2 << 20, drives: 24, nics: 10, gpus: 8 };
+
+fn drive(number: u32) -> Drive {
+    Drive {
+        name: Some(format!("nvme{number}n1")),
+        bus: Bus::Nvme,
+        model: None,
+        serial: Serial::parse(&format!("D{number:04}")),
+        firmware: None,
+        bytes: (1 << 40) + u64::from(number),
+        wwid: None,
+        namespace: Some(1),
+        rotational: Some(false),
+        node: Some(0),
+        pci: None,
+        health: None,
+    }
+}
+
+fn inventory(shape: Shape) -> Inventory {
+    let per_node = shape.cores.div_ceil(shape.nodes);
+    // As Linux numbers them: first threads of all cores, then second threads.
+    let thread = |cpu: u32| {
+        let core = cpu % shape.cores;
+        Thread { cpu, core, socket: core / per_node, node: core / per_node }
+    };
+    let total = shape.mebibytes << 20;
+    let share = total / u64::from(shape.nodes);
+    Inventory {
+        system: System { serial: Serial::parse("SYS-1"), ..System::default() },
+        threads: (0..shape.cores * shape.smt).map(thread).collect(),
+        memory_bytes: Some(total),
+        memory_nodes: (0..shape.nodes).map(|node| NodeMemory { node, bytes: share }).collect(),
+        drives: (0..shape.drives).map(drive).collect(),
+        nics: (0..shape.nics).map(|n| Nic { mac: Some(Mac([2, 0, 0, 0, 0, n])), ..Nic::default() }).collect(),
+        gpus: (0..shape.gpus)
+            .map(|n| Gpu { uuid: format!("GPU-{n:04}"), bytes: 80 << 30, ..Gpu::default() })
+            .collect(),
+        ..Inventory::default()
+    }
+}
+
+fn reading(serial: Serial, random_iops: u64, errors: u64) -> Reading {
+    let found = Found::Drive {
+        serial,
+        bytes: 1 << 30,
+        sequential_mebibytes_per_second: 1_000,
+        random_iops,
+        latency_p50_microseconds: 90,
+        latency_p99_microseconds: 200,
+        errors,
+    };
+    Reading { step: "drive".into(), boot: 1, seconds: 5, found }
+}
+
+fn report(inventory: &Inventory, iops: u64) -> Report {
+    let drives = inventory.drives.iter().filter_map(|drive| drive.serial.clone());
+    Report {
+        plan: Plan { profile: "test".into(), profile_digest: String::new(), steps: Vec::new() },
+        readings: drives.map(|serial| reading(serial, iops, 0)).collect(),
+        verdict: Verdict::Pass { coverage: Vec::new() },
+    }
+}
+
+#[test]
+fn a_rack_machine_carves_into_lab() {
+    let inventory = inventory(RACK);
+    let carved = carve(&inventory, &report(&inventory, 3_000)).unwrap();
+    let manifest = &carved.manifest;
+    assert_eq!((manifest.class.as_str(), manifest.capacity), ("lab", 1));
+    assert_eq!(manifest.reserved_cpus, [0]);
+    let ids: Vec<_> = manifest.units.iter().map(|unit| unit.id.as_str()).collect();
+    assert_eq!(
+        ids,
+        [
+            "compute-0000",
+            "memory-0000",
+            "memory-0001",
+            "memory-0002",
+            "memory-0003",
+            "memory-0004",
+            "network-0000",
+            "network-0001",
+            "storage-0000",
+            "storage-0001",
+            "storage-0002"
+        ]
+    );
+    let lacks: Vec<_> =
+        carved.decision.rejected.iter().map(|class| (class.class, class.lacks.join("; "))).collect();
+    assert_eq!(
+        lacks,
+        [
+            ("gpu", "0 GPUs, needs 1; 1 cores to sell, needs 4".to_owned()),
+            (
+                "storage",
+                "3 measured drives, needs 8; 3 TiB on measured drives, needs 8; 1 cores to sell, needs 2"
+                    .to_owned()
+            ),
+            ("compute", "1 cores to sell, needs 16; 1 GiB of memory to sell, needs 32".to_owned()),
+        ]
+    );
+    assert!(carved.left_out.is_empty());
+}
+
+#[test]
+fn a_large_machine_carves_quickly_and_keeps_siblings_together() {
+    let inventory = inventory(DGX);
+    let carved = carve(&inventory, &report(&inventory, 500_000)).unwrap();
+    assert_eq!((carved.manifest.class.as_str(), carved.manifest.capacity), ("gpu", 8));
+    assert_eq!(carved.manifest.reserved_cpus, [0, 256]);
+    let cores = carved.manifest.units.iter().filter(|unit| unit.id.starts_with("compute")).count();
+    assert_eq!(cores, 255);
+    assert_eq!(check(&inventory, &carved.manifest), []);
+    assert_eq!(check_tiers(&report(&inventory, 500_000), &carved.manifest), []);
+}
+
+#[test]
+fn drives_are_sold_by_what_was_measured() {
+    let mut inventory = inventory(Shape { drives: 6, ..RACK });
+    inventory.drives[2].serial = None;
+    inventory.drives[3].bus = Bus::Usb;
+    inventory.drives[5].serial = inventory.drives[4].serial.clone();
+    let mut burn_in = report(&inventory, 25_000);
+    burn_in.readings[1] = reading(Serial::parse("D0001").unwrap(), 150, 0);
+    let mut carved = carve(&inventory, &burn_in).unwrap();
+    let tiers = |carved: &appliance_carve::Carved| -> Vec<(String, Tier)> {
+        let storage = carved.manifest.units.iter().filter(|unit| unit.id.starts_with("storage"));
+        let storage = storage.map(|unit| match &unit.resource {
+            Resource::Storage { serial, tier, .. } => (serial.to_string(), *tier),
+            other => panic!("{} is {other:?}", unit.id),
+        });
+        storage.collect()
+    };
+    assert_eq!(tiers(&carved), [("D0000".into(), Tier::Fast), ("D0001".into(), Tier::Slow)]);
+    let why: Vec<_> = carved.left_out.iter().map(|part| format!("{}: {}", part.what, part.why)).collect();
+    assert_eq!(
+        why,
+        [
+            "drive nvme2n1 without a serial: it has no serial, so nobody could tell it from another",
+            "drive D0003: it is attached by USB: removable, or the BMC's virtual media",
+            "drive D0004: another drive or namespace has the same serial",
+            "drive D0004: another drive or namespace has the same serial",
+        ]
+    );
+    burn_in.readings[0] = reading(Serial::parse("D0000").unwrap(), 25_000, 1);
+    burn_in.readings.remove(1);
+    carved = carve(&inventory, &burn_in).unwrap();
+    assert_eq!(tiers(&carved), []);
+    assert!(carved.left_out[0].why.contains("1 failed reads"));
+    assert!(carved.left_out[1].why.contains("no measurement"));
+}
+
+#[test]
+fn a_machine_that_cannot_be_carved_is_told_why() {
+    let good = inventory(RACK);
+    let passed = report(&good, 1);
+    let failed =
+        Report { verdict: Verdict::Fail { reasons: vec!["cpu: CPU 1 wrong".into()] }, ..passed.clone() };
+    let with = |change: &dyn Fn(&mut Inventory)| {
+        let mut inventory = good.clone();
+        change(&mut inventory);
+        inventory
+    };
+    for (inventory, burn_in, line) in [
+        (with(&|i| i.system.serial = None), &passed, "no system serial"),
+        (with(&|i| i.threads.clear()), &passed, "no CPU threads"),
+        (with(&|i| i.threads[1].cpu = 0), &passed, "CPU 0 twice"),
+        (with(&|i| i.memory_bytes = None), &passed, "how much memory"),
+        (with(&|i| i.memory_nodes[0].bytes += 1), &passed, "the machine"),
+        (with(&|i| i.threads = vec![i.threads[0]; 9_000]), &passed, "9000 threads"),
+        (good.clone(), &failed, "burn-in did not pass: cpu: CPU 1 wrong"),
+    ] {
+        let refusal: Refusal = carve(&inventory, burn_in).unwrap_err();
+        assert!(refusal.to_string().contains(line), "{refusal}");
+    }
+}
+
+#[test]
+fn the_checker_sees_every_kind_of_lie() {
+    let inventory = inventory(Shape { smt: 2, cores: 4, nodes: 2, ..RACK });
+    let inventory =
+        Inventory { gpus: vec![Gpu { uuid: "G".into(), bytes: 5, ..Gpu::default() }], ..inventory };
+    let carved = carve(&inventory, &report(&inventory, 1)).unwrap();
+    assert_eq!(check(&inventory, &carved.manifest), []);
+    let lie = |change: &dyn Fn(&mut appliance_model::units::Manifest)| {
+        let mut manifest = carved.manifest.clone();
+        change(&mut manifest);
+        check(&inventory, &manifest)
+    };
+    let at = |manifest: &appliance_model::units::Manifest, kind: &str| {
+        manifest.units.iter().position(|unit| unit.id.starts_with(kind)).unwrap()
+    };
+    let edit = |kind: &str, resource: Resource| {
+        lie(&|manifest| {
+            let index = at(manifest, kind);
+            manifest.units[index].resource = resource.clone();
+        })
+    };
+    let first = |faults: Vec<Fault>| faults.first().map(ToString::to_string).unwrap_or_default();
+    let serial = Serial::parse("D0000").unwrap();
+    for (faults, line) in [
+        (edit("compute", Resource::Compute { cpus: vec![0, 4] }), "reserved for the host"),
+        (edit("compute", Resource::Compute { cpus: vec![2, 6] }), "a second time"),
+        (edit("compute", Resource::Compute { cpus: vec![1] }), "but not its sibling 5"),
+        (edit("compute", Resource::Compute { cpus: vec![99] }), "does not have"),
+        (edit("compute", Resource::Compute { cpus: vec![] }), "no CPU at all"),
+        (edit("memory", Resource::Memory { bytes: 1 << 40 }), "bytes of memory, and"),
+        (
+            edit("storage", Resource::Storage { serial: serial.clone(), bytes: 1, tier: Tier::Slow }),
+            "bytes is 1",
+        ),
+        (
+            edit(
+                "storage",
+                Resource::Storage { serial: Serial::parse("X").unwrap(), bytes: 1, tier: Tier::Slow },
+            ),
+            "drive X, which the inventory does not have",
+        ),
+        (edit("network", Resource::Network { mac: Mac([9; 6]), mbps: None }), "does not have"),
+        (edit("network", Resource::Network { mac: Mac([2, 0, 0, 0, 0, 0]), mbps: Some(7) }), "not told"),
+        (edit("gpu", Resource::Gpu { uuid: "G".into(), bytes: 6 }), "bytes is 6"),
+        (edit("gpu", Resource::Gpu { uuid: "H".into(), bytes: 6 }), "does not have"),
+        (lie(&|m| m.reserved_cpus.clear()), "the host keeps 0 CPUs"),
+        (lie(&|m| m.reserved_bytes = 0), "bytes of memory, at least"),
+        (lie(&|m| m.capacity += 1), "capacity is"),
+        (lie(&|m| m.class = "huge".into()), "class is huge"),
+        (lie(&|m| m.version = 2), "version is 2"),
+        (lie(&|m| m.units.swap(0, 1)), "out of order"),
+        (lie(&|m| m.units.push(m.units[m.units.len() - 1].clone())), "out of order"),
+    ] {
+        let text = first(faults);
+        assert!(text.contains(line), "`{text}` instead of `{line}`");
+    }
+    let faults = check_tiers(&report(&inventory, 30_000), &carved.manifest);
+    assert_eq!(faults.len(), 3, "sold as slow, measured fast");
+}
+
+prop_compose! {
+    fn any_shape()(
+        nodes in 1u32..4, cores in 1u32..40, smt in 1u32..3, mebibytes in 600u64..200_000, drives in 0u32..30,
+        nics in 0u8..6, gpus in 0u32..5,
+    ) -> Shape {
+        Shape { nodes, cores, smt, mebibytes, drives, nics, gpus }
+    }
+}
+
+/// What a carve sells: cores, bytes of memory, bytes on drives.
+fn sold(shape: Shape) -> (usize, u64, u64) {
+    let inventory = inventory(shape);
+    let carved = carve(&inventory, &report(&inventory, 1_000)).unwrap();
+    let mut sum = (0, 0, 0);
+    for unit in &carved.manifest.units {
+        match &unit.resource {
+            Resource::Compute { .. } => sum.0 += 1,
+            Resource::Memory { bytes } => sum.1 += bytes,
+            Resource::Storage { bytes, .. } => sum.2 += bytes,
+            Resource::Network { .. } | Resource::Gpu { .. } => {}
+        }
+    }
+    sum
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_machine_passes_the_checker_and_loses_nothing(shape in any_shape()) {
+        let inventory = inventory(shape);
+        let burn_in = report(&inventory, 1_000);
+        let carved = carve(&inventory, &burn_in).unwrap();
+        prop_assert_eq!(check(&inventory, &carved.manifest), vec![]);
+        prop_assert_eq!(check_tiers(&burn_in, &carved.manifest), vec![]);
+        let (cores, memory, _) = sold(shape);
+        let kept = usize::from(shape.cores > 1);
+        prop_assert_eq!(cores + kept, usize::try_from(shape.cores).unwrap());
+        prop_assert_eq!(memory + carved.manifest.reserved_bytes, shape.mebibytes << 20);
+    }
+
+    #[test]
+    fn the_order_of_the_inventory_does_not_matter(shape in any_shape()) {
+        let one = inventory(shape);
+        let mut two = one.clone();
+        two.threads.reverse();
+        two.drives.reverse();
+        two.nics.reverse();
+        two.gpus.reverse();
+        two.memory_nodes.reverse();
+        let root = |inventory: &Inventory| unit_root(&carve(inventory, &report(inventory, 1)).unwrap().manifest);
+        prop_assert_eq!(root(&one), root(&two));
+    }
+
+    #[test]
+    fn more_hardware_never_sells_less(shape in any_shape(), more in 0u32..4) {
+        let grown = Shape {
+            cores: shape.cores + more * shape.nodes,
+            mebibytes: shape.mebibytes + u64::from(more) * 512,
+            drives: shape.drives + more,
+            ..shape
+        };
+        let (small, large) = (sold(shape), sold(grown));
+        // Past 4 GiB the host keeps less, never more, so a step over that edge sells more too.
+        prop_assert!(large.0 >= small.0 && large.1 >= small.1 && large.2 >= small.2, "{:?} {:?}", small, large);
+    }
+}
