@@ -191,7 +191,7 @@ impl Error {
                 if let Some(data) = payload.as_revert_data() {
                     return Self::Refused { during, refusal: Refusal::of_revert(&data) };
                 }
-                Self::Rejected { during, url, code: payload.code.into(), message: cut(&payload.message) }
+                Self::Rejected { during, url, code: payload.code, message: cut(&payload.message) }
             }
             RpcError::Transport(TransportErrorKind::Custom(source)) => {
                 // The URL in reqwest's text may hold an access key.
@@ -215,13 +215,13 @@ impl Error {
 
 /// Takes an HTTP error's status and body out, or gives the error back.
 fn http_status(error: TransportError) -> Result<(u16, String), TransportError> {
-    match error {
-        RpcError::Transport(
-            TransportErrorKind::HttpError(http)
-            | TransportErrorKind::HttpErrorWithRetryAfter { error: http, .. },
-        ) => Ok((http.status, http.body)),
-        other => Err(other),
+    if let RpcError::Transport(
+        TransportErrorKind::HttpError(http) | TransportErrorKind::HttpErrorWithRetryAfter { error: http, .. },
+    ) = error
+    {
+        return Ok((http.status, http.body));
     }
+    Err(error)
 }
 
 /// A foreign text without control characters, cut to [`NODE_TEXT_MAX`] characters.

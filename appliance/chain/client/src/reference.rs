@@ -39,6 +39,7 @@ pub const REFERENCE_CLASSES: [ReferenceClass; 3] = [
 
 /// How long a deployment waits for each of its transactions.
 const MINED_SECONDS_MAX: u64 = 60;
+const NOT_MINED: &str = "was not mined within a minute";
 /// How often it asks.
 const POLL_MILLISECONDS: u64 = 50;
 /// A development chain costs nothing, but a cap is demanded everywhere: 1000 gwei.
@@ -70,6 +71,7 @@ impl Chain {
         gas_wei: u128,
     ) -> Result<Deployment, Error> {
         self.demand_development().await?;
+        self.settled(deployer.address()).await?;
         let sender: ChainAddress = deployer.address().0.into();
         let token = Address(sender.create(0).into_array());
         let registry = Address(sender.create(1).into_array());
@@ -82,9 +84,28 @@ impl Chain {
             self.step(deployer, "the registry", None, code, U256::ZERO).await?;
         }
         let opened = Registry::open(self, registry).await?;
+        if opened.token() != token {
+            let what = "is at the place of another contract: the deployer's key was used for something else";
+            return Err(Error::Deployment { step: "the registry".into(), what });
+        }
         self.set_classes(deployer, &opened).await?;
         self.grant(deployer, &opened, operator, grant, gas_wei).await?;
         Ok(Deployment { token, registry })
+    }
+
+    /// Waits until nothing of an earlier run is in the pool: its contracts are about to exist.
+    async fn settled(&self, deployer: Address) -> Result<(), Error> {
+        let wait = Duration::from_secs(MINED_SECONDS_MAX);
+        let polled = async {
+            while self.transaction_count(deployer, Count::Pending).await?
+                > self.transaction_count(deployer, Count::Latest).await?
+            {
+                tokio::time::sleep(Duration::from_millis(POLL_MILLISECONDS)).await;
+            }
+            Ok(())
+        };
+        let failed = |_| Error::Deployment { step: "what an earlier run sent".into(), what: NOT_MINED };
+        tokio::time::timeout(wait, polled).await.map_err(failed)?
     }
 
     async fn set_classes(&self, deployer: &OperatorKey, registry: &Registry) -> Result<(), Error> {
@@ -163,7 +184,7 @@ impl Chain {
             Ok(Ok(Outcome::Success)) => Ok(()),
             Ok(Ok(Outcome::Reverted)) => Err(failed("was undone by the contract")),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(failed("was not mined within a minute")),
+            Err(_) => Err(failed(NOT_MINED)),
         }
     }
 

@@ -9,6 +9,8 @@
 /// Bindings generated from the artefact of `src/ScalerNodeRegistry.sol`.
 pub mod registry {
     #![expect(missing_docs, reason = "generated; the Solidity source is the documentation")]
+    #![expect(clippy::too_many_arguments, reason = "generated: as many as the event or function has")]
+
     alloy::sol!(
         #[sol(rpc)]
         #[derive(Debug, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub mod registry {
 
 /// Bindings generated from the artefact of `src/IcntMock.sol`; the ERC-20 part serves the real token too.
 pub mod token {
+    #![expect(clippy::too_many_arguments, reason = "generated: as many as the event or function has")]
+
     alloy::sol!(
         #[sol(rpc)]
         #[derive(Debug, PartialEq, Eq)]

@@ -1,4 +1,5 @@
 //! The client against the embedded development chain, over real HTTP.
+#![expect(clippy::unwrap_used, reason = "tests and what they stand on")]
 
 mod faults;
 mod registration;
