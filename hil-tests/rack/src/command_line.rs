@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use crate::netns::Lan;
-use crate::spec::{BootTarget, DIMM, DriveBus, DriveSpec, HostSpec, SATA_MODEL};
+use crate::spec::{BIOS, BootTarget, DIMM, DriveBus, DriveSpec, HostSpec, SATA_MODEL};
 use crate::tpm::CONTROL_SOCKET;
 
 /// Socket on which the rack listens for the serial console.
@@ -49,7 +49,7 @@ fn board(line: &mut Line, spec: &HostSpec, firmware: &Path) {
     line.add("-machine", "q35,smm=off");
     line.add("-accel", "tcg,thread=multi");
     line.add("-cpu", "max");
-    line.add("-smp", spec.cpus.to_string());
+    line.add("-smp", format!("{0},sockets=1,cores={0},threads=1", spec.cpus));
     line.add("-m", spec.memory_mib.to_string());
     line.add("-display", "none");
     line.add(
@@ -73,6 +73,11 @@ fn smbios(line: &mut Line, spec: &HostSpec) {
     let maker = value(&spec.manufacturer);
     let product = value(&spec.product);
     let tag = value(&spec.asset_tag);
+    let (bios_vendor, version, date) = BIOS;
+    line.add(
+        "-smbios",
+        format!("type=0,vendor={bios_vendor},version={version},date={date},release=1.4,uefi=on"),
+    );
     line.add(
         "-smbios",
         format!(
@@ -147,6 +152,11 @@ fn network(line: &mut Line, index: usize, spec: &HostSpec, boot: BootTarget) {
     line.add("-device", format!("virtio-net-pci,id=nic0,netdev=net0,mac={}{order},romfile=", spec.boot_mac));
     line.add("-netdev", tap("net1", &Lan::data_tap(index)));
     line.add("-device", format!("e1000e,id=nic1,netdev=net1,mac={},romfile=", spec.data_mac));
+    if boot == BootTarget::Disk {
+        for file in ["IPv4Support", "IPv6Support"] {
+            line.add("-fw_cfg", format!("name=opt/org.tianocore/{file},string=n"));
+        }
+    }
     // An unanswered PXE attempt costs about 130 s before HTTP is tried.
     if boot != BootTarget::Pxe {
         for file in ["IPv4PXESupport", "IPv6PXESupport"] {

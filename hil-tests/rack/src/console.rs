@@ -150,6 +150,9 @@ impl Console {
         for line in shown.lines.iter().skip(skip) {
             let _ = write!(text, "\n  {:>7} ms  {}", line.at.as_millis(), line.text);
         }
+        if !shown.partial.is_empty() {
+            let _ = write!(text, "\n  {:>7} ms  {}", shown.partial_at.as_millis(), shown.partial);
+        }
         text
     }
 

@@ -10,6 +10,7 @@
 //! `swtpm` and `swtpm_setup`; OVMF comes as a parameter.  Read next: `spec.rs`, `machine.rs`, `bmc/mod.rs`; users are
 //! the scenarios next door and `cargo xtask demo`.
 
+mod bmc;
 mod boot;
 mod children;
 mod command_line;
@@ -22,6 +23,7 @@ mod rack;
 mod spec;
 mod tpm;
 
+pub use bmc::{BmcAction, BmcFault};
 pub use boot::{Override, OverrideEnabled};
 pub use console::{Console, Line};
 pub use error::RackError;

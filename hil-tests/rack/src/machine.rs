@@ -13,6 +13,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Child;
 use tokio::sync::{Notify, mpsc, watch};
 
+use crate::bmc::{Outcome, ResetType, Server};
 use crate::boot::BootSetting;
 use crate::children::Nursery;
 use crate::command_line;
@@ -49,7 +50,7 @@ pub(crate) struct Machine {
     firmware: PathBuf,
     nursery: Nursery,
     console: Arc<Console>,
-    boot: Arc<BootSetting>,
+    boot: BootSetting,
     power: watch::Sender<PowerState>,
     control: Mutex<Option<Control>>,
     switching: tokio::sync::Mutex<()>,
@@ -104,23 +105,15 @@ impl Machine {
             firmware: firmware.0.clone(),
             nursery,
             console,
-            boot: Arc::default(),
+            boot: BootSetting::default(),
             power: watch::Sender::new(PowerState::Off),
             control: Mutex::new(None),
             switching: tokio::sync::Mutex::new(()),
         })
     }
 
-    pub(crate) fn spec(&self) -> &HostSpec {
-        &self.spec
-    }
-
     pub(crate) fn console(&self) -> &Arc<Console> {
         &self.console
-    }
-
-    pub(crate) fn boot(&self) -> &BootSetting {
-        &self.boot
     }
 
     pub(crate) fn power(&self) -> watch::Receiver<PowerState> {
@@ -245,6 +238,7 @@ impl Machine {
                     Some(Event::Reset) => {
                         let boots = self.boot.consume();
                         if boots != life.boots {
+                            life.qmp.settle().await;
                             next = Some(boots);
                             listening = false;
                             drop(life.qemu.start_kill());
@@ -277,6 +271,38 @@ impl Machine {
 
     fn set_control(&self, control: Option<Control>) {
         *self.control.lock().unwrap_or_else(PoisonError::into_inner) = control;
+    }
+}
+
+impl Server for Machine {
+    fn spec(&self) -> &HostSpec {
+        &self.spec
+    }
+
+    fn is_on(&self) -> bool {
+        *self.power.borrow() == PowerState::On
+    }
+
+    fn boot(&self) -> &BootSetting {
+        &self.boot
+    }
+
+    fn command(self: Arc<Self>, reset: ResetType) -> Outcome<'static> {
+        Box::pin(async move {
+            match reset {
+                ResetType::On => self.power_on().await,
+                ResetType::ForceOff => {
+                    self.power_cut().await;
+                    Ok(())
+                }
+                ResetType::GracefulShutdown => self.press_power_button().await,
+                ResetType::ForceRestart => self.reset().await,
+                ResetType::PowerCycle => {
+                    self.power_cut().await;
+                    self.power_on().await
+                }
+            }
+        })
     }
 }
 

@@ -6,6 +6,7 @@
 //! Nothing here touches the namespace that the program was started in.
 
 use std::future::Future;
+use std::net::Ipv4Addr;
 use std::process::Command;
 
 use nix::sched::{CloneFlags, unshare};
@@ -14,7 +15,7 @@ use nix::unistd::{Gid, Uid};
 use crate::error::RackError;
 
 /// The appliance's address on the provisioning LAN.
-pub const APPLIANCE: [u8; 4] = [10, 77, 0, 1];
+pub const APPLIANCE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 
 /// Most servers one LAN can hold: BMC addresses run from 10.78.0.11 in one octet.
 pub const HOSTS_MAX: usize = 200;
@@ -93,11 +94,10 @@ impl Lan {
         if hosts > HOSTS_MAX {
             return Err(RackError::Description(format!("{hosts} hosts asked for, {HOSTS_MAX} is the most")));
         }
-        let [a, b, c, d] = APPLIANCE;
         for command in ["link add br0 type bridge", "link add br1 type bridge"] {
             ip(command)?;
         }
-        ip(&format!("addr add {a}.{b}.{c}.{d}/24 dev br0"))?;
+        ip(&format!("addr add {APPLIANCE}/24 dev br0"))?;
         for command in ["link set br0 up", "link set br1 up"] {
             ip(command)?;
         }
@@ -126,8 +126,9 @@ impl Lan {
 
     /// Management address of a host's BMC.
     #[must_use]
-    pub fn bmc_address(host: usize) -> String {
-        format!("10.78.0.{}", host.saturating_add(11))
+    pub fn bmc_address(host: usize) -> Ipv4Addr {
+        let last = u8::try_from(host.saturating_add(11)).unwrap_or(u8::MAX);
+        Ipv4Addr::new(10, 78, 0, last)
     }
 
     /// Pulls the provisioning cable of one host: frames are lost both ways.

@@ -16,6 +16,9 @@ use crate::error::RackError;
 /// How long QEMU may take to answer: it answers within milliseconds unless the machine is overloaded.
 const ANSWER_SECONDS_MAX: u64 = 60;
 
+/// How long a command may hold up the end of its QEMU.
+const SETTLE_SECONDS_MAX: u64 = 2;
+
 /// Longest line QEMU sends; its greeting is below 1 KiB, `query-*` answers below 64 KiB.
 const LINE_BYTES_MAX: u64 = 1 << 20;
 
@@ -87,6 +90,12 @@ impl Qmp {
             Some(value) => Ok(value.take()),
             None => Err(fault(answer.to_string())),
         }
+    }
+
+    /// Waits until no command is under way, but not for long: QEMU says `RESET` before it answers the command that
+    /// asked for it, and who kills QEMU in between leaves the asker without an answer.
+    pub(crate) async fn settle(&self) {
+        drop(tokio::time::timeout(Duration::from_secs(SETTLE_SECONDS_MAX), self.channel.lock()).await);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The rack: all servers of one test or demo, their LAN, their TPM maker and their BMCs.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +8,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::bmc::{Bmc, BmcFault, Server};
+use crate::boot::Override;
 use crate::children::Nursery;
 use crate::console::{Console, Line};
 use crate::error::RackError;
@@ -14,6 +17,9 @@ use crate::machine::{Machine, PowerState};
 use crate::netns::Lan;
 use crate::spec::{EkKind, HostSpec};
 use crate::tpm::Factory;
+
+/// The port of every BMC.
+const BMC_PORT: u16 = 443;
 
 /// What a rack is built from.
 #[derive(Clone, Debug)]
@@ -40,6 +46,7 @@ pub struct Rack {
 #[derive(Debug)]
 pub struct Host {
     machine: Arc<Machine>,
+    bmc: Bmc,
     folder: PathBuf,
 }
 
@@ -66,7 +73,10 @@ impl Rack {
         let mut hosts = Vec::new();
         for (index, (spec, folder)) in specs.into_iter().zip(folders).enumerate() {
             let machine = Machine::build(index, spec, folder.clone(), &firmware, nursery.clone())?;
-            hosts.push(Host { machine: Arc::new(machine), folder });
+            let machine = Arc::new(machine);
+            let address = IpAddr::from(Lan::bmc_address(index));
+            let bmc = Bmc::start((address, BMC_PORT).into(), Arc::clone(&machine) as Arc<dyn Server>).await?;
+            hosts.push(Host { machine, bmc, folder });
         }
         Ok(Self { lan, hosts, factory })
     }
@@ -148,6 +158,51 @@ impl Host {
     /// Pulls the plug: SIGKILL to QEMU.  The BMC stays up and says `Off`; what the TPM had stored survives.
     pub async fn power_cut(&self) {
         self.machine.power_cut().await;
+    }
+
+    /// Where the BMC serves Redfish, such as `https://10.78.0.11`.
+    #[must_use]
+    pub fn bmc_url(&self) -> String {
+        self.bmc.url()
+    }
+
+    /// The BMC's account.
+    #[must_use]
+    pub fn bmc_user(&self) -> &str {
+        self.bmc.user()
+    }
+
+    /// Its password, random per BMC and run.
+    #[must_use]
+    pub fn bmc_password(&self) -> &str {
+        self.bmc.password()
+    }
+
+    /// The BMC's self-signed certificate, for clients that pin it.
+    #[must_use]
+    pub fn bmc_certificate_pem(&self) -> &str {
+        self.bmc.certificate_pem()
+    }
+
+    /// Makes the BMC misbehave by a rule.
+    pub fn bmc_fault(&self, rule: BmcFault) {
+        self.bmc.fault(rule);
+    }
+
+    /// Makes the BMC lie: `patch` is merged into the resource at `path` from now on.
+    pub fn bmc_lie(&self, path: &str, patch: Value) {
+        self.bmc.lie(path, patch);
+    }
+
+    /// Forgets all rules and lies.
+    pub fn bmc_honest(&self) {
+        self.bmc.be_honest();
+    }
+
+    /// The boot override as it stands.
+    #[must_use]
+    pub fn boot_override(&self) -> Override {
+        self.machine.boot().read()
     }
 
     /// The power state, to read or to wait on.

@@ -78,6 +78,15 @@ pub(crate) const SATA_MODEL: &str = "LABDISK 2000";
 /// DIMM facts for SMBIOS type 17 and the BMC.
 pub(crate) const DIMM: (&str, &str, u32) = ("Samsung", "M393A2K43DB3", 3200);
 
+/// Slot of the DIMM as QEMU forms it from the prefix `DIMM_A`.
+pub(crate) const DIMM_SLOT: &str = "DIMM_A 0";
+
+/// What `-cpu max` calls itself under emulation.
+pub(crate) const CPU_MODEL: &str = "QEMU TCG CPU version 2.5+";
+
+/// SMBIOS type 0: vendor, version and date of the system firmware.
+pub(crate) const BIOS: (&str, &str, &str) = ("American Megatrends International", "1.4a", "02/01/2026");
+
 /// Version of the BMC's own firmware.
 pub(crate) const BMC_VERSION: &str = "01.02.03";
 
