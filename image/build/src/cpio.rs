@@ -138,20 +138,20 @@ impl Archive {
 }
 
 /// The numbers of one newc header that differ between our entries.
-struct Record {
-    inode: u32,
-    mode: u32,
-    links: u32,
-    major: u32,
-    minor: u32,
+pub(crate) struct Record {
+    pub(crate) inode: u32,
+    pub(crate) mode: u32,
+    pub(crate) links: u32,
+    pub(crate) major: u32,
+    pub(crate) minor: u32,
 }
 
 impl Record {
-    fn numbered(inode: u32) -> Record {
+    pub(crate) fn numbered(inode: u32) -> Record {
         Record { inode, mode: 0, links: 1, major: 0, minor: 0 }
     }
 
-    fn write(&self, out: &mut Vec<u8>, path: &str, content: &[u8]) {
+    pub(crate) fn write(&self, out: &mut Vec<u8>, path: &str, content: &[u8]) {
         // Owner, group, time and device of the archive's own disk are zero; the checksum is unused in 070701.
         let fields: [usize; 13] = [
             wide(self.inode),

@@ -1,11 +1,13 @@
 //! What the TPM will say after this image has started: PCR values computed from the bytes alone.
 //!
-//! PCR 4 is extended by the firmware for each image it starts, PCR 11 by systemd-stub for each section of the UKI, PCRs 12
-//! and 13 by the stub for parameters and extensions from outside the UKI, of which we allow none.  Nothing here is learnt
-//! from a machine.  Firmware PCRs (0-3, 5, 7) are not the image's business.
+//! PCR 4 is extended by the firmware for each image it starts, PCR 9 by the kernel's EFI stub for its command line and
+//! initramfs, PCR 11 by systemd-stub for each section of the UKI, PCRs 12 and 13 by systemd-stub for parameters and
+//! extensions from outside the UKI, of which we allow none.  Nothing here is learnt from a machine.  Firmware PCRs (0-3,
+//! 5, 7) are not the image's business.
 
 use sha2::{Digest, Sha256};
 
+use crate::cpio::Record;
 use crate::pe::{Error, Image};
 
 /// A PCR before anything was extended into it, and after a boot that never touched it.
@@ -55,6 +57,34 @@ pub fn pcr11(uki: &Image<'_>) -> [u8; 32] {
     pcr
 }
 
+/// PCR 9 for `uki`: its command line as the kernel gets it (UTF-16 with a NUL), then the initramfs as the kernel gets it.
+pub fn pcr9(uki: &Image<'_>) -> Result<[u8; 32], Error> {
+    let section = |name, what| uki.section(name).ok_or(Error::Malformed { what });
+    let command_line = String::from_utf8_lossy(section(".cmdline", "it has no command line")?);
+    let options: Vec<u8> = command_line.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
+    let mut initrd = section(".initrd", "it has no initramfs")?.to_vec();
+    initrd.resize(initrd.len().next_multiple_of(4), 0);
+    initrd.extend_from_slice(&extra_archive(section(".osrel", "it has no os-release")?));
+    let mut pcr = UNTOUCHED;
+    extend(&mut pcr, &digest(&options));
+    extend(&mut pcr, &digest(&initrd));
+    Ok(pcr)
+}
+
+/// The archive that systemd-stub (257) appends to the initramfs, so that the system can read the UKI's own os-release.
+fn extra_archive(os_release: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    Record { mode: 0o040_555, ..Record::numbered(1) }.write(&mut out, ".extra", &[]);
+    Record { mode: 0o100_444, ..Record::numbered(2) }.write(&mut out, ".extra/os-release", os_release);
+    // Its trailer is a literal, and the only place where it writes a hexadecimal digit as a capital.
+    out.extend_from_slice(b"070701");
+    for field in ["0", "0", "0", "0", "1", "0", "0", "0", "0", "0", "0", "B", "0"] {
+        out.extend_from_slice(format!("{field:0>8}").as_bytes());
+    }
+    out.extend_from_slice(b"TRAILER!!!\0\0\0\0");
+    out
+}
+
 fn extend(pcr: &mut [u8; 32], measurement: &[u8; 32]) {
     *pcr = Sha256::new().chain_update(*pcr).chain_update(measurement).finalize().into();
 }
@@ -66,7 +96,7 @@ fn digest(bytes: &[u8]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pe::tests::tiny;
+    use crate::pe::tests::{tiny, tiny_with_room};
 
     fn uki(initrd: &[u8]) -> Vec<u8> {
         let stub = tiny(0);
@@ -83,6 +113,24 @@ mod tests {
         assert_ne!(four.secure_boot_off, other.secure_boot_off);
         assert_ne!(four.secure_boot_on, other.secure_boot_on);
         assert_ne!(four.secure_boot_on, four.secure_boot_off);
+    }
+
+    #[test]
+    fn pcr9_depends_on_command_line_initramfs_and_os_release() {
+        let stub = tiny_with_room();
+        let stub = Image::parse(&stub).unwrap();
+        let value = |osrel: &[u8], cmdline: &[u8], initrd: &[u8]| {
+            let uki =
+                stub.with_sections(&[(".osrel", osrel), (".cmdline", cmdline), (".initrd", initrd)]).unwrap();
+            pcr9(&Image::parse(&uki).unwrap()).unwrap()
+        };
+        let base = value(b"o", b"c", b"i");
+        assert_eq!(base, value(b"o", b"c", b"i\0\0\0"), "the stub pads the initramfs to four bytes");
+        for other in [value(b"p", b"c", b"i"), value(b"o", b"d", b"i"), value(b"o", b"c", b"j")] {
+            assert_ne!(base, other);
+        }
+        let none = stub.with_sections(&[]).unwrap();
+        assert!(pcr9(&Image::parse(&none).unwrap()).is_err());
     }
 
     #[test]

@@ -293,6 +293,15 @@ pub(crate) mod tests {
         file
     }
 
+    /// `tiny` has room for one more section header; a UKI needs five.
+    pub(crate) fn tiny_with_room() -> Vec<u8> {
+        let mut stub = tiny(0);
+        stub.splice(0x200..0x200, [0; 0x200]);
+        put(&mut stub, 0x58 + 60, 0x400);
+        put(&mut stub, 0x58 + 0xf0 + 20, 0x400);
+        stub
+    }
+
     #[test]
     fn a_signature_or_checksum_does_not_change_the_digest() {
         let plain = tiny(0);

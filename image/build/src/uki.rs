@@ -70,6 +70,13 @@ pub fn reference(name: &str, uki: &[u8]) -> Result<ReferenceValues, Error> {
                     ),
                 ],
             ),
+            entry(
+                9,
+                &[(
+                    pcr::pcr9(&image)?,
+                    "any firmware: the kernel measures its command line and its initramfs",
+                )],
+            ),
             entry(11, &[(pcr::pcr11(&image), "any firmware: the boot stub measures the UKI's sections")]),
             entry(12, &[(pcr::UNTOUCHED, "no parameters from outside the image")]),
             entry(13, &[(pcr::UNTOUCHED, "no system extensions from outside the image")]),
