@@ -1,8 +1,13 @@
 //! The whole way of a registration on a real chain, and every reason why one is refused.
 
 use crate::support::{FEE_CAP, Machine, World, ask, attest_bytes, world};
+use alloy::{primitives::U256, sol_types::SolCall as _};
 use appliance_model::{Digest, Icnt, NodeId, Permille, Seconds};
 use chain_client::{Broadcast, Error, Finality, Intent, NodeStatus, Outcome, Purpose, SignedTransaction};
+use chain_contracts::ScalerNodeRegistry;
+use serde_json::json;
+
+use appliance_collateral::required;
 
 #[tokio::test]
 async fn a_node_is_registered_and_read_back() {
@@ -59,6 +64,28 @@ async fn a_deployment_run_twice_changes_nothing() {
 }
 
 #[tokio::test]
+async fn contract_and_core_compute_the_same_collateral() {
+    let world = world("formula").await;
+    let at = world.chain.head().await.unwrap();
+    for class in ["storage", "compute", "gpu"] {
+        let terms = world.registry.terms_at(at, "eu-west", class).await.unwrap().terms;
+        for capacity in [0, 1, 2, 3, 7, 1_000_003, u64::from(u32::MAX)] {
+            let call = ScalerNodeRegistry::requiredCollateralCall {
+                regionId: "eu-west".into(),
+                hwClass: class.into(),
+                capacity: U256::from(capacity),
+            };
+            let to = format!("0x{}", world.deployment.registry);
+            let data = alloy::hex::encode_prefixed(call.abi_encode());
+            let found = ask(&world.url, "eth_call", json!([{"to": to, "data": data}, "latest"])).await;
+            let found: U256 = found.as_str().unwrap().parse().unwrap();
+            let ours = required(&terms, capacity).unwrap().required;
+            assert_eq!(found, U256::from(ours.0), "{class} {capacity}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn both_halves_of_s_register() {
     let world = world("halves").await;
     let order =
@@ -67,7 +94,7 @@ async fn both_halves_of_s_register() {
     for number in 0..2 {
         let machine = Machine::new("halves", &format!("machine {number}"));
         let mut intent = machine.intent(&world).await;
-        let s = alloy::primitives::U256::from_be_bytes(intent.signature_s);
+        let s = U256::from_be_bytes(intent.signature_s);
         let is_high = s > order >> 1;
         // p256 may give either half: the first machine sends the low one, the second the high one.
         if is_high != (number == 1) {
@@ -217,8 +244,8 @@ async fn collateral_comes_back_after_the_commitment_and_not_before() {
     let early = world.registry.sign_retire(&world.operator, machine.node, nonce, fees).await;
     assert_eq!(early.unwrap_err().refusal().unwrap().error, "StillCommitted");
 
-    ask(&world.url, "evm_increaseTime", serde_json::json!([intent.commitment.0])).await;
-    ask(&world.url, "evm_mine", serde_json::json!([])).await;
+    ask(&world.url, "evm_increaseTime", json!([intent.commitment.0])).await;
+    ask(&world.url, "evm_mine", json!([])).await;
     let stranger = world.registry.sign_retire(&world.deployer, machine.node, nonce, fees).await;
     assert_eq!(stranger.unwrap_err().refusal().unwrap().error, "NotTheOperator");
     let retire = world.registry.sign_retire(&world.operator, machine.node, nonce, fees).await.unwrap();
