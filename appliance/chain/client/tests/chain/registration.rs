@@ -1,13 +1,13 @@
 //! The whole way of a registration on a real chain, and every reason why one is refused.
 
-use crate::support::{FEE_CAP, Machine, World, ask, attest_bytes, world};
 use alloy::{primitives::U256, sol_types::SolCall as _};
+use appliance_collateral::required;
 use appliance_model::{Digest, Icnt, NodeId, Permille, Seconds};
 use chain_client::{Broadcast, Error, Finality, Intent, NodeStatus, Outcome, Purpose, SignedTransaction};
 use chain_contracts::ScalerNodeRegistry;
 use serde_json::json;
 
-use appliance_collateral::required;
+use crate::support::{FEE_CAP, Machine, World, ask, attest_bytes, world};
 
 #[tokio::test]
 async fn a_node_is_registered_and_read_back() {
