@@ -62,8 +62,6 @@ pub struct Drive {
     pub random_iops_min: u64,
     /// Longest acceptable 99th percentile of a random read, in microseconds.
     pub latency_p99_microseconds_max: u64,
-    /// Random reads a second from which a drive is of the fast tier.
-    pub fast_random_iops_min: u64,
 }
 
 /// Why a profile was refused.
@@ -131,7 +129,6 @@ impl Profile {
                 sequential_mebibytes_per_second_min: file.drive.sequential_mebibytes_per_second_min,
                 random_iops_min: file.drive.random_iops_min,
                 latency_p99_microseconds_max: file.drive.latency_p99_microseconds_max,
-                fast_random_iops_min: file.drive.fast_random_iops_min,
             },
             name: file.name,
         })
@@ -189,7 +186,6 @@ mod wire {
         pub(super) sequential_mebibytes_per_second_min: u64,
         pub(super) random_iops_min: u64,
         pub(super) latency_p99_microseconds_max: u64,
-        pub(super) fast_random_iops_min: u64,
     }
 }
 

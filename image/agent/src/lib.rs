@@ -1,0 +1,24 @@
+//! The agent: the only program on a host in the discovery image, there as PID 1.
+//!
+//! It makes the hardware answer (modules by alias), gets an address from the provisioning LAN, says hello to the one
+//! appliance whose CA the signed image carries, and does what that appliance orders: inventory, TPM identity, quotes,
+//! burn-in, reboot.  It always asks and is never asked: nothing listens.  It vouches only for what it saw itself:
+//! digests in a statement are over bytes it made, and it refuses a manifest whose units this machine does not have.
+//! It writes to no drive.  As PID 1 it never ends: what fails is printed with the next step, and tried again.
+//!
+//! Next: `talk` (the loop), `work` (the orders), `coldplug` and `net` (what comes before).
+
+pub mod burn;
+pub mod client;
+pub mod coldplug;
+pub mod console;
+pub mod dhcp;
+pub mod identity;
+pub mod net;
+pub mod state;
+pub mod system;
+pub mod talk;
+pub mod work;
+
+/// The agent's version, as hello says it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

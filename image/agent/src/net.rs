@@ -1,0 +1,275 @@
+//! From cables to an address: brings every port up, asks for an address on all that have a carrier, takes the first
+//! appliance that answers.
+
+use std::{
+    fs, io,
+    net::{Ipv4Addr, UdpSocket},
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::{
+        AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket,
+        sockopt::{BindToDevice, Broadcast, ReuseAddr},
+    },
+};
+
+use crate::{
+    dhcp::{self, Kind, Reply, Say},
+    say,
+};
+
+/// How long one round waits for answers, in milliseconds: doubled from the first to the last.
+const ROUND_MILLISECONDS: [u64; 5] = [500, 1000, 2000, 4000, 8000];
+
+/// A port on which an address was lent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// Kernel name.
+    pub port: String,
+    /// Its hardware address.
+    pub mac: [u8; 6],
+    /// What the server said.
+    pub reply: Reply,
+}
+
+/// Brings up every Ethernet port and the loopback.
+pub fn bring_up(root: &Path) {
+    for name in names(root) {
+        if let Err(error) = set_up(&name) {
+            say!("port {name} could not be brought up: {error}");
+        }
+    }
+}
+
+/// Asks on all ports until one has an address, however long that takes, and configures that port.
+pub fn acquire(root: &Path) -> Lease {
+    let mut round = 0;
+    loop {
+        bring_up(root);
+        let wait = ROUND_MILLISECONDS.get(round).or(ROUND_MILLISECONDS.last()).copied().unwrap_or(1000);
+        match ask(root, Duration::from_millis(wait)) {
+            Ok(Some(lease)) => match configure(&lease) {
+                Ok(()) => return lease,
+                Err(error) => say!("port {}: {} could not be set: {error}", lease.port, lease.reply.address),
+            },
+            Ok(None) if round >= 2 => say!(
+                "no answer to DHCP on {}; is a cable in, and the appliance running?",
+                carriers(root).join(", ")
+            ),
+            Ok(None) => {}
+            Err(error) => say!("DHCP: {error}"),
+        }
+        round += 1;
+    }
+}
+
+/// Keeps a lease for as long as the process lives.  If the server is gone the address stays: it is better to be
+/// reachable with an old address than not at all.
+pub fn keep(lease: &Lease) {
+    let mut seconds = lease.reply.lease_seconds;
+    loop {
+        std::thread::sleep(Duration::from_secs(u64::from(seconds / 2).max(30)));
+        let say = Say::Renew { address: lease.reply.address };
+        let renewed = Port::open(&lease.port, lease.mac).and_then(|port| {
+            port.send(say)?;
+            receive(&mut [port], Duration::from_secs(5), &[Kind::Ack])
+        });
+        match renewed {
+            Ok(Some((_, reply))) if reply.address == lease.reply.address => seconds = reply.lease_seconds,
+            Ok(_) => say!("the lease of {} was not renewed; asking again later", lease.reply.address),
+            Err(error) => say!("the lease of {} could not be renewed: {error}", lease.reply.address),
+        }
+    }
+}
+
+struct Port {
+    name: String,
+    mac: [u8; 6],
+    socket: UdpSocket,
+    transaction: u32,
+}
+
+impl Port {
+    fn open(name: &str, mac: [u8; 6]) -> io::Result<Self> {
+        let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+        setsockopt(&socket, ReuseAddr, &true)?;
+        setsockopt(&socket, Broadcast, &true)?;
+        setsockopt(&socket, BindToDevice, &name.into())?;
+        bind(socket.as_raw_fd(), &SockaddrIn::new(0, 0, 0, 0, 68))?;
+        let socket = UdpSocket::from(OwnedFd::from(socket));
+        socket.set_nonblocking(true)?;
+        // Ports must differ, restarts should; nobody is kept out by this number.
+        let [_, _, a, b, c, d] = mac;
+        let now = u32::try_from(crate::console::up_milliseconds() & 0xffff_ffff).unwrap_or(0);
+        Ok(Self { name: name.to_owned(), mac, socket, transaction: u32::from_be_bytes([a, b, c, d]) ^ now })
+    }
+
+    fn send(&self, say: Say) -> io::Result<()> {
+        let message = dhcp::encode(say, self.transaction, self.mac);
+        self.socket.send_to(&message, (Ipv4Addr::BROADCAST, 67)).map(drop)
+    }
+}
+
+/// One round: discover everywhere, request from the first that offers.
+fn ask(root: &Path, wait: Duration) -> io::Result<Option<Lease>> {
+    let mut ports = Vec::new();
+    for name in carriers(root) {
+        if let Some(mac) = mac(root, &name) {
+            let port = Port::open(&name, mac)?;
+            match port.send(Say::Discover) {
+                Ok(()) => ports.push(port),
+                Err(error) => say!("port {name}: DHCP could not be sent: {error}"),
+            }
+        }
+    }
+    if ports.is_empty() {
+        // A carrier takes a moment after the port has come up.
+        std::thread::sleep(Duration::from_millis(100).min(wait));
+        return Ok(None);
+    }
+    let Some((index, offer)) = receive(&mut ports, wait, &[Kind::Offer])? else { return Ok(None) };
+    let port = ports.swap_remove(index);
+    port.send(Say::Request { address: offer.address, server: offer.server })?;
+    let mut ports = [port];
+    let answer = receive(&mut ports, wait.max(Duration::from_secs(2)), &[Kind::Ack, Kind::Nak])?;
+    let [port] = ports;
+    match answer {
+        Some((_, reply)) if reply.kind == Kind::Ack => {
+            Ok(Some(Lease { port: port.name, mac: port.mac, reply }))
+        }
+        Some(_) => {
+            say!("port {}: the server took back its offer of {}", port.name, offer.address);
+            Ok(None)
+        }
+        None => Ok(None),
+    }
+}
+
+/// Waits for a reply of one of these kinds on any of the ports.
+#[expect(clippy::disallowed_methods, reason = "a wait on a socket ends by the clock")]
+fn receive(ports: &mut [Port], wait: Duration, kinds: &[Kind]) -> io::Result<Option<(usize, Reply)>> {
+    let end = Instant::now() + wait;
+    let mut buffer = [0; 1500];
+    loop {
+        for (index, port) in ports.iter().enumerate() {
+            while let Ok((length, from)) = port.socket.recv_from(&mut buffer) {
+                let message = buffer.get(..length).unwrap_or_default();
+                match dhcp::decode(message, port.transaction, port.mac) {
+                    Some(reply) if from.port() == 67 && kinds.contains(&reply.kind) => {
+                        return Ok(Some((index, reply)));
+                    }
+                    Some(_) | None => {}
+                }
+            }
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        let mut waits: Vec<_> =
+            ports.iter().map(|port| PollFd::new(port.socket.as_fd(), PollFlags::POLLIN)).collect();
+        let limit = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+        match poll(&mut waits, limit) {
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Ethernet ports with a device behind them, in kernel order.
+fn names(root: &Path) -> Vec<String> {
+    let entries = fs::read_dir(root.join("sys/class/net")).into_iter().flatten().flatten();
+    let real = entries.filter(|entry| entry.path().join("device").exists());
+    let mut names: Vec<String> = real.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
+fn carriers(root: &Path) -> Vec<String> {
+    let has = |name: &String| attribute(root, name, "carrier").is_some_and(|carrier| carrier == "1");
+    names(root).into_iter().filter(has).collect()
+}
+
+fn mac(root: &Path, name: &str) -> Option<[u8; 6]> {
+    Some(attribute(root, name, "address")?.parse::<appliance_model::Mac>().ok()?.0)
+}
+
+fn attribute(root: &Path, name: &str, file: &str) -> Option<String> {
+    let text = fs::read_to_string(root.join("sys/class/net").join(name).join(file)).ok()?;
+    Some(text.trim().to_owned())
+}
+
+/// Address, mask, up, default route.
+fn configure(lease: &Lease) -> io::Result<()> {
+    let mask = u32::MAX.checked_shl(32 - u32::from(lease.reply.prefix)).unwrap_or(0);
+    set_address(&lease.port, libc::SIOCSIFADDR, lease.reply.address)?;
+    set_address(&lease.port, libc::SIOCSIFNETMASK, Ipv4Addr::from(mask))?;
+    set_up(&lease.port)?;
+    match lease.reply.router.map(add_route) {
+        Some(Err(error)) if error.raw_os_error() != Some(libc::EEXIST) => Err(error),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn set_up(name: &str) -> io::Result<()> {
+    let mut request = request(name)?;
+    ioctl(libc::SIOCGIFFLAGS, &raw mut request)?;
+    let up = i16::try_from(libc::IFF_UP).unwrap_or(1);
+    #[expect(unsafe_code, reason = "a union of the kernel's")]
+    // SAFETY: SIOCGIFFLAGS has just filled this member.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    request.ifr_ifru.ifru_flags = flags | up;
+    ioctl(libc::SIOCSIFFLAGS, &raw mut request)
+}
+
+fn set_address(name: &str, what: libc::Ioctl, address: Ipv4Addr) -> io::Result<()> {
+    let mut request = request(name)?;
+    request.ifr_ifru.ifru_addr = sockaddr(address);
+    ioctl(what, &raw mut request)
+}
+
+#[expect(unsafe_code, reason = "the kernel's structure has no safe constructor")]
+fn add_route(router: Ipv4Addr) -> io::Result<()> {
+    // SAFETY: all of its fields are numbers, addresses and pointers, for which zero is a value.
+    let mut route: libc::rtentry = unsafe { std::mem::zeroed() };
+    route.rt_dst = sockaddr(Ipv4Addr::UNSPECIFIED);
+    route.rt_genmask = sockaddr(Ipv4Addr::UNSPECIFIED);
+    route.rt_gateway = sockaddr(router);
+    route.rt_flags = libc::RTF_UP | libc::RTF_GATEWAY;
+    ioctl(libc::SIOCADDRT, &raw mut route)
+}
+
+/// An interface request with the name filled in.
+#[expect(unsafe_code, reason = "the kernel's structure has no safe constructor")]
+fn request(name: &str) -> io::Result<libc::ifreq> {
+    // SAFETY: a name and a union of plain numbers: zero is a value of each.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    if name.len() >= request.ifr_name.len() {
+        return Err(io::Error::other("an interface name of more than 15 characters"));
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from.cast_signed();
+    }
+    Ok(request)
+}
+
+fn sockaddr(address: Ipv4Addr) -> libc::sockaddr {
+    let [a, b, c, d] = address.octets().map(u8::cast_signed);
+    // Port, address, padding: the layout of `struct sockaddr_in`.
+    let sa_data = [0, 0, a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0];
+    libc::sockaddr { sa_family: u16::try_from(libc::AF_INET).unwrap_or(2), sa_data }
+}
+
+#[expect(unsafe_code, reason = "an ioctl on a structure of the kernel's")]
+fn ioctl<T>(what: libc::Ioctl, argument: *mut T) -> io::Result<()> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    // SAFETY: every caller passes the structure that its request is defined for.
+    match unsafe { libc::ioctl(socket.as_raw_fd(), what, argument) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

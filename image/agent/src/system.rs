@@ -1,0 +1,185 @@
+//! What only PID 1 does: mounts, console, clock, and the ways to leave.
+
+use std::{
+    ffi::CString,
+    fs::{self, OpenOptions},
+    os::fd::AsRawFd as _,
+    path::Path,
+    time::Duration,
+};
+
+use nix::{
+    mount::{MsFlags, mount},
+    sys::{
+        reboot::{RebootMode, reboot},
+        signal::{SigHandler, Signal, signal},
+        time::TimeSpec,
+    },
+    time::{ClockId, clock_gettime, clock_settime},
+};
+
+use crate::say;
+
+/// 2020-01-01, in seconds: a clock before it was never set.
+const CLOCK_SECONDS_MIN: i64 = 1_577_836_800;
+
+/// How long a failed agent leaves its last words on the console before it starts anew.
+const RESTART_SECONDS: u64 = 5;
+
+/// Mounts `/dev` and takes the console, so that the first line can be printed.
+pub fn take_console() {
+    let result = try_mount("devtmpfs", "/dev");
+    if let Ok(console) = OpenOptions::new().read(true).write(true).open("/dev/console") {
+        for standard in 0..3 {
+            redirect(console.as_raw_fd(), standard);
+        }
+    }
+    if let Err(error) = result {
+        say!("/dev could not be mounted ({error}): the image's kernel must have devtmpfs");
+    }
+}
+
+/// Mounts what every later step reads.  Called again for `efivarfs` once its module is there.
+pub fn mount_all() {
+    for (kind, path) in
+        [("proc", "/proc"), ("sysfs", "/sys"), ("tmpfs", "/run"), ("securityfs", "/sys/kernel/security")]
+    {
+        if let Err(error) = try_mount(kind, path) {
+            say!("{path} could not be mounted ({error}): going on without it");
+        }
+    }
+}
+
+/// The UEFI variables, read-only: the agent changes none.
+pub fn mount_variables() -> nix::Result<()> {
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC | MsFlags::MS_NODEV;
+    mount(Some("efivarfs"), "/sys/firmware/efi/efivars", Some("efivarfs"), flags, None::<&str>)
+}
+
+fn try_mount(kind: &str, path: &str) -> nix::Result<()> {
+    // A directory of sysfs cannot be made, and need not be.
+    let _ = fs::create_dir_all(path);
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    match mount(Some(kind), path, Some(kind), flags, None::<&str>) {
+        // Mounted by the kernel, or by this agent before it restarted.
+        Ok(()) | Err(nix::Error::EBUSY) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[expect(unsafe_code, reason = "standard descriptors are replaced by number")]
+fn redirect(from: i32, to: i32) {
+    // SAFETY: `from` is open, and nothing in this program owns descriptors 0 to 2.
+    unsafe { libc::dup2(from, to) };
+}
+
+/// Lets the kernel bury processes that end: nobody here waits for any.
+#[expect(unsafe_code, reason = "signal dispositions are process-wide")]
+pub fn ignore_children() {
+    // SAFETY: no handler runs; the disposition is only set to "ignore".
+    let _ = unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn) };
+}
+
+/// When PID 1 panics, the kernel would too.  Prints what happened and starts the agent anew; what it must remember
+/// is in [`crate::state::State`].
+pub fn restart_on_panic() {
+    std::panic::set_hook(Box::new(|info| {
+        say!("agent fault: {info}; it starts anew in {RESTART_SECONDS} s, please report this line");
+        restart();
+    }));
+}
+
+/// Replaces this process by a new run of the same file, after a pause.
+pub fn restart() -> ! {
+    loop {
+        std::thread::sleep(Duration::from_secs(RESTART_SECONDS));
+        let program = CString::from(c"/proc/self/exe");
+        let (arguments, environment) = ([program.as_ptr(), std::ptr::null()], [std::ptr::null()]);
+        execute(&program, &arguments, &environment);
+    }
+}
+
+#[expect(unsafe_code, reason = "execve has no safe form that keeps argv empty")]
+fn execute(program: &CString, arguments: &[*const libc::c_char], environment: &[*const libc::c_char]) {
+    // SAFETY: all three are live, and both lists end with a null pointer.
+    unsafe { libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+}
+
+/// How to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leave {
+    /// Restart the machine.
+    Reboot,
+    /// Switch it off.
+    PowerOff,
+}
+
+/// Restarts or switches off.  Comes back only if the kernel refuses.
+pub fn leave(how: Leave) {
+    nix::unistd::sync();
+    let mode = match how {
+        Leave::Reboot => RebootMode::RB_AUTOBOOT,
+        Leave::PowerOff => RebootMode::RB_POWER_OFF,
+    };
+    let Err(error) = reboot(mode);
+    say!("the kernel would not {how:?} ({error}): use the BMC or the power button");
+}
+
+/// Sets a clock that was never set to the appliance's `Date`, so that logs and timestamps make sense.
+pub fn set_clock(http_date: &str) {
+    let unset = clock_gettime(ClockId::CLOCK_REALTIME).is_ok_and(|now| now.tv_sec() < CLOCK_SECONDS_MIN);
+    if let (true, Some(seconds)) = (unset, unix_seconds(http_date)) {
+        match clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::new(seconds, 0)) {
+            Ok(()) => say!("the clock was never set: took the appliance's ({http_date})"),
+            Err(error) => say!("the clock was never set, and could not be ({error})"),
+        }
+    }
+}
+
+/// `Sat, 21 Nov 2026 06:43:23 GMT` (RFC 9110, 5.6.7) in seconds since 1970.
+fn unix_seconds(date: &str) -> Option<i64> {
+    let mut words = date.split_ascii_whitespace().skip(1);
+    let day: i64 = words.next()?.parse().ok()?;
+    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let name = words.next()?;
+    let month = i64::try_from(months.iter().position(|month| *month == name)?).ok()?;
+    let year: i64 = words.next().filter(|year| year.len() == 4)?.parse().ok()?;
+    let mut clock =
+        words.next()?.splitn(3, ':').map(|part| part.parse::<i64>().ok().filter(|n| (0..=60).contains(n)));
+    let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
+    // Years begin in March here, so that the leap day is their last.
+    let (year, month) = if month < 2 { (year - 1, month + 10) } else { (year, month - 2) };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1 - 719_468;
+    ((1..=31).contains(&day) && words.next() == Some("GMT"))
+        .then_some(((days * 24 + hour) * 60 + minute) * 60 + second)
+}
+
+/// Whether the event log of the TPM is where the kernel shows it.
+pub const EVENT_LOG: &str = "sys/kernel/security/tpm0/binary_bios_measurements";
+
+/// Reads the UEFI event log below `root`.
+pub fn event_log(root: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut log = Vec::new();
+    let limit = u64::try_from(appliance_api::agent::BODY_BYTES_MAX / 4).unwrap_or(0);
+    fs::File::open(root.join(EVENT_LOG))?.take(limit).read_to_end(&mut log)?;
+    Ok(log)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates() {
+        for (date, expected) in [
+            ("Thu, 01 Jan 1970 00:00:00 GMT", Some(0)),
+            ("Sat, 21 Nov 2026 06:43:23 GMT", Some(1_795_243_403)),
+            ("Thu, 29 Feb 2024 23:59:59 GMT", Some(1_709_251_199)),
+            ("Thu, 29 Feb 2024 23:59 GMT", None),
+            ("yesterday", None),
+        ] {
+            assert_eq!(unix_seconds(date), expected, "{date}");
+        }
+    }
+}

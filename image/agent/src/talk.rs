@@ -1,0 +1,149 @@
+//! The loop: hello, next, do, report; for ever.  An appliance that is away is waited for, a session it has forgotten
+//! is opened again with the same hello, an order it repeats is answered with the same outcome.
+
+use std::{path::PathBuf, sync::Mutex, sync::PoisonError, thread, time::Duration};
+
+use appliance_api::agent::{Hello, Order, Outcome, Report, Welcome, Work};
+
+use crate::{
+    client::{CallError, Client},
+    console::chain,
+    identity, say,
+    state::State,
+    system::{self, Leave},
+    work::Hands,
+};
+
+/// Pauses between tries while the appliance is away: the last one repeats.
+const PAUSE_MILLISECONDS: [u64; 6] = [200, 500, 1000, 2000, 5000, 10_000];
+
+/// What the loop is given.
+#[derive(Debug)]
+pub struct Talk {
+    /// The appliance.
+    pub client: Client,
+    /// What is remembered within this boot.
+    pub state: State,
+    /// Where `/sys`, `/proc` and `/dev` are.
+    pub root: PathBuf,
+    /// Device or socket of the TPM.
+    pub tpm: PathBuf,
+    hello: Mutex<Option<Hello>>,
+}
+
+impl Talk {
+    /// Puts the parts together.
+    pub fn new(client: Client, state: State, root: PathBuf, tpm: PathBuf) -> Self {
+        Self { client, state, root, tpm, hello: Mutex::new(None) }
+    }
+
+    /// Takes and answers orders until one says to leave.  `ready` returns when all hardware has its drivers; it is
+    /// called before the first order, and the hello goes out before that.
+    pub fn run(&self, ready: impl FnOnce()) -> Leave {
+        self.greet();
+        ready();
+        let mut last: Option<(u64, Outcome)> = None;
+        loop {
+            let order: Order = self.insist("next", |client| client.ask("next", &()));
+            match order.work {
+                Work::Wait => {}
+                Work::Reboot => return self.go(order.id, Leave::Reboot),
+                Work::PowerOff => return self.go(order.id, Leave::PowerOff),
+                work => {
+                    let outcome = match last {
+                        Some((id, outcome)) if id == order.id => outcome,
+                        Some(_) | None => Hands { talk: self, order: order.id }.carry_out(work),
+                    };
+                    self.report(order.id, outcome.clone());
+                    last = Some((order.id, outcome));
+                }
+            }
+        }
+    }
+
+    fn go(&self, order: u64, how: Leave) -> Leave {
+        self.report(order, Outcome::Leaving);
+        how
+    }
+
+    /// Delivers an outcome, however long that takes.
+    pub fn report(&self, order: u64, outcome: Outcome) {
+        if let Outcome::Failed { why } = &outcome {
+            say!("order {order}: {why}");
+        }
+        let report = Report { order, outcome };
+        self.insist("report", |client| match client.tell("report", &report) {
+            // The appliance has read it and will not have it: saying it again would change nothing.
+            Err(error @ CallError::Declined { .. }) => {
+                say!("report on order {order}: {}", chain(&error));
+                Ok(())
+            }
+            result => result,
+        });
+    }
+
+    /// Opens a session.
+    fn greet(&self) {
+        let hello = {
+            let mut known = self.hello.lock().unwrap_or_else(PoisonError::into_inner);
+            known.get_or_insert_with(|| identity::hello(&self.root, self.state.boot_nonce())).clone()
+        };
+        let mut pauses = Pauses::default();
+        loop {
+            self.client.use_session(None);
+            match self.client.ask::<Welcome>("hello", &hello) {
+                Ok(welcome) => match welcome.session.parse() {
+                    Ok(session) => {
+                        self.client.use_session(Some(session));
+                        if let Some(date) = self.client.date() {
+                            system::set_clock(&date);
+                        }
+                        say!(
+                            "the appliance at {} knows this machine as {}",
+                            self.client.base(),
+                            welcome.host
+                        );
+                        return;
+                    }
+                    Err(_) => pauses.wait("hello: the appliance gave no session that can be read"),
+                },
+                Err(error) => pauses.wait(&format!("hello: {}", chain(&error))),
+            }
+        }
+    }
+
+    /// Calls until it works, with a new session where the old one is not known any more.
+    fn insist<A>(&self, what: &str, call: impl Fn(&Client) -> Result<A, CallError>) -> A {
+        let mut pauses = Pauses::default();
+        loop {
+            match call(&self.client) {
+                Ok(answer) => return answer,
+                Err(CallError::Session) => {
+                    // An appliance that takes a hello and forgets it at once must not be asked without pause.
+                    pauses.wait("the appliance has forgotten this session: saying hello again");
+                    self.greet();
+                }
+                Err(error) => pauses.wait(&format!("{what}: {}", chain(&error))),
+            }
+        }
+    }
+}
+
+/// Growing pauses, and one line on the console for each new reason.
+#[derive(Default)]
+struct Pauses {
+    tries: usize,
+    said: String,
+}
+
+impl Pauses {
+    fn wait(&mut self, why: &str) {
+        let pause = PAUSE_MILLISECONDS.get(self.tries).or(PAUSE_MILLISECONDS.last()).copied().unwrap_or(1000);
+        if self.said != why {
+            say!("{why}; trying again");
+            why.clone_into(&mut self.said);
+        }
+        self.tries += 1;
+        thread::sleep(Duration::from_millis(pause));
+    }
+}
