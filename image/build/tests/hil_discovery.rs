@@ -1,0 +1,67 @@
+//! The whole way from packages to files on disk: built once, then left alone until an input or a product changes.
+//!
+//! Needs the package cache (SCALERFORGE_CACHE, else `.xtask/cache` of the workspace), or the host's mirror to fill it.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use image_build::{Discovery, discovery};
+
+const CA: &str = "-----BEGIN CERTIFICATE-----\ntest\n-----END CERTIFICATE-----\n";
+
+fn cache() -> PathBuf {
+    match std::env::var_os("SCALERFORGE_CACHE") {
+        Some(path) => path.into(),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.xtask/cache"),
+    }
+}
+
+/// The smallest file that passes for a static program.
+fn write_agent(path: &Path, body: u8) {
+    let mut file = vec![0; 65];
+    file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    file[64] = body;
+    fs::write(path, file).unwrap();
+}
+
+fn run(dir: &Path) -> Discovery {
+    discovery(&cache(), &dir.join("agent"), &dir.join("ca.pem"), &dir.join("out"), &mut |_| ()).unwrap()
+}
+
+#[test]
+fn it_is_rebuilt_exactly_when_something_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    write_agent(&dir.path().join("agent"), 1);
+    fs::write(dir.path().join("ca.pem"), CA).unwrap();
+
+    let first = run(dir.path());
+    assert!(first.rebuilt);
+    assert!(first.uki_bytes < 32 << 20);
+    let manifest: image_build::manifest::Manifest =
+        serde_json::from_slice(&fs::read(&first.manifest_json).unwrap()).unwrap();
+    assert_eq!(manifest.packages.len(), 3);
+    assert_eq!(manifest.uki_sha256, first.reference.uki_sha256.to_string());
+    assert!(manifest.files.iter().any(|file| file.path.ends_with("/nvme.ko")));
+    assert!(!run(dir.path()).rebuilt, "nothing changed");
+
+    // A product that somebody damaged or removed.
+    let mut uki = fs::read(&first.uki).unwrap();
+    uki[5000] ^= 1;
+    fs::write(&first.uki, uki).unwrap();
+    assert!(run(dir.path()).rebuilt, "a damaged UKI");
+    fs::remove_file(&first.reference_json).unwrap();
+    let again = run(dir.path());
+    assert!(again.rebuilt, "a missing product");
+    assert_eq!(again.reference, first.reference);
+
+    // An input.
+    write_agent(&dir.path().join("agent"), 2);
+    let other = run(dir.path());
+    assert!(other.rebuilt, "another agent");
+    assert_ne!(other.reference, first.reference);
+    fs::write(dir.path().join("ca.pem"), CA.replace("test", "TEST")).unwrap();
+    assert!(run(dir.path()).rebuilt, "another CA");
+    assert!(!run(dir.path()).rebuilt);
+}
