@@ -244,26 +244,24 @@ impl<'a> Item<'a> {
     /// If it is no map.
     pub fn fields(self, name: &'static str) -> Result<Fields<'a>, Error> {
         let end = self.offset;
-        match self.value {
-            Value::Map(entries) => {
-                Ok(Fields { name, offset: end, entries: entries.into_iter().map(Some).collect() })
-            }
-            _ => Err(Error::new(end, name, Fault::Expected("a map"))),
-        }
+        let Value::Map(entries) = self.value else {
+            return Err(Error::new(end, name, Fault::Expected("a map")));
+        };
+        Ok(Fields { name, offset: end, entries: entries.into_iter().map(Some).collect() })
     }
 
     pub(crate) fn array(self, name: &'static str) -> Result<Vec<Item<'a>>, Error> {
-        match self.value {
-            Value::Array(items) => Ok(items),
-            _ => Err(Error::new(self.offset, name, Fault::Expected("an array"))),
-        }
+        let Value::Array(items) = self.value else {
+            return Err(Error::new(self.offset, name, Fault::Expected("an array")));
+        };
+        Ok(items)
     }
 
     pub(crate) fn bytes(&self, name: &'static str) -> Result<&'a [u8], Error> {
-        match self.value {
-            Value::Bytes(bytes) => Ok(bytes),
-            _ => Err(Error::new(self.offset, name, Fault::Expected("a byte string"))),
-        }
+        let Value::Bytes(bytes) = self.value else {
+            return Err(Error::new(self.offset, name, Fault::Expected("a byte string")));
+        };
+        Ok(bytes)
     }
 
     pub(crate) fn fixed<const N: usize>(&self, name: &'static str) -> Result<[u8; N], Error> {
@@ -273,17 +271,17 @@ impl<'a> Item<'a> {
     }
 
     pub(crate) fn unsigned(&self, name: &'static str) -> Result<u64, Error> {
-        match self.value {
-            Value::Unsigned(number) => Ok(number),
-            _ => Err(Error::new(self.offset, name, Fault::Expected("an unsigned integer"))),
-        }
+        let Value::Unsigned(number) = self.value else {
+            return Err(Error::new(self.offset, name, Fault::Expected("an unsigned integer")));
+        };
+        Ok(number)
     }
 
     pub(crate) fn text(&self, name: &'static str) -> Result<&'a str, Error> {
-        match self.value {
-            Value::Text(text) => Ok(text),
-            _ => Err(Error::new(self.offset, name, Fault::Expected("text"))),
-        }
+        let Value::Text(text) = self.value else {
+            return Err(Error::new(self.offset, name, Fault::Expected("text")));
+        };
+        Ok(text)
     }
 }
 

@@ -4,7 +4,7 @@
 //! checks, intermediates from the evidence and from the bundle, roots from the bundle alone.  The bundle is policy:
 //! its [`Roots::digest`] names it.  Time is an argument.
 
-use attest_wire::Public;
+use attest_wire::{Attributes, Public};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha2::{Digest as _, Sha256};
 
@@ -27,9 +27,9 @@ pub struct Roots {
 /// What a PEM file held.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Added {
-    /// Self-issued certificates: taken as roots.
+    /// Certificates taken as roots.
     pub roots: usize,
-    /// Others: taken as intermediates.
+    /// Certificates taken as intermediates.
     pub intermediates: usize,
     /// Certificates that could not be read, with the reason and their place in the file, from 1.  They are not
     /// believed; the rest of the file is.
@@ -55,11 +55,24 @@ pub enum PemError {
 }
 
 impl Roots {
-    /// Adds all certificates of a PEM file; text between them is ignored.
+    /// Adds all certificates of a PEM file: self-issued ones as roots, others as intermediates.  Text between them is
+    /// ignored.
     ///
     /// # Errors
     /// [`PemError`]: nothing was added.
     pub fn add_pem(&mut self, pem: &[u8]) -> Result<Added, PemError> {
+        self.add(pem, Cert::is_self_issued)
+    }
+
+    /// Adds all certificates of a PEM file as roots: some makers' anchors are signed by somebody else.
+    ///
+    /// # Errors
+    /// [`PemError`]: nothing was added.
+    pub fn add_roots_pem(&mut self, pem: &[u8]) -> Result<Added, PemError> {
+        self.add(pem, |_| true)
+    }
+
+    fn add(&mut self, pem: &[u8], is_root: impl Fn(&Cert) -> bool) -> Result<Added, PemError> {
         const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
         const END: &str = "-----END CERTIFICATE-----";
         if pem.len() > PEM_BYTES_MAX {
@@ -78,7 +91,7 @@ impl Roots {
         for (place, body) in blocks.iter().enumerate() {
             let parsed = STANDARD.decode(body).map_err(|error| error.to_string());
             match parsed.and_then(|der| Cert::parse(&der)) {
-                Ok(cert) if cert.is_self_issued() => {
+                Ok(cert) if is_root(&cert) => {
                     added.roots += 1;
                     self.roots.push(cert);
                 }
@@ -162,6 +175,15 @@ pub enum EndorsementError {
     },
 }
 
+/// The first of `eks` that one of `certificates` (DER) is for, and that certificate.  It says nothing about trust:
+/// it finds which of a TPM's keys evidence should be about.
+#[must_use]
+pub fn certified<'a>(eks: &'a [Public], certificates: &'a [Vec<u8>]) -> Option<(&'a Public, &'a [u8])> {
+    let parsed: Vec<(Cert, &[u8])> =
+        certificates.iter().filter_map(|der| Some((Cert::parse(der).ok()?, der.as_slice()))).collect();
+    eks.iter().find_map(|ek| parsed.iter().find(|(cert, _)| cert.certifies(ek)).map(|(_, der)| (ek, *der)))
+}
+
 /// Checks that one of `certificates` (DER) is for `ek_public` and chains to a root, at `now_unix`.
 ///
 /// # Errors
@@ -224,10 +246,11 @@ impl Search<'_> {
             }
         }
         for issuer in self.given.iter().chain(&roots.intermediates) {
-            if !issuer.is_self_issued() && self.issued(cert, issuer, below) {
-                if let Some(root) = self.root_of(issuer, below + 1) {
-                    return Some(root);
-                }
+            if !issuer.is_self_issued()
+                && self.issued(cert, issuer, below)
+                && let Some(root) = self.root_of(issuer, below + 1)
+            {
+                return Some(root);
             }
         }
         None
@@ -266,7 +289,6 @@ pub(crate) fn judge(
             return None;
         }
     };
-    use attest_wire::Attributes;
     let attributes = public.attributes();
     let wanted =
         [Attributes::FIXED_TPM, Attributes::FIXED_PARENT, Attributes::RESTRICTED, Attributes::DECRYPT];

@@ -22,7 +22,7 @@ mod log;
 mod policy;
 mod quote;
 mod reference;
-mod secure_boot;
+pub mod secure_boot;
 mod verdict;
 mod verify;
 mod x509;

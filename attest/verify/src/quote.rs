@@ -210,6 +210,22 @@ fn values(
         "[]",
         "the quote covers PCRs that software can reset: they prove nothing",
     );
+    let values = presented(evidence, &selected, checks)?;
+    let mut hash = Sha256::new();
+    values.values().for_each(|value| hash.update(value));
+    let computed: [u8; 32] = hash.finalize().into();
+    checks.add(
+        "pcr-digest",
+        pcr_digest == computed,
+        hex::encode(computed),
+        hex::encode(pcr_digest),
+        "the PCR values in this file are not those that the TPM signed",
+    );
+    Some(values)
+}
+
+/// The values in the file, if they are exactly those of the signed selection.
+fn presented(evidence: &Evidence, selected: &[u8], checks: &mut Checks) -> Option<BTreeMap<u8, [u8; 32]>> {
     let mut values = BTreeMap::new();
     let mut presented = Vec::new();
     let mut lengths_hold = true;
@@ -235,20 +251,7 @@ fn values(
         "",
         "a PCR value in this file does not have 32 bytes: bytes could shift from one PCR to the next",
     );
-    if !(same_set && lengths) {
-        return None;
-    }
-    let mut hash = Sha256::new();
-    values.values().for_each(|value| hash.update(value));
-    let computed: [u8; 32] = hash.finalize().into();
-    checks.add(
-        "pcr-digest",
-        pcr_digest == computed,
-        hex::encode(computed),
-        hex::encode(pcr_digest),
-        "the PCR values in this file are not those that the TPM signed",
-    );
-    Some(values)
+    (same_set && lengths).then_some(values)
 }
 
 /// Whether the key's scheme is none: an endorsement key must not sign.

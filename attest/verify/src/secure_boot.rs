@@ -18,7 +18,7 @@ const NAME_UNITS_MAX: usize = 256;
 
 /// Judges separators and the Secure Boot variables.  `Some` if the log says believably whether it was on.
 pub(crate) fn judge(log: &EventLog<'_>, checks: &mut Checks) -> Option<bool> {
-    let odd: Vec<u32> = (0..8).filter(|pcr| !one_separator(log, *pcr)).collect();
+    let odd = odd_separators(log);
     checks.add(
         "log-separators",
         odd.is_empty(),
@@ -43,6 +43,12 @@ pub(crate) fn judge(log: &EventLog<'_>, checks: &mut Checks) -> Option<bool> {
     }
 }
 
+/// PCRs 0 to 7 that do not have exactly one regular separator.
+#[must_use]
+pub fn odd_separators(log: &EventLog<'_>) -> Vec<u32> {
+    (0..8).filter(|pcr| !one_separator(log, *pcr)).collect()
+}
+
 /// The firmware profile allows four zero bytes, or four times 0xff on some firmware; 1 means that firmware failed.
 fn one_separator(log: &EventLog<'_>, pcr: u32) -> bool {
     let mut separators = log.events().iter().filter(|event| event.pcr == pcr && event.kind == EV_SEPARATOR);
@@ -52,7 +58,11 @@ fn one_separator(log: &EventLog<'_>, pcr: u32) -> bool {
     separators.next().is_some_and(regular) && separators.next().is_none()
 }
 
-fn state(log: &EventLog<'_>) -> Result<Option<bool>, &'static str> {
+/// Whether Secure Boot was on, as a log says that was replayed against signed values; `None` if it does not say.
+///
+/// # Errors
+/// Why the log's word cannot be believed.
+pub fn state(log: &EventLog<'_>) -> Result<Option<bool>, &'static str> {
     let mut separated = false;
     let mut seen: Vec<(&[u8], &[u8])> = Vec::new();
     let mut secure_boot = None;

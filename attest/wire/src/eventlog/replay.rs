@@ -61,10 +61,10 @@ impl EventLog<'_> {
             *value = Some(bank.hash(&[&before, digest]));
         }
         // A log may record the locality and nothing else for PCR 0 (seen in a real, cut-off log).
-        if locality != 0 && values.first().is_some_and(Option::is_none) {
-            if let Some(zero) = values.first_mut() {
-                *zero = Some(initial(bank, 0, locality));
-            }
+        if let Some(zero @ None) = values.first_mut()
+            && locality != 0
+        {
+            *zero = Some(initial(bank, 0, locality));
         }
         Ok(Replay { bank, values, locality })
     }
