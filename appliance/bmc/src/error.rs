@@ -1,0 +1,130 @@
+//! What can go wrong between us and a controller.  Odd content is no error but a finding.
+
+use crate::pin::Pin;
+
+/// Why a controller could not be asked or told something.
+#[derive(Debug, thiserror::Error)]
+pub enum BmcError {
+    /// The address is not one.
+    #[error("`{url}` is not a management controller's address; write it as in https://10.78.0.11")]
+    Address {
+        /// What was written.
+        url: String,
+    },
+    /// The TLS library refused its settings.
+    #[error("the TLS client for {url} could not be made")]
+    Tls {
+        /// The controller.
+        url: String,
+        /// What came back.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It has another key than before.
+    #[error(
+        "{url} shows a certificate with another key than at first contact: expected {expected}, got {got}; if its \
+         certificate or board was replaced on purpose, forget the old pin, else somebody is in between"
+    )]
+    PinChanged {
+        /// The controller.
+        url: String,
+        /// The key we know.
+        expected: Pin,
+        /// The key it showed.
+        got: Pin,
+    },
+    /// No answer.
+    #[error("{method} {url} got no answer; check that the controller is reachable and awake")]
+    NoAnswer {
+        /// The method.
+        method: &'static str,
+        /// What was asked.
+        url: String,
+        /// What came back.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The answer does not fit.
+    #[error("{method} {url} answered more than {max} bytes; this is no Redfish resource")]
+    TooLong {
+        /// The method.
+        method: &'static str,
+        /// What was asked.
+        url: String,
+        /// The limit.
+        max: usize,
+    },
+    /// The answer is not JSON.
+    #[error("{method} {url} answered something that is not JSON")]
+    NotJson {
+        /// The method.
+        method: &'static str,
+        /// What was asked.
+        url: String,
+        /// What came back.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A status that means no.
+    #[error("{method} {url} answered {status}: {said}")]
+    Refused {
+        /// The method.
+        method: &'static str,
+        /// What was asked.
+        url: String,
+        /// HTTP status.
+        status: u16,
+        /// The controller's own words, shortened.
+        said: String,
+    },
+    /// Wrong user or password.
+    #[error(
+        "{url} does not accept the password of `{user}`; correct it in the site's file (it is not tried again, \
+         controllers lock accounts)"
+    )]
+    Login {
+        /// The controller.
+        url: String,
+        /// The user.
+        user: String,
+    },
+    /// It has no machine.
+    #[error("{url} lists no computer system, so there is nothing to take inventory of or to boot")]
+    NoSystem {
+        /// The controller.
+        url: String,
+    },
+    /// It cannot boot from there.
+    #[error("{url} cannot boot its machine once from {wanted}; it offers {offered}")]
+    NoSuchBootTarget {
+        /// The controller.
+        url: String,
+        /// What was wanted.
+        wanted: &'static str,
+        /// What it offers.
+        offered: String,
+    },
+    /// It said yes and did not.
+    #[error(
+        "{url} accepted the boot override and does not show it: wanted {wanted} once, found {found}; the machine \
+         may be in POST, try again when it is off"
+    )]
+    BootNotSet {
+        /// The controller.
+        url: String,
+        /// What was wanted.
+        wanted: &'static str,
+        /// What is set.
+        found: String,
+    },
+    /// It cannot do that to the power.
+    #[error("{url} cannot {wanted} its machine; it offers {offered}")]
+    NoSuchReset {
+        /// The controller.
+        url: String,
+        /// What was wanted, in words.
+        wanted: &'static str,
+        /// What it offers.
+        offered: String,
+    },
+}

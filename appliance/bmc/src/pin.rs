@@ -1,0 +1,136 @@
+//! Knowing a controller by its key.  The first handshake records SHA-256 of the certificate's SubjectPublicKeyInfo;
+//! every later one must show the same.  The handshake signature is always checked: the peer holds that key.  Names,
+//! dates and issuers are not looked at: controllers ship certificates for other names, expired or not yet valid.
+
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use appliance_model::{Digest, ParseHex};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
+use x509_cert::der::{Decode, Encode};
+
+/// SHA-256 of a certificate's SubjectPublicKeyInfo (as in RFC 7469): survives a renewed certificate, not a new key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pin(pub Digest);
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Pin {
+    type Err = ParseHex;
+    fn from_str(text: &str) -> Result<Self, ParseHex> {
+        text.parse().map(Self)
+    }
+}
+
+/// What is known of one controller's key.
+#[derive(Debug, Default)]
+struct Known {
+    pin: Option<Pin>,
+    /// The last key that was not the pinned one.
+    stranger: Option<Pin>,
+}
+
+/// Records or demands the pin.
+#[derive(Debug)]
+pub(crate) struct Pinning {
+    known: Mutex<Known>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Pinning {
+    pub(crate) fn new(pin: Option<Pin>) -> Arc<Self> {
+        let known = Mutex::new(Known { pin, stranger: None });
+        Arc::new(Self { known, provider: Arc::new(ring::default_provider()) })
+    }
+
+    pub(crate) fn client(self: &Arc<Self>) -> Result<ClientConfig, Error> {
+        let verifier: Arc<dyn ServerCertVerifier> = Arc::<Self>::clone(self);
+        Ok(ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth())
+    }
+
+    pub(crate) fn pin(&self) -> Option<Pin> {
+        self.known().pin
+    }
+
+    /// The pinned key and the other one that was shown last, if any was.
+    pub(crate) fn mismatch(&self) -> Option<(Pin, Pin)> {
+        let known = self.known();
+        known.pin.zip(known.stranger)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn key_of(certificate: &CertificateDer<'_>) -> Result<Pin, Error> {
+    let bad = |_| Error::InvalidCertificate(CertificateError::BadEncoding);
+    let certificate = x509_cert::Certificate::from_der(certificate).map_err(bad)?;
+    let key = certificate.tbs_certificate.subject_public_key_info.to_der().map_err(bad)?;
+    Ok(Pin(Digest::of(&key)))
+}
+
+impl ServerCertVerifier for Pinning {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let shown = key_of(end_entity)?;
+        let mut known = self.known();
+        match known.pin {
+            Some(pin) if pin != shown => {
+                known.stranger = Some(shown);
+                return Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure));
+            }
+            Some(_) => known.stranger = None,
+            // Recorded before the signature is checked; a peer without the key gets no further, and who asks for
+            // the pin asks after an answer.
+            None => known.pin = Some(shown),
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,157 @@
+//! Following links, within bounds: each resource once, so many in all, so many a collection.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+use crate::{
+    client::Bmc,
+    error::BmcError,
+    field,
+    link::local,
+    view::{Finding, Severity},
+};
+
+/// Resources read for one inventory: a server with 32 modules, 24 drives and 12 adapters needs 150.
+const RESOURCES_MAX: usize = 1500;
+/// Members of one collection: the largest real ones (memory of 8-socket servers) have 128.
+const MEMBERS_MAX: usize = 512;
+/// Pages of one collection.
+const PAGES_MAX: usize = 32;
+
+/// One walk through a controller's resources.
+#[derive(Debug)]
+pub(crate) struct Walk<'a> {
+    bmc: &'a Bmc,
+    seen: BTreeMap<String, Value>,
+    pub(crate) findings: Vec<Finding>,
+    left: usize,
+}
+
+impl<'a> Walk<'a> {
+    pub(crate) fn new(bmc: &'a Bmc) -> Self {
+        Self { bmc, seen: BTreeMap::new(), findings: Vec::new(), left: RESOURCES_MAX }
+    }
+
+    pub(crate) fn find(&mut self, severity: Severity, url: &str, what: impl Into<String>) {
+        self.findings.push(Finding { severity, url: url.to_owned(), what: what.into() });
+    }
+
+    /// Where a link leads, if it stays on this controller.
+    pub(crate) fn follow(&mut self, from: &str, link: &str) -> Option<String> {
+        let path = local(&self.bmc.inner.base, link);
+        if path.is_none() {
+            let shown: String = link.chars().take(100).collect();
+            self.find(Severity::Warning, from, format!("link `{shown}` leaves the controller; not followed"));
+        }
+        path
+    }
+
+    /// A resource; `None` with a finding when it cannot be read.
+    pub(crate) async fn resource(&mut self, path: &str) -> Option<Value> {
+        self.all(&[path.to_owned()]).await.pop().map(|(_, value)| value)
+    }
+
+    /// The resource behind a link of `value`; `None` without a finding when there is no link.
+    pub(crate) async fn linked(
+        &mut self,
+        from: &str,
+        value: &Value,
+        path: &[&str],
+    ) -> Option<(String, Value)> {
+        let path = self.follow(from, field::link(value, path)?)?;
+        let value = self.resource(&path).await?;
+        Some((path, value))
+    }
+
+    /// The members of the collection behind a link of `value`; `None` when there is no such collection.
+    pub(crate) async fn members(
+        &mut self,
+        from: &str,
+        value: &Value,
+        path: &[&str],
+    ) -> Option<Vec<(String, Value)>> {
+        let (mut page, mut collection) = self.linked(from, value, path).await?;
+        let mut members = Vec::new();
+        let mut pages = BTreeSet::new();
+        while pages.insert(page.clone()) && pages.len() <= PAGES_MAX {
+            match collection.get("Members") {
+                Some(Value::Array(array)) => {
+                    let links: Vec<&str> =
+                        array.iter().filter_map(|m| m.get("@odata.id")?.as_str()).collect();
+                    if links.len() < array.len() {
+                        self.find(Severity::Warning, &page, "some members of this collection are not links");
+                    }
+                    for link in links {
+                        members.extend(self.follow(&page, link));
+                    }
+                }
+                // BlueField and others: an empty collection is `null` there.
+                Some(Value::Null) | None => {
+                    self.find(Severity::Info, &page, "the collection has no members list")
+                }
+                Some(_) => self.find(Severity::Warning, &page, "the members list is not a list"),
+            }
+            let next = field::at(&collection, &["Members@odata.nextLink"]).and_then(Value::as_str);
+            let Some(next) = next.and_then(|next| local(&self.bmc.inner.base, next)) else { break };
+            let Some(value) = self.resource(&next).await else { break };
+            (page, collection) = (next, value);
+        }
+        if members.len() > MEMBERS_MAX {
+            let what = format!("{} members; only the first {MEMBERS_MAX} were read", members.len());
+            self.find(Severity::Warning, &page, what);
+            members.truncate(MEMBERS_MAX);
+        }
+        Some(self.all(&members).await)
+    }
+
+    /// The resources at `paths`, each once and in this order, without those that cannot be read.
+    pub(crate) async fn all(&mut self, paths: &[String]) -> Vec<(String, Value)> {
+        let wanted: BTreeSet<&String> = paths.iter().filter(|path| !self.seen.contains_key(*path)).collect();
+        let mut reads = JoinSet::new();
+        for path in wanted {
+            if self.left == 0 {
+                let what = format!("{RESOURCES_MAX} resources were read; this one and others were not");
+                self.find(Severity::Error, path, what);
+                break;
+            }
+            self.left -= 1;
+            let (inner, path) = (self.bmc.inner.clone(), path.clone());
+            // The permits inside bound how many of these are under way.
+            reads.spawn(async move {
+                let answer = inner.get(&path).await;
+                (path, answer)
+            });
+        }
+        let mut failed = Vec::new();
+        while let Some(read) = reads.join_next().await {
+            match read {
+                Ok((path, Ok(answer))) if answer.body.is_object() => {
+                    self.seen.insert(path, answer.body);
+                }
+                Ok((path, Ok(_))) => failed.push((path, "the answer is not an object".to_owned())),
+                Ok((path, Err(error))) => failed.push((path, chain(&error))),
+                Err(error) => failed.push((String::new(), format!("the read was lost: {error}"))),
+            }
+        }
+        failed.sort();
+        for (path, what) in failed {
+            self.find(Severity::Error, &path, what);
+        }
+        let mut once = BTreeSet::new();
+        let fresh = paths.iter().filter(|path| once.insert(*path));
+        fresh.filter_map(|path| Some((path.clone(), self.seen.get(path)?.clone()))).collect()
+    }
+}
+
+/// An error with its causes, for a finding's text.
+fn chain(error: &BmcError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text.chars().take(500).collect()
+}
