@@ -151,9 +151,9 @@ fn drives_are_sold_by_what_was_measured() {
     let mut carved = carve(&inventory, &burn_in).unwrap();
     let tiers = |carved: &appliance_carve::Carved| -> Vec<(String, Tier)> {
         let storage = carved.manifest.units.iter().filter(|unit| unit.id.starts_with("storage"));
-        let storage = storage.map(|unit| match &unit.resource {
-            Resource::Storage { serial, tier, .. } => (serial.to_string(), *tier),
-            other => panic!("{} is {other:?}", unit.id),
+        let storage = storage.map(|unit| {
+            let Resource::Storage { serial, tier, .. } = &unit.resource else { panic!("{unit:?}") };
+            (serial.to_string(), *tier)
         });
         storage.collect()
     };
