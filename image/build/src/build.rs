@@ -142,6 +142,8 @@ pub fn build(inputs: &Inputs<'_>, progress: &mut dyn FnMut(&str)) -> Result<Buil
         name: NAME.to_owned(),
         kernel_release: kernel_release.to_owned(),
         command_line: uki::COMMAND_LINE.to_owned(),
+        kernel_sha256: hex::encode(Sha256::digest(&kernel)),
+        stub_sha256: hex::encode(Sha256::digest(&stub)),
         uki_sha256: reference.uki_sha256.to_string(),
         uki_bytes: uki.len(),
         initrd_bytes: initrd.len(),

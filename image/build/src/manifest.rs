@@ -14,6 +14,10 @@ pub struct Manifest {
     pub kernel_release: String,
     /// The kernel's command line.
     pub command_line: String,
+    /// SHA-256 of the kernel inside, hex.
+    pub kernel_sha256: String,
+    /// SHA-256 of the boot stub that the UKI was made from, hex.
+    pub stub_sha256: String,
     /// SHA-256 of the UKI file, hex.
     pub uki_sha256: String,
     /// Size of the UKI file in bytes.

@@ -62,7 +62,7 @@ fn boot(dir: &Path, packages: &image_build::Packages, uki: &Path) -> String {
     let socket = dir.join("tpm.sock");
     let state = dir.join("tpm");
     fs::create_dir(&state).unwrap();
-    let _tpm = Owned(
+    let mut tpm = Owned(
         Command::new("swtpm")
             .args(["socket", "--tpm2", "--flags", "startup-clear", "--terminate"])
             .arg("--tpmstate")
@@ -73,6 +73,8 @@ fn boot(dir: &Path, packages: &image_build::Packages, uki: &Path) -> String {
             .expect("swtpm is installed"),
     );
     while !socket.exists() {
+        let ended = tpm.0.try_wait().unwrap();
+        assert!(ended.is_none(), "swtpm ended before it listened: {ended:?}");
         std::thread::yield_now();
     }
     let mut machine = Owned(
