@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by stopping there")]
 
 mod chain;
+mod killed;
 mod limits;
 mod lines;
 mod restart;
@@ -61,13 +62,16 @@ impl Served {
     }
 
     fn provider(&self) -> DynProvider {
+        Self::connect(&self.url)
+    }
+
+    fn connect(url: &str) -> DynProvider {
         static TLS: Once = Once::new();
         TLS.call_once(|| {
             rustls::crypto::ring::default_provider().install_default().unwrap();
         });
         let wallet = EthereumWallet::from(signer());
-        let url = self.url.parse().unwrap();
-        ProviderBuilder::new().wallet(wallet).connect_http(url).erased()
+        ProviderBuilder::new().wallet(wallet).connect_http(url.parse().unwrap()).erased()
     }
 }
 
