@@ -195,7 +195,8 @@ impl Cert {
     pub(crate) fn is_signed_by(&self, issuer: &Self) -> Result<bool, String> {
         let signature = self.parsed.signature.as_bytes().ok_or("its signature has odd bits")?;
         let algorithm = self.parsed.signature_algorithm.oid;
-        if algorithm != self.parsed.tbs_certificate.signature.oid {
+        // Parameters too (RFC 5280, 4.1.1.2): the outer copy is not signed.
+        if self.parsed.signature_algorithm != self.parsed.tbs_certificate.signature {
             return Err("names two signature algorithms".into());
         }
         let (scheme, hash) = scheme(&algorithm.to_string())

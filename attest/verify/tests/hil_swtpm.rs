@@ -266,7 +266,7 @@ fn each_tampering_is_refused_for_its_own_reason() {
         ("pcr-values-match-selection", Box::new(|e| drop(e.tpm.pcrs.pop()))),
         ("pcr-values-match-selection", Box::new(|e| e.tpm.pcrs.swap(0, 1))),
         ("attest-magic", Box::new(|e| e.tpm.attest[0] = 0)),
-        ("attest-type", Box::new(|e| e.tpm.attest[5] = 0x17)),
+        ("attest-type", Box::new(|e| e.tpm.attest[5] = 0x19)),
         ("attest-structure", Box::new(|e| e.tpm.attest.push(0))),
         ("quote-signature", Box::new(|e| *e.tpm.signature.last_mut().unwrap() ^= 1)),
         ("signature-structure", Box::new(|e| e.tpm.signature.push(0))),

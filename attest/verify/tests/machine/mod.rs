@@ -12,16 +12,16 @@ use std::{
 use attest_tpm::{Socket, Tpm, Transport as _};
 use attest_wire::eventlog::{Bank, EV_EFI_BOOT_SERVICES_APPLICATION, EV_NO_ACTION, EV_SEPARATOR};
 
-pub const URL: &str = "http://10.77.0.1:8080/boot/00112233445566778899aabbccddeeff/discovery.efi";
+pub(crate) const URL: &str = "http://10.77.0.1:8080/boot/00112233445566778899aabbccddeeff/discovery.efi";
 
-pub struct Machine {
-    pub folder: tempfile::TempDir,
+pub(crate) struct Machine {
+    pub(crate) folder: tempfile::TempDir,
     swtpm: Option<Child>,
-    pub log: Vec<u8>,
+    pub(crate) log: Vec<u8>,
 }
 
 impl Machine {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name).display().to_string();
         fs::create_dir(at("ca")).unwrap();
@@ -47,16 +47,16 @@ impl Machine {
         Self { folder, swtpm: None, log: Vec::new() }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn ca_pem(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn ca_pem(&self, name: &str) -> Vec<u8> {
         fs::read(self.path("ca").join(name)).unwrap()
     }
 
     /// Starts the TPM and boots: `image` is what is measured as the UKI.
-    pub fn boot(&mut self, image: &[u8]) -> Tpm {
+    pub(crate) fn boot(&mut self, image: &[u8]) -> Tpm {
         self.power_off();
         let socket = self.path("tpm.sock");
         let child = Command::new("swtpm")
@@ -88,7 +88,7 @@ impl Machine {
         Tpm::over(Box::new(stream))
     }
 
-    pub fn power_off(&mut self) {
+    pub(crate) fn power_off(&mut self) {
         if let Some(mut child) = self.swtpm.take() {
             child.kill().unwrap();
             child.wait().unwrap();
