@@ -18,8 +18,10 @@ use attest_verify::{
 };
 use attest_wire::templates::Template;
 
+mod firmware;
 mod machine;
-use machine::{Machine, URL};
+use firmware::URL;
+use machine::Machine;
 
 /// The challenger's private key: any 32 bytes below the order.
 const CHALLENGER: [u8; 32] = [0x21; 32];

@@ -1,0 +1,285 @@
+//! A TPM that does whatever a test wants: keys in software, quotes over anything.  What a real TPM would never sign,
+//! this one signs with a right signature, so that each rule is tried alone.
+
+use std::collections::BTreeMap;
+
+use attest_evidence::{
+    Accepted, Attachments, Endorsements, Evidence, Hex32, Logs, Nonce, Pcr, Purpose, ReferenceBank,
+    ReferencePcr, ReferenceValues, Statement, TpmPart, digest, qualifying_data,
+};
+use attest_verify::{
+    Policy, REQUIRED_PCRS,
+    binding::{Seen, challenger_public, sign_binding},
+    endorsement::Roots,
+    node_id,
+};
+use attest_wire::{Public, eventlog::Bank, templates::Template};
+use p256::ecdsa::{Signature, SigningKey, signature::Signer as _};
+use rcgen::{
+    BasicConstraints, CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+
+use crate::firmware::{event, events, header};
+
+pub(crate) const CHALLENGERS: [[u8; 32]; 2] = [[0x21; 32], [0x22; 32]];
+/// 2026-01-01.
+pub(crate) const NOW: u64 = 1_767_225_600;
+
+/// (PCR, type, what is hashed, event data).
+pub(crate) type Measured = (u32, u32, Vec<u8>, Vec<u8>);
+
+/// Everything about a quote that a test may bend before it is signed.
+pub(crate) struct Bend {
+    pub(crate) magic: u32,
+    pub(crate) kind: u16,
+    pub(crate) hierarchy: u32,
+    pub(crate) ak_attributes: u32,
+    /// (bank, PCRs) as signed.
+    pub(crate) selection: Vec<(u16, Vec<u8>)>,
+    /// (type, data) of what was measured.
+    pub(crate) events: Vec<Measured>,
+    /// Changes values after the log explained them.
+    pub(crate) pcrs: BTreeMap<u8, [u8; 32]>,
+    pub(crate) sequence: u64,
+}
+
+/// What the EK certificate says.
+pub(crate) struct EkCertificate {
+    pub(crate) manufacturer: &'static str,
+    pub(crate) ek_usage: bool,
+    pub(crate) is_ca: bool,
+    pub(crate) issuer_is_ca: bool,
+    pub(crate) unknown_critical: bool,
+}
+
+impl Default for EkCertificate {
+    fn default() -> Self {
+        Self {
+            manufacturer: "id:54534654",
+            ek_usage: true,
+            is_ca: false,
+            issuer_is_ca: true,
+            unknown_critical: false,
+        }
+    }
+}
+
+pub(crate) struct Forge {
+    ak: SigningKey,
+    ek_public: Vec<u8>,
+    ek_certificate: Vec<u8>,
+    intermediate: Vec<u8>,
+    root_pem: String,
+}
+
+impl Forge {
+    pub(crate) fn new(wanted: &EkCertificate) -> Self {
+        let ca = |name: &str, is_ca: bool| {
+            let mut params = CertificateParams::default();
+            params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            params.is_ca = if is_ca { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
+            params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+            params
+        };
+        let root_key = KeyPair::generate().unwrap();
+        let root = ca("Test TPM Root", true);
+        let root_pem = root.self_signed(&root_key).unwrap().pem();
+        let root = Issuer::new(root, root_key);
+        let middle_key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+        let middle = ca("Test TPM Intermediate", wanted.issuer_is_ca);
+        let intermediate = middle.signed_by(&middle_key, &root).unwrap().der().to_vec();
+        let middle = Issuer::new(middle, middle_key);
+
+        let ek_key = KeyPair::generate().unwrap();
+        let mut leaf = CertificateParams::default();
+        leaf.distinguished_name = rcgen::DistinguishedName::new();
+        leaf.is_ca =
+            if wanted.is_ca { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
+        leaf.key_usages = vec![KeyUsagePurpose::KeyAgreement];
+        if wanted.ek_usage {
+            leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(vec![2, 23, 133, 8, 1])];
+        }
+        let mut name =
+            CustomExtension::from_oid_content(&[2, 5, 29, 17], alternative_name(wanted.manufacturer));
+        name.set_criticality(true);
+        leaf.custom_extensions.push(name);
+        if wanted.unknown_critical {
+            let mut odd = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+            odd.set_criticality(true);
+            leaf.custom_extensions.push(odd);
+        }
+        let ek_certificate = leaf.signed_by(&ek_key, &middle).unwrap().der().to_vec();
+        Self {
+            ak: SigningKey::from_slice(&[0x42; 32]).unwrap(),
+            ek_public: with_point(Template::EkP256.public(), &ek_key.public_key_raw()[1..]),
+            ek_certificate,
+            intermediate,
+            root_pem,
+        }
+    }
+
+    pub(crate) fn evidence(&self, bend: impl FnOnce(&mut Bend)) -> Evidence {
+        let mut bent = Bend {
+            magic: 0xff54_4347,
+            kind: 0x8018,
+            hierarchy: 0x4000_000b,
+            ak_attributes: 0x0005_0472,
+            selection: vec![(0x0b, REQUIRED_PCRS.to_vec())],
+            events: events(b"image"),
+            pcrs: BTreeMap::new(),
+            sequence: 0,
+        };
+        bend(&mut bent);
+        let point = self.ak.verifying_key().to_encoded_point(false);
+        let mut ak_public = with_point(Template::AkP256.public(), &point.as_bytes()[1..]);
+        ak_public[4..8].copy_from_slice(&bent.ak_attributes.to_be_bytes());
+        let ak_name = name_of(&ak_public);
+        let node = node_id(&name_of(&self.ek_public));
+        let (log, mut values) = boot(&bent.events);
+        values.extend(&bent.pcrs);
+        let inventory = b"{}".to_vec();
+        let statement = Statement {
+            purpose: Purpose::Admission,
+            nonce: Nonce::Verifier([7; 32]),
+            node,
+            ak_name: ak_name.clone(),
+            inventory: Some(digest(&inventory)),
+            burn_in: None,
+            uefi_log: digest(&log),
+            previous: None,
+            sequence: bent.sequence,
+        };
+        let attest = attest(&bent, &ak_name, &qualifying_data(&statement), &values);
+        let signature: Signature = self.ak.sign(&attest);
+        let selected = bent.selection.iter().flat_map(|(bank, list)| list.iter().map(|pcr| (*bank, *pcr)));
+        let pcrs = selected
+            .map(|(bank, index)| Pcr { bank, index, digest: values.get(&index).unwrap_or(&[0; 32]).to_vec() })
+            .collect();
+        let seen = |key: &[u8; 32]| {
+            let name = Public::parse(&ak_public).unwrap().name();
+            let certificate = digest(&self.ek_certificate);
+            let seen = Seen { ek_certificate: certificate, ak_name: &name, node, tpm_firmware: 1, time: NOW };
+            sign_binding(key, &seen).unwrap()
+        };
+        Evidence {
+            node,
+            tpm: TpmPart {
+                ak_public: ak_public.clone(),
+                attest,
+                signature: tpmt_signature(&signature),
+                pcrs,
+            },
+            endorsements: Endorsements {
+                ek_certificates: vec![self.ek_certificate.clone()],
+                ek_public: self.ek_public.clone(),
+                intermediates: vec![self.intermediate.clone()],
+                bindings: CHALLENGERS.iter().map(seen).collect(),
+            },
+            logs: Logs { uefi: log },
+            statement,
+            attachments: Attachments { inventory: Some(inventory), ..Attachments::default() },
+            previous: None,
+        }
+    }
+
+    pub(crate) fn policy(&self) -> Policy {
+        let mut roots = Roots::default();
+        roots.add_pem(self.root_pem.as_bytes()).unwrap();
+        let (_, values) = boot(&events(b"image"));
+        let entry = |pcr: u8| ReferencePcr {
+            pcr,
+            accepted: vec![Accepted { value: Hex32(values[&pcr]), holds_for: "always".into() }],
+        };
+        Policy {
+            roots,
+            reference: vec![ReferenceValues {
+                name: "discovery".into(),
+                uki_sha256: Hex32([0; 32]),
+                bank: ReferenceBank::Sha256,
+                pcrs: vec![entry(4), entry(11)],
+            }],
+            allow_software_tpm: false,
+            challengers: CHALLENGERS.iter().map(|key| challenger_public(key).unwrap()).collect(),
+            k: 1,
+            expected_nonce: Some(Nonce::Verifier([7; 32])),
+            last_seen: None,
+        }
+    }
+
+    /// Signs an attestation structure again after a test changed it.
+    pub(crate) fn sign(&self, evidence: &mut Evidence) {
+        let signature: Signature = self.ak.sign(&evidence.tpm.attest);
+        evidence.tpm.signature = tpmt_signature(&signature);
+    }
+}
+
+fn with_point(mut template: Vec<u8>, xy: &[u8]) -> Vec<u8> {
+    let start = template.len() - 68;
+    template[start + 2..start + 34].copy_from_slice(&xy[..32]);
+    template[start + 36..].copy_from_slice(&xy[32..]);
+    template
+}
+
+fn name_of(public: &[u8]) -> Vec<u8> {
+    [vec![0, 0x0b], digest(public).to_vec()].concat()
+}
+
+/// The log of these events and the PCR values they lead to.
+pub(crate) fn boot(events: &[Measured]) -> (Vec<u8>, BTreeMap<u8, [u8; 32]>) {
+    let mut log = header();
+    let mut values: BTreeMap<u8, [u8; 32]> = (0..24).map(|pcr| (pcr, [0; 32])).collect();
+    for (pcr, kind, measured, data) in events {
+        let digest = Bank::Sha256.hash(&[measured]);
+        log.extend(event(*pcr, *kind, &digest, data));
+        let value = values.get_mut(&u8::try_from(*pcr).unwrap()).unwrap();
+        *value = Bank::Sha256.hash(&[&value[..], &digest]).try_into().unwrap();
+    }
+    (log, values)
+}
+
+fn attest(bent: &Bend, ak_name: &[u8], extra: &[u8], values: &BTreeMap<u8, [u8; 32]>) -> Vec<u8> {
+    let qualified = [vec![0, 0x0b], Bank::Sha256.hash(&[&bent.hierarchy.to_be_bytes(), ak_name])].concat();
+    let mut bytes = bent.magic.to_be_bytes().to_vec();
+    bytes.extend(bent.kind.to_be_bytes());
+    bytes.extend(sized(&qualified));
+    bytes.extend(sized(extra));
+    // Clock 1000 ms, 5 resets, no restart, safe; firmware 1.
+    bytes.extend([0, 0, 0, 0, 0, 0, 3, 0xe8, 0, 0, 0, 5, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1]);
+    bytes.extend(u32::try_from(bent.selection.len()).unwrap().to_be_bytes());
+    let mut all = Vec::new();
+    for (bank, pcrs) in &bent.selection {
+        bytes.extend(bank.to_be_bytes());
+        let mask = pcrs.iter().fold(0u32, |mask, pcr| mask | 1 << pcr);
+        bytes.push(3);
+        bytes.extend(&mask.to_le_bytes()[..3]);
+        pcrs.iter().for_each(|pcr| all.extend(values.get(pcr).unwrap_or(&[0; 32])));
+    }
+    bytes.extend(sized(&Bank::Sha256.hash(&[&all])));
+    bytes
+}
+
+/// TPMT_SIGNATURE with leading zeros left out, as some TPMs do.
+pub(crate) fn tpmt_signature(signature: &Signature) -> Vec<u8> {
+    let (r, s) = signature.split_bytes();
+    let short = |number: &[u8]| {
+        let start = number.iter().position(|byte| *byte != 0).unwrap();
+        sized(&number[start..])
+    };
+    [vec![0, 0x18, 0, 0x0b], short(&r), short(&s)].concat()
+}
+
+fn sized(bytes: &[u8]) -> Vec<u8> {
+    [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat()
+}
+
+/// subjectAltName with a directoryName of manufacturer, model and version.
+fn alternative_name(manufacturer: &str) -> Vec<u8> {
+    let der = |tag: u8, content: &[u8]| [&[tag, u8::try_from(content.len()).unwrap()][..], content].concat();
+    let part = |last: u8, text: &str| {
+        let oid = der(0x06, &[0x67, 0x81, 0x05, 0x02, last]);
+        der(0x31, &der(0x30, &[oid, der(0x0c, text.as_bytes())].concat()))
+    };
+    let name = der(0x30, &[part(1, manufacturer), part(2, "Model"), part(3, "id:1")].concat());
+    der(0x30, &der(0xa4, &name))
+}
