@@ -119,8 +119,8 @@ fn disk(line: &mut Line, number: usize, drive: &DriveSpec, boot: BootTarget) {
             backing_file(number)
         ),
     );
-    // Without a boot index OVMF drops the device from its boot options: a network override must not fall
-    // through to a disk, as real firmware does not with a one-time override that names the network.
+    // Beside drives with an index OVMF does not find a network card with a lower one (it connects the drives only),
+    // so a network override names the card alone.
     let order = match boot {
         BootTarget::Disk => format!(",bootindex={}", number + 1),
         BootTarget::Pxe | BootTarget::UefiHttp => String::new(),
@@ -152,6 +152,11 @@ fn network(line: &mut Line, index: usize, spec: &HostSpec, boot: BootTarget) {
     line.add("-device", format!("virtio-net-pci,id=nic0,netdev=net0,mac={}{order},romfile=", spec.boot_mac));
     line.add("-netdev", tap("net1", &Lan::data_tap(index)));
     line.add("-device", format!("e1000e,id=nic1,netdev=net1,mac={},romfile=", spec.data_mac));
+    // A server room has no UEFI shell; with one, OVMF would start it before the drives once a network override had
+    // struck them from the stored order.
+    line.add("-fw_cfg", "name=opt/org.tianocore/EFIShellSupport,string=n");
+    // OVMF tries network cards last even without an index.  A server without override must not netboot, or a test
+    // could not tell whether the BMC's override worked.
     if boot == BootTarget::Disk {
         for file in ["IPv4Support", "IPv6Support"] {
             line.add("-fw_cfg", format!("name=opt/org.tianocore/{file},string=n"));
@@ -180,19 +185,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn boot_target_decides_who_may_boot() {
+    fn boot_target_decides_who_boots_first() {
         let spec = HostSpec::lab(0);
-        for (boot, nic_boots, disk_boots, pxe_off) in [
-            (BootTarget::Disk, false, true, true),
-            (BootTarget::Pxe, true, false, false),
-            (BootTarget::UefiHttp, true, false, true),
+        for (boot, nic, drives, pxe_off, network_off) in [
+            (BootTarget::Disk, false, true, true, true),
+            (BootTarget::Pxe, true, false, false, false),
+            (BootTarget::UefiHttp, true, false, true, false),
         ] {
             let words = arguments(0, &spec, Path::new("code.fd"), boot);
-            let has = |kind: &str| words.iter().any(|w| w.starts_with(kind) && w.contains("bootindex="));
-            assert_eq!(has("virtio-net-pci"), nic_boots, "{boot:?}");
-            assert_eq!(has("nvme-ns") && has("ide-hd"), disk_boots, "{boot:?}");
-            assert_eq!(words.iter().any(|w| w.contains("IPv4PXESupport")), pxe_off, "{boot:?}");
-            assert!(!has("e1000e"), "{boot:?}");
+            let has = |kind: &str, what: &str| words.iter().any(|w| w.starts_with(kind) && w.contains(what));
+            assert_eq!(has("virtio-net-pci", "bootindex=1"), nic, "{boot:?}");
+            assert_eq!(has("nvme-ns", "bootindex=1"), drives, "{boot:?}");
+            assert_eq!(has("ide-hd", "bootindex=3"), drives, "{boot:?}");
+            assert_eq!(has("name=", "IPv4PXESupport"), pxe_off, "{boot:?}");
+            assert_eq!(has("name=", "/IPv4Support"), network_off, "{boot:?}");
+            assert!(!has("e1000e", "bootindex"), "{boot:?}");
         }
     }
 

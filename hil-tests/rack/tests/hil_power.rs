@@ -5,7 +5,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hil_tests_rack::{HostSpec, PowerState, Rack, RackConfig, netns};
+use hil_tests_rack::{Host, HostSpec, Rack, RackConfig, netns};
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+
+const SYSTEM: &str = "/redfish/v1/Systems/1";
 
 /// Wide, since eight emulators may share two cores; a quiet machine needs 3 s.
 const FIRMWARE_SECONDS_MAX: u64 = 180;
@@ -19,21 +23,73 @@ fn power_on_and_power_cut() {
         ovmf_code: firmware("OVMF_CODE_4M.fd"),
         ovmf_vars: firmware("OVMF_VARS_4M.fd"),
     };
-    netns::block_on_private(move || async move {
-        let rack = Rack::start(config).await.unwrap();
-        let host = rack.host(0);
-        assert_eq!(*host.power().borrow(), PowerState::Off);
-        host.power_on().await.unwrap();
-        let line = host.wait_console("BdsDxe", Duration::from_secs(FIRMWARE_SECONDS_MAX)).await.unwrap();
-        println!("{line:?}");
-        let status = host.qmp("query-status", serde_json::json!({})).await.unwrap();
-        assert_eq!(status["status"], "running");
-        host.power_cut().await;
-        assert_eq!(*host.power().borrow(), PowerState::Off);
-        assert!(rack.ek_roots_pem().unwrap().contains("BEGIN CERTIFICATE"));
-        rack.stop().await;
-    })
-    .unwrap();
+    netns::block_on_private(move || walk(config)).unwrap();
+}
+
+async fn walk(config: RackConfig) {
+    let rack = Rack::start(config).await.unwrap();
+    let host = rack.host(0);
+    let bmc = Bmc::of(host);
+    assert_eq!(bmc.system().await["PowerState"], "Off");
+    let boot = json!({ "Boot": {
+        "BootSourceOverrideTarget": "UefiHttp", "BootSourceOverrideEnabled": "Once", "BootSourceOverrideMode": "UEFI",
+    }});
+    bmc.send(Method::PATCH, SYSTEM, boot).await;
+    bmc.reset("On").await;
+    let system = bmc.system().await;
+    assert_eq!(system["PowerState"], "On");
+    assert_eq!(system["Boot"]["BootSourceOverrideTarget"], "None", "the one-time override is used up");
+    let limit = Duration::from_secs(FIRMWARE_SECONDS_MAX);
+    // The LAN is empty: the firmware must try the network, and that first.
+    let line = host.wait_console("HTTP", limit).await.unwrap();
+    let network_ms = line.at.as_millis();
+    println!("network boot tried at {network_ms} ms: {}", line.text);
+    assert!(host.first_line_matching("NVME0001A").is_none(), "{}", host.console().tail(20));
+    let status = host.qmp("query-status", json!({})).await.unwrap();
+    assert_eq!(status["status"], "running");
+
+    // A reset after the override is used up must fall back to the drives.
+    bmc.reset("ForceRestart").await;
+    let line = host.wait_console("NVME0001A", limit).await.unwrap();
+    println!("drives tried at {} ms: {}", line.at.as_millis(), line.text);
+
+    host.power_cut().await;
+    assert_eq!(bmc.system().await["PowerState"], "Off");
+    assert!(rack.ek_roots_pem().unwrap().contains("BEGIN CERTIFICATE"));
+    rack.stop().await;
+}
+
+struct Bmc {
+    client: Client,
+    url: String,
+    user: String,
+    password: String,
+}
+
+impl Bmc {
+    fn of(host: &Host) -> Self {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let client = Client::builder().tls_danger_accept_invalid_certs(true).no_proxy().build().unwrap();
+        let (user, password) = (host.bmc_user().to_owned(), host.bmc_password().to_owned());
+        Self { client, url: host.bmc_url(), user, password }
+    }
+
+    async fn system(&self) -> Value {
+        let request = self.client.get(format!("{}{SYSTEM}", self.url));
+        let response = request.basic_auth(&self.user, Some(&self.password)).send().await.unwrap();
+        response.error_for_status().unwrap().json().await.unwrap()
+    }
+
+    async fn reset(&self, kind: &str) {
+        let path = format!("{SYSTEM}/Actions/ComputerSystem.Reset");
+        self.send(Method::POST, &path, json!({ "ResetType": kind })).await;
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Value) {
+        let request = self.client.request(method, format!("{}{path}", self.url)).json(&body);
+        let response = request.basic_auth(&self.user, Some(&self.password)).send().await.unwrap();
+        response.error_for_status().unwrap();
+    }
 }
 
 /// Finds a firmware image: in the folder that `SCALERFORGE_OVMF` names, else in the build cache of the workspace.
