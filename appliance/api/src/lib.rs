@@ -2,3 +2,4 @@
 //! it (`operator`).  Types only; the server implements them, the CLI, the page and the agent use them.
 
 pub mod agent;
+pub mod operator;

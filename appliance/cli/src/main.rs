@@ -1,3 +1,70 @@
-//! The `scalerforge` command.
+//! The `scalerforge` command: a noun, then a verb.  Reads have `--json`; what stakes money or destroys data demands its
+//! own flag.  Rules live in the cores; this file parses, calls, prints.
 
-fn main() {}
+mod chain;
+mod client;
+mod evidence;
+mod host;
+mod image;
+mod serve;
+mod site;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// Bare-metal provisioning whose result a stranger can check.
+#[derive(Debug, Parser)]
+#[command(name = "scalerforge", version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    noun: Noun,
+}
+
+#[derive(Debug, Subcommand)]
+enum Noun {
+    /// Run the appliance of a site directory.
+    Serve {
+        /// The site directory.
+        #[arg(long, default_value = "/var/lib/scalerforge")]
+        site: PathBuf,
+        /// Standard input is the operator's listening socket, opened by whoever starts us (inetd's `wait` style,
+        /// systemd's `StandardInput=socket`): so the page can be in another network namespace than the LAN.
+        #[arg(long)]
+        operator_on_stdin: bool,
+    },
+    /// The site directory: keys and configuration.
+    #[command(subcommand)]
+    Site(site::Verb),
+    /// Servers.
+    #[command(subcommand)]
+    Host(host::Verb),
+    /// Evidence files.
+    #[command(subcommand)]
+    Evidence(evidence::Verb),
+    /// The chain.
+    #[command(subcommand)]
+    Chain(chain::Verb),
+    /// Images.
+    #[command(subcommand)]
+    Image(image::Verb),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.noun {
+        Noun::Serve { site, operator_on_stdin } => serve::run(&site, operator_on_stdin),
+        Noun::Site(verb) => site::run(verb),
+        Noun::Host(verb) => host::run(verb),
+        Noun::Evidence(verb) => evidence::run(verb),
+        Noun::Chain(verb) => chain::run(verb),
+        Noun::Image(verb) => image::run(verb),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("scalerforge: {}", appliance_server::chain_of(error.as_ref()));
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! What can happen to a host.
 
-use appliance_model::{Digest, HostId, burn_in::Verdict};
+use appliance_model::{Digest, HostId, NodeId, burn_in::Verdict};
 use attest_verify::{Attested, Bound, Rejection};
 
 use crate::{
@@ -141,8 +141,8 @@ impl Event {
             Self::AnswerRight => "credential challenge answered".into(),
             Self::AnswerWrong => "credential challenge answered wrongly".into(),
             Self::Quoted { evidence } => format!("evidence {}", short(evidence)),
-            Self::Attested(attested) => format!("attested as node {}", attested.node()),
-            Self::Bound(bound) => format!("bound as node {}", bound.node()),
+            Self::Attested(attested) => format!("attested as node {}", NodeId(attested.node())),
+            Self::Bound(bound) => format!("bound as node {}", NodeId(bound.node())),
             Self::Rejected(why) => format!("evidence refused: {why}"),
             Self::Planned { steps, done } => {
                 format!("burn-in of {steps} steps planned, {done} of them done before")

@@ -40,6 +40,8 @@ pub struct RegistrationIntent {
     pub ak_y: [u8; 32],
     /// What is staked.
     pub collateral: Icnt,
+    /// SHA-256 of the statement's CBOR.
+    pub statement: Digest,
     /// Hardware class.
     pub class: String,
     /// Capacity in the class's own measure.
@@ -50,11 +52,12 @@ impl RegistrationIntent {
     /// The intent to register `bound` for `price`.  Nothing less than a `Bound` will do (DESIGN 9, invariant 1).
     #[must_use]
     pub fn new(bound: &Bound, class: &str, capacity: u64, price: &Price) -> Self {
-        let (ak_x, ak_y) = bound.ak_xy();
+        let (ak_x, ak_y) = halves(bound.attested().ak_xy());
         Self {
-            node: bound.node(),
-            unit_root: bound.unit_root(),
-            evidence: bound.evidence(),
+            statement: Digest::of(&bound.attested().statement().encode()),
+            node: NodeId(bound.node()),
+            unit_root: Digest(bound.unit_root()),
+            evidence: Digest(bound.attested().evidence_digest()),
             ak_x,
             ak_y,
             collateral: price.required,
@@ -62,4 +65,11 @@ impl RegistrationIntent {
             capacity,
         }
     }
+}
+
+fn halves(both: [u8; 64]) -> ([u8; 32], [u8; 32]) {
+    let (mut first, mut second) = ([0; 32], [0; 32]);
+    first.copy_from_slice(&both[..32]);
+    second.copy_from_slice(&both[32..]);
+    (first, second)
 }

@@ -321,8 +321,8 @@ impl Stage {
 impl From<&Attested> for AttestedRecord {
     fn from(proof: &Attested) -> Self {
         Self {
-            node: proof.node(),
-            evidence: proof.evidence(),
+            node: NodeId(proof.node()),
+            evidence: Digest(proof.evidence_digest()),
             reset_count: proof.reset_count(),
             tier: proof.tier().to_string(),
         }
@@ -346,9 +346,9 @@ impl AttestedRecord {
 impl From<&Bound> for BoundRecord {
     fn from(proof: &Bound) -> Self {
         Self {
-            node: proof.node(),
-            evidence: proof.evidence(),
-            unit_root: proof.unit_root(),
+            node: NodeId(proof.node()),
+            evidence: Digest(proof.attested().evidence_digest()),
+            unit_root: Digest(proof.unit_root()),
             tier: proof.tier().to_string(),
         }
     }

@@ -96,7 +96,7 @@ fn quarantine(was: &str, refusal: Refusal) -> Step {
 }
 
 fn rejected(was: &str, why: &attest_verify::Rejection) -> Step {
-    quarantine(was, Refusal { rule: why.check().to_owned(), text: why.to_string() })
+    quarantine(was, Refusal { rule: why.check.clone(), text: why.to_string() })
 }
 
 fn agent_failed(was: &str, why: &str) -> Step {

@@ -1,1 +1,50 @@
 //! The appliance: executor, HTTP, wiring.  No rule lives here.
+//!
+//! [`serve`] reads the site directory and runs until it is told to stop: the PXE server, the agents' API (TLS, with a
+//! certificate of the site's own authority), the operator's API and page, the executor and the link to the chain.
+//! What follows from an event is decided by `appliance/enrol`; what is true of evidence by `attest/verify`; what
+//! firmware is answered by `pxe/policy`.
+
+mod agent_api;
+mod app;
+mod chain;
+mod challenge;
+pub mod config;
+mod discovery;
+mod executor;
+mod intake;
+mod operator_api;
+mod orders;
+mod power;
+mod proof;
+mod serve;
+pub mod site;
+mod stake;
+mod tls;
+mod work;
+
+pub use serve::{Inherited, ServeError, serve};
+
+/// An error with all its causes, in one line: the one printer that walks the chain.
+#[must_use]
+pub fn chain_of(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // Some libraries print their source themselves: it is not said twice.
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// The API's description (OpenAPI 3.1, JSON), as `appliance/api/openapi/v1.json` has it.
+#[must_use]
+pub fn openapi() -> String {
+    use utoipa::OpenApi as _;
+    operator_api::Document::openapi().to_pretty_json().unwrap_or_default() + "\n"
+}

@@ -1,1 +1,54 @@
-//! SQLite: hosts, journal, outbox, in one transaction.
+//! The appliance's memory: one SQLite file.
+//!
+//! [`Store::advance`] is the only way a host changes stage: it writes stage, journal and outbox in one transaction,
+//! so that a `kill -9` at any line leaves either all of it or nothing.  Documents (inventory, evidence, …) are stored
+//! before the event that names their digest.  The store decides nothing; `appliance/enrol` does, `appliance/server`
+//! drives.  Calls block for a few milliseconds (one fsync a write): async callers use a blocking thread.
+
+mod documents;
+mod error;
+mod hosts;
+mod outbox;
+mod schema;
+mod transactions;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use rusqlite::Connection;
+
+pub use documents::Kind;
+pub use error::StoreError;
+pub use hosts::{Advanced, HostRow, JournalRow, NewHost};
+pub use outbox::OutboxRow;
+pub use transactions::{Purpose, StoredTransaction};
+
+/// An open store.
+#[derive(Debug)]
+pub struct Store {
+    connection: Mutex<Connection>,
+}
+
+impl Store {
+    /// Opens (or makes) the store in `file`.
+    ///
+    /// # Errors
+    /// If the file cannot be opened, is no store, or was written by a newer version.
+    pub fn open(file: &Path) -> Result<Self, StoreError> {
+        let connection =
+            Connection::open(file).map_err(|source| StoreError::Open { file: file.to_owned(), source })?;
+        schema::prepare(&connection).map_err(|error| error.in_file(file))?;
+        Ok(Self { connection: Mutex::new(connection) })
+    }
+
+    /// The connection.  A panic while it was held leaves no half transaction (SQLite rolls back), so a poisoned lock
+    /// is still good.
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

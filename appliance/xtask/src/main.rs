@@ -1,3 +1,59 @@
-//! Developer tasks.
+//! Developer tasks: everything a clone needs, in one program.
+//!
+//! `demo` shows the whole way, `test` is all that CI runs, `tidy` is the rest of the law, `judge` reads the fixtures
+//! that are not in the repository.  What is missing on the machine is installed (as root) or named (otherwise).
 
-fn main() {}
+mod demo;
+mod gates;
+mod prepare;
+mod run;
+mod tidy;
+mod tools;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Scalerforge developer tasks", arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Build everything, start a virtual rack and an appliance, and enrol every server.
+    Demo(demo::Demo),
+    /// Every test, the end-to-end ones included: what CI runs.
+    Test(gates::Test),
+    /// The house rules that the compiler does not check.
+    Tidy,
+    /// The checks that need other machines' recorded answers ($SCALERFORGE_FIXTURES, default ../shared/fixtures).
+    Judge,
+    /// Write the API's description to appliance/api/openapi/v1.json.
+    Openapi,
+    /// Install the tools and build the images that scenarios need.
+    Prepare,
+}
+
+fn main() -> anyhow::Result<()> {
+    let root = root()?;
+    match Cli::parse().task {
+        Task::Demo(demo) => demo::run(&root, demo),
+        Task::Test(test) => gates::test(&root, &test),
+        Task::Tidy => gates::tidy(&root),
+        Task::Judge => gates::judge(&root),
+        Task::Openapi => gates::openapi(&root, true),
+        Task::Prepare => {
+            tools::ensure(&root, tools::Need::Tests)?;
+            prepare::prepare(&root, true).map(drop)
+        }
+    }
+}
+
+/// The workspace this program was built from.
+fn root() -> anyhow::Result<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    Ok(here.join("../..").canonicalize()?)
+}

@@ -1,1 +1,13 @@
-//! The whole way, and every fault, on virtual servers.
+//! A whole lab on one machine: a virtual rack, an appliance with its site directory, and a chain; for the scenarios in
+//! `tests/` and for `cargo xtask demo`.
+//!
+//! Everything is real but the servers' metal: firmware, DHCP, HTTP, TLS, TPM, SQLite, EVM.  The appliance is the
+//! `scalerforge` program, started as its user would, and killed as only tests do.  Nothing here knows a rule of the
+//! product; it reads what the product's API says.
+
+mod artefacts;
+mod lab;
+mod site_file;
+
+pub use artefacts::Artefacts;
+pub use lab::{Chain, Lab, LabConfig, run};

@@ -31,7 +31,8 @@ pub struct ReferenceClass {
 }
 
 /// The classes that a development registry has.  The rates are made up: the real ones are ICN's to say.
-pub const REFERENCE_CLASSES: [ReferenceClass; 3] = [
+pub const REFERENCE_CLASSES: [ReferenceClass; 4] = [
+    ReferenceClass { class: "lab", tokens_per_unit: 10, unit: "core" },
     ReferenceClass { class: "storage", tokens_per_unit: 100, unit: "TiB" },
     ReferenceClass { class: "compute", tokens_per_unit: 25, unit: "core" },
     ReferenceClass { class: "gpu", tokens_per_unit: 2000, unit: "GPU" },

@@ -1,0 +1,85 @@
+//! `scalerforge chain`: what the appliance sees of its chain, and a development chain to run by itself.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::Context as _;
+use appliance_api::operator::ChainView;
+use clap::Subcommand;
+
+use crate::{client::Appliance, host::print, serve::start_log};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// The chain, the operator's account, and the nodes as the chain has them.
+    Status {
+        #[command(flatten)]
+        appliance: Appliance,
+    },
+    /// Run a development chain by itself.  It proves nothing to anybody.
+    Devnet {
+        /// Where it keeps its blocks.
+        #[arg(long)]
+        dir: PathBuf,
+        /// Loopback address to listen on.
+        #[arg(long, default_value = "127.0.0.1:8545")]
+        listen: SocketAddr,
+        /// Chain id.
+        #[arg(long, default_value_t = chain_devnet::CHAIN_ID)]
+        chain_id: u64,
+        /// Key file of the account that gets the money (a site's deployer.key).
+        #[arg(long)]
+        fund: PathBuf,
+        /// A block every so many milliseconds instead of one a transaction.
+        #[arg(long)]
+        interval_ms: Option<u64>,
+    },
+}
+
+pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
+    match verb {
+        Verb::Status { appliance } => status(&appliance)?,
+        Verb::Devnet { dir, listen, chain_id, fund, interval_ms } => {
+            let key = chain_client::OperatorKey::read(&fund)?;
+            let genesis = appliance_server::site::genesis(chain_id, Some(&key));
+            let mining = interval_ms.map_or(chain_devnet::Mining::Automine, |interval| {
+                chain_devnet::Mining::Interval(Duration::from_millis(interval))
+            });
+            let devnet = chain_devnet::Devnet::open_with(&dir, &genesis, mining)?;
+            start_log();
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::bind(listen)
+                    .await
+                    .with_context(|| format!("cannot listen on {listen}"))?;
+                println!("development chain {chain_id} on http://{listen}");
+                chain_devnet::serve(listener, devnet).await?;
+                anyhow::Ok(())
+            })?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn status(appliance: &Appliance) -> anyhow::Result<()> {
+    let chain: ChainView = appliance.get("/api/v1/chain")?;
+    if appliance.json {
+        return print(&chain);
+    }
+    let kind = if chain.development { "embedded development chain" } else { "chain" };
+    println!("{kind} {} at {}", chain.chain_id, chain.rpc_url);
+    println!("block     {}", chain.head.map_or_else(|| "none: not reached".into(), |head| head.to_string()));
+    println!("registry  {}", chain.registry.as_deref().unwrap_or("-"));
+    println!(
+        "operator  {} holds {}",
+        chain.operator.as_deref().unwrap_or("-"),
+        chain.balance.as_deref().unwrap_or("?")
+    );
+    if let Some(trouble) = &chain.trouble {
+        println!("trouble   {trouble}");
+    }
+    println!("nodes     {}", chain.nodes.len());
+    for node in chain.nodes {
+        println!("  {}  {:<30} {} {}  {}", node.node, node.name, node.class, node.capacity, node.collateral);
+    }
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! `scalerforge host`: servers, where they are on their way, and why.
+
+use std::process::ExitCode;
+
+use appliance_api::operator::{Approval, HostDetail, HostView};
+use clap::Subcommand;
+
+use crate::client::Appliance;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// All servers.
+    List {
+        #[command(flatten)]
+        appliance: Appliance,
+    },
+    /// Everything known of a server.
+    Show {
+        /// Host id, as `host list` shows it.
+        id: String,
+        #[command(flatten)]
+        appliance: Appliance,
+    },
+    /// Why a server is where it is, what ends that, and what a technician can do.
+    Why {
+        /// Host id.
+        id: String,
+        #[command(flatten)]
+        appliance: Appliance,
+    },
+    /// Enrol a found server.
+    Enrol {
+        /// Host id.
+        id: String,
+        #[command(flatten)]
+        appliance: Appliance,
+    },
+    /// Try a server again after what was wrong is mended.
+    Retry {
+        /// Host id.
+        id: String,
+        #[command(flatten)]
+        appliance: Appliance,
+    },
+    /// Approve a server's stake.
+    Approve {
+        /// Host id.
+        id: String,
+        /// The stake in ICNT's smallest part, as `host show` names it: nobody approves what he did not read.
+        #[arg(long)]
+        stake: String,
+        #[command(flatten)]
+        appliance: Appliance,
+    },
+}
+
+pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
+    match verb {
+        Verb::List { appliance } => list(&appliance)?,
+        Verb::Show { id, appliance } => show(&id, &appliance)?,
+        Verb::Why { id, appliance } => why(&id, &appliance)?,
+        Verb::Enrol { id, appliance } => told(&appliance, &format!("/api/v1/hosts/{id}/enrol"), &())?,
+        Verb::Retry { id, appliance } => told(&appliance, &format!("/api/v1/hosts/{id}/retry"), &())?,
+        Verb::Approve { id, stake, appliance } => {
+            told(&appliance, &format!("/api/v1/hosts/{id}/approve"), &Approval { stake })?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(appliance: &Appliance) -> anyhow::Result<()> {
+    let hosts: Vec<HostView> = appliance.get("/api/v1/hosts")?;
+    if appliance.json {
+        return print(&hosts);
+    }
+    println!("{:<14} {:<10} {:<14} {:<12} {}", "ID", "POSITION", "SERIAL", "STAGE", "WAITS FOR");
+    for host in hosts {
+        let position = host.position.unwrap_or_default();
+        println!(
+            "{:<14} {:<10} {:<14} {:<12} {}",
+            host.id, position, host.serial, host.stage, host.why.waiting_for
+        );
+    }
+    Ok(())
+}
+
+fn show(id: &str, appliance: &Appliance) -> anyhow::Result<()> {
+    let detail: HostDetail = appliance.get(&format!("/api/v1/hosts/{id}"))?;
+    if appliance.json {
+        return print(&detail);
+    }
+    let host = &detail.host;
+    println!("{} · serial {} · {}", host.id, host.serial, host.model.as_deref().unwrap_or("model unknown"));
+    println!(
+        "position {} · BMC {}",
+        host.position.as_deref().unwrap_or("-"),
+        host.bmc.as_deref().unwrap_or("-")
+    );
+    println!("stage {} · waits for {}", host.stage, host.why.waiting_for);
+    if let Some(node) = &host.node {
+        println!("node {node} · tier {}", host.tier.as_deref().unwrap_or("-"));
+    }
+    println!("\nTwo witnesses: {} disagreements", detail.findings.len());
+    for finding in &detail.findings {
+        println!("  {finding}");
+    }
+    println!("\nJournal");
+    let start = detail.journal.first().map_or(0, |first| first.at_ms);
+    for line in &detail.journal {
+        let seconds = line.at_ms.saturating_sub(start) / 1000;
+        println!("  {seconds:>6} s  {:<12} {}", line.stage, line.event);
+    }
+    Ok(())
+}
+
+fn why(id: &str, appliance: &Appliance) -> anyhow::Result<()> {
+    let detail: HostDetail = appliance.get(&format!("/api/v1/hosts/{id}"))?;
+    if appliance.json {
+        return print(&detail.host.why);
+    }
+    let host = detail.host;
+    println!("{} (serial {}) is {}.", host.id, host.serial, host.stage);
+    println!("Waits for:  {}", host.why.waiting_for);
+    println!("Ends when:  {}", host.why.ends_when);
+    println!("You can:    {}", host.why.technician);
+    Ok(())
+}
+
+fn told(appliance: &Appliance, path: &str, body: &impl serde::Serialize) -> anyhow::Result<()> {
+    let host: HostView = appliance.post(path, body)?;
+    if appliance.json {
+        return print(&host);
+    }
+    println!("{} is {}: waits for {}", host.id, host.stage, host.why.waiting_for);
+    Ok(())
+}
+
+pub(crate) fn print(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! The agent's side of the API (`appliance_api::agent` is its specification).
+
+use std::sync::Arc;
+
+use appliance_api::agent::{
+    BODY_BYTES_MAX, Hello, Order, Outcome, POLL_SECONDS_MAX, PROTOCOL, Problem, Progress as WireProgress,
+    Report, Welcome, Work,
+};
+use appliance_enrol::{Boot, Event};
+use appliance_model::{HostId, Mac, Serial, Session};
+use appliance_store::{HostRow, NewHost, StoreError};
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+
+use crate::{
+    app::{App, Progress, now},
+    intake, orders, site,
+};
+
+/// How many ports a hello may list; a real server has a dozen.
+const MACS_MAX: usize = 64;
+
+pub(crate) fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/agent/v1/hello", post(hello))
+        .route("/agent/v1/next", post(next))
+        .route("/agent/v1/report", post(report))
+        .route("/agent/v1/progress", post(progress))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(app)
+}
+
+/// A refusal on its way to the agent.
+pub(crate) struct Refused(pub(crate) StatusCode, pub(crate) String);
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.0, Json(Problem { error: self.1 })).into_response()
+    }
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(error = %crate::chain_of(&error), "the store failed");
+        Self(StatusCode::SERVICE_UNAVAILABLE, "the appliance's store failed; asking again is safe".into())
+    }
+}
+
+async fn hello(State(app): State<Arc<App>>, Json(hello): Json<Hello>) -> Result<Json<Welcome>, Refused> {
+    let forbidden = |why: String| Refused(StatusCode::FORBIDDEN, why);
+    if hello.protocol != PROTOCOL || hello.macs.len() > MACS_MAX {
+        return Err(Refused(
+            StatusCode::BAD_REQUEST,
+            format!("this appliance speaks protocol {PROTOCOL}; boot the image it serves"),
+        ));
+    }
+    let serial = hello.serial.as_deref().and_then(Serial::parse).ok_or_else(|| {
+        forbidden("this server shows no system serial (SMBIOS type 1); set one in its firmware".into())
+    })?;
+    let ticket = hello.ticket.ok_or_else(|| {
+        forbidden(
+            "no boot ticket: the TPM event log shows no boot URL of this appliance. Boot the server by UEFI HTTP \
+             boot from the provisioning port"
+                .into(),
+        )
+    })?;
+    let port = app.pxe.redeem(ticket, &hello.macs, hello.boot_nonce, now()).await.map_err(|refusal| {
+        tracing::warn!(%serial, reason = %refusal, "a boot ticket was refused");
+        forbidden(format!("boot ticket refused for server {serial}: {refusal}"))
+    })?;
+    let host = owner(&app, &serial, port, &hello.macs).await?;
+    let session =
+        Session(site::random().map_err(|error| Refused(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?);
+    let (id, boot) = (host.clone(), hello.boot_nonce);
+    app.db(move |store| store.open_session(&id, session.fingerprint(), boot)).await?;
+    app.heard(&host);
+    app.advance(&host, Event::Hello(Boot { nonce: boot, at: now() }), None).await?;
+    Ok(Json(Welcome { host, session: session.reveal() }))
+}
+
+/// The host with this serial.  The port that was booted must be one that its BMC lists, and no other host's.
+async fn owner(app: &Arc<App>, serial: &Serial, port: Mac, macs: &[Mac]) -> Result<HostId, Refused> {
+    let id = HostId::of_serial(serial);
+    let hosts = app.db(appliance_store::Store::hosts).await?;
+    let known = hosts.iter().find(|host| host.id == id);
+    let mixed = |why: String| {
+        tracing::warn!(%serial, %port, why, "a boot ticket was shown by another machine");
+        Refused(StatusCode::FORBIDDEN, why)
+    };
+    if let Some(other) = hosts.iter().find(|host| host.id != id && host.facts.macs.contains(&port)) {
+        return Err(mixed(format!(
+            "the boot ticket was issued to port {port} of server {}, but server {serial} shows it; each server has \
+             to boot for itself",
+            other.facts.serial
+        )));
+    }
+    if let Some(host) = known {
+        if !host.facts.macs.is_empty() && !host.facts.macs.contains(&port) {
+            return Err(mixed(format!(
+                "port {port} is not one that the BMC of server {serial} lists; check cabling and the BMC's inventory"
+            )));
+        }
+        return Ok(id);
+    }
+    let facts = NewHost {
+        serial: serial.clone(),
+        model: None,
+        position: None,
+        bmc: None,
+        bmc_pin: None,
+        macs: macs.to_vec(),
+    };
+    Ok(app.db(move |store| store.remember(&facts, now())).await?)
+}
+
+async fn next(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Json<Order>, Refused> {
+    let mut changes = app.changes();
+    let deadline = tokio::time::sleep(std::time::Duration::from_secs(POLL_SECONDS_MAX));
+    tokio::pin!(deadline);
+    loop {
+        changes.mark_unchanged();
+        let host = authenticate(&app, &headers).await?;
+        let work = orders::work(&app, &host).await?;
+        if !matches!(work, Work::Wait) {
+            return Ok(Json(Order { id: host.generation, work }));
+        }
+        tokio::select! {
+            () = &mut deadline => return Ok(Json(Order { id: 0, work: Work::Wait })),
+            changed = changes.changed() => if changed.is_err() {
+                return Ok(Json(Order { id: 0, work: Work::Wait }));
+            },
+        }
+    }
+}
+
+async fn report(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    Json(report): Json<Report>,
+) -> Result<StatusCode, Refused> {
+    let host = authenticate(&app, &headers).await?;
+    // An answer to an order that is no longer open: the agent repeats itself after a lost reply, or was overtaken.
+    if report.order != host.generation || matches!(report.outcome, Outcome::Leaving) {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    intake::take(&app, &host, report.outcome).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn progress(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    Json(progress): Json<WireProgress>,
+) -> Result<StatusCode, Refused> {
+    let host = authenticate(&app, &headers).await?;
+    if progress.order == host.generation {
+        let note = progress.note.chars().filter(|c| !c.is_control()).take(200).collect();
+        app.set_progress(&host.id, Progress { permille: progress.permille.min(1000), note });
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn authenticate(app: &Arc<App>, headers: &HeaderMap) -> Result<HostRow, Refused> {
+    let unknown = || {
+        Refused(StatusCode::UNAUTHORIZED, "no such session; say hello again with this boot's ticket".into())
+    };
+    let session: Session = headers
+        .get("authorization")
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .and_then(|token| token.parse().ok())
+        .ok_or_else(unknown)?;
+    let host =
+        app.db(move |store| store.host_by_session(session.fingerprint())).await?.ok_or_else(unknown)?;
+    app.heard(&host.id);
+    Ok(host)
+}

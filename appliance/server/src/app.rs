@@ -1,0 +1,147 @@
+//! What all parts of the running appliance share, and the one way to let an event meet a host.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use appliance_enrol::{Event, Stage, Step};
+use appliance_model::{HostId, Now};
+use appliance_store::{Advanced, Store, StoreError};
+use tokio::sync::watch;
+
+use crate::{chain::ChainLink, config::Config, site::Keys};
+
+/// How far a host's order is, as its agent last said.  Kept in memory: it is worth nothing after a restart.
+#[derive(Debug, Clone)]
+pub(crate) struct Progress {
+    pub(crate) permille: u16,
+    pub(crate) note: String,
+}
+
+/// The running appliance.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) config: Config,
+    pub(crate) keys: Keys,
+    pub(crate) store: Store,
+    pub(crate) pxe: pxe_server::Handle,
+    pub(crate) chain: ChainLink,
+    pub(crate) roots: attest_verify::endorsement::Roots,
+    live: Mutex<Live>,
+    changed: watch::Sender<u64>,
+    started: Now,
+}
+
+#[derive(Debug, Default)]
+struct Live {
+    progress: HashMap<HostId, Progress>,
+    heard: HashMap<HostId, Now>,
+}
+
+/// Reads the clock.  The executor's side of the house is the only one that does.
+#[expect(clippy::disallowed_methods, reason = "the one place where the appliance reads the time")]
+pub(crate) fn now() -> Now {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Now(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The parts an [`App`] is made of.
+pub(crate) struct Parts {
+    pub(crate) config: Config,
+    pub(crate) keys: Keys,
+    pub(crate) store: Store,
+    pub(crate) pxe: pxe_server::Handle,
+    pub(crate) chain: ChainLink,
+    pub(crate) roots: attest_verify::endorsement::Roots,
+}
+
+impl App {
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        let Parts { config, keys, store, pxe, chain, roots } = parts;
+        Arc::new(Self {
+            config,
+            keys,
+            store,
+            pxe,
+            chain,
+            roots,
+            live: Mutex::default(),
+            changed: watch::Sender::new(0),
+            started: now(),
+        })
+    }
+
+    /// Runs a store call on a thread that may block.
+    pub(crate) async fn db<T: Send + 'static>(
+        self: &Arc<Self>,
+        call: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let app = Arc::clone(self);
+        match tokio::task::spawn_blocking(move || call(&app.store)).await {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+
+    /// Lets `event` meet `host`, tells everybody who listens, and logs the move.
+    pub(crate) async fn advance(
+        self: &Arc<Self>,
+        host: &HostId,
+        event: Event,
+        finished: Option<i64>,
+    ) -> Result<Advanced, StoreError> {
+        let summary = event.summary();
+        let id = host.clone();
+        let advanced = self.db(move |store| store.advance(&id, event, finished, now())).await?;
+        match &advanced.step {
+            Step::Move { to, .. } => {
+                self.live().progress.remove(host);
+                match to {
+                    Stage::Quarantined { rule, why, .. } => {
+                        tracing::warn!(%host, serial = %advanced.host.facts.serial, rule, why, "quarantined");
+                    }
+                    to => tracing::info!(%host, stage = to.name(), event = summary, "moved"),
+                }
+                self.bump();
+            }
+            Step::Ignore { why } => tracing::debug!(%host, event = summary, why, "ignored"),
+            Step::Wait { .. } => {}
+        }
+        Ok(advanced)
+    }
+
+    /// Something that people see has changed.
+    pub(crate) fn bump(&self) {
+        self.changed.send_modify(|revision| *revision = revision.wrapping_add(1));
+    }
+
+    /// Wakes at each change.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Notes that the host's agent was heard.
+    pub(crate) fn heard(&self, host: &HostId) {
+        self.live().heard.insert(host.clone(), now());
+    }
+
+    /// When the host's agent was last heard; the start of this appliance if not since.
+    pub(crate) fn last_heard(&self, host: &HostId) -> Now {
+        self.live().heard.get(host).copied().unwrap_or(self.started)
+    }
+
+    pub(crate) fn set_progress(&self, host: &HostId, progress: Progress) {
+        self.live().progress.insert(host.clone(), progress);
+        self.bump();
+    }
+
+    pub(crate) fn progress(&self, host: &HostId) -> Option<Progress> {
+        self.live().progress.get(host).cloned()
+    }
+
+    fn live(&self) -> std::sync::MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

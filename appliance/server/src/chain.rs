@@ -1,0 +1,207 @@
+//! The appliance's link to its chain: keeps trying, remembers the newest block, and says what is wrong.
+//!
+//! A sick chain never stops a boot: nothing here is awaited by the agent's or the PXE path.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use appliance_api::operator::{ChainView, NodeView};
+use appliance_model::{Address, Icnt};
+use chain_client::{Block, Chain, Error, OperatorKey, Registry};
+use tokio::sync::Semaphore;
+
+use crate::{chain_of, config};
+
+/// How often the newest block is asked for.
+const POLL: Duration = Duration::from_secs(2);
+
+/// What the development chain grants the operator: enough for a rack, far from the supply.
+const GRANT_TOKENS: u64 = 1_000_000;
+
+/// Gas money on the development chain, in wei (100 ether).
+const GRANT_WEI: u128 = 100_000_000_000_000_000_000;
+
+/// Where a registration goes and who sends it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target {
+    pub(crate) chain_id: u64,
+    pub(crate) registry: Address,
+    pub(crate) operator: Address,
+}
+
+/// The link.
+#[derive(Debug)]
+pub(crate) struct ChainLink {
+    rpc_url: String,
+    development: bool,
+    config: config::Chain,
+    operator: OperatorKey,
+    /// Deploys the reference contracts; only a site without a fixed registry has one.
+    deployer: Option<OperatorKey>,
+    state: Mutex<State>,
+    /// One sender a key: who holds the permit may sign.
+    sender: Semaphore,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    registry: Option<Arc<Registry>>,
+    /// Kept when the chain goes away: where to register does not change with its health.
+    address: Option<Address>,
+    head: Option<Block>,
+    trouble: Option<String>,
+}
+
+impl ChainLink {
+    pub(crate) fn new(
+        rpc_url: String,
+        development: bool,
+        config: config::Chain,
+        operator: OperatorKey,
+        deployer: Option<OperatorKey>,
+    ) -> Self {
+        let state = State { address: config.registry, ..State::default() };
+        Self {
+            rpc_url,
+            development,
+            config,
+            operator,
+            deployer,
+            state: Mutex::new(state),
+            sender: Semaphore::new(1),
+        }
+    }
+
+    /// Keeps the link up until the end of the process.
+    pub(crate) async fn run(&self) {
+        let mut tick = tokio::time::interval(POLL);
+        loop {
+            tick.tick().await;
+            if let Err(error) = self.refresh().await {
+                let trouble = chain_of(&error);
+                let mut state = self.state();
+                if state.trouble.as_ref() != Some(&trouble) {
+                    tracing::warn!(rpc = self.rpc_url, error = trouble, "the chain is not usable");
+                }
+                state.head = None;
+                state.trouble = Some(trouble);
+            }
+        }
+    }
+
+    /// Connects if need be and asks for the newest block.
+    ///
+    /// # Errors
+    /// Whatever the chain says; the link stays usable.
+    pub(crate) async fn refresh(&self) -> Result<(), Error> {
+        let known = self.state().registry.clone();
+        let registry = match known {
+            Some(registry) => registry,
+            None => Arc::new(self.open().await?),
+        };
+        let head = registry.chain().head().await?;
+        let mut state = self.state();
+        if state.trouble.take().is_some() || state.registry.is_none() {
+            tracing::info!(rpc = self.rpc_url, block = head.number, registry = %registry.address(), "the chain answers");
+        }
+        state.address = Some(registry.address());
+        state.registry = Some(registry);
+        state.head = Some(head);
+        Ok(())
+    }
+
+    async fn open(&self) -> Result<Registry, Error> {
+        let chain = Chain::connect(&self.rpc_url, self.config.chain_id).await?;
+        let address = match (self.config.registry, &self.deployer) {
+            (Some(address), _) => address,
+            (None, Some(deployer)) => {
+                let grant = Icnt::tokens(GRANT_TOKENS).unwrap_or(Icnt(0));
+                chain.deploy_reference(deployer, self.operator.address(), grant, GRANT_WEI).await?.registry
+            }
+            (None, None) => Address([0; 20]),
+        };
+        Registry::open(&chain, address).await
+    }
+
+    /// The registry and the newest block, or why there is none now.
+    pub(crate) fn ready(&self) -> Result<(Arc<Registry>, Block), String> {
+        let state = self.state();
+        match (&state.registry, state.head) {
+            (Some(registry), Some(head)) => Ok((Arc::clone(registry), head)),
+            _ => {
+                let trouble = state.trouble.clone().unwrap_or_else(|| "not reached yet".into());
+                Err(format!("the chain at {} is not usable: {trouble}", self.rpc_url))
+            }
+        }
+    }
+
+    /// The newest block, if the chain answers.
+    pub(crate) fn head(&self) -> Option<Block> {
+        self.state().head
+    }
+
+    /// Where to register; known once the chain was reached for the first time.
+    pub(crate) fn target(&self) -> Option<Target> {
+        let registry = self.state().address?;
+        Some(Target { chain_id: self.config.chain_id, registry, operator: self.operator.address() })
+    }
+
+    pub(crate) fn operator(&self) -> &OperatorKey {
+        &self.operator
+    }
+
+    pub(crate) fn fee_cap(&self) -> u128 {
+        self.config.fee_wei_max
+    }
+
+    pub(crate) fn sender(&self) -> &Semaphore {
+        &self.sender
+    }
+
+    /// The chain as people see it.
+    pub(crate) async fn view(&self) -> ChainView {
+        let mut view = ChainView {
+            rpc_url: self.rpc_url.clone(),
+            development: self.development,
+            chain_id: self.config.chain_id,
+            head: self.head().map(|head| head.number),
+            registry: self.target().map(|target| format!("0x{}", target.registry)),
+            operator: Some(format!("0x{}", self.operator.address())),
+            balance: None,
+            trouble: self.state().trouble.clone(),
+            nodes: Vec::new(),
+        };
+        if let Err(error) = self.read_back(&mut view).await {
+            view.trouble = Some(error);
+        }
+        view
+    }
+
+    async fn read_back(&self, view: &mut ChainView) -> Result<(), String> {
+        let (registry, head) = self.ready()?;
+        let said = |error: Error| chain_of(&error);
+        let funds = registry.funds_at(head, self.operator.address()).await.map_err(said)?;
+        view.balance = Some(funds.balance.to_string());
+        let nodes = registry.nodes().await.map_err(said)?;
+        view.nodes = nodes
+            .into_iter()
+            .map(|node| NodeView {
+                node: node.node.to_string(),
+                name: node.name,
+                class: node.class,
+                capacity: node.capacity,
+                collateral: node.collateral.to_string(),
+                unit_root: node.unit_root.to_string(),
+                evidence: node.evidence_digest.to_string(),
+                operator: format!("0x{}", node.operator),
+            })
+            .collect();
+        Ok(())
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

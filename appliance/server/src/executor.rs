@@ -1,0 +1,155 @@
+//! The loop that does effects, lets time pass for hosts, and notices machines that fell silent.
+//!
+//! An effect's outcome and the removal of its outbox row are one transaction, so that it is done again if we die
+//! before that and never after.  What fails for now stays in the outbox with its reason, which `host why` shows.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use appliance_enrol::{Effect, Event, Stage};
+use appliance_model::Seconds;
+use appliance_store::{HostRow, OutboxRow, StoreError};
+use tokio::task::JoinSet;
+
+use crate::{
+    app::{App, now},
+    challenge,
+    config::wire::Policy,
+    power, proof, stake, work,
+};
+
+/// How an effect ended.
+pub(crate) enum End {
+    /// It is done; this came of it.
+    Done(Event),
+    /// Not now: try again after a while.
+    Later {
+        /// What was tried and what came back, for `host why`.
+        why: String,
+        /// How long to wait.
+        after: Seconds,
+    },
+}
+
+impl End {
+    /// Not now: the usual pause.
+    pub(crate) fn later(why: impl Into<String>) -> Self {
+        Self::Later { why: why.into(), after: RETRY_SECONDS }
+    }
+}
+
+/// Between two tries of an effect: long enough to leave a sick BMC alone, short enough that nobody notices.
+const RETRY_SECONDS: Seconds = Seconds(3);
+
+/// How often time passes for the hosts.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Effects in flight at once.
+const EFFECTS_MAX: usize = 32;
+
+/// Runs until the store fails for good.
+pub(crate) async fn run(app: Arc<App>) -> Result<(), StoreError> {
+    let mut flying: HashSet<i64> = HashSet::new();
+    let mut effects: JoinSet<i64> = JoinSet::new();
+    let mut changes = app.changes();
+    let mut tick = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => pass_time(&app).await?,
+            _ = changes.changed() => {}
+            Some(done) = effects.join_next() => {
+                if let Ok(id) = done {
+                    flying.remove(&id);
+                } else {
+                    // A panic in an effect: its row stays, and is done again.
+                    flying.clear();
+                    effects.abort_all();
+                }
+            }
+        }
+        changes.mark_unchanged();
+        for row in app.db(appliance_store::Store::outbox).await? {
+            if flying.len() >= EFFECTS_MAX || row.due_at > now() || !flying.insert(row.id) {
+                continue;
+            }
+            let app = Arc::clone(&app);
+            effects.spawn(async move {
+                let id = row.id;
+                carry_out(&app, row).await;
+                id
+            });
+        }
+    }
+}
+
+async fn carry_out(app: &Arc<App>, row: OutboxRow) {
+    let (host, id) = (row.host.clone(), row.id);
+    let end = match perform(app, &row).await {
+        Ok(end) => end,
+        Err(error) => End::later(crate::chain_of(&error)),
+    };
+    let result = match end {
+        End::Done(event) => app.advance(&host, event, Some(id)).await.map(drop),
+        End::Later { why, after } => {
+            tracing::warn!(%host, effect = row.effect.waiting_for(), why, tries = row.tries + 1, "not now");
+            let result = app.db(move |store| store.postpone(id, &why, now().after(after))).await;
+            app.bump();
+            result
+        }
+    };
+    if let Err(error) = result {
+        tracing::error!(%host, error = %crate::chain_of(&error), "an effect's outcome could not be written");
+    }
+}
+
+async fn perform(app: &Arc<App>, row: &OutboxRow) -> Result<End, StoreError> {
+    let id = row.host.clone();
+    let host = app.db(move |store| store.host(&id)).await?;
+    match &row.effect {
+        Effect::PowerOn { .. } => power::on(app, &host).await,
+        Effect::MakeChallenge { .. } => challenge::make(app, &host).await,
+        Effect::VerifyAdmission { .. } => proof::admission(app, &host).await,
+        Effect::PlanBurnIn => work::plan(app, &host).await,
+        Effect::Carve => work::carve(app, &host).await,
+        Effect::VerifyRegistration { .. } => proof::registration(app, &host).await,
+        Effect::Price => stake::price(app, &host).await,
+        Effect::Register => stake::register(app, &host).await,
+    }
+}
+
+/// Ticks, the site's standing decisions, and silence.
+async fn pass_time(app: &Arc<App>) -> Result<(), StoreError> {
+    for host in app.db(appliance_store::Store::hosts).await? {
+        let event = match &host.stage {
+            Stage::Found if app.config.site.enrolment == Policy::Auto => Event::Wanted,
+            Stage::Approving { price, .. }
+                if app.config.site.approval == Policy::Auto && price.shortfall().0 == 0 =>
+            {
+                Event::Approved
+            }
+            stage if stage.boot().is_some() => match silence(app, &host).await {
+                Some(event) => event,
+                None => Event::Tick,
+            },
+            _ => Event::Tick,
+        };
+        app.advance(&host.id, event, None).await?;
+    }
+    Ok(())
+}
+
+/// An agent that is not heard for longer than the site allows: its machine is looked at through the BMC.
+async fn silence(app: &Arc<App>, host: &HostRow) -> Option<Event> {
+    let allowed = Seconds(app.config.site.silence_seconds_max);
+    let silent = now().since(app.last_heard(&host.id));
+    if silent <= allowed {
+        return None;
+    }
+    // Three times the allowance: a machine that is on and says nothing hangs.
+    let hangs = silent.0 > 3 * allowed.0;
+    if !hangs && power::is_on(app, host).await != Some(false) {
+        return None;
+    }
+    tracing::warn!(host = %host.id, serial = %host.facts.serial, silent_seconds = silent.0, hangs, "the agent fell silent");
+    app.heard(&host.id);
+    Some(Event::PowerLost)
+}

@@ -1,0 +1,195 @@
+//! What an agent reports: stored first, then told to the core as an event.  All of it is hearsay until verified.
+
+use std::sync::Arc;
+
+use appliance_api::agent::Outcome;
+use appliance_enrol::{Event, Refusal};
+use appliance_model::{
+    Digest,
+    burn_in::{Plan, Reading, Report, Verdict},
+    inventory::Inventory,
+};
+use appliance_store::{HostRow, Kind};
+use attest_evidence::{Attachments, Endorsements, Evidence, Logs, Pcr, Statement, TpmPart};
+use axum::http::StatusCode;
+
+use crate::{
+    agent_api::Refused,
+    app::{App, now},
+    challenge::{self, Challenge},
+};
+
+/// TPM_ALG_SHA256 (TCG Algorithm Registry).
+const SHA256: u16 = 0x000B;
+
+/// Takes the answer to the host's open order.
+pub(crate) async fn take(app: &Arc<App>, host: &HostRow, outcome: Outcome) -> Result<(), Refused> {
+    let event = match outcome {
+        Outcome::Inventory { json } => inventory(app, host, json).await?,
+        Outcome::Identity { .. } => identity(app, host, &outcome).await?,
+        Outcome::Activated { answer } => challenge::answered(app, host, answer).await?,
+        Outcome::Quoted { statement, attest, signature, pcrs, uefi_log } => {
+            let parts = Quoted {
+                statement: unhex(&statement, "statement")?,
+                attest: unhex(&attest, "attest")?,
+                signature: unhex(&signature, "signature")?,
+                uefi_log: unhex(&uefi_log, "uefi_log")?,
+                pcrs,
+            };
+            quoted(app, host, parts).await?
+        }
+        Outcome::BurnInStep { reading } => step(app, host, reading).await?,
+        Outcome::BurnIn { json } => burn_in(app, host, json).await?,
+        Outcome::Failed { why } => {
+            Event::AgentFailed { why: why.chars().filter(|c| !c.is_control()).take(2000).collect() }
+        }
+        Outcome::Leaving => return Ok(()),
+    };
+    app.advance(&host.id, event, None).await?;
+    Ok(())
+}
+
+fn malformed(what: &str) -> Refused {
+    Refused(StatusCode::BAD_REQUEST, format!("the report's {what} is not what the protocol says"))
+}
+
+fn unhex(text: &str, what: &str) -> Result<Vec<u8>, Refused> {
+    hex::decode(text).map_err(|_| malformed(what))
+}
+
+async fn inventory(app: &Arc<App>, host: &HostRow, json: String) -> Result<Event, Refused> {
+    let inventory: Inventory = serde_json::from_str(&json).map_err(|_| malformed("inventory"))?;
+    if inventory.system.serial.as_ref() != Some(&host.facts.serial) {
+        let found = inventory.system.serial.map_or_else(|| "none".to_owned(), |serial| serial.to_string());
+        return Ok(Event::Unfit(Refusal {
+            rule: "serial".into(),
+            text: format!("the machine booted as serial {} now reports serial {found}", host.facts.serial),
+        }));
+    }
+    let (id, bytes) = (host.id.clone(), json.into_bytes());
+    let digest = app
+        .db(move |store| {
+            let bmc = store.document(&id, Kind::BmcInventory)?;
+            let bmc: Option<Inventory> = bmc.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            let findings = bmc.map(|bmc| appliance_bmc::join::join(&inventory, &bmc)).unwrap_or_default();
+            let findings =
+                serde_json::to_vec(&findings.iter().map(finding).collect::<Vec<_>>()).unwrap_or_default();
+            store.put(&id, Kind::Findings, &findings, now())?;
+            store.put(&id, Kind::Inventory, &bytes, now())
+        })
+        .await?;
+    Ok(Event::Inventory { inventory: digest })
+}
+
+/// A disagreement as people and programs get it.
+fn finding(found: &appliance_bmc::join::Disagreement) -> serde_json::Value {
+    serde_json::json!({
+        "severity": format!("{:?}", found.severity).to_lowercase(),
+        "what": found.what,
+        "in_band": found.in_band,
+        "bmc": found.bmc,
+    })
+}
+
+async fn identity(app: &Arc<App>, host: &HostRow, outcome: &Outcome) -> Result<Event, Refused> {
+    let (id, bytes) = (host.id.clone(), serde_json::to_vec(outcome).map_err(|_| malformed("identity"))?);
+    let digest = app.db(move |store| store.put(&id, Kind::Identity, &bytes, now())).await?;
+    Ok(Event::Identity { identity: digest })
+}
+
+struct Quoted {
+    statement: Vec<u8>,
+    attest: Vec<u8>,
+    signature: Vec<u8>,
+    uefi_log: Vec<u8>,
+    pcrs: Vec<(u8, Digest)>,
+}
+
+/// Puts the evidence file together.  Nothing in it is believed here: the next stage verifies it as a stranger would.
+async fn quoted(app: &Arc<App>, host: &HostRow, parts: Quoted) -> Result<Event, Refused> {
+    let statement = Statement::decode(&parts.statement).map_err(|_| malformed("statement"))?;
+    let challenge = Challenge::load(app, &host.id).await?.ok_or_else(|| malformed("order"))?;
+    let registration = host.stage.order() == appliance_enrol::Order::QuoteRegistration;
+    let id = host.id.clone();
+    let digest = app
+        .db(move |store| {
+            let attachments = Attachments {
+                inventory: store.document(&id, Kind::Inventory)?,
+                burn_in: if registration { store.document(&id, Kind::BurnIn)? } else { None },
+                manifest: if registration { store.document(&id, Kind::Manifest)? } else { None },
+            };
+            let evidence = Evidence {
+                node: challenge.node.0,
+                previous: statement.previous,
+                statement,
+                tpm: TpmPart {
+                    ak_public: hex::decode(&challenge.ak_public).unwrap_or_default(),
+                    attest: parts.attest,
+                    signature: parts.signature,
+                    pcrs: parts
+                        .pcrs
+                        .iter()
+                        .map(|(index, digest)| Pcr { bank: SHA256, index: *index, digest: digest.0.to_vec() })
+                        .collect(),
+                },
+                endorsements: Endorsements {
+                    ek_certificates: vec![hex::decode(&challenge.ek_certificate).unwrap_or_default()],
+                    ek_public: hex::decode(&challenge.ek_public).unwrap_or_default(),
+                    intermediates: challenge
+                        .intermediates
+                        .iter()
+                        .map(|der| hex::decode(der).unwrap_or_default())
+                        .collect(),
+                    bindings: store.document(&id, Kind::Binding)?.into_iter().collect(),
+                },
+                logs: Logs { uefi: parts.uefi_log },
+                attachments,
+            };
+            let kind = if registration { Kind::Registration } else { Kind::Admission };
+            store.put(&id, kind, &evidence.encode(), now())
+        })
+        .await?;
+    Ok(Event::Quoted { evidence: digest })
+}
+
+async fn step(app: &Arc<App>, host: &HostRow, reading: Reading) -> Result<Event, Refused> {
+    let id = host.id.clone();
+    let done = app
+        .db(move |store| {
+            let planned = plan(store, &id)?;
+            if planned.is_some_and(|plan| plan.steps.iter().any(|step| step.id == reading.step)) {
+                store.keep_reading(&id, &reading)?;
+            }
+            Ok(store.readings(&id)?.len())
+        })
+        .await?;
+    Ok(Event::StepDone { done: u32::try_from(done).unwrap_or(u32::MAX) })
+}
+
+fn plan(
+    store: &appliance_store::Store,
+    host: &appliance_model::HostId,
+) -> Result<Option<Plan>, appliance_store::StoreError> {
+    Ok(store.document(host, Kind::Plan)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+}
+
+/// Takes the whole report, and judges its readings anew: the agent's verdict counts only if ours is the same.
+async fn burn_in(app: &Arc<App>, host: &HostRow, json: String) -> Result<Event, Refused> {
+    let report: Report = serde_json::from_str(&json).map_err(|_| malformed("burn-in report"))?;
+    let id = host.id.clone();
+    let planned = app.db(move |store| plan(store, &id)).await?;
+    let unfit = |text: &str| Event::Unfit(Refusal { rule: "burn-in-report".into(), text: text.to_owned() });
+    if planned.as_ref() != Some(&report.plan) {
+        return Ok(unfit("the agent reports on another plan than the one it was given; retry the host"));
+    }
+    let verdict: Verdict =
+        firmware_checks_burn_in::judge(&report.plan, &report.readings, &app.config.profile);
+    if verdict != report.verdict {
+        return Ok(unfit(
+            "the agent's verdict is not what its own readings amount to; do not trust this machine",
+        ));
+    }
+    let (id, bytes) = (host.id.clone(), json.into_bytes());
+    let report = app.db(move |store| store.put(&id, Kind::BurnIn, &bytes, now())).await?;
+    Ok(Event::BurnInDone { report, verdict })
+}

@@ -1,0 +1,274 @@
+//! The operator's side of the API, the live page, and the document that describes both.
+
+use std::{convert::Infallible, sync::Arc};
+
+use appliance_api::operator::{
+    Approval, ChainView, HostDetail, HostView, JournalView, NodeView, ProblemView, WhyView,
+};
+use appliance_enrol::{Event, Stage};
+use appliance_model::HostId;
+use appliance_store::{HostRow, Kind, StoreError};
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    http::{StatusCode, header},
+    response::{Html, IntoResponse, Response, Sse, sse},
+    routing::{get, post},
+};
+use utoipa::OpenApi;
+
+use crate::app::App;
+
+const PAGE: &str = include_str!("../../ui/index.html");
+
+pub(crate) fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/", get(|| async { Html(PAGE) }))
+        .route("/api/v1/openapi.json", get(|| async { Json(Document::openapi()) }))
+        .route("/api/v1/hosts", get(hosts))
+        .route("/api/v1/hosts/{id}", get(host))
+        .route("/api/v1/hosts/{id}/evidence", get(evidence))
+        .route("/api/v1/hosts/{id}/enrol", post(enrol))
+        .route("/api/v1/hosts/{id}/approve", post(approve))
+        .route("/api/v1/hosts/{id}/retry", post(retry))
+        .route("/api/v1/chain", get(chain))
+        .route("/api/v1/live", get(live))
+        .with_state(app)
+}
+
+/// The description of this API; `cargo xtask openapi` writes it to `appliance/api/openapi/v1.json`.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Scalerforge appliance", description = "Hosts, their stages and evidence, the chain."),
+    paths(hosts, host, evidence, enrol, approve, retry, chain, live),
+    components(schemas(
+        HostView,
+        HostDetail,
+        WhyView,
+        JournalView,
+        ChainView,
+        NodeView,
+        ProblemView,
+        Approval
+    ))
+)]
+pub(crate) struct Document;
+
+/// A refusal on its way to a person.
+pub(crate) struct Problem(StatusCode, String);
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        (self.0, Json(ProblemView { error: self.1 })).into_response()
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let status = if matches!(error, StoreError::NoHost(_)) {
+            StatusCode::NOT_FOUND
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        };
+        Self(status, crate::chain_of(&error))
+    }
+}
+
+fn id(text: &str) -> Result<HostId, Problem> {
+    text.parse()
+        .map_err(|error| Problem(StatusCode::NOT_FOUND, format!("{error}; `host list` shows the ids")))
+}
+
+/// All hosts.
+#[utoipa::path(get, path = "/api/v1/hosts", responses((status = 200, body = Vec<HostView>)))]
+async fn hosts(State(app): State<Arc<App>>) -> Result<Json<Vec<HostView>>, Problem> {
+    Ok(Json(views(&app).await?))
+}
+
+/// One host with everything known of it.
+#[utoipa::path(get, path = "/api/v1/hosts/{id}", params(("id" = String, Path)),
+    responses((status = 200, body = HostDetail), (status = 404, body = ProblemView)))]
+async fn host(State(app): State<Arc<App>>, Path(text): Path<String>) -> Result<Json<HostDetail>, Problem> {
+    let id = id(&text)?;
+    let key = id.clone();
+    let row = app.db(move |store| store.host(&key)).await?;
+    let host = view(&app, row).await?;
+    let detail = app
+        .db(move |store| {
+            let json = |kind| -> Result<Option<serde_json::Value>, StoreError> {
+                Ok(store.document(&id, kind)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+            };
+            Ok(HostDetail {
+                host,
+                journal: store
+                    .journal(&id)?
+                    .into_iter()
+                    .map(|row| JournalView {
+                        at_ms: row.at.0,
+                        event: row.event,
+                        was: row.was,
+                        stage: row.stage.name().into(),
+                    })
+                    .collect(),
+                inventory: json(Kind::Inventory)?,
+                bmc_inventory: json(Kind::BmcInventory)?,
+                findings: json(Kind::Findings)?
+                    .and_then(|findings| findings.as_array().cloned())
+                    .unwrap_or_default(),
+                burn_in: json(Kind::BurnIn)?,
+                manifest: json(Kind::Manifest)?,
+            })
+        })
+        .await?;
+    Ok(Json(detail))
+}
+
+/// The newest evidence file of a host: of its registration, else of its admission.
+#[utoipa::path(get, path = "/api/v1/hosts/{id}/evidence", params(("id" = String, Path)),
+    responses((status = 200, content_type = "application/cbor"), (status = 404, body = ProblemView)))]
+async fn evidence(State(app): State<Arc<App>>, Path(text): Path<String>) -> Result<Response, Problem> {
+    let id = id(&text)?;
+    let bytes = app
+        .db(move |store| {
+            store.host(&id)?;
+            Ok(match store.document(&id, Kind::Registration)? {
+                Some(bytes) => Some(bytes),
+                None => store.document(&id, Kind::Admission)?,
+            })
+        })
+        .await?
+        .ok_or_else(|| {
+            Problem(
+                StatusCode::NOT_FOUND,
+                format!("host {text} has no evidence yet; `host why {text}` says where it is"),
+            )
+        })?;
+    Ok(([(header::CONTENT_TYPE, "application/cbor")], bytes).into_response())
+}
+
+/// Enrols a found host.
+#[utoipa::path(post, path = "/api/v1/hosts/{id}/enrol", params(("id" = String, Path)),
+    responses((status = 200, body = HostView), (status = 404, body = ProblemView)))]
+async fn enrol(State(app): State<Arc<App>>, Path(text): Path<String>) -> Result<Json<HostView>, Problem> {
+    tell(&app, &text, Event::Wanted).await
+}
+
+/// Tries a host again: from power-on if it is quarantined, from the chain's terms if it waits for approval.
+#[utoipa::path(post, path = "/api/v1/hosts/{id}/retry", params(("id" = String, Path)),
+    responses((status = 200, body = HostView), (status = 404, body = ProblemView)))]
+async fn retry(State(app): State<Arc<App>>, Path(text): Path<String>) -> Result<Json<HostView>, Problem> {
+    let id = id(&text)?;
+    app.db(move |store| {
+        // A machine that failed its burn-in proves itself from the first step again.
+        if matches!(store.host(&id)?.stage, Stage::Quarantined { .. }) {
+            store.forget_readings(&id)
+        } else {
+            Ok(())
+        }
+    })
+    .await?;
+    tell(&app, &text, Event::Retry).await
+}
+
+/// Approves a host's stake.  The body repeats the amount.
+#[utoipa::path(post, path = "/api/v1/hosts/{id}/approve", params(("id" = String, Path)), request_body = Approval,
+    responses((status = 200, body = HostView), (status = 409, body = ProblemView)))]
+async fn approve(
+    State(app): State<Arc<App>>,
+    Path(text): Path<String>,
+    Json(approval): Json<Approval>,
+) -> Result<Json<HostView>, Problem> {
+    let key = id(&text)?;
+    let row = app.db(move |store| store.host(&key)).await?;
+    let Stage::Approving { price, .. } = &row.stage else {
+        let why = format!("host {text} is {}, no stake waits for approval there", row.stage.name());
+        return Err(Problem(StatusCode::CONFLICT, why));
+    };
+    if price.required.0.to_string() != approval.stake {
+        let why = format!(
+            "the stake is {} ({}), not {}; read the cost sheet again and repeat its amount",
+            price.required.0, price.required, approval.stake
+        );
+        return Err(Problem(StatusCode::CONFLICT, why));
+    }
+    tell(&app, &text, Event::Approved).await
+}
+
+async fn tell(app: &Arc<App>, text: &str, event: Event) -> Result<Json<HostView>, Problem> {
+    let advanced = app.advance(&id(text)?, event, None).await?;
+    Ok(Json(view(app, advanced.host).await?))
+}
+
+/// The chain as the appliance sees it, and the nodes as the chain has them.
+#[utoipa::path(get, path = "/api/v1/chain", responses((status = 200, body = ChainView)))]
+async fn chain(State(app): State<Arc<App>>) -> Json<ChainView> {
+    Json(app.chain.view().await)
+}
+
+/// The host list as server-sent events, at every change.
+#[utoipa::path(get, path = "/api/v1/live", responses((status = 200, content_type = "text/event-stream")))]
+async fn live(State(app): State<Arc<App>>) -> impl IntoResponse {
+    let mut changes = app.changes();
+    changes.mark_changed();
+    let stream = futures_util::stream::unfold((app, changes), |(app, mut changes)| async move {
+        changes.changed().await.ok()?;
+        let hosts = views(&app).await.ok()?;
+        let event = sse::Event::default().event("hosts").json_data(hosts).ok()?;
+        // At most a few pictures a second, however fast things change.
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        Some((Ok::<_, Infallible>(event), (app, changes)))
+    });
+    Sse::new(stream).keep_alive(sse::KeepAlive::default())
+}
+
+async fn views(app: &Arc<App>) -> Result<Vec<HostView>, StoreError> {
+    let mut views = Vec::new();
+    for row in app.db(appliance_store::Store::hosts).await? {
+        views.push(view(app, row).await?);
+    }
+    Ok(views)
+}
+
+async fn view(app: &Arc<App>, row: HostRow) -> Result<HostView, StoreError> {
+    let id = row.id.clone();
+    let trouble = app.db(move |store| store.trouble(&id)).await?;
+    let why = appliance_enrol::why(&row.stage, row.entered_at, trouble.as_deref());
+    let progress = app.progress(&row.id);
+    let (tier, transaction) = match &row.stage {
+        Stage::Registered { bound, transaction, .. } => {
+            (Some(bound.tier().to_owned()), Some(transaction.to_string()))
+        }
+        Stage::Pricing { bound, .. } | Stage::Approving { bound, .. } | Stage::Registering { bound, .. } => {
+            (Some(bound.tier().to_owned()), None)
+        }
+        Stage::Found
+        | Stage::Booting { .. }
+        | Stage::Discovering { .. }
+        | Stage::Identifying { .. }
+        | Stage::Challenging { .. }
+        | Stage::Challenged { .. }
+        | Stage::Admitting { .. }
+        | Stage::Verifying { .. }
+        | Stage::Admitted { .. }
+        | Stage::BurningIn { .. }
+        | Stage::Carving { .. }
+        | Stage::Binding { .. }
+        | Stage::Sealing { .. }
+        | Stage::Quarantined { .. } => (None, None),
+    };
+    Ok(HostView {
+        id: row.id.to_string(),
+        serial: row.facts.serial.to_string(),
+        model: row.facts.model,
+        position: row.facts.position,
+        bmc: row.facts.bmc,
+        stage: row.stage.name().into(),
+        since_ms: row.entered_at.0,
+        why: WhyView { waiting_for: why.waiting_for, ends_when: why.ends_when, technician: why.technician },
+        progress_permille: progress.as_ref().map(|progress| progress.permille),
+        progress_note: progress.map(|progress| progress.note),
+        node: row.node.map(|node| node.to_string()),
+        tier,
+        transaction,
+    })
+}

@@ -1,0 +1,136 @@
+//! From a host's stage to the agent's order.  The stage says which (`enrol`); here its contents are looked up.
+
+use std::sync::Arc;
+
+use appliance_api::agent::{QuoteOrder, Target, Work};
+use appliance_enrol::{Order, Stage};
+use appliance_model::{HostId, burn_in::Plan};
+use appliance_store::{HostRow, Kind, StoreError};
+use attest_evidence::Nonce;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    app::{App, now},
+    challenge::Challenge,
+    site,
+};
+
+/// Evidence of a node is counted: admission first, registration second.
+const ADMISSION_SEQUENCE: u64 = 0;
+const REGISTRATION_SEQUENCE: u64 = 1;
+
+/// The nonce of an open quote order: kept, so that the agent gets the same one however often it asks.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct OpenNonce {
+    /// The order it belongs to.
+    generation: u64,
+    /// Deterministic CBOR of the nonce object.
+    cbor: String,
+}
+
+impl OpenNonce {
+    /// The nonce object.
+    pub(crate) fn nonce(&self) -> Option<Nonce> {
+        Nonce::decode(&hex::decode(&self.cbor).ok()?).ok()
+    }
+}
+
+/// The order for a host in its present stage.
+pub(crate) async fn work(app: &Arc<App>, host: &HostRow) -> Result<Work, StoreError> {
+    Ok(match host.stage.order() {
+        Order::Wait => Work::Wait,
+        Order::Inventory => Work::Inventory,
+        Order::Identify => Work::Identify,
+        Order::Activate => activate(app, &host.id).await?,
+        Order::BurnIn => burn_in(app, &host.id).await?,
+        Order::QuoteAdmission => quote(app, host, false).await?,
+        Order::QuoteRegistration => quote(app, host, true).await?,
+    })
+}
+
+async fn activate(app: &Arc<App>, host: &HostId) -> Result<Work, StoreError> {
+    Ok(match Challenge::load(app, host).await? {
+        Some(challenge) => Work::Activate {
+            credential_blob: challenge.credential_blob,
+            encrypted_secret: challenge.encrypted_secret,
+            transcript: challenge.transcript,
+        },
+        None => Work::Wait,
+    })
+}
+
+async fn burn_in(app: &Arc<App>, host: &HostId) -> Result<Work, StoreError> {
+    let id = host.clone();
+    let (plan, carried) =
+        app.db(move |store| Ok((store.document(&id, Kind::Plan)?, store.readings(&id)?))).await?;
+    let plan: Option<Plan> = plan.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    Ok(match plan {
+        Some(plan) => Work::BurnIn { plan, carried },
+        None => Work::Wait,
+    })
+}
+
+async fn quote(app: &Arc<App>, host: &HostRow, registration: bool) -> Result<Work, StoreError> {
+    let Some(challenge) = Challenge::load(app, &host.id).await? else { return Ok(Work::Wait) };
+    let sequence = if registration { REGISTRATION_SEQUENCE } else { ADMISSION_SEQUENCE };
+    let Some(nonce) = nonce(app, host, &challenge, sequence).await? else { return Ok(Work::Wait) };
+    let (target, manifest) = if registration {
+        let id = host.id.clone();
+        let manifest = app.db(move |store| store.document(&id, Kind::Manifest)).await?;
+        // The registry's address is known once the chain was reached for the first time.
+        let (Some(manifest), Some(target)) = (manifest, app.chain.target()) else { return Ok(Work::Wait) };
+        (Some(target), Some(hex::encode(manifest)))
+    } else {
+        (None, None)
+    };
+    Ok(Work::Quote(QuoteOrder {
+        purpose: if registration { "registration" } else { "admission" }.into(),
+        nonce,
+        node: challenge.node,
+        target: target.map(|target| Target {
+            chain_id: target.chain_id,
+            registry: target.registry,
+            operator: target.operator,
+        }),
+        manifest,
+        previous: previous(&host.stage),
+        sequence,
+    }))
+}
+
+fn previous(stage: &Stage) -> Option<appliance_model::Digest> {
+    if let Stage::Binding { attested, .. } = stage { Some(attested.evidence()) } else { None }
+}
+
+/// The open nonce of this order; made at the first asking.  With a chain in reach it names the newest block, so that
+/// anybody can see that the quote is younger than that block; without one it is random, and proves that to us alone.
+async fn nonce(
+    app: &Arc<App>,
+    host: &HostRow,
+    challenge: &Challenge,
+    sequence: u64,
+) -> Result<Option<String>, StoreError> {
+    let id = host.id.clone();
+    let stored = app.db(move |store| store.document(&id, Kind::Nonce)).await?;
+    let open: Option<OpenNonce> = stored.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    if let Some(open) = open.filter(|open| open.generation == host.generation) {
+        return Ok(Some(open.cbor));
+    }
+    let nonce = match app.chain.head() {
+        Some(head) => Nonce::Block {
+            chain_id: app.config.chain.chain_id,
+            number: head.number,
+            hash: head.hash,
+            node: challenge.node.0,
+            sequence,
+        },
+        None => match site::random() {
+            Ok(random) => Nonce::Verifier(random),
+            Err(_) => return Ok(None),
+        },
+    };
+    let open = OpenNonce { generation: host.generation, cbor: hex::encode(nonce.encode()) };
+    let (id, bytes) = (host.id.clone(), serde_json::to_vec(&open).unwrap_or_default());
+    app.db(move |store| store.put(&id, Kind::Nonce, &bytes, now())).await?;
+    Ok(Some(open.cbor))
+}

@@ -1,0 +1,183 @@
+//! Wiring: from a site directory to a running appliance.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr, TcpListener as StdListener},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use attest_verify::endorsement::Roots;
+use chain_client::OperatorKey;
+use tokio::net::TcpListener;
+
+use crate::{
+    agent_api,
+    app::{self, App, Parts},
+    chain::ChainLink,
+    config::{Config, ConfigError},
+    discovery, executor, operator_api,
+    site::{self, Keys, SiteError},
+    tls,
+};
+
+/// The operator's listener, if it was opened by whoever started us (systemd socket activation).
+pub type Inherited = Option<StdListener>;
+
+/// Why the appliance did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The site file.
+    #[error("the appliance was not started")]
+    Config(#[source] ConfigError),
+    /// The site's keys.
+    #[error(
+        "the appliance was not started: the site's keys cannot be used; `scalerforge site init` makes missing ones"
+    )]
+    Keys(#[source] SiteError),
+    /// The operator's key.
+    #[error("the appliance was not started: the operator's key cannot be used")]
+    OperatorKey(#[source] chain_client::KeyError),
+    /// EK roots.
+    #[error("the appliance was not started: the endorsement certificates in {} cannot be used: {why}", dir.display())]
+    Roots {
+        /// The directory.
+        dir: PathBuf,
+        /// Which file, and why.
+        why: String,
+    },
+    /// The store.
+    #[error("the appliance's store failed")]
+    Store(#[source] appliance_store::StoreError),
+    /// A listener.
+    #[error("cannot listen on {at} for {what}; is another appliance running, does the address exist?")]
+    Listen {
+        /// For whom.
+        what: &'static str,
+        /// Where.
+        at: SocketAddr,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The PXE server.
+    #[error("the appliance was not started: machines cannot be booted")]
+    Pxe(#[source] pxe_server::StartError),
+    /// The PXE server stopped.
+    #[error("the appliance stopped: machines can no longer be booted")]
+    PxeStopped(#[source] pxe_server::RunError),
+    /// The development chain.
+    #[error("the embedded development chain failed")]
+    Devnet(#[source] chain_devnet::Error),
+    /// The configured chain is another one.
+    #[error("the appliance was not started")]
+    Chain(#[source] chain_client::Error),
+}
+
+/// Runs the appliance of a site directory until `stop` resolves.
+///
+/// # Errors
+/// If something in the site directory cannot be used (then nothing was changed), or a service stops.
+pub async fn serve(
+    dir: &Path,
+    inherited: Inherited,
+    stop: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let config = Config::read(dir).map_err(ServeError::Config)?;
+    let keys = Keys::read(dir).map_err(ServeError::Keys)?;
+    let roots = roots(&config.endorsement_dir)?;
+    let tls = keys.tls(config.agent.ip()).map_err(ServeError::Keys)?;
+    let agents = listen("agents", config.agent).await?;
+    let operators = match inherited {
+        Some(listener) => adopt(listener, config.operator)?,
+        None => listen("operators", config.operator).await?,
+    };
+    let (link, devnet) = link(&config).await?;
+    let store = appliance_store::Store::open(&dir.join("store.sqlite")).map_err(ServeError::Store)?;
+    let clock = pxe_server::Clock::new(app::now);
+    let (pxe, pxe_server) =
+        pxe_server::PxeServer::start(config.pxe.clone(), &config.uki, &dir.join("pxe"), clock)
+            .await
+            .map_err(ServeError::Pxe)?;
+    let app = App::new(Parts { config, keys, store, pxe, chain: link, roots });
+    tracing::info!(agents = ?agents.local_addr().ok(), operators = ?operators.local_addr().ok(), "serving");
+    let operator = operator_api::router(Arc::clone(&app));
+    tokio::select! {
+        () = stop => Ok(()),
+        ended = pxe_server.run() => ended.map_err(ServeError::PxeStopped),
+        ended = executor::run(Arc::clone(&app)) => ended.map_err(ServeError::Store),
+        ended = axum::serve(operators, operator) => ended.map_err(|source| {
+            ServeError::Listen { what: "operators", at: app.config.operator, source }
+        }),
+        () = tls::serve(agents, tls, agent_api::router(Arc::clone(&app))) => Ok(()),
+        () = app.chain.run() => Ok(()),
+        () = discovery::run(Arc::clone(&app)) => Ok(()),
+        ended = chain(devnet) => ended.map_err(ServeError::Devnet),
+    }
+}
+
+async fn listen(what: &'static str, at: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(at).await.map_err(|source| ServeError::Listen { what, at, source })
+}
+
+fn adopt(listener: StdListener, at: SocketAddr) -> Result<TcpListener, ServeError> {
+    listener
+        .set_nonblocking(true)
+        .and_then(|()| TcpListener::from_std(listener))
+        .map_err(|source| ServeError::Listen { what: "operators", at, source })
+}
+
+type Embedded = Option<(TcpListener, chain_devnet::Devnet)>;
+
+async fn chain(embedded: Embedded) -> Result<(), chain_devnet::Error> {
+    match embedded {
+        Some((listener, devnet)) => chain_devnet::serve(listener, devnet).await.map(drop),
+        None => std::future::pending().await,
+    }
+}
+
+/// The link to the chain, and the embedded chain if that is what it leads to.
+async fn link(config: &Config) -> Result<(ChainLink, Embedded), ServeError> {
+    let operator = OperatorKey::read(&config.chain.operator_key_file).map_err(ServeError::OperatorKey)?;
+    let deployer = match config.chain.registry {
+        Some(_) => None,
+        None => {
+            Some(OperatorKey::read(&config.dir.join(site::DEPLOYER_KEY)).map_err(ServeError::OperatorKey)?)
+        }
+    };
+    if let Some(url) = &config.chain.rpc_url {
+        let link = ChainLink::new(url.clone(), false, config.chain.clone(), operator, deployer);
+        // A chain that is down is waited for; a chain that is another one is a mistake in the site file.
+        if let Err(error @ chain_client::Error::WrongChain { .. }) = link.refresh().await {
+            return Err(ServeError::Chain(error));
+        }
+        return Ok((link, None));
+    }
+    let at = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let listener = listen("the development chain", at).await?;
+    let at = listener.local_addr().map_err(|source| ServeError::Listen {
+        what: "the development chain",
+        at,
+        source,
+    })?;
+    let genesis = site::genesis(config.chain.chain_id, deployer.as_ref());
+    let devnet =
+        chain_devnet::Devnet::open(&config.dir.join("chain"), &genesis).map_err(ServeError::Devnet)?;
+    let link = ChainLink::new(format!("http://{at}"), true, config.chain.clone(), operator, deployer);
+    Ok((link, Some((listener, devnet))))
+}
+
+/// All PEM files of the endorsement directory.  An empty directory is allowed: nothing is admitted then.
+fn roots(dir: &Path) -> Result<Roots, ServeError> {
+    let failed = |why: String| ServeError::Roots { dir: dir.to_owned(), why };
+    let mut roots = Roots::default();
+    let entries = std::fs::read_dir(dir).map_err(|error| failed(error.to_string()))?;
+    let mut files: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
+    files.sort();
+    for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "pem")) {
+        let pem = std::fs::read(file).map_err(|error| failed(format!("{}: {error}", file.display())))?;
+        let added = roots.add_pem(&pem).map_err(|error| failed(format!("{}: {error}", file.display())))?;
+        tracing::info!(file = %file.display(), roots = added.roots, intermediates = added.intermediates, "endorsement certificates");
+    }
+    Ok(roots)
+}

@@ -1,0 +1,77 @@
+//! Burn-in plans and units: calls the cores with what the agent reported, and stores what they say.
+
+use std::sync::Arc;
+
+use appliance_enrol::{Carved, Event, Refusal};
+use appliance_model::{burn_in, inventory::Inventory};
+use appliance_store::{HostRow, Kind, StoreError};
+
+use crate::{
+    app::{App, now},
+    chain_of,
+    executor::End,
+};
+
+/// Plans the burn-in.  The same machine gets the same plan, and then keeps the readings it has.
+pub(crate) async fn plan(app: &Arc<App>, host: &HostRow) -> Result<End, StoreError> {
+    let Some(inventory) = inventory(app, host).await? else {
+        return Ok(unfit("inventory", "there is no inventory"));
+    };
+    let plan = match firmware_checks_burn_in::plan(&inventory, &app.config.profile) {
+        Ok(plan) => plan,
+        Err(error) => return Ok(unfit("burn-in-plan", &chain_of(&error))),
+    };
+    let steps = u32::try_from(plan.steps.len()).unwrap_or(u32::MAX);
+    let bytes = serde_json::to_vec(&plan).unwrap_or_default();
+    let id = host.id.clone();
+    let done = app
+        .db(move |store| {
+            if store.document(&id, Kind::Plan)?.as_deref() != Some(&bytes[..]) {
+                // Other drives, other profile: what was measured under the old plan says nothing about this one.
+                store.forget_readings(&id)?;
+                store.put(&id, Kind::Plan, &bytes, now())?;
+            }
+            Ok(store.readings(&id)?.len())
+        })
+        .await?;
+    Ok(End::Done(Event::Planned { steps, done: u32::try_from(done).unwrap_or(u32::MAX) }))
+}
+
+/// Classifies and carves, has the plan checked by other code, and stores the manifest.
+pub(crate) async fn carve(app: &Arc<App>, host: &HostRow) -> Result<End, StoreError> {
+    let id = host.id.clone();
+    let report = app.db(move |store| store.document(&id, Kind::BurnIn)).await?;
+    let report: Option<burn_in::Report> = report.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let (Some(inventory), Some(report)) = (inventory(app, host).await?, report) else {
+        return Ok(unfit("carve", "inventory or burn-in report are missing"));
+    };
+    let manifest = match appliance_carve::carve(&inventory, &report) {
+        Ok(carved) => carved.manifest,
+        Err(refusal) => return Ok(unfit("carve", &refusal.to_string())),
+    };
+    let mut faults = appliance_carve::check(&inventory, &manifest);
+    faults.extend(appliance_carve::check_tiers(&report, &manifest));
+    if !faults.is_empty() {
+        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        return Ok(unfit("carve-check", &faults.join("; ")));
+    }
+    let carved = Carved {
+        class: manifest.class.clone(),
+        capacity: manifest.capacity,
+        units: u32::try_from(manifest.units.len()).unwrap_or(u32::MAX),
+        unit_root: appliance_carve::unit_root(&manifest),
+    };
+    let (id, bytes) = (host.id.clone(), appliance_carve::manifest_bytes(&manifest));
+    app.db(move |store| store.put(&id, Kind::Manifest, &bytes, now())).await?;
+    Ok(End::Done(Event::Carved(carved)))
+}
+
+async fn inventory(app: &Arc<App>, host: &HostRow) -> Result<Option<Inventory>, StoreError> {
+    let id = host.id.clone();
+    let bytes = app.db(move |store| store.document(&id, Kind::Inventory)).await?;
+    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+}
+
+fn unfit(rule: &str, text: &str) -> End {
+    End::Done(Event::Unfit(Refusal { rule: rule.to_owned(), text: text.to_owned() }))
+}

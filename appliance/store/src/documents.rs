@@ -1,0 +1,168 @@
+//! Documents: byte strings named by host and kind, stored before the event that names their digest.
+
+use appliance_model::{Digest, HostId, Now, burn_in::Reading};
+use rusqlite::{OptionalExtension, params};
+
+use crate::{
+    Store,
+    error::StoreError,
+    hosts::{integer, json, parse},
+};
+
+/// What a document is.  A host has at most one of a kind: the newest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// What the BMC says the machine is (JSON).
+    BmcInventory,
+    /// What the agent says the machine is (JSON).
+    Inventory,
+    /// Where the two disagree (JSON).
+    Findings,
+    /// EK certificates, EK, AK (JSON).
+    Identity,
+    /// The open credential challenge (JSON).
+    Challenge,
+    /// The appliance's signed binding statement (COSE).
+    Binding,
+    /// Nonce of the open quote order (CBOR).
+    Nonce,
+    /// Burn-in plan (JSON).
+    Plan,
+    /// Burn-in report (JSON).
+    BurnIn,
+    /// Manifest of units (JSON).
+    Manifest,
+    /// Evidence of admission (CBOR).
+    Admission,
+    /// Evidence of registration (CBOR).
+    Registration,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::BmcInventory => "bmc-inventory",
+            Self::Inventory => "inventory",
+            Self::Findings => "findings",
+            Self::Identity => "identity",
+            Self::Challenge => "challenge",
+            Self::Binding => "binding",
+            Self::Nonce => "nonce",
+            Self::Plan => "plan",
+            Self::BurnIn => "burn-in",
+            Self::Manifest => "manifest",
+            Self::Admission => "admission",
+            Self::Registration => "registration",
+        }
+    }
+}
+
+impl Store {
+    /// Stores a document; answers its digest.
+    ///
+    /// # Errors
+    /// If the store cannot write.
+    pub fn put(&self, host: &HostId, kind: Kind, bytes: &[u8], now: Now) -> Result<Digest, StoreError> {
+        let digest = Digest::of(bytes);
+        self.lock()
+            .execute(
+                "INSERT INTO document (host, kind, digest, at, bytes) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (host, kind) DO UPDATE SET digest = excluded.digest, at = excluded.at, bytes = excluded.bytes",
+                params![host.as_str(), kind.name(), digest.to_string(), integer(now.0), bytes],
+            )
+            .map_err(StoreError::sql("store a document"))?;
+        Ok(digest)
+    }
+
+    /// A document, if there is one.
+    ///
+    /// # Errors
+    /// If the store cannot read.
+    pub fn document(&self, host: &HostId, kind: Kind) -> Result<Option<Vec<u8>>, StoreError> {
+        self.lock()
+            .query_row(
+                "SELECT bytes FROM document WHERE host = ?1 AND kind = ?2",
+                params![host.as_str(), kind.name()],
+                |row| row.get(0),
+            )
+            .optional()
+            .map_err(StoreError::sql("read a document"))
+    }
+
+    /// Forgets a document: a challenge that was answered must not be answered again.
+    ///
+    /// # Errors
+    /// If the store cannot write.
+    pub fn forget(&self, host: &HostId, kind: Kind) -> Result<(), StoreError> {
+        self.lock()
+            .execute(
+                "DELETE FROM document WHERE host = ?1 AND kind = ?2",
+                params![host.as_str(), kind.name()],
+            )
+            .map(drop)
+            .map_err(StoreError::sql("forget a document"))
+    }
+
+    /// Keeps a burn-in reading; the first one of a step stays.
+    ///
+    /// # Errors
+    /// If the store cannot write.
+    pub fn keep_reading(&self, host: &HostId, reading: &Reading) -> Result<(), StoreError> {
+        self.lock()
+            .execute(
+                "INSERT INTO reading (host, step, json) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+                params![host.as_str(), reading.step, json(reading, "a reading")?],
+            )
+            .map(drop)
+            .map_err(StoreError::sql("keep a reading"))
+    }
+
+    /// All readings of a host.
+    ///
+    /// # Errors
+    /// If the store cannot read.
+    pub fn readings(&self, host: &HostId) -> Result<Vec<Reading>, StoreError> {
+        let connection = self.lock();
+        let sql = StoreError::sql("read the readings");
+        let mut statement =
+            connection.prepare("SELECT json FROM reading WHERE host = ?1 ORDER BY rowid").map_err(&sql)?;
+        let rows = statement.query_map([host.as_str()], |row| row.get::<_, String>(0)).map_err(&sql)?;
+        rows.map(|row| parse(&row.map_err(&sql)?, || format!("a reading of {host}"))).collect()
+    }
+
+    /// Forgets all readings: the plan changed, or the machine is tried again from the start.
+    ///
+    /// # Errors
+    /// If the store cannot write.
+    pub fn forget_readings(&self, host: &HostId) -> Result<(), StoreError> {
+        self.lock()
+            .execute("DELETE FROM reading WHERE host = ?1", [host.as_str()])
+            .map(drop)
+            .map_err(StoreError::sql("forget readings"))
+    }
+
+    /// A setting of this site.
+    ///
+    /// # Errors
+    /// If the store cannot read.
+    pub fn setting(&self, name: &str) -> Result<Option<String>, StoreError> {
+        self.lock()
+            .query_row("SELECT value FROM setting WHERE name = ?1", [name], |row| row.get(0))
+            .optional()
+            .map_err(StoreError::sql("read a setting"))
+    }
+
+    /// Writes a setting of this site.
+    ///
+    /// # Errors
+    /// If the store cannot write.
+    pub fn set(&self, name: &str, value: &str) -> Result<(), StoreError> {
+        self.lock()
+            .execute(
+                "INSERT INTO setting (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                [name, value],
+            )
+            .map(drop)
+            .map_err(StoreError::sql("write a setting"))
+    }
+}

@@ -1,0 +1,59 @@
+//! Tables.  Times are milliseconds since 1970; digests and ids are hex text, so that a person can read the file.
+
+use std::path::PathBuf;
+
+use rusqlite::Connection;
+
+use crate::error::StoreError;
+
+/// Counts changes of the tables below.
+const VERSION: i64 = 1;
+
+const TABLES: &str = "
+CREATE TABLE host (
+  id TEXT PRIMARY KEY, serial TEXT NOT NULL UNIQUE, facts TEXT NOT NULL,
+  stage TEXT NOT NULL, entered_at INTEGER NOT NULL, generation INTEGER NOT NULL,
+  session TEXT UNIQUE, boot TEXT, node TEXT
+) STRICT;
+CREATE TABLE journal (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, host TEXT NOT NULL REFERENCES host(id), at INTEGER NOT NULL,
+  event TEXT NOT NULL, was TEXT NOT NULL, stage TEXT NOT NULL
+) STRICT;
+CREATE INDEX journal_host ON journal(host, seq);
+CREATE TABLE outbox (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, host TEXT NOT NULL REFERENCES host(id), effect TEXT NOT NULL,
+  tries INTEGER NOT NULL, due_at INTEGER NOT NULL, trouble TEXT
+) STRICT;
+CREATE TABLE document (
+  host TEXT NOT NULL REFERENCES host(id), kind TEXT NOT NULL, digest TEXT NOT NULL, at INTEGER NOT NULL,
+  bytes BLOB NOT NULL, PRIMARY KEY (host, kind)
+) STRICT;
+CREATE TABLE reading (
+  host TEXT NOT NULL REFERENCES host(id), step TEXT NOT NULL, json TEXT NOT NULL, PRIMARY KEY (host, step)
+) STRICT;
+CREATE TABLE node (
+  node TEXT PRIMARY KEY, host TEXT NOT NULL REFERENCES host(id)
+) STRICT;
+CREATE TABLE chain_transaction (
+  host TEXT NOT NULL REFERENCES host(id), purpose TEXT NOT NULL, account TEXT NOT NULL, nonce INTEGER NOT NULL,
+  hash TEXT NOT NULL, raw BLOB NOT NULL, at INTEGER NOT NULL, done_at INTEGER,
+  PRIMARY KEY (host, purpose), UNIQUE (account, nonce)
+) STRICT;
+CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+";
+
+pub(crate) fn prepare(connection: &Connection) -> Result<(), StoreError> {
+    let sql = StoreError::sql("prepare its tables");
+    // FULL: a commit that was answered survives a power loss of the appliance too.
+    connection
+        .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 5000;")
+        .map_err(&sql)?;
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(&sql)?;
+    match found {
+        VERSION => Ok(()),
+        0 => connection
+            .execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;"))
+            .map_err(sql),
+        _ => Err(StoreError::Newer { file: PathBuf::new(), found, known: VERSION }),
+    }
+}

@@ -1,0 +1,161 @@
+//! Signed transactions, stored before they are broadcast: after a crash the same bytes are sent again, never others.
+
+use appliance_model::{Address, Digest, HostId, Now};
+use rusqlite::{OptionalExtension, params};
+
+use crate::{
+    Store,
+    error::StoreError,
+    hosts::{count, integer},
+};
+
+/// What a transaction is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Lets the registry take the collateral.
+    Approve,
+    /// Registers the node.
+    Register,
+}
+
+impl Purpose {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Approve => "approve",
+            Self::Register => "register",
+        }
+    }
+}
+
+/// A signed transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredTransaction {
+    /// The sender's nonce it uses.
+    pub nonce: u64,
+    /// Its hash.
+    pub hash: Digest,
+    /// The signed bytes.
+    pub raw: Vec<u8>,
+    /// Whether its receipt was seen.
+    pub done: bool,
+}
+
+impl Store {
+    /// Stores a signed transaction.  One of a purpose a host, one of a nonce an account: a second is refused.
+    ///
+    /// # Errors
+    /// If there is one already, or the store cannot write.
+    pub fn keep_transaction(
+        &self,
+        host: &HostId,
+        purpose: Purpose,
+        account: Address,
+        transaction: &StoredTransaction,
+        now: Now,
+    ) -> Result<(), StoreError> {
+        self.lock()
+            .execute(
+                "INSERT INTO chain_transaction (host, purpose, account, nonce, hash, raw, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                params![
+                    host.as_str(),
+                    purpose.name(),
+                    account.to_string(),
+                    integer(transaction.nonce),
+                    transaction.hash.to_string(),
+                    transaction.raw,
+                    integer(now.0)
+                ],
+            )
+            .map(drop)
+            .map_err(StoreError::sql("keep a signed transaction"))
+    }
+
+    /// The transaction of that purpose, if one was signed.
+    ///
+    /// # Errors
+    /// If the store cannot read.
+    pub fn transaction(
+        &self,
+        host: &HostId,
+        purpose: Purpose,
+    ) -> Result<Option<StoredTransaction>, StoreError> {
+        let sql = StoreError::sql("read a signed transaction");
+        let found = self
+            .lock()
+            .query_row(
+                "SELECT nonce, hash, raw, done_at FROM chain_transaction WHERE host = ?1 AND purpose = ?2",
+                params![host.as_str(), purpose.name()],
+                |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get::<_, Option<i64>>(3)?)),
+            )
+            .optional()
+            .map_err(&sql)?;
+        let Some((nonce, hash, raw, done)) = found else { return Ok(None) };
+        let hash = hash.parse().map_err(|_| sql(rusqlite::Error::InvalidQuery))?;
+        Ok(Some(StoredTransaction { nonce: count(nonce), hash, raw, done: done.is_some() }))
+    }
+
+    /// Notes that a transaction's receipt was seen.
+    ///
+    /// # Errors
+    /// If the store cannot write.
+    pub fn transaction_done(&self, host: &HostId, purpose: Purpose, now: Now) -> Result<(), StoreError> {
+        self.lock()
+            .execute(
+                "UPDATE chain_transaction SET done_at = ?3 WHERE host = ?1 AND purpose = ?2",
+                params![host.as_str(), purpose.name(), integer(now.0)],
+            )
+            .map(drop)
+            .map_err(StoreError::sql("note a receipt"))
+    }
+
+    /// Forgets a transaction that the chain refused for good, so that a new one may be signed.
+    ///
+    /// # Errors
+    /// If the store cannot write.
+    pub fn forget_transaction(&self, host: &HostId, purpose: Purpose) -> Result<(), StoreError> {
+        self.lock()
+            .execute(
+                "DELETE FROM chain_transaction WHERE host = ?1 AND purpose = ?2",
+                params![host.as_str(), purpose.name()],
+            )
+            .map(drop)
+            .map_err(StoreError::sql("forget a transaction"))
+    }
+
+    /// Another host whose approval is signed and whose registration is not through: it goes first, because a second
+    /// approval would replace the first one's allowance.
+    ///
+    /// # Errors
+    /// If the store cannot read.
+    pub fn registration_under_way(&self, host: &HostId) -> Result<Option<HostId>, StoreError> {
+        let sql = StoreError::sql("look for registrations under way");
+        self.lock()
+            .query_row(
+                "SELECT a.host FROM chain_transaction a WHERE a.purpose = 'approve' AND a.host <> ?1 AND NOT EXISTS (
+                   SELECT 1 FROM chain_transaction r
+                   WHERE r.host = a.host AND r.purpose = 'register' AND r.done_at IS NOT NULL)
+                 ORDER BY a.nonce LIMIT 1",
+                [host.as_str()],
+                |row| row.get::<_, String>(0),
+            )
+            .optional()
+            .map_err(&sql)?
+            .map(|text| text.parse().map_err(|_| sql(rusqlite::Error::InvalidQuery)))
+            .transpose()
+    }
+
+    /// The nonce after the highest one this account has signed here, if any.
+    ///
+    /// # Errors
+    /// If the store cannot read.
+    pub fn next_nonce(&self, account: Address) -> Result<Option<u64>, StoreError> {
+        self.lock()
+            .query_row(
+                "SELECT MAX(nonce) FROM chain_transaction WHERE account = ?1",
+                [account.to_string()],
+                |row| row.get::<_, Option<i64>>(0),
+            )
+            .map(|nonce| nonce.map(|nonce| count(nonce) + 1))
+            .map_err(StoreError::sql("read the nonces"))
+    }
+}

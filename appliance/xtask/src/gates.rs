@@ -1,0 +1,179 @@
+//! What must hold before a change lands: format, house rules, lints, licences, artefacts, tests.
+
+use std::{
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use crate::{
+    prepare,
+    run::{cargo, output, run},
+    tidy, tools,
+};
+
+/// Which tests.
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// Only the scenarios whose name contains this.
+    #[arg(long)]
+    scenario: Option<String>,
+    /// Leave the scenarios out: seconds instead of minutes.  CI never does.
+    #[arg(long)]
+    quick: bool,
+}
+
+/// Runs everything.
+pub(crate) fn test(root: &Path, test: &Test) -> anyhow::Result<()> {
+    let mut times = Vec::new();
+    let mut gate = |name: &'static str, work: &mut dyn FnMut() -> anyhow::Result<()>| {
+        eprintln!("\n== {name}");
+        let begun = now();
+        work().with_context(|| format!("gate `{name}`"))?;
+        times.push((name, begun.elapsed()));
+        anyhow::Ok(())
+    };
+    if test.scenario.is_none() {
+        gate("tools", &mut || tools::ensure(root, tools::Need::Tests))?;
+        gate("format", &mut || run(cargo(root).args(["fmt", "--all", "--check"])))?;
+        gate("tidy", &mut || tidy(root))?;
+        gate("licences", &mut || licences(root))?;
+        gate("lints", &mut || {
+            run(cargo(root).args([
+                "clippy",
+                "--quiet",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ]))
+        })?;
+        gate("contracts", &mut || contracts(root))?;
+        gate("api", &mut || openapi(root, false))?;
+    }
+    if test.quick {
+        gate("tests", &mut || nextest(root, None, &["--workspace", "--exclude", "hil-tests-scenarios"]))?;
+    } else {
+        let mut list = None;
+        gate("images", &mut || {
+            list = Some(prepare::prepare(root, true)?.1);
+            Ok(())
+        })?;
+        if test.scenario.is_none() {
+            gate("tests", &mut || {
+                nextest(root, list.as_deref(), &["--workspace", "--exclude", "hil-tests-scenarios"])
+            })?;
+        }
+        let filter: Vec<&str> = test.scenario.as_deref().into_iter().collect();
+        let arguments = [&["-p", "hil-tests-scenarios"], filter.as_slice()].concat();
+        gate("scenarios", &mut || nextest(root, list.as_deref(), &arguments))?;
+    }
+    eprintln!();
+    for (name, time) in &times {
+        eprintln!("{:>6.0} s  {name}", time.as_secs_f64());
+    }
+    eprintln!("{:>6.0} s  in all", times.iter().map(|(_, time)| *time).sum::<Duration>().as_secs_f64());
+    Ok(())
+}
+
+/// House rules.
+pub(crate) fn tidy(root: &Path) -> anyhow::Result<()> {
+    let findings = tidy::run(root)?;
+    for finding in &findings {
+        eprintln!("{finding}");
+    }
+    if !findings.is_empty() {
+        bail!("{} findings", findings.len());
+    }
+    Ok(())
+}
+
+/// The checks that read the fixtures.
+pub(crate) fn judge(root: &Path) -> anyhow::Result<()> {
+    let fixtures = std::env::var_os("SCALERFORGE_FIXTURES")
+        .map_or_else(|| root.join("../shared/fixtures"), std::path::PathBuf::from);
+    if !fixtures.is_dir() {
+        bail!("no fixtures at {}; set SCALERFORGE_FIXTURES to the folder that has them", fixtures.display());
+    }
+    need_nextest(root)?;
+    run(cargo(root).env("SCALERFORGE_FIXTURES", fixtures.canonicalize()?).args([
+        "nextest",
+        "run",
+        "--workspace",
+        "--run-ignored",
+        "only",
+        "-E",
+        "test(/judge_/)",
+    ]))
+}
+
+/// The API's description, written or compared.
+pub(crate) fn openapi(root: &Path, write: bool) -> anyhow::Result<()> {
+    let file = root.join("appliance/api/openapi/v1.json");
+    let made =
+        output(cargo(root).args(["run", "--quiet", "-p", "appliance-server", "--example", "openapi"]))?;
+    if write {
+        std::fs::create_dir_all(root.join("appliance/api/openapi"))?;
+        return std::fs::write(&file, made).with_context(|| format!("writing {}", file.display()));
+    }
+    if std::fs::read_to_string(&file).unwrap_or_default() != made {
+        bail!(
+            "{} is not what the server serves; run `cargo xtask openapi` and read the difference",
+            file.display()
+        );
+    }
+    Ok(())
+}
+
+/// The committed contract artefacts are what the sources compile to.
+fn contracts(root: &Path) -> anyhow::Result<()> {
+    let folder = root.join("appliance/chain/contracts");
+    run(Command::new("npm").current_dir(&folder).args([
+        "ci",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--silent",
+    ]))?;
+    run(Command::new("node").current_dir(&folder).args(["compile.js", "check"]))
+}
+
+fn licences(root: &Path) -> anyhow::Result<()> {
+    if !tools::present_cargo("cargo-deny") {
+        // Unoptimised: it runs for a second, and building it is what takes time.
+        run(cargo(root).env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0").args([
+            "install",
+            "--quiet",
+            "--locked",
+            "cargo-deny",
+        ]))?;
+    }
+    run(cargo(root).args(["deny", "--offline", "check", "licenses", "bans", "sources"]))
+}
+
+fn nextest(root: &Path, artefacts: Option<&Path>, arguments: &[&str]) -> anyhow::Result<()> {
+    need_nextest(root)?;
+    let mut command = cargo(root);
+    if let Some(list) = artefacts {
+        let (name, value) = hil_tests_scenarios::Artefacts::variable(list);
+        command.env(name, value);
+        command.env("SCALERFORGE_CACHE", root.join(".xtask/cache"));
+    }
+    run(command.args(["nextest", "run"]).args(arguments))
+}
+
+fn need_nextest(root: &Path) -> anyhow::Result<()> {
+    if tools::present_cargo("cargo-nextest") {
+        return Ok(());
+    }
+    run(cargo(root).args(["install", "--quiet", "--locked", "cargo-nextest"]))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a task that says how long it took")]
+fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,81 @@
+//! Builds what scenarios and demo run: the program, the agent, a site authority, the image that carries it.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, ensure};
+use hil_tests_scenarios::Artefacts;
+
+use crate::run::{cargo, run};
+
+/// What the agent prints first; one byte of it is altered for the image that must be refused.
+const MARK: &[u8] = b"scalerforge agent";
+
+/// An agent larger than this is not the small thing that it has to be.
+const AGENT_BYTES_MAX: u64 = 5 << 20;
+
+/// The bar for the discovery image.
+const UKI_BYTES_MAX: u64 = 32 << 20;
+
+/// Builds all; answers where the list of it is.  `altered` also builds the image that must be refused.
+pub(crate) fn prepare(root: &Path, altered: bool) -> anyhow::Result<(Artefacts, PathBuf)> {
+    let folder = root.join(".xtask");
+    run(cargo(root).args(["build", "--quiet", "-p", "appliance-cli"]))?;
+    let scalerforge = target(root).join("debug/scalerforge");
+    let agent = agent(root)?;
+    let site = folder.join("site");
+    run(Command::new(&scalerforge).args(["site", "init"]).arg(&site))?;
+    let mut say = |line: &str| eprintln!("  {line}");
+    let cache = folder.join("cache");
+    let ca = site.join("ca.pem");
+    let image = folder.join("image");
+    let built = image_build::discovery(&cache, &agent, &ca, &image, &mut say)?;
+    ensure!(built.uki_bytes <= UKI_BYTES_MAX, "the discovery image has {} bytes", built.uki_bytes);
+    let altered_image = folder.join("image-altered");
+    if altered {
+        let wrong = alter(&folder, &agent)?;
+        image_build::discovery(&cache, &wrong, &ca, &altered_image, &mut say)?;
+    }
+    let artefacts = Artefacts {
+        scalerforge,
+        site,
+        image,
+        altered_image,
+        ovmf_code: built.packages.ovmf_code(),
+        ovmf_vars: built.packages.ovmf_vars(),
+        scratch: folder.join("labs"),
+    };
+    std::fs::create_dir_all(&artefacts.scratch)?;
+    let list = folder.join("artefacts.json");
+    artefacts.write(&list)?;
+    Ok((artefacts, list))
+}
+
+/// The agent, static, small.
+fn agent(root: &Path) -> anyhow::Result<PathBuf> {
+    const TARGET: &str = "x86_64-unknown-linux-gnu";
+    // With `--target`, these flags are the agent's alone: build scripts stay dynamic.
+    run(cargo(root)
+        .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-C target-feature=+crt-static")
+        .args(["build", "--quiet", "--profile", "agent", "-p", "image-agent", "--target", TARGET]))?;
+    let agent = target(root).join(TARGET).join("agent/agent");
+    let size = std::fs::metadata(&agent).with_context(|| format!("finding {}", agent.display()))?.len();
+    ensure!(size <= AGENT_BYTES_MAX, "the agent has {size} bytes, more than {AGENT_BYTES_MAX}");
+    Ok(agent)
+}
+
+fn alter(folder: &Path, agent: &Path) -> anyhow::Result<PathBuf> {
+    let mut bytes = std::fs::read(agent)?;
+    let at =
+        bytes.windows(MARK.len()).position(|window| window == MARK).context("the agent has no name in it")?;
+    bytes[at] = bytes[at].to_ascii_uppercase();
+    let altered = folder.join("agent-altered");
+    std::fs::write(&altered, bytes)?;
+    Ok(altered)
+}
+
+fn target(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
+}

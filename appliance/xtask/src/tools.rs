@@ -1,0 +1,136 @@
+//! The programs of other people that the lab needs.  Missing ones are installed from Debian when we are root.
+//!
+//! Debian 12's own QEMU (7.2) lacks a network card of the rack; the backport has it.  The host's apt configuration is
+//! not touched: the backports suite is named in a list of our own, at the mirror the host already uses.
+
+use std::{path::Path, process::Command};
+
+use anyhow::{Context as _, bail};
+
+use crate::run::{output, run};
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// The demo.
+    Demo,
+    /// The tests: the demo's tools, judges and a browser.
+    Tests,
+}
+
+/// Program, package.
+const DEMO: [(&str, &str); 6] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("qemu-img", "qemu-utils"),
+    ("swtpm", "swtpm"),
+    ("swtpm_setup", "swtpm-tools"),
+    ("ip", "iproute2"),
+    ("dpkg-deb", "dpkg"),
+];
+
+const TESTS: [(&str, &str); 5] = [
+    ("tpm2_checkquote", "tpm2-tools"),
+    ("openssl", "openssl"),
+    ("mformat", "mtools"),
+    ("chromium", "chromium"),
+    ("npm", "npm"),
+];
+
+/// The first QEMU with the igb network card.
+const QEMU_MAJOR_MIN: u32 = 8;
+
+/// Installs what is missing.
+pub(crate) fn ensure(root: &Path, need: Need) -> anyhow::Result<()> {
+    let wanted = DEMO.iter().chain(if need == Need::Tests { TESTS.iter() } else { [].iter() });
+    let mut missing: Vec<&str> =
+        wanted.filter(|(program, _)| !present(program)).map(|(_, package)| *package).collect();
+    if present("qemu-system-x86_64") && qemu_major().is_none_or(|major| major < QEMU_MAJOR_MIN) {
+        missing.push("qemu-system-x86");
+    }
+    missing.dedup();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    eprintln!("installing {}", missing.join(", "));
+    let root_user = output(Command::new("id").arg("-u"))?.trim() == "0";
+    if !root_user {
+        bail!(
+            "these Debian packages are missing: {}. Install them as root (on Debian 12 take QEMU from \
+             bookworm-backports: `apt-get install -t bookworm-backports qemu-system-x86 qemu-utils`), then try again",
+            missing.join(" ")
+        );
+    }
+    install(root, &missing)
+}
+
+fn install(root: &Path, missing: &[&str]) -> anyhow::Result<()> {
+    let apt = |list: Option<&Path>| {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").arg("-q");
+        if let Some(list) = list {
+            command.arg("-o").arg(format!("Dir::Etc::SourceList={}", list.display()));
+        }
+        command
+    };
+    run(apt(None).arg("update"))?;
+    let (qemu, plain): (Vec<&str>, Vec<&str>) =
+        missing.iter().partition(|package| package.starts_with("qemu"));
+    if !plain.is_empty() {
+        run(apt(None).args(["install", "-y", "--no-install-recommends"]).args(&plain))?;
+    }
+    if qemu.is_empty() {
+        return Ok(());
+    }
+    let release = std::fs::read_to_string("/etc/os-release").context("reading /etc/os-release")?;
+    let both = ["qemu-system-x86", "qemu-utils"];
+    if !release.contains("VERSION_CODENAME=bookworm") {
+        return run(apt(None).args(["install", "-y", "--no-install-recommends"]).args(both));
+    }
+    let list = backports(root)?;
+    run(apt(Some(&list)).arg("update"))?;
+    run(apt(Some(&list))
+        .args(["install", "-y", "--no-install-recommends", "-t", "bookworm-backports"])
+        .args(both))
+}
+
+/// A source list with the backports suite at the mirror that serves bookworm to this host.
+fn backports(root: &Path) -> anyhow::Result<std::path::PathBuf> {
+    let targets = output(Command::new("apt-get").args([
+        "indextargets",
+        "--format",
+        "$(SITE) $(RELEASE) $(SIGNED_BY)",
+    ]))?;
+    let mirror = targets
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .find(|words| words.get(1) == Some(&"bookworm"))
+        .context("no apt source of this host has Debian 12 (bookworm); add one to /etc/apt/sources.list")?;
+    let signed = mirror.get(2).filter(|key| key.starts_with('/')).map(|key| format!("[signed-by={key}] "));
+    let line = format!("deb {}{} bookworm-backports main\n", signed.unwrap_or_default(), mirror[0]);
+    let folder = root.join(".xtask");
+    std::fs::create_dir_all(&folder)?;
+    let file = folder.join("backports.list");
+    std::fs::write(&file, line).with_context(|| format!("writing {}", file.display()))?;
+    Ok(file)
+}
+
+pub(crate) fn present(program: &str) -> bool {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<_> = std::env::split_paths(&paths).collect();
+    // Root's tools are not always on a user's path.
+    folders.extend(["/usr/sbin", "/sbin"].map(Into::into));
+    folders.iter().any(|folder| folder.join(program).is_file())
+}
+
+fn qemu_major() -> Option<u32> {
+    let text = output(Command::new("qemu-system-x86_64").arg("--version")).ok()?;
+    text.split_whitespace().find_map(|word| word.split('.').next()?.parse().ok())
+}
+
+/// Whether cargo has this subcommand.
+pub(crate) fn present_cargo(program: &str) -> bool {
+    let home = std::env::var_os("CARGO_HOME")
+        .map(std::path::PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
+    present(program) || home.is_some_and(|home| home.join("bin").join(program).is_file())
+}

@@ -1,0 +1,68 @@
+//! What a lab needs that takes long to make: made once by `cargo xtask test` or `demo`, found by environment variable.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
+
+/// Names the file that lists the artefacts.
+const VARIABLE: &str = "SCALERFORGE_LAB";
+
+/// Where things are.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Artefacts {
+    /// The `scalerforge` program.
+    pub scalerforge: PathBuf,
+    /// A site directory with keys; its authority is in the images.
+    pub site: PathBuf,
+    /// Directory with discovery.efi and reference.json.
+    pub image: PathBuf,
+    /// The same, with one byte of the agent altered; its reference.json is *not* what the appliance is given.
+    pub altered_image: PathBuf,
+    /// OVMF's code image.
+    pub ovmf_code: PathBuf,
+    /// OVMF's variable store.
+    pub ovmf_vars: PathBuf,
+    /// Where labs may write.
+    pub scratch: PathBuf,
+}
+
+impl Artefacts {
+    /// The artefacts of this test run.
+    ///
+    /// # Errors
+    /// If the run was not started by `cargo xtask test`.
+    pub fn find() -> anyhow::Result<Self> {
+        match std::env::var_os(VARIABLE) {
+            Some(file) => Self::read(Path::new(&file)),
+            None => bail!(
+                "{VARIABLE} is not set: scenarios need images and tools, run them by `cargo xtask test`"
+            ),
+        }
+    }
+
+    /// Reads the list.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub fn read(file: &Path) -> anyhow::Result<Self> {
+        let json = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+        serde_json::from_slice(&json).with_context(|| format!("{} is no list of artefacts", file.display()))
+    }
+
+    /// Writes the list.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write(&self, file: &Path) -> anyhow::Result<()> {
+        std::fs::write(file, serde_json::to_vec_pretty(self)?)
+            .with_context(|| format!("writing {}", file.display()))
+    }
+
+    /// The variable and its value, for a child that runs scenarios.
+    #[must_use]
+    pub fn variable(file: &Path) -> (&'static str, &Path) {
+        (VARIABLE, file)
+    }
+}

@@ -1,0 +1,111 @@
+//! Writes a lab's site directory: the keys of the artefacts, a configuration for this rack.
+
+use std::{
+    fmt::Write as _,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use hil_tests_rack::Rack;
+
+use crate::{
+    artefacts::Artefacts,
+    lab::{Chain, LabConfig},
+};
+
+/// The keys that are copied, not linked: tests may damage them.
+const KEYS: [&str; 5] = ["ca.pem", "ca.key", "attestor.key", "operator.key", "deployer.key"];
+
+pub(crate) fn write(dir: &Path, rack: &Rack, lab: &LabConfig, artefacts: &Artefacts) -> anyhow::Result<()> {
+    for folder in ["endorsement", "evidence"] {
+        std::fs::create_dir_all(dir.join(folder)).context("making the site directory")?;
+    }
+    for key in KEYS {
+        let to = dir.join(key);
+        if !to.exists() {
+            std::fs::copy(artefacts.site.join(key), &to).with_context(|| format!("copying {key}"))?;
+        }
+    }
+    let pem = rack.ek_roots_pem()? + &rack.ek_intermediates_pem()?;
+    std::fs::write(dir.join("endorsement/rack.pem"), pem)?;
+    for (index, host) in rack.hosts().iter().enumerate() {
+        let file = dir.join(format!("bmc-{index}.password"));
+        std::fs::write(&file, host.bmc_password())?;
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600))?;
+    }
+    std::fs::write(dir.join("scalerforge.toml"), text(rack, lab, artefacts)?)?;
+    Ok(())
+}
+
+fn text(rack: &Rack, lab: &LabConfig, artefacts: &Artefacts) -> anyhow::Result<String> {
+    let image: &PathBuf = if lab.altered_image { &artefacts.altered_image } else { &artefacts.image };
+    let rpc = match lab.chain {
+        Chain::Embedded => String::new(),
+        Chain::Apart { .. } => format!("rpc_url = \"http://{}\"\n", crate::lab::CHAIN_ADDRESS),
+    };
+    let mut text = format!(
+        r#"# Written for a virtual rack.
+[site]
+name = "lab"
+enrolment = "auto"
+approval = "auto"
+silence_seconds_max = {silence}
+
+[pxe]
+interface = "br0"
+address = "10.77.0.1"
+subnet = "10.77.0.0/24"
+api_url = "https://10.77.0.1:8443"
+
+[pxe.pool]
+first = "10.77.0.100"
+last = "10.77.0.199"
+
+[image]
+uki = "{uki}"
+reference = "{reference}"
+
+[agent]
+listen = "10.77.0.1:8443"
+
+[operator]
+listen = "{operator}"
+
+[burn_in]
+profile = "{profile}"
+
+[trust]
+endorsement_dir = "endorsement"
+allow_software_tpm = true
+
+[chain]
+{rpc}chain_id = 777077
+operator_key_file = "operator.key"
+fee_gwei_max = 1000
+
+[registration]
+region = "eu-west"
+hp_id = 1
+location_code = 83
+reservation_price_icnt = 10
+reward_share_permille = 200
+commitment_days = 1080
+booking_days_max = 365
+"#,
+        silence = lab.silence_seconds_max,
+        uki = image.join("discovery.efi").display(),
+        reference = artefacts.image.join("reference.json").display(),
+        operator = crate::lab::OPERATOR_ADDRESS,
+        profile = lab.profile,
+    );
+    for (index, host) in rack.hosts().iter().enumerate() {
+        write!(
+            text,
+            "\n[[bmc]]\nurl = \"{}\"\nuser = \"{}\"\npassword_file = \"bmc-{index}.password\"\n",
+            host.bmc_url(),
+            host.bmc_user()
+        )?;
+    }
+    Ok(text)
+}
