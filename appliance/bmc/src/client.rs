@@ -53,6 +53,8 @@ enum Login {
     },
     /// It has no sessions.
     Basic,
+    /// It refused the password: not tried again, since controllers lock accounts after a few attempts.
+    Refused,
 }
 
 impl std::fmt::Debug for Login {
@@ -62,6 +64,7 @@ impl std::fmt::Debug for Login {
             Self::Not => "Not",
             Self::Session { .. } => "Session(..)",
             Self::Basic => "Basic",
+            Self::Refused => "Refused",
         })
     }
 }
@@ -176,6 +179,11 @@ impl Inner {
         }
     }
 
+    /// Logs in if that has not happened, so that a wrong password is told as such and not as missing resources.
+    pub(crate) async fn enter(&self) -> Result<(), BmcError> {
+        self.key(None).await.map(|_| ())
+    }
+
     /// A change.  Never repeated by itself: the controller may have done it before it failed.
     pub(crate) async fn change(
         &self,
@@ -216,8 +224,10 @@ impl Inner {
     /// The key to send with.  `stale` is one that was just refused: it is replaced, unless another request has done
     /// so meanwhile.
     async fn key(&self, stale: Option<&Key>) -> Result<Key, BmcError> {
+        let refused = || BmcError::Login { url: self.base.to_string(), user: self.user.clone() };
         let mut login = self.login.lock().await;
         let present = match &*login {
+            Login::Refused => return Err(refused()),
             Login::Not => None,
             Login::Session { token, .. } => Some(Key::Token(token.clone())),
             Login::Basic => Some(Key::Basic),
@@ -226,13 +236,15 @@ impl Inner {
             return Ok(present);
         }
         if stale == Some(&Key::Basic) {
-            return Err(BmcError::Login { url: self.base.to_string(), user: self.user.clone() });
+            *login = Login::Refused;
+            return Err(refused());
         }
         *login = self.log_in().await?;
-        Ok(match &*login {
-            Login::Session { token, .. } => Key::Token(token.clone()),
-            Login::Not | Login::Basic => Key::Basic,
-        })
+        match &*login {
+            Login::Session { token, .. } => Ok(Key::Token(token.clone())),
+            Login::Refused => Err(refused()),
+            Login::Not | Login::Basic => Ok(Key::Basic),
+        }
     }
 
     async fn log_in(&self) -> Result<Login, BmcError> {
@@ -252,9 +264,7 @@ impl Inner {
             return Ok(Login::Session { token, location: location.or(named) });
         }
         match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
-                Err(BmcError::Login { url: self.base.to_string(), user: self.user.clone() })
-            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => Ok(Login::Refused),
             // No session service, or one that gives no token: the standard's other way.
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
                 Ok(Login::Basic)
@@ -349,8 +359,10 @@ impl Inner {
         } else {
             match serde_json::from_slice(&bytes) {
                 Ok(body) => body,
-                // What an error page says does not matter; what a resource says does.
-                Err(source) if status.is_success() => return Err(BmcError::NotJson { method, url, source }),
+                // What an error page or the answer to a change says does not matter; what a resource says does.
+                Err(source) if status.is_success() && method == "GET" => {
+                    return Err(BmcError::NotJson { method, url, source });
+                }
                 Err(_) => Value::Null,
             }
         };

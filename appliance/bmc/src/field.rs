@@ -25,7 +25,7 @@ pub(crate) fn number(value: &Value, path: &[&str]) -> Option<u64> {
 
 /// Controllers write `65536.0`.  The exact integers of a double end at 2^53.
 fn whole(number: f64) -> Option<u64> {
-    let exact = number >= 0.0 && number <= 9_007_199_254_740_992.0 && number.fract() == 0.0;
+    let exact = (0.0..=9_007_199_254_740_992.0).contains(&number) && number.fract() == 0.0;
     exact.then(|| format!("{number:.0}").parse().ok()).flatten()
 }
 

@@ -32,6 +32,7 @@ impl Bmc {
     pub async fn inventory(&self) -> Result<BmcView, BmcError> {
         let mut walk = Walk::new(self);
         let root = self.inner.get(ROOT).await?.body;
+        self.inner.enter().await?;
         let Machine { path, system, quirks } = machine(&mut walk, self, &root).await?;
         let mut inventory = Inventory { system: identity(&system, &quirks), ..Inventory::default() };
         surroundings(&mut walk, &root, &path, &system, &mut inventory.system).await;
@@ -71,6 +72,7 @@ impl Bmc {
     /// The machine this controller is for, read afresh.
     pub(crate) async fn machine(&self) -> Result<Machine, BmcError> {
         let root = self.inner.get(ROOT).await?.body;
+        self.inner.enter().await?;
         machine(&mut Walk::new(self), self, &root).await
     }
 }
@@ -177,8 +179,14 @@ async fn processors(walk: &mut Walk<'_>, path: &str, system: &Value, inventory: 
             Some(_) => {}
         }
     }
+    let told = field::small(system, &["ProcessorSummary", "Count"]);
+    let read = inventory.cpus.len();
+    if let Some(told) = told.filter(|told| read != 0 && usize::try_from(*told) != Ok(read)) {
+        let what = format!("the summary speaks of {told} processors, {read} could be read");
+        walk.find(Severity::Warning, path, what);
+    }
     if inventory.cpus.is_empty() {
-        let count = field::small(system, &["ProcessorSummary", "Count"]).unwrap_or(0).min(64);
+        let count = told.unwrap_or(0).min(64);
         let what = format!("no processor could be read; the summary speaks of {count}");
         walk.find(Severity::Error, path, what);
         let model = field::text(system, &["ProcessorSummary", "Model"]);

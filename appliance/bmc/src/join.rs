@@ -70,7 +70,7 @@ impl Found {
 }
 
 /// Equal but for case and blanks: firmware and controller pad and capitalise differently.
-fn alike(a: &String, b: &String) -> bool {
+fn alike(a: &str, b: &str) -> bool {
     let plain = |text: &str| -> String {
         text.chars().filter(|c| c.is_alphanumeric()).map(|c| c.to_ascii_lowercase()).collect()
     };
@@ -149,7 +149,13 @@ fn processors(in_band: &Inventory, bmc: &Inventory, found: &mut Found) {
         found.add(Severity::Warning, "processor cores", cores(in_band), cores(bmc));
     }
     let model = |inventory: &Inventory| inventory.cpus.first().and_then(|cpu| cpu.model.clone());
-    found.differ(Severity::Warning, "processor model", model(in_band).as_ref(), model(bmc).as_ref(), alike);
+    found.differ(
+        Severity::Warning,
+        "processor model",
+        model(in_band).as_ref(),
+        model(bmc).as_ref(),
+        |a, b| alike(a, b),
+    );
 }
 
 fn memory(in_band: &Inventory, bmc: &Inventory, found: &mut Found) {
@@ -203,7 +209,9 @@ fn drives(in_band: &Inventory, bmc: &Inventory, found: &mut Found) {
         };
         found.differ(Severity::Info, &what, drive.model.as_ref(), other.model.as_ref(), within);
         let what = format!("drive {serial} firmware");
-        found.differ(Severity::Info, &what, drive.firmware.as_ref(), other.firmware.as_ref(), alike);
+        found.differ(Severity::Info, &what, drive.firmware.as_ref(), other.firmware.as_ref(), |a, b| {
+            alike(a, b)
+        });
     }
     for serial in theirs.keys().filter(|serial| !ours.contains_key(serial)) {
         found.add(Severity::Warning, format!("drive {serial}"), "absent", "present");

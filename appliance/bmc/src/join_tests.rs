@@ -43,7 +43,8 @@ fn machine() -> Inventory {
 #[test]
 fn table_of_disagreements() {
     type Change = fn(&mut Inventory);
-    let rows: [(&str, Change, &[(Severity, &str)]); 14] = [
+    type Found = &'static [(Severity, &'static str)];
+    let rows: [(&str, Change, Found); 14] = [
         ("nothing", |_| {}, &[]),
         ("serial", |b| b.system.serial = Serial::parse("S2"), &[(Severity::Error, "system serial")]),
         (
