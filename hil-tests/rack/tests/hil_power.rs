@@ -2,7 +2,10 @@
 //!
 //! Needs root (or `unshare -rn`), QEMU, swtpm and Debian's OVMF; fails, not skips, when one is missing.
 
-use std::path::{Path, PathBuf};
+#![expect(clippy::unwrap_used, reason = "functions of a test: a panic is the failure message")]
+
+mod bench;
+
 use std::time::Duration;
 
 use hil_tests_rack::{Host, HostSpec, Rack, RackConfig, netns};
@@ -20,8 +23,8 @@ fn power_on_and_power_cut() {
     let config = RackConfig {
         dir: folder.path().to_owned(),
         hosts: vec![HostSpec::lab(0)],
-        ovmf_code: firmware("OVMF_CODE_4M.fd"),
-        ovmf_vars: firmware("OVMF_VARS_4M.fd"),
+        ovmf_code: bench::firmware("OVMF_CODE_4M.fd"),
+        ovmf_vars: bench::firmware("OVMF_VARS_4M.fd"),
     };
     netns::block_on_private(move || walk(config)).unwrap();
 }
@@ -90,25 +93,4 @@ impl Bmc {
         let response = request.basic_auth(&self.user, Some(&self.password)).send().await.unwrap();
         response.error_for_status().unwrap();
     }
-}
-
-/// Finds a firmware image: in the folder that `SCALERFORGE_OVMF` names, else in the build cache of the workspace.
-fn firmware(name: &str) -> PathBuf {
-    if let Some(folder) = std::env::var_os("SCALERFORGE_OVMF") {
-        return Path::new(&folder).join(name);
-    }
-    let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.xtask/cache");
-    find(&cache, name, 8).unwrap_or_else(|| {
-        panic!("no {name} below {}: run `cargo xtask demo` once or set SCALERFORGE_OVMF", cache.display())
-    })
-}
-
-fn find(folder: &Path, name: &str, depth: u8) -> Option<PathBuf> {
-    let entries: Vec<PathBuf> = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).collect();
-    let here =
-        entries.iter().find(|path| path.file_name().is_some_and(|file| file == name) && path.is_file());
-    here.cloned().or_else(|| {
-        let below = depth.checked_sub(1)?;
-        entries.iter().filter(|path| path.is_dir()).find_map(|path| find(path, name, below))
-    })
 }
