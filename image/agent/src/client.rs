@@ -70,10 +70,9 @@ impl Client {
         let ca = ca.get(..CA_BYTES_MAX.min(ca.len())).unwrap_or_default();
         let certificates: Vec<Certificate<'static>> = ureq::tls::parse_pem(ca)
             .filter_map(Result::ok)
-            .filter_map(|item| match item {
-                ureq::tls::PemItem::Certificate(certificate) => Some(certificate),
-                _ => None,
-            })
+            .filter_map(
+                |item| if let ureq::tls::PemItem::Certificate(found) = item { Some(found) } else { None },
+            )
             .collect();
         if certificates.is_empty() {
             return Err(SetupError::Ca);
@@ -132,7 +131,7 @@ impl Client {
         let body = serde_json::to_vec(body).map_err(|error| self.unreachable(call, error.to_string()))?;
         let mut request = self.agent.post(format!("{}/agent/v1/{call}", self.base));
         request = request.header("content-type", "application/json");
-        let session = self.session.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let session = *self.session.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(session) = session {
             request = request.header("authorization", format!("Bearer {}", session.reveal()));
         }

@@ -5,7 +5,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ffi::CStr,
     fs::{self, File},
     path::{Path, PathBuf},
     thread,
@@ -150,8 +149,7 @@ impl Modules {
 }
 
 fn insert(module: &File) -> nix::Result<()> {
-    match finit_module(module, CStr::from_bytes_with_nul(b"\0").unwrap_or_default(), ModuleInitFlags::empty())
-    {
+    match finit_module(module, c"", ModuleInitFlags::empty()) {
         // Already there; or built for hardware that shares an alias with ours and is not here.
         Ok(()) | Err(nix::Error::EEXIST | nix::Error::ENODEV) => Ok(()),
         Err(error) => Err(error),

@@ -4,7 +4,7 @@
 use std::{
     fs, io,
     net::{Ipv4Addr, UdpSocket},
-    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    os::fd::{AsFd as _, AsRawFd as _},
     path::Path,
     time::{Duration, Instant},
 };
@@ -100,7 +100,7 @@ impl Port {
         setsockopt(&socket, Broadcast, &true)?;
         setsockopt(&socket, BindToDevice, &name.into())?;
         bind(socket.as_raw_fd(), &SockaddrIn::new(0, 0, 0, 0, 68))?;
-        let socket = UdpSocket::from(OwnedFd::from(socket));
+        let socket = UdpSocket::from(socket);
         socket.set_nonblocking(true)?;
         // Ports must differ, restarts should; nobody is kept out by this number.
         let [_, _, a, b, c, d] = mac;

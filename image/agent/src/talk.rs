@@ -49,7 +49,11 @@ impl Talk {
                 Work::Wait => {}
                 Work::Reboot => return self.go(order.id, Leave::Reboot),
                 Work::PowerOff => return self.go(order.id, Leave::PowerOff),
-                work => {
+                work @ (Work::Inventory
+                | Work::Identify
+                | Work::Activate { .. }
+                | Work::Quote(_)
+                | Work::BurnIn { .. }) => {
                     let outcome = match last {
                         Some((id, outcome)) if id == order.id => outcome,
                         Some(_) | None => Hands { talk: self, order: order.id }.carry_out(work),
@@ -120,7 +124,7 @@ impl Talk {
                 Ok(answer) => return answer,
                 Err(CallError::Session) => {
                     // An appliance that takes a hello and forgets it at once must not be asked without pause.
-                    pauses.wait("the appliance has forgotten this session: saying hello again");
+                    pauses.wait("the appliance has forgotten this session");
                     self.greet();
                 }
                 Err(error) => pauses.wait(&format!("{what}: {}", chain(&error))),

@@ -46,7 +46,7 @@ impl Hands<'_> {
         say!("taking inventory");
         let mut inventory = firmware_checks_probe::probe(&self.talk.root);
         firmware_checks_probe::live::complete(&mut inventory, &self.talk.root.join("dev"));
-        match self.tpm_facts() {
+        match self.tpm().and_then(|mut tpm| facts(&mut tpm)) {
             Ok(facts) => {
                 inventory.sources.insert("tpm".into(), "TPM2_GetCapability".into());
                 inventory.tpm = Some(facts);
@@ -82,16 +82,6 @@ impl Hands<'_> {
         Tpm::open(&self.talk.tpm).map_err(|error| format!("TPM: {}", chain(&error)))
     }
 
-    fn tpm_facts(&self) -> Result<TpmFacts, String> {
-        let facts = self.tpm()?.properties().map_err(|error| format!("TPM: {}", chain(&error)))?;
-        Ok(TpmFacts {
-            manufacturer: facts.manufacturer,
-            vendor: facts.vendor,
-            firmware: facts.firmware,
-            banks: facts.banks,
-        })
-    }
-
     fn identify(&self) -> Result<Outcome, String> {
         say!("showing the TPM's identity");
         let failed = |error| format!("TPM identity: {}", chain(&error));
@@ -106,6 +96,7 @@ impl Hands<'_> {
         }
         let ak = tpm.create_ak().map_err(failed)?;
         tpm.release().map_err(failed)?;
+        let facts = facts(&mut tpm)?;
         let certificates = certificates.found.into_iter();
         Ok(Outcome::Identity {
             certificates: certificates
@@ -113,7 +104,7 @@ impl Hands<'_> {
                 .collect(),
             ek_publics: keys.iter().map(|ek| hex::encode(ek.public().raw())).collect(),
             ak_public: hex::encode(ak.public().raw()),
-            tpm: self.tpm_facts()?,
+            tpm: facts,
         })
     }
 
@@ -215,6 +206,16 @@ impl Hands<'_> {
         tpm.release().map_err(failed)?;
         Ok(quote.attest.clock.reset_count)
     }
+}
+
+fn facts(tpm: &mut Tpm) -> Result<TpmFacts, String> {
+    let facts = tpm.properties().map_err(|error| format!("TPM: {}", chain(&error)))?;
+    Ok(TpmFacts {
+        manufacturer: facts.manufacturer,
+        vendor: facts.vendor,
+        firmware: facts.firmware,
+        banks: facts.banks,
+    })
 }
 
 fn bytes(field: &str, text: &str) -> Result<Vec<u8>, String> {

@@ -1,0 +1,196 @@
+//! The whole protocol over real TLS with a real (software) TPM, the agent as a process beside an installed system.
+//! Needs `swtpm`.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
+
+#[path = "hil_wire/machine.rs"]
+mod machine;
+#[path = "hil_wire/server.rs"]
+mod server;
+
+use std::process::{Child, Command};
+
+use appliance_api::agent::{Outcome, QuoteOrder, Target, Work};
+use appliance_model::{
+    Address, Digest, NodeId, Serial,
+    burn_in::{Plan, Report, Step, Verdict, Work as Load},
+    inventory::Inventory,
+    units::{Manifest, Resource, Tier, Unit},
+};
+use attest_evidence::{Nonce, Purpose, Statement, qualifying_data};
+use attest_verify::challenge::{ENTROPY_BYTES, answer, make_credential};
+use attest_wire::{Attest, Public};
+use machine::{Machine, TICKET};
+use server::{Fault, Server};
+
+struct Agent(Child);
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Agent {
+    fn start(machine: &Machine, server: &Server) -> Self {
+        let ca = machine.root().join("ca.pem");
+        std::fs::write(&ca, &server.ca).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_agent"))
+            .args(["--connect", &server.url, "--ca"])
+            .arg(ca)
+            .arg("--tpm")
+            .arg(machine.tpm())
+            .arg("--root")
+            .arg(machine.root())
+            .arg("--state")
+            .arg(machine.state())
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+}
+
+fn quote_order(purpose: &str) -> QuoteOrder {
+    QuoteOrder {
+        purpose: purpose.into(),
+        nonce: hex::encode(Nonce::Verifier([5; 32]).encode()),
+        node: NodeId([6; 32]),
+        target: None,
+        manifest: None,
+        previous: None,
+        sequence: 0,
+    }
+}
+
+/// The statement, once the quote is seen to be over it.
+fn quoted(outcome: Outcome) -> Statement {
+    let Outcome::Quoted { statement, attest, pcrs, .. } = outcome else { panic!("{outcome:?}") };
+    let statement = Statement::decode(&hex::decode(statement).unwrap()).unwrap();
+    let attest = Attest::parse(&hex::decode(attest).unwrap()).unwrap();
+    assert_eq!(attest.extra_data, qualifying_data(&statement));
+    assert_eq!(pcrs.iter().map(|(index, _)| *index).collect::<Vec<_>>(), image_agent::work::PCRS);
+    statement
+}
+
+fn plan() -> Plan {
+    let profile = firmware_checks_burn_in::Profile::built_in("demo").unwrap();
+    let step = |id: &str, work, seconds| Step { id: id.into(), work, seconds };
+    let serial = Serial::parse("DRIVE1").unwrap();
+    Plan {
+        profile: profile.name,
+        profile_digest: profile.digest.to_string(),
+        steps: vec![
+            step("cpu", Load::CpuVerify, 1),
+            step("memory", Load::MemoryPattern { mebibytes: 128 }, 2),
+            step("drive-DRIVE1-read", Load::DriveRead { serial }, 2),
+        ],
+    }
+}
+
+fn manifest(serial: &str) -> String {
+    let storage = |serial| Resource::Storage {
+        serial: Serial::parse(serial).unwrap(),
+        bytes: 8 << 20,
+        tier: Tier::Slow,
+    };
+    let manifest = Manifest {
+        version: 1,
+        serial: Serial::parse("SYS1").unwrap(),
+        class: "lab".into(),
+        capacity: 1,
+        units: vec![
+            Unit { id: "compute-0".into(), resource: Resource::Compute { cpus: vec![1] }, node: Some(0) },
+            Unit { id: "storage-0".into(), resource: storage(serial), node: None },
+        ],
+        reserved_cpus: vec![0],
+        reserved_bytes: 8 << 30,
+    };
+    serde_json::to_string(&manifest).unwrap()
+}
+
+#[test]
+fn a_machine_enrols() {
+    let (machine, mut server) = (Machine::new(), Server::start());
+    // The appliance is away at first.
+    server.fault("hello", Fault::Cut);
+    server.fault("hello", Fault::Busy);
+    let _agent = Agent::start(&machine, &server);
+
+    let Outcome::Inventory { json } = server.order(Work::Inventory) else { panic!() };
+    let inventory: Inventory = serde_json::from_str(&json).unwrap();
+    assert_eq!(inventory.system.serial.unwrap().as_str(), "SYS1");
+    assert!(inventory.tpm.unwrap().banks.contains(&"sha256".to_owned()));
+    server.seen(|seen| {
+        let hello = seen.hellos.first().unwrap();
+        assert_eq!(hello.ticket.unwrap().to_string(), TICKET);
+        assert_eq!((hello.serial.as_deref(), hello.macs.len()), (Some("SYS1"), 1));
+    });
+
+    let Outcome::Identity { ek_publics, ak_public, .. } = server.order(Work::Identify) else { panic!() };
+    let ak = Public::parse(&hex::decode(&ak_public).unwrap()).unwrap().name();
+    for (index, ek) in ek_publics.iter().enumerate() {
+        let ek = Public::parse(&hex::decode(ek).unwrap()).unwrap();
+        let secret = [u8::try_from(index).unwrap() + 1; 32];
+        let credential = make_credential(&ek, &ak, &secret, &[3; ENTROPY_BYTES]).unwrap();
+        let transcript = Digest([8; 32]);
+        let outcome = server.order(Work::Activate {
+            credential_blob: hex::encode(&credential.credential_blob),
+            encrypted_secret: hex::encode(&credential.encrypted_secret),
+            transcript,
+        });
+        let Outcome::Activated { answer: given } = outcome else { panic!("{outcome:?}") };
+        assert_eq!(given.0, answer(&secret, &transcript.0));
+    }
+
+    let statement = quoted(server.order(Work::Quote(quote_order("admission"))));
+    assert_eq!(statement.purpose, Purpose::Admission);
+    assert_eq!(statement.inventory, Some(Digest::of(json.as_bytes()).0));
+    assert_eq!((statement.burn_in, statement.ak_name.as_slice()), (None, ak.bytes()));
+
+    // The appliance forgets the session while the burn-in runs, and an answer is lost.
+    server.fault("report", Fault::Forgotten);
+    server.fault("report", Fault::Cut);
+    let Outcome::BurnIn { json: burn_in } = server.order(Work::BurnIn { plan: plan(), carried: vec![] })
+    else {
+        panic!()
+    };
+    let report: Report = serde_json::from_str(&burn_in).unwrap();
+    assert!(matches!(report.verdict, Verdict::Pass { .. }), "{:?}", report.verdict);
+    server.seen(|seen| {
+        let hellos = &seen.hellos;
+        assert!(hellos.len() >= 2 && hellos.iter().all(|hello| hello.boot_nonce == hellos[0].boot_nonce));
+        assert!(seen.progress.windows(2).all(|pair| pair[0].permille <= pair[1].permille));
+        assert!(!seen.progress.is_empty());
+    });
+
+    // Resumed: what was carried is not done again.
+    let carried = report.readings.clone();
+    let Outcome::BurnIn { json: again } = server.order(Work::BurnIn { plan: plan(), carried }) else {
+        panic!()
+    };
+    assert_eq!(again, burn_in);
+
+    let mut order = quote_order("registration");
+    order.target = Some(Target { chain_id: 7, registry: Address([1; 20]), operator: Address([2; 20]) });
+    order.manifest = Some(manifest("DRIVE1"));
+    let statement = quoted(server.order(Work::Quote(order.clone())));
+    assert_eq!(statement.burn_in, Some(Digest::of(burn_in.as_bytes()).0));
+    let Purpose::Registration { manifest: digest, .. } = statement.purpose else { panic!("{statement:?}") };
+    assert_eq!(digest, Digest::of(order.manifest.as_ref().unwrap().as_bytes()).0);
+
+    // What this machine does not have, its TPM does not sign for.
+    order.manifest = Some(manifest("DRIVE2"));
+    let refused = server.order(Work::Quote(order));
+    assert!(matches!(&refused, Outcome::Failed { why } if why.contains("DRIVE2")), "{refused:?}");
+    assert!(matches!(server.order(Work::Reboot), Outcome::Leaving));
+}
+
+#[test]
+fn an_appliance_with_another_ca_is_not_spoken_to() {
+    let (real, false_one) = (Server::start(), Server::start());
+    let client = image_agent::client::Client::new(&false_one.url, real.ca.as_bytes()).unwrap();
+    let error = client.tell("next", &()).unwrap_err().to_string();
+    assert!(error.contains("certificate"), "{error}");
+    assert!(image_agent::client::Client::new(&real.url, b"nonsense").is_err());
+}
