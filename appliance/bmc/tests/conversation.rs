@@ -1,7 +1,5 @@
 //! The client against controllers that behave, misbehave and attack, over real TLS.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
 mod support;
 
 use std::sync::{
