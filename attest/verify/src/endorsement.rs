@@ -142,6 +142,8 @@ pub struct Endorsed {
     pub tpm: [String; 3],
     /// Subject of the root.
     pub root: String,
+    /// Intermediates between the EK certificate and the root, DER, from the EK upwards: what evidence should carry.
+    pub chain: Vec<Vec<u8>>,
 }
 
 impl Endorsed {
@@ -212,7 +214,8 @@ pub fn check(
         return Err(EndorsementError::Certificate("is not valid at this time".into()));
     }
     let given: Vec<Cert> = intermediates.iter().filter_map(|der| Cert::parse(der).ok()).collect();
-    let mut search = Search { roots, given: &given, now_unix, signatures: 0, why: String::new() };
+    let mut search =
+        Search { roots, given: &given, now_unix, signatures: 0, why: String::new(), chain: Vec::new() };
     let root = search.root_of(&leaf, 0).ok_or_else(|| EndorsementError::NoChain {
         issuer: leaf.issuer(),
         why: if roots.is_empty() { ": no roots were given".into() } else { search.why.clone() },
@@ -221,6 +224,7 @@ pub fn check(
         certificate: Sha256::digest(&leaf.der).into(),
         tpm: leaf.tpm().unwrap_or_else(|| ["unnamed".into(), String::new(), String::new()]),
         root,
+        chain: search.chain,
     })
 }
 
@@ -230,6 +234,7 @@ struct Search<'a> {
     now_unix: u64,
     signatures: usize,
     why: String,
+    chain: Vec<Vec<u8>>,
 }
 
 impl Search<'_> {
@@ -250,6 +255,8 @@ impl Search<'_> {
                 && self.issued(cert, issuer, below)
                 && let Some(root) = self.root_of(issuer, below + 1)
             {
+                // Filled on the way back from the root.
+                self.chain.insert(0, issuer.der.clone());
                 return Some(root);
             }
         }
@@ -306,7 +313,14 @@ pub(crate) fn judge(
     match found {
         Ok(endorsed) => {
             checks.remark("ek-certificate", hex::encode(endorsed.certificate), endorsed.tpm.join(" "));
-            checks.remark("ek-chain", endorsed.root.clone(), "");
+            let unused =
+                endorsements.intermediates.iter().filter(|der| !endorsed.chain.contains(der)).count()
+                    + endorsements.ek_certificates.len().saturating_sub(1);
+            let note = match unused {
+                0 => String::new(),
+                _ => format!("{unused} certificates in the file belong to no chain and were not judged"),
+            };
+            checks.remark("ek-chain", endorsed.root.clone(), note);
             let software = endorsed.is_software();
             checks.add(
                 "hardware-tpm",

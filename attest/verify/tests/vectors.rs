@@ -19,6 +19,7 @@ fn two_challengers_and_a_known_image_make_tier_2() {
     let verdict = verify(&good, &policy, NOW);
     assert!(verdict.is_accepted(), "{verdict:#?}");
     assert_eq!(verdict.tier, Tier::T2);
+    assert!(verdict.checks.iter().all(|check| check.name != "ek-chain" || check.note.is_empty()));
     assert_eq!(verdict.facts.tpm.as_deref(), Some("id:54534654 Model id:1"));
     assert_eq!(verdict.facts.image.as_deref(), Some("discovery"));
     policy.challengers.pop();
