@@ -48,7 +48,7 @@ pub fn identity(sector: &[u8; SECTOR_BYTES]) -> Identity {
 /// SMART attributes by id: the 48-bit raw value.
 pub fn health(sector: &[u8; SECTOR_BYTES]) -> Health {
     let mut health = Health::default();
-    let mut reported = None;
+    let (mut reported, mut airflow) = (None, None);
     for entry in sector.get(2..362).unwrap_or_default().chunks_exact(12) {
         let [id, _, _, _, _, r0, r1, r2, r3, r4, r5, _] = *entry else { continue };
         let raw = u64::from_le_bytes([r0, r1, r2, r3, r4, r5, 0, 0]);
@@ -57,12 +57,15 @@ pub fn health(sector: &[u8; SECTOR_BYTES]) -> Health {
             // Some drives count minutes or keep other things in the upper bytes.
             9 => health.power_on_hours = Some(raw & 0xffff_ffff),
             187 => reported = Some(raw),
+            // Airflow temperature, on drives that have no 194.
+            190 => airflow = Some(i32::from(i8::from_le_bytes([r0]))),
             194 => health.temperature_celsius = Some(i32::from(i8::from_le_bytes([r0]))),
             198 => health.media_errors = Some(raw),
             _ => {}
         }
     }
     health.media_errors = health.media_errors.or(reported);
+    health.temperature_celsius = health.temperature_celsius.or(airflow);
     health
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use appliance_model::inventory::{Cpu, Inventory, Thread};
+use appliance_model::inventory::{Cpu, Inventory, NodeMemory, Thread};
 
 use crate::files::{Tree, list};
 
@@ -39,18 +39,28 @@ pub(crate) fn read(tree: &Tree, inventory: &mut Inventory) {
     } else {
         inventory.sources.insert("cpus".into(), "/proc/cpuinfo and sysfs topology".into());
     }
-    inventory.memory_bytes = total(tree);
+    inventory.memory_nodes = node_memory(tree);
+    inventory.memory_bytes = total(&tree.text("proc/meminfo").unwrap_or_default());
     match inventory.memory_bytes {
         Some(_) => drop(inventory.sources.insert("memory_bytes".into(), "/proc/meminfo MemTotal".into())),
         None => inventory.gaps.push("the kernel does not tell the size of memory".into()),
     }
 }
 
-/// `MemTotal` in bytes.
-fn total(tree: &Tree) -> Option<u64> {
-    let text = tree.text("proc/meminfo")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+/// `MemTotal` in bytes, from the machine's account or one node's (`Node 0 MemTotal: …`).
+fn total(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.split_once("MemTotal:").map(|(_, size)| size))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// Memory node by node; nodes without memory of their own are left out.
+fn node_memory(tree: &Tree) -> Vec<NodeMemory> {
+    let of = |name: String| {
+        let node = name.strip_prefix("node")?.parse().ok()?;
+        let bytes = total(&tree.text(&format!("sys/devices/system/node/{name}/meminfo"))?)?;
+        (bytes > 0).then_some(NodeMemory { node, bytes })
+    };
+    tree.names("sys/devices/system/node").into_iter().filter_map(of).collect()
 }
 
 /// Logical CPU → NUMA node.

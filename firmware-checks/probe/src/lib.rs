@@ -46,6 +46,10 @@ fn secure_boot(tree: &Tree, inventory: &mut Inventory) {
             inventory.system.secure_boot = Some(*value == 1);
             inventory.sources.insert("secure_boot".into(), "EFI variable SecureBoot".into());
         }
+        // Firmware that shows its variables but not this one was built without Secure Boot.
+        None if !tree.names("sys/firmware/efi/efivars").is_empty() => {
+            inventory.system.secure_boot = Some(false)
+        }
         Some(_) | None => {
             inventory.gaps.push("Secure Boot state: the EFI variable could not be read".into());
         }

@@ -70,6 +70,12 @@ fn machine(root: &Path) {
     write(root, "proc/meminfo", "MemTotal:        4026532 kB\nMemFree: 1 kB\n");
     write(root, "sys/devices/system/node/node0/cpulist", "0-1\n");
     write(root, "sys/devices/system/node/node1/cpulist", "2-3\n");
+    write(
+        root,
+        "sys/devices/system/node/node0/meminfo",
+        "Node 0 MemTotal:  4026532 kB\nNode 0 MemFree: 1 kB\n",
+    );
+    write(root, "sys/devices/system/node/node1/meminfo", "Node 1 MemTotal: 0 kB\n");
 
     let bridge = "sys/devices/pci0000:00";
     for (address, class) in
@@ -174,7 +180,11 @@ fn system_and_memory() {
 
 #[test]
 fn processors() {
-    let Inventory { cpus, threads, .. } = probed();
+    let Inventory { cpus, threads, memory_nodes, .. } = probed();
+    assert_eq!(
+        memory_nodes.iter().map(|part| (part.node, part.bytes)).collect::<Vec<_>>(),
+        [(0, 4_026_532 * 1024)]
+    );
     let told: Vec<_> =
         cpus.iter().map(|cpu| (cpu.socket, cpu.model.as_deref(), cpu.cores, cpu.threads)).collect();
     assert_eq!(told, [(0, Some("Model 0"), 2, 2), (1, Some("Model 1"), 2, 2)]);
