@@ -35,7 +35,8 @@ impl Bmc {
         self.inner.enter().await?;
         let Machine { path, system, quirks } = machine(&mut walk, self, &root).await?;
         let mut inventory = Inventory { system: identity(&system, &quirks), ..Inventory::default() };
-        surroundings(&mut walk, &root, &path, &system, &mut inventory.system).await;
+        let place = (path.as_str(), &system);
+        surroundings(&mut walk, &root, place, &quirks, &mut inventory.system).await;
         processors(&mut walk, &path, &system, &mut inventory).await;
         inventory.dimms = modules(&mut walk, &path, &system).await;
         inventory.drives = crate::storage::drives(&mut walk, &path, &system).await;
@@ -107,7 +108,7 @@ fn identity(system: &Value, quirks: &Quirks) -> System {
     System {
         manufacturer: field::text(system, &["Manufacturer"]),
         product: field::text(system, &["Model"]),
-        serial: quirks.system_serial(system).and_then(|text| Serial::parse(&text)),
+        serial: quirks.label_serial(system).and_then(|text| Serial::parse(&text)),
         uuid: field::text(system, &["UUID"]).map(|uuid| uuid.to_ascii_lowercase()),
         bios_version: field::text(system, &["BiosVersion"]),
         asset_tag: field::text(system, &["AssetTag"]),
@@ -116,9 +117,15 @@ fn identity(system: &Value, quirks: &Quirks) -> System {
 }
 
 /// Chassis, controller and secure boot: what the system only links to.
-async fn surroundings(walk: &mut Walk<'_>, root: &Value, path: &str, system: &Value, into: &mut System) {
+async fn surroundings(
+    walk: &mut Walk<'_>,
+    root: &Value,
+    (path, system): (&str, &Value),
+    quirks: &Quirks,
+    into: &mut System,
+) {
     if let Some(chassis) = beside(walk, root, path, system, "Chassis", "Chassis").await {
-        into.chassis_serial = serial(&chassis, &["SerialNumber"]);
+        into.chassis_serial = quirks.label_serial(&chassis).and_then(|text| Serial::parse(&text));
         into.asset_tag = field::text(&chassis, &["AssetTag"]).or_else(|| into.asset_tag.take());
     }
     if let Some(manager) = beside(walk, root, path, system, "ManagedBy", "Managers").await {
@@ -230,13 +237,11 @@ async fn modules(walk: &mut Walk<'_>, path: &str, system: &Value) -> Vec<Dimm> {
     dimms
 }
 
-/// The TPM as the controller lists it: its firmware, never its maker.
+/// That there is a TPM 2.0; a controller knows nothing more of it that the agent could confirm.
 fn tpm(system: &Value) -> Option<Tpm> {
     let modules = field::at(system, &["TrustedModules"])?.as_array()?;
-    let module = modules.iter().find(|module| {
-        !field::absent(module) && field::text(module, &["InterfaceType"]).as_deref() == Some("TPM2_0")
-    })?;
-    Some(Tpm { vendor: field::text(module, &["FirmwareVersion"])?, ..Tpm::default() })
+    let version_2 = |module: &Value| field::text(module, &["InterfaceType"]).as_deref() == Some("TPM2_0");
+    modules.iter().any(|module| !field::absent(module) && version_2(module)).then(Tpm::default)
 }
 
 /// Says what a complete inventory would have and this one lacks.

@@ -33,6 +33,7 @@ pub fn join(in_band: &Inventory, bmc: &Inventory) -> Vec<Disagreement> {
     processors(in_band, bmc, &mut found);
     memory(in_band, bmc, &mut found);
     drives(in_band, bmc, &mut found);
+    tpm(in_band, bmc, &mut found);
     ports(in_band, bmc, &mut found);
     found.0.sort_by_key(|disagreement| std::cmp::Reverse(disagreement.severity));
     found.0
@@ -115,6 +116,14 @@ fn system(in_band: &Inventory, bmc: &Inventory, found: &mut Found) {
         b.secure_boot.as_ref(),
         |one, other| one == other,
     );
+}
+
+/// A TPM that the controller sees and the agent does not may be switched off or taken; the other way round says
+/// little, many controllers list none.
+fn tpm(in_band: &Inventory, bmc: &Inventory, found: &mut Found) {
+    if bmc.tpm.is_some() && in_band.tpm.is_none() {
+        found.add(Severity::Warning, "TPM 2.0", "absent", "present");
+    }
 }
 
 /// SMBIOS stores the first three fields little-endian (7.2.1), and some controllers print them as stored.

@@ -1,6 +1,6 @@
 //! Two accounts of one machine, changed one fact at a time.
 
-use appliance_model::inventory::{Bus, Cpu, Dimm, Nic, System};
+use appliance_model::inventory::{Bus, Cpu, Dimm, Nic, System, Tpm};
 
 use super::*;
 
@@ -44,7 +44,7 @@ fn machine() -> Inventory {
 fn table_of_disagreements() {
     type Change = fn(&mut Inventory);
     type Found = &'static [(Severity, &'static str)];
-    let rows: [(&str, Change, Found); 14] = [
+    let rows: [(&str, Change, Found); 15] = [
         ("nothing", |_| {}, &[]),
         ("serial", |b| b.system.serial = Serial::parse("S2"), &[(Severity::Error, "system serial")]),
         (
@@ -65,6 +65,7 @@ fn table_of_disagreements() {
             &[(Severity::Warning, "drive D1"), (Severity::Warning, "drive D2")],
         ),
         ("small drive", |b| b.drives[0].bytes /= 2, &[(Severity::Warning, "drive D1 bytes")]),
+        ("tpm", |b| b.tpm = Some(Tpm::default()), &[(Severity::Warning, "TPM 2.0")]),
         ("port gone", |b| b.nics.truncate(1), &[(Severity::Info, "network port 02:00:00:00:00:02")]),
         (
             "other ports",

@@ -38,11 +38,11 @@ impl Quirks {
         signs.iter().zip(weights).map(|(sign, weight)| if *sign { weight } else { 0 }).sum()
     }
 
-    /// Dell writes the mainboard's serial into `SerialNumber` and the service tag, which is SMBIOS's system serial
-    /// and on the label, into `SKU` (iDRAC 9 6.00.30).
-    pub(crate) fn system_serial(&self, system: &Value) -> Option<String> {
-        let sku = || field::text(system, &["SKU"]);
-        let serial = field::text(system, &["SerialNumber"]);
+    /// The serial on the label, which is what SMBIOS types 1 and 3 tell.  Dell writes the mainboard's serial into
+    /// `SerialNumber` of system and chassis and the service tag into `SKU` (R750, iDRAC 9: `CNIVC…` and `F54P1G3`).
+    pub(crate) fn label_serial(&self, resource: &Value) -> Option<String> {
+        let sku = || field::text(resource, &["SKU"]);
+        let serial = field::text(resource, &["SerialNumber"]);
         if self.maker.contains("dell") { sku().or(serial) } else { serial }
     }
 
@@ -74,5 +74,45 @@ impl Quirks {
     pub(crate) fn leads_to_manager(&self, interface: &Value) -> bool {
         let id = field::text(interface, &["Id"]).unwrap_or_default();
         id == "ToManager" || field::at(interface, &["Links", "HostInterface"]).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn dell_r750_has_its_service_tag_in_the_sku() {
+        let system =
+            json!({ "SerialNumber": "CNIVC0014M0388", "SKU": "F54P1G3", "Manufacturer": "Dell Inc." });
+        let serial = |root: Value, system: &Value| Quirks::of(&root, system).label_serial(system).unwrap();
+        assert_eq!(serial(json!({ "Vendor": "Dell" }), &system), "F54P1G3");
+        assert_eq!(serial(json!({}), &system), "F54P1G3");
+        let other = json!({ "SerialNumber": "S889914X3710910", "SKU": "0x1D1415D9" });
+        assert_eq!(serial(json!({ "Oem": { "Supermicro": {} } }), &other), "S889914X3710910");
+    }
+
+    #[test]
+    fn the_machine_is_told_from_its_parts() {
+        let full = json!({ "Id": "System_0", "SystemType": "Physical", "BiosVersion": "1", "Boot": {},
+            "Actions": { "#ComputerSystem.Reset": {} } });
+        let bare = json!({ "Id": "1" });
+        let mut board = full.clone();
+        board["Id"] = "HGX_Baseboard_0".into();
+        let mut partition = full.clone();
+        partition["SystemType"] = "Virtual".into();
+        let likeness = |system: &Value| Quirks::default().likeness(system);
+        assert!(likeness(&full) > likeness(&partition));
+        assert!(likeness(&partition) > likeness(&board));
+        assert!(likeness(&bare) > likeness(&board), "a baseboard only where there is nothing else");
+    }
+
+    #[test]
+    fn supermicro_lists_the_way_to_its_controller_as_a_port() {
+        let quirks = Quirks::default();
+        assert!(quirks.leads_to_manager(&json!({ "Id": "ToManager" })));
+        assert!(!quirks.leads_to_manager(&json!({ "Id": "1", "Links": {} })));
     }
 }
