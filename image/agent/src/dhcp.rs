@@ -204,6 +204,40 @@ mod tests {
         }
     }
 
+    /// A codec that others wrote reads what we write, and writes what we read.
+    #[test]
+    fn dhcproto_agrees() {
+        use dhcproto::{
+            Decodable as _, Encodable as _,
+            v4::{DhcpOption, Message, MessageType, OptionCode},
+        };
+        let (address, server) = (Ipv4Addr::new(10, 77, 0, 100), Ipv4Addr::new(10, 77, 0, 1));
+        let request = Message::from_bytes(&encode(Say::Request { address, server }, 7, MAC)).unwrap();
+        let option = |code| request.opts().get(code).cloned();
+        assert!(request.flags().broadcast());
+        assert_eq!((request.xid(), request.chaddr()), (7, &MAC[..]));
+        assert_eq!(option(OptionCode::MessageType), Some(DhcpOption::MessageType(MessageType::Request)));
+        assert_eq!(option(OptionCode::RequestedIpAddress), Some(DhcpOption::RequestedIpAddress(address)));
+        assert_eq!(option(OptionCode::ServerIdentifier), Some(DhcpOption::ServerIdentifier(server)));
+        assert_eq!(
+            option(OptionCode::ClassIdentifier),
+            Some(DhcpOption::ClassIdentifier(VENDOR_CLASS.to_vec()))
+        );
+
+        let mut offer =
+            Message::new_with_id(7, [0, 0, 0, 0].into(), address, server, [0, 0, 0, 0].into(), &MAC);
+        offer.set_opcode(dhcproto::v4::Opcode::BootReply);
+        let options = offer.opts_mut();
+        options.insert(DhcpOption::MessageType(MessageType::Offer));
+        options.insert(DhcpOption::SubnetMask(Ipv4Addr::new(255, 255, 252, 0)));
+        options.insert(DhcpOption::Router(vec![server]));
+        options.insert(DhcpOption::AddressLeaseTime(600));
+        options.insert(DhcpOption::ServerIdentifier(server));
+        let read = decode(&offer.to_vec().unwrap(), 7, MAC).unwrap();
+        assert_eq!((read.kind, read.address, read.prefix), (Kind::Offer, address, 22));
+        assert_eq!((read.router, read.lease_seconds, read.server), (Some(server), 600, server));
+    }
+
     #[test]
     fn what_is_not_for_us_or_makes_no_sense_is_dropped() {
         let server: (u8, &[u8]) = (54, &[10, 77, 0, 1]);

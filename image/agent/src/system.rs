@@ -3,7 +3,7 @@
 use std::{
     ffi::CString,
     fs::{self, OpenOptions},
-    os::fd::AsRawFd as _,
+    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
     path::Path,
     time::Duration,
 };
@@ -59,9 +59,14 @@ pub fn mount_variables() -> nix::Result<()> {
 fn try_mount(kind: &str, path: &str) -> nix::Result<()> {
     // A directory of sysfs cannot be made, and need not be.
     let _ = fs::create_dir_all(path);
+    // By the kernel, or by this agent before it restarted: a second tmpfs would hide what was remembered in the first.
+    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
+    let path = Path::new(path);
+    if device(path) != path.parent().and_then(device) {
+        return Ok(());
+    }
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     match mount(Some(kind), path, Some(kind), flags, None::<&str>) {
-        // Mounted by the kernel, or by this agent before it restarted.
         Ok(()) | Err(nix::Error::EBUSY) => Ok(()),
         Err(error) => Err(error),
     }
@@ -154,15 +159,20 @@ fn unix_seconds(date: &str) -> Option<i64> {
         .then_some(((days * 24 + hour) * 60 + minute) * 60 + second)
 }
 
-/// Whether the event log of the TPM is where the kernel shows it.
+/// Where the kernel shows the firmware's event log.
 pub const EVENT_LOG: &str = "sys/kernel/security/tpm0/binary_bios_measurements";
+
+/// Ten times the longest log we have seen; as hex it still fits into a call.
+const LOG_BYTES_MAX: u64 = 1 << 20;
 
 /// Reads the UEFI event log below `root`.
 pub fn event_log(root: &Path) -> std::io::Result<Vec<u8>> {
     use std::io::Read as _;
     let mut log = Vec::new();
-    let limit = u64::try_from(appliance_api::agent::BODY_BYTES_MAX / 4).unwrap_or(0);
-    fs::File::open(root.join(EVENT_LOG))?.take(limit).read_to_end(&mut log)?;
+    fs::File::open(root.join(EVENT_LOG))?.take(LOG_BYTES_MAX + 1).read_to_end(&mut log)?;
+    if log.len() as u64 > LOG_BYTES_MAX {
+        return Err(std::io::Error::other(format!("it has more than {LOG_BYTES_MAX} bytes")));
+    }
     Ok(log)
 }
 
