@@ -67,7 +67,10 @@ impl fmt::Display for Fault {
             Self::Truncated => {
                 f.write_str("the file ends here, inside an item: it was cut off; fetch it again")
             }
-            Self::Length(length) => write!(f, "declares {length} bytes or items, more than are left"),
+            Self::Length(length) => write!(
+                f,
+                "declares {length} bytes or items, more than are left: the file was cut off or altered; fetch it again"
+            ),
             Self::TrailingBytes(count) => write!(f, "{count} bytes follow the end of the document"),
             Self::NotDeterministic(what) => write!(f, "not deterministic CBOR: {what}"),
             Self::TooDeep => write!(f, "nested deeper than {DEPTH_MAX} levels"),

@@ -117,6 +117,26 @@ impl Roots {
         self.roots.is_empty()
     }
 
+    /// Intermediates that lead to no root at `now_unix`, with the reason: of no use to anybody.
+    #[must_use]
+    pub fn loose(&self, now_unix: u64) -> Vec<String> {
+        let why = |cert: &Cert| {
+            let mut search = Search {
+                roots: self,
+                given: &[],
+                now_unix,
+                signatures: 0,
+                why: String::new(),
+                chain: Vec::new(),
+            };
+            match search.root_of(cert, 1) {
+                Some(_) => None,
+                None => Some(format!("`{}` of `{}`{}", cert.subject(), cert.issuer(), search.why)),
+            }
+        };
+        self.intermediates.iter().filter_map(why).collect()
+    }
+
     /// Names the bundle: SHA-256 over the sorted SHA-256 digests of its certificates, roots before intermediates.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
