@@ -171,6 +171,11 @@ impl Shown {
                 (Escape::No, 0x20..=0x7e) => self.push(at, byte),
                 (Escape::No, _) => {}
                 (Escape::Started, b'[') => self.escape = Escape::Control,
+                // The cursor jumps or the screen is cleared: what follows does not continue the line.
+                (Escape::Control, b'H' | b'J') => {
+                    self.escape = Escape::No;
+                    self.end_line();
+                }
                 (Escape::Started, _) | (Escape::Control, 0x40..=0x7e) => self.escape = Escape::No,
                 (Escape::Control, _) => {}
             }
@@ -225,6 +230,14 @@ mod tests {
         assert!(console.first_line_matching("login").is_none());
         console.restart();
         assert!(console.first_line_matching("Boot0001").is_none());
+    }
+
+    #[test]
+    fn a_cleared_screen_ends_the_line_that_a_reset_cut_off() {
+        let (_folder, console) = console();
+        console.shown().take(b">>Start HTTP Boot...\x1b[2J\x1b[01;01H>>Start HTTP Boot");
+        assert_eq!(console.lines().len(), 1);
+        assert_eq!(console.find(">>Start").unwrap().text, ">>Start HTTP Boot...");
     }
 
     #[test]

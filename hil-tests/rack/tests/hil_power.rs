@@ -34,10 +34,7 @@ async fn walk(config: RackConfig) {
     let host = rack.host(0);
     let bmc = Bmc::of(host);
     assert_eq!(bmc.system().await["PowerState"], "Off");
-    let boot = json!({ "Boot": {
-        "BootSourceOverrideTarget": "UefiHttp", "BootSourceOverrideEnabled": "Once", "BootSourceOverrideMode": "UEFI",
-    }});
-    bmc.send(Method::PATCH, SYSTEM, boot).await;
+    bmc.send(Method::PATCH, SYSTEM, boot_override("UefiHttp", "Once")).await;
     bmc.reset("On").await;
     let system = bmc.system().await;
     assert_eq!(system["PowerState"], "On");
@@ -51,15 +48,38 @@ async fn walk(config: RackConfig) {
     let status = host.qmp("query-status", json!({})).await.unwrap();
     assert_eq!(status["status"], "running");
 
-    // A reset after the override is used up must fall back to the drives.
+    // The same thing boots again: a real reset of the same QEMU, seen as a second attempt on the same console.
+    bmc.send(Method::PATCH, SYSTEM, boot_override("UefiHttp", "Continuous")).await;
+    bmc.reset("ForceRestart").await;
+    let tried = |text: &str| text.matches(">>Start HTTP").count();
+    tokio::time::timeout(limit, async {
+        while tried(&host.console().tail(100)) < 2 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await
+    .unwrap();
+
+    // Something else boots after this reset, so the console starts anew.
+    bmc.send(Method::PATCH, SYSTEM, boot_override("None", "Disabled")).await;
     bmc.reset("ForceRestart").await;
     let line = host.wait_console("NVME0001A", limit).await.unwrap();
     println!("drives tried at {} ms: {}", line.at.as_millis(), line.text);
+    assert_eq!(tried(&host.console().tail(100)), 0);
+    assert!(host.wait_console("No bootable option", limit).await.is_ok());
 
     host.power_cut().await;
     assert_eq!(bmc.system().await["PowerState"], "Off");
     assert!(rack.ek_roots_pem().unwrap().contains("BEGIN CERTIFICATE"));
     rack.stop().await;
+}
+
+fn boot_override(target: &str, enabled: &str) -> Value {
+    json!({ "Boot": {
+        "BootSourceOverrideTarget": target,
+        "BootSourceOverrideEnabled": enabled,
+        "BootSourceOverrideMode": "UEFI",
+    }})
 }
 
 struct Bmc {
