@@ -14,6 +14,7 @@ use x509_cert::{
         referenced::OwnedToRef as _,
     },
     ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName, name::GeneralName},
+    name::Name,
 };
 
 /// The largest certificate that is read, bytes; EK certificates have 0.8 to 1.5 KiB.
@@ -23,6 +24,7 @@ const OID_RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1
 const OID_EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const OID_P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const OID_P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+const OID_P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
 /// Extended key usage of EK certificates (TCG EK Credential Profile, 3.2.16).
 const OID_EK: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.8.1");
 /// Critical extensions that are either judged here or say nothing that a verifier of endorsement keys must obey:
@@ -58,11 +60,11 @@ impl Cert {
     }
 
     pub(crate) fn is_self_issued(&self) -> bool {
-        self.parsed.tbs_certificate.subject == self.parsed.tbs_certificate.issuer
+        same_name(&self.parsed.tbs_certificate.subject, &self.parsed.tbs_certificate.issuer)
     }
 
     pub(crate) fn names_as_issuer(&self, other: &Self) -> bool {
-        self.parsed.tbs_certificate.issuer == other.parsed.tbs_certificate.subject
+        same_name(&self.parsed.tbs_certificate.issuer, &other.parsed.tbs_certificate.subject)
     }
 
     /// Whether `now` is inside the validity; 9999-12-31 means "no end" and is an ordinary date here.
@@ -167,7 +169,7 @@ impl Cert {
                     |number: &[u8]| [vec![0; 48usize.saturating_sub(number.len())], number.to_vec()].concat();
                 [vec![4], padded(x), padded(y)].concat() == point
             }
-            (Ok(Key::Rsa(_) | Key::P256(_) | Key::P384(_)) | Err(_), _) => false,
+            (Ok(Key::Rsa(_) | Key::P256(_) | Key::P384(_) | Key::P521(_)) | Err(_), _) => false,
         }
     }
 
@@ -184,6 +186,7 @@ impl Cert {
         match (info.algorithm.oid, curve) {
             (OID_EC, Some(OID_P256)) => Ok(Key::P256(bits.to_vec())),
             (OID_EC, Some(OID_P384)) => Ok(Key::P384(bits.to_vec())),
+            (OID_EC, Some(OID_P521)) => Ok(Key::P521(bits.to_vec())),
             (oid, _) => Err(format!("its key is of an unsupported kind ({oid})")),
         }
     }
@@ -210,9 +213,37 @@ impl Cert {
             (SignatureKind::Ecdsa, Key::P384(point)) => p384::ecdsa::VerifyingKey::from_sec1_bytes(&point)
                 .and_then(|key| key.verify_prehash(&digest, &p384::ecdsa::Signature::from_der(signature)?))
                 .is_ok(),
-            (SignatureKind::Rsa, Key::P256(_) | Key::P384(_)) | (SignatureKind::Ecdsa, Key::Rsa(_)) => false,
+            (SignatureKind::Ecdsa, Key::P521(point)) => p521::ecdsa::VerifyingKey::from_sec1_bytes(&point)
+                .and_then(|key| {
+                    // The library wants at least half a field (33 bytes); zeros in front change no number.
+                    let padded = [vec![0; 66usize.saturating_sub(digest.len())], digest.clone()].concat();
+                    key.verify_prehash(&padded, &p521::ecdsa::Signature::from_der(signature)?)
+                })
+                .is_ok(),
+            (SignatureKind::Rsa, Key::P256(_) | Key::P384(_) | Key::P521(_))
+            | (SignatureKind::Ecdsa, Key::Rsa(_)) => false,
         })
     }
+}
+
+/// Whether two names are one: attribute by attribute, text without regard to its string type, to case and to the
+/// number of spaces (RFC 5280, 7.1).  STMicroelectronics write one name in two string types.
+fn same_name(left: &Name, right: &Name) -> bool {
+    let plain = |name: &Name| -> Vec<Vec<(ObjectIdentifier, Vec<u8>)>> {
+        let text = |value: &x509_cert::der::Any| match std::str::from_utf8(value.value()) {
+            Ok(text) => {
+                text.split_whitespace().collect::<Vec<_>>().join(" ").to_ascii_lowercase().into_bytes()
+            }
+            Err(_) => value.value().to_vec(),
+        };
+        let relative = name.0.iter().map(|relative| {
+            let mut parts: Vec<_> = relative.0.iter().map(|one| (one.oid, text(&one.value))).collect();
+            parts.sort_unstable();
+            parts
+        });
+        relative.collect()
+    };
+    left == right || plain(left) == plain(right)
 }
 
 enum Key {
@@ -221,6 +252,8 @@ enum Key {
     P256(Vec<u8>),
     /// SEC1, uncompressed.
     P384(Vec<u8>),
+    /// SEC1, uncompressed.  Makers' roots only.
+    P521(Vec<u8>),
 }
 
 enum SignatureKind {

@@ -90,11 +90,9 @@ fn judge_endorsement_roots_are_read() {
         assert!(added.unreadable.is_empty(), "{file}: {:?}", added.unreadable);
     }
     assert!(!roots.is_empty());
-    // Their own signatures are the judge of path building: nearly all intermediates must lead to a root.
-    let (_, intermediates) = roots.len();
+    // The makers' own signatures are the judge of path building.
     let loose = roots.loose(NOW);
-    loose.iter().for_each(|one| println!("leads to no root: {one}"));
-    assert!(loose.len() * 10 <= intermediates, "{} of {intermediates} lead to no root", loose.len());
+    assert!(loose.is_empty(), "leading to no root:\n{}", loose.join("\n"));
 }
 
 /// tpm2-tools read the same logs: their PCR values are the second opinion, all of them, in every bank.
