@@ -94,7 +94,10 @@ fn oaep(
     const MODULUS_BYTES: usize = 256;
     const DATA_BYTES: usize = MODULUS_BYTES - 32 - 1;
     let unsupported = ChallengeError::Unsupported("its RSA key is malformed");
-    if modulus.len() != MODULUS_BYTES || exponent < 3 {
+    // A modulus that is zero, short or even is no RSA key, and arithmetic with zero would panic.
+    let whole =
+        modulus.first().is_some_and(|top| *top >= 0x80) && modulus.last().is_some_and(|low| low % 2 == 1);
+    if modulus.len() != MODULUS_BYTES || !whole || exponent < 3 {
         return Err(unsupported);
     }
     let mut data = Sha256::digest(b"IDENTITY\0").to_vec();

@@ -2,8 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a panic that names its line is the report")]
 
 use attest_evidence::{Evidence, Hex32};
-use attest_verify::{Policy, REQUIRED_PCRS, Tier, endorsement::Roots, unit_root, verify};
-use attest_wire::eventlog::EV_SEPARATOR;
+use attest_verify::{
+    Policy, REQUIRED_PCRS, Tier,
+    challenge::{ChallengeError, ENTROPY_BYTES, make_credential},
+    endorsement::Roots,
+    unit_root, verify,
+};
+use attest_wire::{Public, eventlog::EV_SEPARATOR, templates::Template};
 use p256::ecdsa::Signature;
 use proptest::prelude::*;
 
@@ -178,6 +183,24 @@ fn an_attestation_with_bytes_behind_it_is_refused_even_if_signed() {
 }
 
 #[test]
+fn no_credential_is_made_for_what_is_no_key() {
+    let forge = Forge::new(&EkCertificate::default());
+    let good = forge.evidence(|_| {});
+    let ak = Public::parse(&good.tpm.ak_public).unwrap();
+    // Templates hold zeros where the key will be.
+    for template in [Template::EkRsa2048, Template::EkP256] {
+        let hollow = Public::parse(&template.public()).unwrap();
+        let refused = make_credential(&hollow, &ak.name(), &[1; 32], &[2; ENTROPY_BYTES]);
+        assert!(matches!(refused, Err(ChallengeError::Unsupported(_))), "{refused:?}");
+    }
+    let ek = Public::parse(&good.endorsements.ek_public).unwrap();
+    assert!(make_credential(&ek, &ak.name(), &[1; 32], &[2; ENTROPY_BYTES]).is_ok());
+    for entropy in [&[2u8; ENTROPY_BYTES - 1][..], &[0; ENTROPY_BYTES], &[0xff; ENTROPY_BYTES]] {
+        assert_eq!(make_credential(&ek, &ak.name(), &[1; 32], entropy), Err(ChallengeError::Entropy));
+    }
+}
+
+#[test]
 fn unit_roots_v1() {
     // If this fails, change your code, not this test: registries hold these roots.
     let manifest = |units: &str| format!(r#"{{"version":1,"serial":"S","units":[{units}]}}"#);
@@ -191,6 +214,16 @@ fn unit_roots_v1() {
     ];
     for (units, root) in rows {
         assert_eq!(hex::encode(unit_root(manifest(units).as_bytes()).unwrap()), root, "{units}");
+    }
+    // Whole manifests, with the roots that their maker computes.
+    let unit =
+        |n: u32| format!(r#"{{"id":"memory-{n:04}","resource":{{"kind":"memory","bytes":{n}}},"node":0}}"#);
+    let three = [unit(0), unit(1), unit(2)].join(",");
+    for (units, root) in [
+        (unit(0), "3f89fedd7dca2c0fac750677f3227a74530ab38378c6f29a676982d3e1284132"),
+        (three, "f5ef1b171c865076928a37023fb44cc993b3528277c3fe2acccf6157312b62da"),
+    ] {
+        assert_eq!(hex::encode(unit_root(manifest(&units).as_bytes()).unwrap()), root);
     }
     assert!(unit_root(br#"{"version":2,"units":[]}"#).is_err());
     assert!(unit_root(br#"{"version":1,"units":[],"units":[]}"#).is_err());
