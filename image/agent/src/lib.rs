@@ -8,6 +8,8 @@
 //!
 //! Next: `talk` (the loop), `work` (the orders), `coldplug` and `net` (what comes before).
 
+#![forbid(unsafe_code)]
+
 pub mod burn;
 pub mod client;
 pub mod coldplug;
@@ -15,6 +17,7 @@ pub mod console;
 pub mod dhcp;
 pub mod identity;
 pub mod net;
+pub mod netlink;
 pub mod state;
 pub mod system;
 pub mod talk;

@@ -57,8 +57,8 @@ fn init() -> ! {
     system::take_console();
     say!("scalerforge agent {VERSION}: up after {} ms", up_milliseconds());
     system::restart_on_panic();
-    system::ignore_children();
     system::mount_all();
+    system::bury_orphans();
     let _ = std::fs::write("/proc/sys/kernel/modprobe", "/init");
     match enrol() {
         Ok(leave) => {

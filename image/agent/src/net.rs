@@ -19,7 +19,7 @@ use nix::{
 
 use crate::{
     dhcp::{self, Kind, Reply, Say},
-    say,
+    netlink, say,
 };
 
 /// How long one round waits for answers, in milliseconds: doubled from the first to the last.
@@ -36,10 +36,10 @@ pub struct Lease {
     pub reply: Reply,
 }
 
-/// Brings up every Ethernet port and the loopback.
+/// Brings up every Ethernet port.
 pub fn bring_up(root: &Path) {
     for name in names(root) {
-        if let Err(error) = set_up(&name) {
+        if let Err(error) = number(root, &name).and_then(netlink::set_up) {
             say!("port {name} could not be brought up: {error}");
         }
     }
@@ -52,7 +52,7 @@ pub fn acquire(root: &Path) -> Lease {
         bring_up(root);
         let wait = ROUND_MILLISECONDS.get(round).or(ROUND_MILLISECONDS.last()).copied().unwrap_or(1000);
         match ask(root, Duration::from_millis(wait)) {
-            Ok(Some(lease)) => match configure(&lease) {
+            Ok(Some(lease)) => match configure(root, &lease) {
                 Ok(()) => return lease,
                 Err(error) => say!("port {}: {} could not be set: {error}", lease.port, lease.reply.address),
             },
@@ -203,73 +203,15 @@ fn attribute(root: &Path, name: &str, file: &str) -> Option<String> {
     Some(text.trim().to_owned())
 }
 
-/// Address, mask, up, default route.
-fn configure(lease: &Lease) -> io::Result<()> {
-    let mask = u32::MAX.checked_shl(32 - u32::from(lease.reply.prefix)).unwrap_or(0);
-    set_address(&lease.port, libc::SIOCSIFADDR, lease.reply.address)?;
-    set_address(&lease.port, libc::SIOCSIFNETMASK, Ipv4Addr::from(mask))?;
-    set_up(&lease.port)?;
-    match lease.reply.router.map(add_route) {
-        Some(Err(error)) if error.raw_os_error() != Some(libc::EEXIST) => Err(error),
-        Some(_) | None => Ok(()),
-    }
+/// Address, then default route.
+fn configure(root: &Path, lease: &Lease) -> io::Result<()> {
+    let interface = number(root, &lease.port)?;
+    netlink::add_address(interface, lease.reply.address, lease.reply.prefix)?;
+    lease.reply.router.map_or(Ok(()), |router| netlink::add_default_route(interface, router))
 }
 
-fn set_up(name: &str) -> io::Result<()> {
-    let mut request = request(name)?;
-    ioctl(libc::SIOCGIFFLAGS, &raw mut request)?;
-    let up = i16::try_from(libc::IFF_UP).unwrap_or(1);
-    #[expect(unsafe_code, reason = "a union of the kernel's")]
-    // SAFETY: SIOCGIFFLAGS has just filled this member.
-    let flags = unsafe { request.ifr_ifru.ifru_flags };
-    request.ifr_ifru.ifru_flags = flags | up;
-    ioctl(libc::SIOCSIFFLAGS, &raw mut request)
-}
-
-fn set_address(name: &str, what: libc::Ioctl, address: Ipv4Addr) -> io::Result<()> {
-    let mut request = request(name)?;
-    request.ifr_ifru.ifru_addr = sockaddr(address);
-    ioctl(what, &raw mut request)
-}
-
-#[expect(unsafe_code, reason = "the kernel's structure has no safe constructor")]
-fn add_route(router: Ipv4Addr) -> io::Result<()> {
-    // SAFETY: all of its fields are numbers, addresses and pointers, for which zero is a value.
-    let mut route: libc::rtentry = unsafe { std::mem::zeroed() };
-    route.rt_dst = sockaddr(Ipv4Addr::UNSPECIFIED);
-    route.rt_genmask = sockaddr(Ipv4Addr::UNSPECIFIED);
-    route.rt_gateway = sockaddr(router);
-    route.rt_flags = libc::RTF_UP | libc::RTF_GATEWAY;
-    ioctl(libc::SIOCADDRT, &raw mut route)
-}
-
-/// An interface request with the name filled in.
-#[expect(unsafe_code, reason = "the kernel's structure has no safe constructor")]
-fn request(name: &str) -> io::Result<libc::ifreq> {
-    // SAFETY: a name and a union of plain numbers: zero is a value of each.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    if name.len() >= request.ifr_name.len() {
-        return Err(io::Error::other("an interface name of more than 15 characters"));
-    }
-    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *to = from.cast_signed();
-    }
-    Ok(request)
-}
-
-fn sockaddr(address: Ipv4Addr) -> libc::sockaddr {
-    let [a, b, c, d] = address.octets().map(u8::cast_signed);
-    // Port, address, padding: the layout of `struct sockaddr_in`.
-    let sa_data = [0, 0, a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0];
-    libc::sockaddr { sa_family: u16::try_from(libc::AF_INET).unwrap_or(2), sa_data }
-}
-
-#[expect(unsafe_code, reason = "an ioctl on a structure of the kernel's")]
-fn ioctl<T>(what: libc::Ioctl, argument: *mut T) -> io::Result<()> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    // SAFETY: every caller passes the structure that its request is defined for.
-    match unsafe { libc::ioctl(socket.as_raw_fd(), what, argument) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+/// The kernel's number of an interface.
+fn number(root: &Path, name: &str) -> io::Result<u32> {
+    let number = attribute(root, name, "ifindex").and_then(|number| number.parse().ok());
+    number.ok_or_else(|| io::Error::other("the kernel does not tell its number"))
 }

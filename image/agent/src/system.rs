@@ -1,9 +1,9 @@
 //! What only PID 1 does: mounts, console, clock, and the ways to leave.
 
 use std::{
-    ffi::CString,
+    ffi::CStr,
     fs::{self, OpenOptions},
-    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
+    os::unix::fs::MetadataExt as _,
     path::Path,
     time::Duration,
 };
@@ -12,10 +12,11 @@ use nix::{
     mount::{MsFlags, mount},
     sys::{
         reboot::{RebootMode, reboot},
-        signal::{SigHandler, Signal, signal},
         time::TimeSpec,
+        wait::wait,
     },
     time::{ClockId, clock_gettime, clock_settime},
+    unistd::{dup2_stderr, dup2_stdin, dup2_stdout, execve},
 };
 
 use crate::say;
@@ -26,13 +27,14 @@ const CLOCK_SECONDS_MIN: i64 = 1_577_836_800;
 /// How long a failed agent leaves its last words on the console before it starts anew.
 const RESTART_SECONDS: u64 = 5;
 
+/// How often to look for orphans while there are no children at all.
+const ORPHAN_SECONDS: u64 = 10;
+
 /// Mounts `/dev` and takes the console, so that the first line can be printed.
 pub fn take_console() {
     let result = try_mount("devtmpfs", "/dev");
     if let Ok(console) = OpenOptions::new().read(true).write(true).open("/dev/console") {
-        for standard in 0..3 {
-            redirect(console.as_raw_fd(), standard);
-        }
+        let _ = dup2_stdin(&console).and(dup2_stdout(&console)).and(dup2_stderr(&console));
     }
     if let Err(error) = result {
         say!("/dev could not be mounted ({error}): the image's kernel must have devtmpfs");
@@ -72,17 +74,15 @@ fn try_mount(kind: &str, path: &str) -> nix::Result<()> {
     }
 }
 
-#[expect(unsafe_code, reason = "standard descriptors are replaced by number")]
-fn redirect(from: i32, to: i32) {
-    // SAFETY: `from` is open, and nothing in this program owns descriptors 0 to 2.
-    unsafe { libc::dup2(from, to) };
-}
-
-/// Lets the kernel bury processes that end: nobody here waits for any.
-#[expect(unsafe_code, reason = "signal dispositions are process-wide")]
-pub fn ignore_children() {
-    // SAFETY: no handler runs; the disposition is only set to "ignore".
-    let _ = unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn) };
+/// Buries processes that end without anybody waiting for them, as PID 1 must; nobody here starts any.
+pub fn bury_orphans() {
+    std::thread::spawn(|| {
+        loop {
+            if wait().is_err() {
+                std::thread::sleep(Duration::from_secs(ORPHAN_SECONDS));
+            }
+        }
+    });
 }
 
 /// When PID 1 panics, the kernel would too.  Prints what happened and starts the agent anew; what it must remember
@@ -98,16 +98,10 @@ pub fn restart_on_panic() {
 pub fn restart() -> ! {
     loop {
         std::thread::sleep(Duration::from_secs(RESTART_SECONDS));
-        let program = CString::from(c"/proc/self/exe");
-        let (arguments, environment) = ([program.as_ptr(), std::ptr::null()], [std::ptr::null()]);
-        execute(&program, &arguments, &environment);
+        let nothing: [&CStr; 0] = [];
+        // Comes back only if the kernel cannot; then once more.
+        let _ = execve(c"/proc/self/exe", &[c"/init"], &nothing);
     }
-}
-
-#[expect(unsafe_code, reason = "execve has no safe form that keeps argv empty")]
-fn execute(program: &CString, arguments: &[*const libc::c_char], environment: &[*const libc::c_char]) {
-    // SAFETY: all three are live, and both lists end with a null pointer.
-    unsafe { libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
 }
 
 /// How to leave.

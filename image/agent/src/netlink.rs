@@ -1,0 +1,126 @@
+//! Three things asked of the kernel's network stack (rtnetlink(7)): an interface up, an address on it, a default route.
+//!
+//! Messages are written by hand, in the machine's byte order, and each waits for the kernel's yes or no.
+
+use std::{
+    io,
+    net::Ipv4Addr,
+    os::fd::{AsRawFd as _, OwnedFd},
+};
+
+use nix::sys::{
+    socket::{
+        AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt,
+        socket, sockopt::ReceiveTimeout,
+    },
+    time::TimeVal,
+};
+
+/// The kernel answers while the call is made; this is only against waiting for ever.
+const ANSWER_SECONDS_MAX: i64 = 5;
+
+// Message types and flags of linux/rtnetlink.h and linux/netlink.h.
+const NEW_LINK: u16 = 16;
+const NEW_ADDRESS: u16 = 20;
+const NEW_ROUTE: u16 = 24;
+const ERROR: u16 = 2;
+const REQUEST_AND_ACK: u16 = 0x0001 | 0x0004;
+const CREATE_OR_REPLACE: u16 = 0x0400 | 0x0100;
+
+const IPV4: u8 = 2;
+const HEAD_BYTES: usize = 16;
+
+/// Brings an interface (by kernel number) up.
+pub fn set_up(interface: u32) -> io::Result<()> {
+    // Family and device type unsaid; then the flags, and which of them are meant: IFF_UP.
+    let mut body = vec![0; 4];
+    body.extend([interface, 1, 1].map(u32::to_ne_bytes).concat());
+    ask(NEW_LINK, 0, &body)
+}
+
+/// Gives an interface an address.  Once more is the same as once.
+pub fn add_address(interface: u32, address: Ipv4Addr, prefix: u8) -> io::Result<()> {
+    // Flags and scope 0: permanent, valid everywhere.
+    let mut body = vec![IPV4, prefix, 0, 0];
+    body.extend(interface.to_ne_bytes());
+    let broadcast = u32::from(address) | u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
+    // IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST.
+    attribute(&mut body, 1, address.octets());
+    attribute(&mut body, 2, address.octets());
+    attribute(&mut body, 4, broadcast.to_be_bytes());
+    ask(NEW_ADDRESS, CREATE_OR_REPLACE, &body)
+}
+
+/// Sends what has no other way through `router`.
+pub fn add_default_route(interface: u32, router: Ipv4Addr) -> io::Result<()> {
+    // No prefix; main table, learnt by DHCP, scope universe, unicast; no flags.
+    let mut body = vec![IPV4, 0, 0, 0, 254, 16, 0, 1, 0, 0, 0, 0];
+    // RTA_OIF, RTA_GATEWAY.
+    attribute(&mut body, 4, interface.to_ne_bytes());
+    attribute(&mut body, 5, router.octets());
+    ask(NEW_ROUTE, CREATE_OR_REPLACE, &body)
+}
+
+/// All attributes here hold four bytes, so none needs padding.
+fn attribute(body: &mut Vec<u8>, kind: u16, value: [u8; 4]) {
+    body.extend([8, kind].map(u16::to_ne_bytes).concat());
+    body.extend(value);
+}
+
+fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
+    let mut message = Vec::with_capacity(HEAD_BYTES + body.len());
+    message.extend(u32::try_from(HEAD_BYTES + body.len()).unwrap_or(0).to_ne_bytes());
+    message.extend([kind, REQUEST_AND_ACK | flags].map(u16::to_ne_bytes).concat());
+    // Sequence number, and the sender as the kernel knows it.
+    message.extend([1_u32, 0].map(u32::to_ne_bytes).concat());
+    message.extend(body);
+    message
+}
+
+fn ask(kind: u16, flags: u16, body: &[u8]) -> io::Result<()> {
+    let socket: OwnedFd =
+        socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
+    setsockopt(&socket, ReceiveTimeout, &TimeVal::new(ANSWER_SECONDS_MAX, 0))?;
+    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+    send(socket.as_raw_fd(), &message(kind, flags, body), MsgFlags::empty())?;
+    let mut answer = [0; 4096];
+    let length = recv(socket.as_raw_fd(), &mut answer, MsgFlags::empty())?;
+    verdict(answer.get(..length).unwrap_or_default())
+}
+
+/// The kernel's answer: an error number, 0 for none.
+fn verdict(answer: &[u8]) -> io::Result<()> {
+    let strange = || io::Error::other("the kernel's answer makes no sense");
+    let kind = answer.get(4..6).and_then(|kind| kind.try_into().ok()).map(u16::from_ne_bytes);
+    let error = answer.get(HEAD_BYTES..HEAD_BYTES + 4).and_then(|error| error.try_into().ok());
+    match (kind, error.map(i32::from_ne_bytes)) {
+        (Some(ERROR), Some(0)) => Ok(()),
+        (Some(ERROR), Some(error)) => Err(io::Error::from_raw_os_error(error.saturating_neg())),
+        _ => Err(strange()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts() {
+        let answer = |kind, error: i32| [message(kind, 0, &[]), error.to_ne_bytes().to_vec()].concat();
+        assert!(verdict(&answer(ERROR, 0)).is_ok());
+        assert_eq!(verdict(&answer(ERROR, -libc::EPERM)).unwrap_err().raw_os_error(), Some(libc::EPERM));
+        assert!(verdict(&answer(NEW_LINK, 0)).is_err());
+        assert!(verdict(&[]).is_err());
+    }
+
+    /// The kernel reads our messages: for an interface that is not there it says so, not that they make no sense.
+    #[test]
+    fn the_kernel_understands() {
+        let none = u32::from(u16::MAX) << 8;
+        let router = Ipv4Addr::new(192, 0, 2, 1);
+        for result in [set_up(none), add_address(none, router, 24), add_default_route(none, router)] {
+            let error = result.unwrap_err().raw_os_error();
+            assert!(matches!(error, Some(libc::ENODEV | libc::ENETUNREACH | libc::EPERM)), "{error:?}");
+        }
+    }
+}
