@@ -39,7 +39,9 @@ impl Hands<'_> {
         if plan.steps.len() > STEPS_MAX {
             return Err(format!("a plan of {} steps, more than {STEPS_MAX}", plan.steps.len()));
         }
-        let (_, inventory) = self.reported_inventory()?;
+        // After a power cut in the middle of a burn-in nobody has asked for an inventory yet in this boot.
+        let inventory =
+            self.reported_inventory().unwrap_or_else(|_| firmware_checks_probe::probe(&self.talk.root));
         let boot = self.boot_count()?;
         let mut readings = carried;
         for (index, step) in plan.steps.iter().enumerate() {
@@ -72,7 +74,7 @@ impl Hands<'_> {
     fn step(&self, step: &Step, inventory: &Inventory, index: usize, steps: usize) -> (u32, Found) {
         let begin = Instant::now();
         let (done, permille) = (AtomicBool::new(false), Mutex::new(0_u16));
-        let found = thread::scope(|scope| {
+        thread::scope(|scope| {
             let teller = scope.spawn(|| {
                 let mut told = None;
                 while !done.load(Ordering::Relaxed) {
@@ -87,17 +89,17 @@ impl Hands<'_> {
             let stop = AtomicBool::new(false);
             let note = |now: u16| *permille.lock().unwrap_or_else(PoisonError::into_inner) = now;
             let found = self.run(step, inventory, Watch::new(&stop, &note));
+            let seconds = u32::try_from(begin.elapsed().as_secs()).unwrap_or(u32::MAX);
             done.store(true, Ordering::Relaxed);
             teller.thread().unpark();
-            found
-        });
-        (u32::try_from(begin.elapsed().as_secs()).unwrap_or(u32::MAX), found)
+            (seconds, found)
+        })
     }
 
     /// Progress is a courtesy: what does not arrive is not sent again.
     fn tell(&self, step: &Step, permille: u16) {
         let progress = Progress { order: self.order, permille, note: format!("burn-in: {}", step.id) };
-        let _ = self.talk.client.tell("progress", &progress);
+        let _ = self.talk.client.mention("progress", &progress);
     }
 
     fn run(&self, step: &Step, inventory: &Inventory, watch: Watch<'_>) -> Found {

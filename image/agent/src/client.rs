@@ -20,6 +20,9 @@ const CALL_SECONDS_MAX: u64 = POLL_SECONDS_MAX + 50;
 /// How long a connection may take to come about.
 const CONNECT_SECONDS_MAX: u64 = 10;
 
+/// How long a call in passing may take.
+const MENTION_SECONDS_MAX: u64 = 3;
+
 /// The largest file of certificates taken.
 const CA_BYTES_MAX: usize = 64 << 10;
 
@@ -89,7 +92,6 @@ impl Client {
             .proxy(None)
             .tls_config(tls)
             .timeout_connect(Some(Duration::from_secs(CONNECT_SECONDS_MAX)))
-            .timeout_global(Some(Duration::from_secs(CALL_SECONDS_MAX)))
             .build()
             .new_agent();
         Ok(Self {
@@ -117,19 +119,25 @@ impl Client {
 
     /// Calls and reads the answer.
     pub fn ask<A: DeserializeOwned>(&self, call: &str, question: &impl Serialize) -> Result<A, CallError> {
-        let body = self.post(call, question)?;
+        let body = self.post(call, question, CALL_SECONDS_MAX)?;
         serde_json::from_slice(&body)
             .map_err(|error| self.unreachable(call, format!("an answer that makes no sense: {error}")))
     }
 
     /// Calls; the answer's content does not matter.
     pub fn tell(&self, call: &str, news: &impl Serialize) -> Result<(), CallError> {
-        self.post(call, news).map(drop)
+        self.post(call, news, CALL_SECONDS_MAX).map(drop)
     }
 
-    fn post(&self, call: &str, body: &impl Serialize) -> Result<Vec<u8>, CallError> {
+    /// Calls in passing: what cannot be said at once is not worth waiting for.
+    pub fn mention(&self, call: &str, news: &impl Serialize) -> Result<(), CallError> {
+        self.post(call, news, MENTION_SECONDS_MAX).map(drop)
+    }
+
+    fn post(&self, call: &str, body: &impl Serialize, seconds_max: u64) -> Result<Vec<u8>, CallError> {
         let body = serde_json::to_vec(body).map_err(|error| self.unreachable(call, error.to_string()))?;
-        let mut request = self.agent.post(format!("{}/agent/v1/{call}", self.base));
+        let request = self.agent.post(format!("{}/agent/v1/{call}", self.base));
+        let mut request = request.config().timeout_global(Some(Duration::from_secs(seconds_max))).build();
         request = request.header("content-type", "application/json");
         let session = *self.session.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(session) = session {

@@ -55,7 +55,11 @@ pub fn mount_all() {
 /// The UEFI variables, read-only: the agent changes none.
 pub fn mount_variables() -> nix::Result<()> {
     let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC | MsFlags::MS_NODEV;
-    mount(Some("efivarfs"), "/sys/firmware/efi/efivars", Some("efivarfs"), flags, None::<&str>)
+    match mount(Some("efivarfs"), "/sys/firmware/efi/efivars", Some("efivarfs"), flags, None::<&str>) {
+        // This agent did, before it restarted.
+        Ok(()) | Err(nix::Error::EBUSY) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 fn try_mount(kind: &str, path: &str) -> nix::Result<()> {

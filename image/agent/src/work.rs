@@ -70,12 +70,12 @@ impl Hands<'_> {
     }
 
     /// The inventory as it was reported.
-    pub(crate) fn reported_inventory(&self) -> Result<(String, Inventory), String> {
+    pub(crate) fn reported_inventory(&self) -> Result<Inventory, String> {
         let json =
             self.talk.state.inventory().ok_or("no inventory was taken since this boot: order one first")?;
         let inventory =
             serde_json::from_str(&json).map_err(|error| format!("the kept inventory is broken: {error}"))?;
-        Ok((json, inventory))
+        Ok(inventory)
     }
 
     fn tpm(&self) -> Result<Tpm, String> {
@@ -188,7 +188,7 @@ impl Hands<'_> {
     fn vouch_for(&self, text: &str) -> Result<([u8; 32], [u8; 32]), String> {
         let manifest: Manifest =
             serde_json::from_str(text).map_err(|error| format!("the manifest could not be read: {error}"))?;
-        let (_, inventory) = self.reported_inventory()?;
+        let inventory = self.reported_inventory()?;
         let faults = appliance_carve::check(&inventory, &manifest);
         if !faults.is_empty() {
             let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
