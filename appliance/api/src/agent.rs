@@ -111,7 +111,7 @@ pub struct QuoteOrder {
     pub node: NodeId,
     /// Where it is to be registered; absent at admission.
     pub target: Option<Target>,
-    /// The manifest's bytes; the agent computes its unit root, and refuses units that its inventory does not have.
+    /// The manifest, as JSON text: its units are hashed exactly as they stand here.  The agent computes its unit root, and refuses units that its inventory does not have.
     pub manifest: Option<String>,
     /// SHA-256 of the previous evidence of this node.
     pub previous: Option<Digest>,

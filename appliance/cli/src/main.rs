@@ -28,8 +28,8 @@ enum Noun {
         /// The site directory.
         #[arg(long, default_value = "/var/lib/scalerforge")]
         site: PathBuf,
-        /// Standard input is the operator's listening socket, opened by whoever starts us (inetd's `wait` style,
-        /// systemd's `StandardInput=socket`): so the page can be in another network namespace than the LAN.
+        /// Standard input is one more listening socket for operators, opened by whoever starts us (inetd's `wait`
+        /// style, systemd's `StandardInput=socket`): so the page can be in another network namespace than the LAN.
         #[arg(long)]
         operator_on_stdin: bool,
     },

@@ -79,7 +79,7 @@ async fn quote(app: &Arc<App>, host: &HostRow, registration: bool) -> Result<Wor
         let manifest = app.db(move |store| store.document(&id, Kind::Manifest)).await?;
         // The registry's address is known once the chain was reached for the first time.
         let (Some(manifest), Some(target)) = (manifest, app.chain.target()) else { return Ok(Work::Wait) };
-        (Some(target), Some(hex::encode(manifest)))
+        (Some(target), String::from_utf8(manifest).ok())
     } else {
         (None, None)
     };

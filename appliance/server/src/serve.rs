@@ -21,7 +21,7 @@ use crate::{
     tls,
 };
 
-/// The operator's listener, if it was opened by whoever started us (systemd socket activation).
+/// One more listener for operators, opened by whoever started us.
 pub type Inherited = Option<StdListener>;
 
 /// Why the appliance did not start, or stopped.
@@ -88,10 +88,8 @@ pub async fn serve(
     let roots = roots(&config.endorsement_dir)?;
     let tls = keys.tls(config.agent.ip()).map_err(ServeError::Keys)?;
     let agents = listen("agents", config.agent).await?;
-    let operators = match inherited {
-        Some(listener) => adopt(listener, config.operator)?,
-        None => listen("operators", config.operator).await?,
-    };
+    let operators = listen("operators", config.operator).await?;
+    let inherited = inherited.map(|listener| adopt(listener, config.operator)).transpose()?;
     let (link, devnet) = link(&config).await?;
     let store = appliance_store::Store::open(&dir.join("store.sqlite")).map_err(ServeError::Store)?;
     let clock = pxe_server::Clock::new(app::now);
@@ -106,7 +104,7 @@ pub async fn serve(
         () = stop => Ok(()),
         ended = pxe_server.run() => ended.map_err(ServeError::PxeStopped),
         ended = executor::run(Arc::clone(&app)) => ended.map_err(ServeError::Store),
-        ended = axum::serve(operators, operator) => ended.map_err(|source| {
+        ended = operate(operators, inherited, operator) => ended.map_err(|source| {
             ServeError::Listen { what: "operators", at: app.config.operator, source }
         }),
         () = tls::serve(agents, tls, agent_api::router(Arc::clone(&app))) => Ok(()),
@@ -125,6 +123,22 @@ fn adopt(listener: StdListener, at: SocketAddr) -> Result<TcpListener, ServeErro
         .set_nonblocking(true)
         .and_then(|()| TcpListener::from_std(listener))
         .map_err(|source| ServeError::Listen { what: "operators", at, source })
+}
+
+/// Serves operators on the configured address, and on the inherited socket if there is one.
+async fn operate(
+    listener: TcpListener,
+    inherited: Option<TcpListener>,
+    router: axum::Router,
+) -> io::Result<()> {
+    let more = router.clone();
+    let inherited = async move {
+        match inherited {
+            Some(listener) => axum::serve(listener, more).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::try_join!(async { axum::serve(listener, router).await }, inherited).map(drop)
 }
 
 type Embedded = Option<(TcpListener, chain_devnet::Devnet)>;

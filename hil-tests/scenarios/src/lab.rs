@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    net::{SocketAddr, TcpListener},
+    net::TcpListener,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::Stdio,
@@ -84,7 +84,6 @@ pub struct Lab {
     artefacts: Artefacts,
     chain: Chain,
     operator: Option<TcpListener>,
-    operator_at: SocketAddr,
     appliance: Option<Child>,
     devnet: Option<Child>,
 }
@@ -118,17 +117,12 @@ impl Lab {
         })
         .await?;
         site_file::write(&dir.join("site"), &rack, &config, artefacts)?;
-        let operator_at = match &config.operator {
-            Some(listener) => listener.local_addr()?,
-            None => OPERATOR_ADDRESS.parse()?,
-        };
         let mut lab = Self {
             rack,
             dir,
             artefacts: artefacts.clone(),
             chain: config.chain,
             operator: config.operator,
-            operator_at,
             appliance: None,
             devnet: None,
         };
@@ -245,7 +239,7 @@ impl Lab {
     }
 
     async fn get<T: serde::de::DeserializeOwned + Send + 'static>(&self, path: &str) -> anyhow::Result<T> {
-        let url = format!("http://{}{path}", self.operator_at);
+        let url = format!("http://{OPERATOR_ADDRESS}{path}");
         tokio::task::spawn_blocking(move || {
             let agent: ureq::Agent =
                 ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(20))).build().into();
