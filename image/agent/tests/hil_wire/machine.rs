@@ -20,6 +20,7 @@ impl Drop for Machine {
     fn drop(&mut self) {
         let _ = self.swtpm.kill();
         let _ = self.swtpm.wait();
+        let _ = fs::remove_file(self.tpm());
     }
 }
 
