@@ -27,6 +27,10 @@ const CHALLENGE_SECONDS_MAX: Seconds = Seconds(300);
 
 /// What follows when an event meets a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a step lives for one transaction and is never kept in numbers; a box would only hide the stage"
+)]
 pub enum Step {
     /// Go to a stage (perhaps the same with other contents) and do these effects.
     Move {
@@ -96,7 +100,10 @@ fn quarantine(was: &str, refusal: Refusal) -> Step {
 }
 
 fn rejected(was: &str, why: &attest_verify::Rejection) -> Step {
-    quarantine(was, Refusal { rule: why.check.clone(), text: why.to_string() })
+    quarantine(was, Refusal {
+        rule: why.check.clone(),
+        text: format!("{why}. Measured {}, expected {}", why.measured, why.expected),
+    })
 }
 
 fn agent_failed(was: &str, why: &str) -> Step {

@@ -69,11 +69,18 @@ async fn hello(State(app): State<Arc<App>>, Json(hello): Json<Hello>) -> Result<
                 .into(),
         )
     })?;
+    // Before anything is spent: an impostor must not be able to burn another machine's ticket.
+    if let Some(port) = app.pxe.issued_to(ticket, now()) {
+        owner(&app, &serial, port).await?;
+    }
     let port = app.pxe.redeem(ticket, &hello.macs, hello.boot_nonce, now()).await.map_err(|refusal| {
         tracing::warn!(%serial, reason = %refusal, "a boot ticket was refused");
         forbidden(format!("boot ticket refused for server {serial}: {refusal}"))
     })?;
-    let host = owner(&app, &serial, port, &hello.macs).await?;
+    let host = match owner(&app, &serial, port).await? {
+        Some(host) => host,
+        None => stranger(&app, serial, hello.macs).await?,
+    };
     let session =
         Session(site::random().map_err(|error| Refused(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?);
     let (id, boot) = (host.clone(), hello.boot_nonce);
@@ -83,11 +90,11 @@ async fn hello(State(app): State<Arc<App>>, Json(hello): Json<Hello>) -> Result<
     Ok(Json(Welcome { host, session: session.reveal() }))
 }
 
-/// The host with this serial.  The port that was booted must be one that its BMC lists, and no other host's.
-async fn owner(app: &Arc<App>, serial: &Serial, port: Mac, macs: &[Mac]) -> Result<HostId, Refused> {
+/// The host with this serial, if it is known.  The port that was booted must be one that its BMC lists, and no other
+/// host's.
+async fn owner(app: &Arc<App>, serial: &Serial, port: Mac) -> Result<Option<HostId>, Refused> {
     let id = HostId::of_serial(serial);
     let hosts = app.db(appliance_store::Store::hosts).await?;
-    let known = hosts.iter().find(|host| host.id == id);
     let mixed = |why: String| {
         tracing::warn!(%serial, %port, why, "a boot ticket was shown by another machine");
         Refused(StatusCode::FORBIDDEN, why)
@@ -99,22 +106,18 @@ async fn owner(app: &Arc<App>, serial: &Serial, port: Mac, macs: &[Mac]) -> Resu
             other.facts.serial
         )));
     }
-    if let Some(host) = known {
-        if !host.facts.macs.is_empty() && !host.facts.macs.contains(&port) {
-            return Err(mixed(format!(
-                "port {port} is not one that the BMC of server {serial} lists; check cabling and the BMC's inventory"
-            )));
-        }
-        return Ok(id);
+    let Some(host) = hosts.into_iter().find(|host| host.id == id) else { return Ok(None) };
+    if !host.facts.macs.is_empty() && !host.facts.macs.contains(&port) {
+        return Err(mixed(format!(
+            "port {port} is not one that the BMC of server {serial} lists; check cabling and the BMC's inventory"
+        )));
     }
-    let facts = NewHost {
-        serial: serial.clone(),
-        model: None,
-        position: None,
-        bmc: None,
-        bmc_pin: None,
-        macs: macs.to_vec(),
-    };
+    Ok(Some(id))
+}
+
+/// Remembers a server that no BMC of the site file told us about.
+async fn stranger(app: &Arc<App>, serial: Serial, macs: Vec<Mac>) -> Result<HostId, Refused> {
+    let facts = NewHost { serial, model: None, position: None, bmc: None, bmc_pin: None, macs };
     Ok(app.db(move |store| store.remember(&facts, now())).await?)
 }
 

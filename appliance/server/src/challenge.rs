@@ -90,7 +90,7 @@ pub(crate) async fn make(app: &Arc<App>, host: &HostRow) -> Result<End, StoreErr
     let transcript = challenge::transcript(&ek_certificate, &ak.name(), &node.0, &challenge_id);
     let record = Challenge {
         node,
-        intermediates: ders.iter().filter(|der| **der != ek.certificate).map(hex::encode).collect(),
+        intermediates: ek.chain.iter().map(hex::encode).collect(),
         ek_certificate: hex::encode(&ek.certificate),
         ek_public: hex::encode(ek.bytes),
         ak_public,
@@ -106,6 +106,8 @@ pub(crate) async fn make(app: &Arc<App>, host: &HostRow) -> Result<End, StoreErr
 
 struct Ek {
     certificate: Vec<u8>,
+    /// Between it and the root.
+    chain: Vec<Vec<u8>>,
     bytes: Vec<u8>,
     public: Public,
 }
@@ -124,7 +126,7 @@ fn pick(app: &App, ders: &[Vec<u8>], publics: &[Vec<u8>]) -> Result<Ek, Refusal>
             Ok(endorsed) => {
                 let ours = |der: &&Vec<u8>| attest_evidence::digest(der) == endorsed.certificate;
                 let certificate = ders.iter().find(ours).cloned().unwrap_or_default();
-                return Ok(Ek { certificate, bytes: bytes.clone(), public });
+                return Ok(Ek { certificate, chain: endorsed.chain, bytes: bytes.clone(), public });
             }
             // Another key's certificate: not what is wrong with this one.
             Err(EndorsementError::NoCertificate(..)) => {}

@@ -281,6 +281,46 @@ impl Lab {
         Ok(host)
     }
 
+    /// Waits until the appliance's log has a line with all of `words`, looking every few milliseconds: for what lasts
+    /// too short to be seen through the API.
+    ///
+    /// # Errors
+    /// When `limit` is over.
+    pub async fn wait_log(&self, words: &[&str], limit: Duration) -> anyhow::Result<()> {
+        let file = self.dir.join("appliance.log");
+        let end = Instant::now() + limit;
+        loop {
+            let text = std::fs::read_to_string(&file).unwrap_or_default();
+            if text.lines().any(|line| words.iter().all(|word| line.contains(word))) {
+                return Ok(());
+            }
+            if Instant::now() >= end {
+                bail!(
+                    "waited {} s in vain for {words:?} in the log\n{}",
+                    limit.as_secs(),
+                    self.scene().await
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// The evidence file of a node.
+    #[must_use]
+    pub fn evidence(&self, node: &str) -> PathBuf {
+        self.site().join("evidence").join(format!("{node}.evidence"))
+    }
+
+    /// Runs `scalerforge` with these arguments; answers exit code, standard output and standard error.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub async fn command(&self, arguments: &[&std::ffi::OsStr]) -> anyhow::Result<(i32, String, String)> {
+        let output = Command::new(&self.artefacts.scalerforge).args(arguments).output().await?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok((output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr)))
+    }
+
     /// What a person would look at when something is wrong.
     pub async fn scene(&self) -> String {
         let mut scene = String::new();

@@ -167,6 +167,12 @@ impl Handle {
         Ok(mac)
     }
 
+    /// The port that an unspent ticket was issued to, without spending it.
+    #[must_use]
+    pub fn issued_to(&self, ticket: Ticket, now: Now) -> Option<Mac> {
+        self.shared.desk().open_ticket(ticket, now)
+    }
+
     /// Says what is wanted of a machine, from its next packet on and after restarts.
     ///
     /// # Errors

@@ -1,0 +1,151 @@
+//! Two servers at once, from power-on to the chain, and what a stranger can do with the evidence afterwards.
+
+use std::{ffi::OsStr, path::Path, time::Duration};
+
+use anyhow::{Context as _, ensure};
+use hil_tests_scenarios::{Artefacts, Lab, LabConfig, run};
+
+/// Emulation on two busy cores; a quiet machine takes a minute.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// The bar for the appliance's memory.
+const RSS_BYTES_MAX: u64 = 150 << 20;
+
+#[test]
+fn two_servers_become_scalernodes_and_a_stranger_can_check_them() -> anyhow::Result<()> {
+    run(|| async {
+        let artefacts = Artefacts::find()?;
+        let lab = Lab::start(LabConfig::new("whole-way", 2), &artefacts).await?;
+        let all = |hosts: &[appliance_api::operator::HostView]| {
+            let ended = |host: &&appliance_api::operator::HostView| {
+                matches!(host.stage.as_str(), "registered" | "quarantined")
+            };
+            (hosts.iter().filter(ended).count() == 2).then(|| hosts.to_vec())
+        };
+        let hosts = lab.wait("both servers to be registered", LIMIT, all).await?;
+        let chain = lab.chain_view().await?;
+        ensure!(chain.nodes.len() == 2, "the chain has {:?}\n{}", chain.nodes, lab.scene().await);
+        let rss = lab.appliance_rss_bytes().context("no memory figure")?;
+        ensure!(rss <= RSS_BYTES_MAX, "the appliance holds {rss} bytes");
+        for host in &hosts {
+            ensure!(host.stage == "registered", "{host:?}\n{}", lab.scene().await);
+            let node = host.node.as_deref().context("a registered host without a node")?;
+            let on_chain =
+                chain.nodes.iter().find(|on_chain| on_chain.node == node).context("not on chain")?;
+            ensure!(on_chain.name.ends_with(&host.serial), "{on_chain:?} is not {}", host.serial);
+            ensure!(on_chain.class == "lab" && on_chain.collateral == "3 ICNT", "{on_chain:?}");
+            two_witnesses(&lab, &host.id).await?;
+            stranger(&lab, &artefacts, node, &on_chain.evidence).await?;
+        }
+        page(&lab, &hosts[0].serial).await?;
+        lab.stop().await;
+        Ok(())
+    })
+}
+
+/// What the agent saw is what the rack built, and the BMC agrees about the drives.
+async fn two_witnesses(lab: &Lab, id: &str) -> anyhow::Result<()> {
+    let detail = lab.host(id).await?;
+    let inventory = detail.inventory.context("no inventory")?;
+    let spec = lab
+        .rack
+        .hosts()
+        .iter()
+        .map(|host| host.spec())
+        .find(|spec| spec.serial == detail.host.serial)
+        .context("a host that is not in the rack")?;
+    let text = inventory.to_string();
+    for drive in &spec.drives {
+        ensure!(text.contains(&drive.serial), "the agent did not see drive {}", drive.serial);
+    }
+    for mac in [spec.boot_mac, spec.data_mac] {
+        ensure!(text.contains(&mac.to_string()), "the agent did not see port {mac}");
+    }
+    let errors: Vec<_> = detail.findings.iter().filter(|finding| finding["severity"] == "error").collect();
+    ensure!(errors.is_empty(), "the witnesses disagree: {errors:?}");
+    Ok(())
+}
+
+/// Offline, with the file alone: our verifier, a changed reference, a changed byte, and somebody else's tool.
+async fn stranger(lab: &Lab, artefacts: &Artefacts, node: &str, digest: &str) -> anyhow::Result<()> {
+    let file = lab.evidence(node);
+    let roots = lab.site().join("endorsement");
+    let reference = artefacts.image.join("reference.json");
+    let (code, out, err) = verify(lab, &file, &roots, &reference).await?;
+    ensure!(code == 0, "refused: {out}{err}");
+    let verdict: serde_json::Value = serde_json::from_str(&out)?;
+    ensure!(verdict["facts"]["evidence"] == digest, "the chain has another digest than the file");
+    for pcr in ["pcr-4", "pcr-11", "pcr-12"] {
+        let checks = verdict["checks"].as_array().context("no checks")?;
+        let check = checks.iter().find(|check| check["name"] == pcr).context("a PCR was not judged")?;
+        ensure!(check["outcome"] == "pass" && check["measured"] == check["expected"], "{check}");
+    }
+    let other = artefacts.altered_image.join("reference.json");
+    let (code, out, _) = verify(lab, &file, &roots, &other).await?;
+    ensure!(code == 1 && out.contains("pcr-11"), "another image's reference was accepted: {out}");
+
+    let parts = lab.site().join("parts");
+    let arguments =
+        ["evidence".as_ref(), "export".as_ref(), file.as_os_str(), "--dir".as_ref(), parts.as_os_str()];
+    let (code, out, err) = lab.command(&arguments).await?;
+    ensure!(code == 0, "export: {out}{err}");
+    let nonce = std::fs::read_to_string(parts.join("nonce.hex"))?;
+    let check = tokio::process::Command::new("tpm2_checkquote")
+        .current_dir(&parts)
+        .args([
+            "-u",
+            "ak.pem",
+            "-m",
+            "quote.msg",
+            "-s",
+            "quote.sig",
+            "-f",
+            "quote.pcrs",
+            "-g",
+            "sha256",
+            "-q",
+        ])
+        .arg(nonce.trim())
+        .output()
+        .await?;
+    ensure!(check.status.success(), "tpm2_checkquote: {}", String::from_utf8_lossy(&check.stderr));
+    Ok(())
+}
+
+async fn verify(
+    lab: &Lab,
+    file: &Path,
+    roots: &Path,
+    reference: &Path,
+) -> anyhow::Result<(i32, String, String)> {
+    let arguments: [&OsStr; 9] = [
+        "evidence".as_ref(),
+        "verify".as_ref(),
+        file.as_ref(),
+        "--roots".as_ref(),
+        roots.as_ref(),
+        "--reference".as_ref(),
+        reference.as_ref(),
+        "--allow-software-tpm".as_ref(),
+        "--json".as_ref(),
+    ];
+    lab.command(&arguments).await
+}
+
+/// The page, in a real browser: it shows the rack without anybody reloading it.
+async fn page(lab: &Lab, serial: &str) -> anyhow::Result<()> {
+    let profile = lab.site().join("browser");
+    let output = tokio::process::Command::new("chromium")
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .args(["--timeout=20000", "--dump-dom"])
+        .arg(format!("--user-data-dir={}", profile.display()))
+        .arg("http://127.0.0.1:8090/")
+        .kill_on_drop(true)
+        .output();
+    let output =
+        tokio::time::timeout(Duration::from_secs(120), output).await.context("the browser hangs")??;
+    let dom = String::from_utf8_lossy(&output.stdout);
+    ensure!(dom.contains(serial) && dom.contains("2 servers, 2 ScalerNodes"), "the page shows:\n{dom}");
+    Ok(())
+}
