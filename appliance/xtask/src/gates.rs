@@ -142,6 +142,7 @@ fn contracts(root: &Path) -> anyhow::Result<()> {
     run(Command::new("node").current_dir(&folder).args(["compile.js", "check"]))
 }
 
+/// Licences, banned crates and sources of the whole tree, by `deny.toml`.
 fn licences(root: &Path) -> anyhow::Result<()> {
     if !tools::present_cargo("cargo-deny") {
         // Unoptimised: it runs for a second, and building it is what takes time.
@@ -152,6 +153,8 @@ fn licences(root: &Path) -> anyhow::Result<()> {
             "cargo-deny",
         ]))?;
     }
+    // cargo-deny reads the manifests of all platforms' crates, and a build fetches only those of this one.
+    run(cargo(root).args(["fetch", "--quiet", "--locked"]))?;
     run(cargo(root).args(["deny", "--offline", "check", "licenses", "bans", "sources"]))
 }
 

@@ -50,13 +50,15 @@ const ROOMS: [(&str, Kind); 26] = [
 ];
 
 /// Arrows beyond the rule, each for its reason.
-const ALSO: [(&str, &str); 3] = [
+const ALSO: [(&str, &str); 4] = [
     // The store keeps enrol's records.
     ("appliance-store", "appliance-enrol"),
     // The DHCP server asks the policy what to offer.
     ("pxe-server", "pxe-policy"),
     // One room in two crates: the client speaks to the contracts by their generated types.
     ("chain-client", "chain-contracts"),
+    // The terms it reads are collateral's own type: the numbers of one block have one shape and one formula.
+    ("chain-client", "appliance-collateral"),
 ];
 
 /// Crates that wait, read clocks, roll dice, log, or touch the world: not for types and cores.
@@ -216,6 +218,8 @@ mod tests {
             ("appliance-bmc", "appliance-enrol", false),
             ("appliance-bmc", "tokio", true),
             ("pxe-server", "pxe-policy", true),
+            ("chain-client", "appliance-collateral", true),
+            ("chain-client", "appliance-enrol", false),
             ("pxe-server", "appliance-store", false),
             ("hil-tests-rack", "attest-verify", false),
             ("appliance-server", "appliance-carve", true),
