@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, anyhow, bail};
 use attest_evidence::{Evidence, Nonce, ReferenceValues};
-use attest_verify::{Outcome, Policy, Verdict, endorsement::Roots, verify};
+use attest_verify::{Check, Outcome, Policy, Verdict, endorsement::Roots, verify};
 use clap::{Args, Subcommand};
 
 use crate::{client::Appliance, host::print};
@@ -112,6 +112,12 @@ fn verify_file(call: &Verify) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
+/// Enough digits to tell two digests apart by eye.
+const DIGITS_SHOWN: usize = 16;
+
+/// Other measured values fit a line of a terminal beside the check's name.
+const TEXT_SHOWN: usize = 60;
+
 fn show(verdict: &Verdict) {
     for check in &verdict.checks {
         let mark = match check.outcome {
@@ -119,7 +125,7 @@ fn show(verdict: &Verdict) {
             Outcome::Fail => "FAIL",
             Outcome::NotApplicable => "-   ",
         };
-        println!("{mark}  {:<26} {}", check.name, check.note);
+        println!("{mark}  {:<26} {}", check.name, remark(check));
         if check.outcome == Outcome::Fail {
             println!("      measured {}", check.measured);
             println!("      expected {}", check.expected);
@@ -135,9 +141,26 @@ fn show(verdict: &Verdict) {
     }
 }
 
+/// What is said beside a check's name: why it failed or was left out, else what was measured, shortened.
+fn remark(check: &Check) -> String {
+    if !check.note.is_empty() || check.outcome != Outcome::Pass {
+        return check.note.clone();
+    }
+    let is_hex = check.measured.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let shown = if is_hex { DIGITS_SHOWN } else { TEXT_SHOWN };
+    match check.measured.char_indices().nth(shown) {
+        Some((end, _)) => format!("{}…", &check.measured[..end]),
+        None => check.measured.clone(),
+    }
+}
+
 fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
     let failed = || format!("cannot read the evidence file {}; check the path", file.display());
-    let size = std::fs::metadata(file).with_context(failed)?.len();
+    let meta = std::fs::metadata(file).with_context(failed)?;
+    if !meta.is_file() {
+        bail!("{} is not a file; name one evidence file", file.display());
+    }
+    let size = meta.len();
     if size > FILE_BYTES_MAX {
         bail!("{} has {size} bytes; an evidence file has at most {FILE_BYTES_MAX}", file.display());
     }

@@ -73,7 +73,7 @@ fn list(appliance: &Appliance) -> anyhow::Result<()> {
     if appliance.json {
         return print(&hosts);
     }
-    println!("{:<14} {:<10} {:<14} {:<12} {}", "ID", "POSITION", "SERIAL", "STAGE", "WAITS FOR");
+    println!("{:<14} {:<10} {:<14} {:<12} WAITS FOR", "ID", "POSITION", "SERIAL", "STAGE");
     for host in hosts {
         let position = host.position.unwrap_or_default();
         println!(

@@ -71,7 +71,7 @@ fn words(stage: &Stage) -> (String, &'static str, &'static str) {
         }
         Stage::Approving { price, .. } if price.shortfall().0 > 0 => (
             format!("{} more on the operator's account", price.shortfall()),
-            "the funds, then `host approve`",
+            "the funds, then `host retry`, which reads the terms anew",
             "nothing; the provider's treasurer has to act",
         ),
         Stage::Approving { price, .. } => (

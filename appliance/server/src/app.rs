@@ -98,11 +98,10 @@ impl App {
         match &advanced.step {
             Step::Move { to, .. } => {
                 self.live().progress.remove(host);
-                match to {
-                    Stage::Quarantined { rule, why, .. } => {
-                        tracing::warn!(%host, serial = %advanced.host.facts.serial, rule, why, "quarantined");
-                    }
-                    to => tracing::info!(%host, stage = to.name(), event = summary, "moved"),
+                if let Stage::Quarantined { rule, why, .. } = to {
+                    tracing::warn!(%host, serial = %advanced.host.facts.serial, rule, why, "quarantined");
+                } else {
+                    tracing::info!(%host, stage = to.name(), event = summary, "moved");
                 }
                 self.bump();
             }

@@ -3,6 +3,7 @@
 //! Relative paths are relative to the site directory.  Files say what, flags say where; secrets are paths to files.
 
 use std::{
+    io::Read as _,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -226,14 +227,27 @@ pub enum ConfigError {
         #[source]
         source: std::io::Error,
     },
+    /// There is no site file: most often the directory is another one than was meant.
+    #[error(
+        "{} cannot be read; make a site with `scalerforge site init DIR`, or name yours with --site. Nothing was started",
+        config.display()
+    )]
+    NoSite {
+        /// The site file.
+        config: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
     /// The site file is no TOML, or has a key we do not know.
-    #[error("{} is not a site file; correct the line named below, nothing was started", config.display())]
+    #[error("{} line {line}: {why}; correct that line, nothing was started", config.display())]
     Toml {
         /// The site file.
         config: PathBuf,
-        /// The parser's reason.
-        #[source]
-        source: Box<toml::de::Error>,
+        /// Line, from 1.
+        line: usize,
+        /// The parser's reason; its own text would repeat the line over four lines.
+        why: String,
     },
     /// A value makes no sense.
     #[error("{}: {key}: `{value}` is not {expected}; nothing was started", config.display())]
@@ -265,13 +279,20 @@ impl Config {
     /// If anything in it cannot be used; nothing is changed then.
     pub fn read(dir: &Path) -> Result<Self, ConfigError> {
         let config = dir.join("scalerforge.toml");
-        let text = read(&config, "the site directory", &config)?;
+        let text = std::fs::read(&config)
+            .map_err(|source| ConfigError::NoSite { config: config.clone(), source })?;
         let text = String::from_utf8_lossy(&text);
-        let wire: wire::Config = toml::from_str(&text)
-            .map_err(|source| ConfigError::Toml { config: config.clone(), source: Box::new(source) })?;
+        let wire: wire::Config = toml::from_str(&text).map_err(|error| ConfigError::Toml {
+            config: config.clone(),
+            line: error.span().map_or(1, |span| line_of(&text, span.start)),
+            why: error.message().trim().replace('\n', ", "),
+        })?;
         Reader { dir, config: &config }.understand(wire)
     }
 }
+
+/// A node's name is the site's and the host's; the registry keeps it in storage, which costs by the word.
+const NAME_BYTES_MAX: usize = 64;
 
 struct Reader<'a> {
     dir: &'a Path,
@@ -281,7 +302,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn understand(&self, wire: wire::Config) -> Result<Config, ConfigError> {
         let uki = self.dir.join(&wire.image.uki);
-        read(&uki, "image.uki", self.config)?;
+        readable(&uki, "image.uki", self.config)?;
         let reference_file = self.dir.join(&wire.image.reference);
         let reference = read(&reference_file, "image.reference", self.config)?;
         let reference = attest_evidence::ReferenceValues::from_json(&reference).map_err(|_| {
@@ -299,6 +320,7 @@ impl Reader<'_> {
             .try_into()
             .map_err(|source: pxe_server::config::ConfigError| self.pxe(Box::new(source)))?;
         let bmcs = wire.bmc.into_iter().map(|bmc| self.bmc(bmc)).collect::<Result<_, _>>()?;
+        self.sane(&wire.site, &wire.registration)?;
         Ok(Config {
             agent: self.socket("agent.listen", &wire.agent.listen)?,
             operator: self.socket("operator.listen", &wire.operator.listen)?,
@@ -314,6 +336,33 @@ impl Reader<'_> {
             profile,
             bmcs,
         })
+    }
+
+    fn sane(&self, site: &wire::Site, registration: &wire::Registration) -> Result<(), ConfigError> {
+        if site.name.is_empty() || site.name.len() > NAME_BYTES_MAX || !site.name.is_ascii() {
+            let expected = format!("a name of 1 to {NAME_BYTES_MAX} ASCII characters");
+            return Err(self.value("site.name", &site.name, &expected));
+        }
+        if site.silence_seconds_max <= appliance_api::agent::POLL_SECONDS_MAX {
+            let expected = format!(
+                "more than the {} s for which a healthy agent may hold its breath",
+                appliance_api::agent::POLL_SECONDS_MAX
+            );
+            return Err(self.value(
+                "site.silence_seconds_max",
+                &site.silence_seconds_max.to_string(),
+                &expected,
+            ));
+        }
+        if registration.reward_share_permille > 1000 {
+            let value = registration.reward_share_permille.to_string();
+            return Err(self.value(
+                "registration.reward_share_permille",
+                &value,
+                "a share of at most 1000 thousandths",
+            ));
+        }
+        Ok(())
     }
 
     fn chain(&self, wire: wire::Chain) -> Result<Chain, ConfigError> {
@@ -378,6 +427,22 @@ impl Reader<'_> {
     fn pxe(&self, source: Box<dyn std::error::Error + Send + Sync>) -> ConfigError {
         ConfigError::Pxe { config: self.config.to_owned(), source }
     }
+}
+
+/// The line, from 1, that holds the byte at `offset`.
+fn line_of(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+}
+
+/// Whether a file can be read at all; a directory, for one, cannot.
+fn readable(file: &Path, key: &'static str, config: &Path) -> Result<(), ConfigError> {
+    let first = std::fs::File::open(file).and_then(|mut file| file.read(&mut [0]));
+    first.map(drop).map_err(|source| ConfigError::File {
+        config: config.to_owned(),
+        key,
+        file: file.to_owned(),
+        source,
+    })
 }
 
 fn read(file: &Path, key: &'static str, config: &Path) -> Result<Vec<u8>, ConfigError> {

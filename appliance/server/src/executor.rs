@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use crate::{
     app::{App, now},
     challenge,
-    config::wire::Policy,
+    config::wire::{Policy, Site},
     power, proof, stake, work,
 };
 
@@ -119,22 +119,28 @@ async fn perform(app: &Arc<App>, row: &OutboxRow) -> Result<End, StoreError> {
 /// Ticks, the site's standing decisions, and silence.
 async fn pass_time(app: &Arc<App>) -> Result<(), StoreError> {
     for host in app.db(appliance_store::Store::hosts).await? {
-        let event = match &host.stage {
-            Stage::Found if app.config.site.enrolment == Policy::Auto => Event::Wanted,
-            Stage::Approving { price, .. }
-                if app.config.site.approval == Policy::Auto && price.shortfall().0 == 0 =>
-            {
-                Event::Approved
-            }
-            stage if stage.boot().is_some() => match silence(app, &host).await {
-                Some(event) => event,
-                None => Event::Tick,
-            },
-            _ => Event::Tick,
+        let event = if host.stage.boot().is_some() {
+            silence(app, &host).await.unwrap_or(Event::Tick)
+        } else {
+            standing_decision(&app.config.site, &host.stage).unwrap_or(Event::Tick)
         };
         app.advance(&host.id, event, None).await?;
     }
     Ok(())
+}
+
+/// What the site file decides once for all hosts, where it does.
+fn standing_decision(site: &Site, stage: &Stage) -> Option<Event> {
+    if matches!(stage, Stage::Found) && site.enrolment == Policy::Auto {
+        return Some(Event::Wanted);
+    }
+    if let Stage::Approving { price, .. } = stage
+        && site.approval == Policy::Auto
+        && price.shortfall().0 == 0
+    {
+        return Some(Event::Approved);
+    }
+    None
 }
 
 /// An agent that is not heard for longer than the site allows: its machine is looked at through the BMC.

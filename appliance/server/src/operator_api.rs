@@ -191,6 +191,14 @@ async fn approve(
         );
         return Err(Problem(StatusCode::CONFLICT, why));
     }
+    if price.shortfall().0 > 0 {
+        let why = format!(
+            "the operator's account lacked {} at block {}; add the funds, then `host retry {text}` reads the terms anew",
+            price.shortfall(),
+            price.block
+        );
+        return Err(Problem(StatusCode::CONFLICT, why));
+    }
     tell(&app, &text, Event::Approved).await
 }
 

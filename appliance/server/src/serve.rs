@@ -39,7 +39,10 @@ pub enum ServeError {
     #[error("the appliance was not started: the operator's key cannot be used")]
     OperatorKey(#[source] chain_client::KeyError),
     /// EK roots.
-    #[error("the appliance was not started: the endorsement certificates in {} cannot be used: {why}", dir.display())]
+    #[error(
+        "the appliance was not started: the endorsement certificates in {} (trust.endorsement_dir) cannot be used: \
+         {why}; correct the directory, an empty one admits nobody", dir.display()
+    )]
     Roots {
         /// The directory.
         dir: PathBuf,
@@ -90,15 +93,21 @@ pub async fn serve(
     let agents = listen("agents", config.agent).await?;
     let operators = listen("operators", config.operator).await?;
     let inherited = inherited.map(|listener| adopt(listener, config.operator)).transpose()?;
-    let (link, devnet) = link(&config).await?;
-    let store = appliance_store::Store::open(&dir.join("store.sqlite")).map_err(ServeError::Store)?;
+    let signers = Signers::read(&config)?;
+    if let Some(url) = &config.chain.rpc_url {
+        right_chain(url, config.chain.chain_id).await?;
+    }
+    // Everything that can be wrong with a site was looked at; only from here on is its directory written to.
     let clock = pxe_server::Clock::new(app::now);
     let (pxe, pxe_server) =
         pxe_server::PxeServer::start(config.pxe.clone(), &config.uki, &dir.join("pxe"), clock)
             .await
             .map_err(ServeError::Pxe)?;
+    let store = appliance_store::Store::open(&dir.join("store.sqlite")).map_err(ServeError::Store)?;
+    let (link, devnet) = link(&config, signers).await?;
+    let (makers, intermediates) = roots.len();
     let app = App::new(Parts { config, keys, store, pxe, chain: link, roots });
-    tracing::info!(agents = ?agents.local_addr().ok(), operators = ?operators.local_addr().ok(), "serving");
+    tracing::info!(agents = ?agents.local_addr().ok(), operators = ?operators.local_addr().ok(), makers, intermediates, "serving");
     let operator = operator_api::router(Arc::clone(&app));
     tokio::select! {
         () = stop => Ok(()),
@@ -150,22 +159,39 @@ async fn chain(embedded: Embedded) -> Result<(), chain_devnet::Error> {
     }
 }
 
+/// Who signs transactions.
+struct Signers {
+    operator: OperatorKey,
+    /// Only a site without a fixed registry has one.
+    deployer: Option<OperatorKey>,
+}
+
+impl Signers {
+    fn read(config: &Config) -> Result<Self, ServeError> {
+        let key = |file: &Path| OperatorKey::read(file).map_err(ServeError::OperatorKey);
+        let operator = key(&config.chain.operator_key_file)?;
+        let deployer = match config.chain.registry {
+            Some(_) => None,
+            None => Some(key(&config.dir.join(site::DEPLOYER_KEY))?),
+        };
+        Ok(Self { operator, deployer })
+    }
+}
+
+/// A chain that is down is waited for later; a chain that is another one is a mistake in the site file.  Nothing is
+/// asked of it but its id.
+async fn right_chain(url: &str, id: u64) -> Result<(), ServeError> {
+    match chain_client::Chain::connect(url, id).await {
+        Err(error) if !error.is_down() => Err(ServeError::Chain(error)),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 /// The link to the chain, and the embedded chain if that is what it leads to.
-async fn link(config: &Config) -> Result<(ChainLink, Embedded), ServeError> {
-    let operator = OperatorKey::read(&config.chain.operator_key_file).map_err(ServeError::OperatorKey)?;
-    let deployer = match config.chain.registry {
-        Some(_) => None,
-        None => {
-            Some(OperatorKey::read(&config.dir.join(site::DEPLOYER_KEY)).map_err(ServeError::OperatorKey)?)
-        }
-    };
+async fn link(config: &Config, signers: Signers) -> Result<(ChainLink, Embedded), ServeError> {
+    let Signers { operator, deployer } = signers;
     if let Some(url) = &config.chain.rpc_url {
-        let link = ChainLink::new(url.clone(), false, config.chain.clone(), operator, deployer);
-        // A chain that is down is waited for; a chain that is another one is a mistake in the site file.
-        if let Err(error @ chain_client::Error::WrongChain { .. }) = link.refresh().await {
-            return Err(ServeError::Chain(error));
-        }
-        return Ok((link, None));
+        return Ok((ChainLink::new(url.clone(), false, config.chain.clone(), operator, deployer), None));
     }
     let at = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let listener = listen("the development chain", at).await?;
@@ -191,7 +217,7 @@ fn roots(dir: &Path) -> Result<Roots, ServeError> {
     for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "pem")) {
         let pem = std::fs::read(file).map_err(|error| failed(format!("{}: {error}", file.display())))?;
         let added = roots.add_pem(&pem).map_err(|error| failed(format!("{}: {error}", file.display())))?;
-        tracing::info!(file = %file.display(), roots = added.roots, intermediates = added.intermediates, "endorsement certificates");
+        tracing::debug!(file = %file.display(), roots = added.roots, intermediates = added.intermediates, "endorsement certificates");
     }
     Ok(roots)
 }

@@ -8,13 +8,16 @@ use appliance_model::HostId;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The file could not be opened.
-    #[error("cannot open the store {}; check that its directory exists and is writable", file.display())]
+    #[error(
+        "cannot open the store {}; check that its directory exists and is writable, and that the file is a store \
+         and not something else", file.display()
+    )]
     Open {
         /// The file.
         file: PathBuf,
-        /// SQLite's reason.
+        /// SQLite's reason, or the system's.
         #[source]
-        source: rusqlite::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The file is from a newer version.
     #[error(
@@ -62,7 +65,8 @@ impl StoreError {
     pub(crate) fn in_file(self, path: &Path) -> Self {
         match self {
             Self::Newer { found, known, .. } => Self::Newer { file: path.to_owned(), found, known },
-            other @ (Self::Open { .. } | Self::Sql { .. } | Self::Record { .. } | Self::NoHost(_)) => other,
+            Self::Sql { source, .. } => Self::Open { file: path.to_owned(), source: Box::new(source) },
+            other @ (Self::Open { .. } | Self::Record { .. } | Self::NoHost(_)) => other,
         }
     }
 }

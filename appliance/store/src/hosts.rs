@@ -60,6 +60,8 @@ pub struct JournalRow {
     pub stage: Stage,
 }
 
+const NO_LONGER_WANTED: Step = Step::Ignore { why: "the outcome of an effect that is no longer wanted" };
+
 /// What [`Store::advance`] did.
 #[derive(Debug)]
 pub struct Advanced {
@@ -93,6 +95,7 @@ impl Store {
     }
 
     /// Lets `event` meet the host's stage: stage, journal, outbox and the finished outbox row in one transaction.
+    /// The outcome of an effect that was finished or dropped before is ignored.
     ///
     /// # Errors
     /// If there is no such host, or the store cannot write; then nothing was changed.
@@ -110,10 +113,14 @@ impl Store {
         let mut row = load(&transaction, host)?.ok_or_else(|| StoreError::NoHost(host.clone()))?;
         let summary = event.summary();
         let node = if let Event::Attested(proof) = &event { Some(NodeId(proof.node())) } else { None };
-        let step = step(&row.stage, event, now);
-        if let Some(outbox) = finished {
-            transaction.execute("DELETE FROM outbox WHERE id = ?1", [outbox]).map_err(&sql)?;
+        if let Some(outbox) = finished
+            && transaction.execute("DELETE FROM outbox WHERE id = ?1", [outbox]).map_err(&sql)? == 0
+        {
+            // The stage that asked for it is gone.  The present one may wait for an outcome of the same kind (another
+            // boot's challenge, say), which this is not.
+            return Ok(Advanced { step: NO_LONGER_WANTED, host: row });
         }
+        let step = step(&row.stage, event, now);
         if let Step::Move { to, effects } = &step {
             if let Some(node) = node {
                 row.node = Some(node);

@@ -16,6 +16,9 @@ mod transactions;
 mod tests;
 
 use std::{
+    fs::OpenOptions,
+    io,
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -40,8 +43,14 @@ impl Store {
     /// # Errors
     /// If the file cannot be opened, is no store, or was written by a newer version.
     pub fn open(file: &Path) -> Result<Self, StoreError> {
-        let connection =
-            Connection::open(file).map_err(|source| StoreError::Open { file: file.to_owned(), source })?;
+        // Ours alone: a challenge that is open has its secret in here.  SQLite gives its side files the same mode.
+        if let Err(error) = OpenOptions::new().create_new(true).write(true).mode(0o600).open(file)
+            && error.kind() != io::ErrorKind::AlreadyExists
+        {
+            return Err(StoreError::Open { file: file.to_owned(), source: Box::new(error) });
+        }
+        let connection = Connection::open(file)
+            .map_err(|source| StoreError::Open { file: file.to_owned(), source: Box::new(source) })?;
         schema::prepare(&connection).map_err(|error| error.in_file(file))?;
         Ok(Self { connection: Mutex::new(connection) })
     }

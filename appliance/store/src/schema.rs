@@ -44,16 +44,19 @@ CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 
 pub(crate) fn prepare(connection: &Connection) -> Result<(), StoreError> {
     let sql = StoreError::sql("prepare its tables");
+    // First of all: a newer version's file is not touched.
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(&sql)?;
+    if found != 0 && found != VERSION {
+        return Err(StoreError::Newer { file: PathBuf::new(), found, known: VERSION });
+    }
     // FULL: a commit that was answered survives a power loss of the appliance too.
     connection
-        .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 5000;")
+        .execute_batch("PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")
         .map_err(&sql)?;
-    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(&sql)?;
-    match found {
-        VERSION => Ok(()),
-        0 => connection
-            .execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;"))
-            .map_err(sql),
-        _ => Err(StoreError::Newer { file: PathBuf::new(), found, known: VERSION }),
+    if found == VERSION {
+        return Ok(());
     }
+    connection
+        .execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;"))
+        .map_err(sql)
 }
