@@ -5,22 +5,25 @@ use std::collections::BTreeMap;
 
 use attest_evidence::{
     Accepted, Attachments, Endorsements, Evidence, Hex32, Logs, Nonce, Pcr, Purpose, ReferenceBank,
-    ReferencePcr, ReferenceValues, Statement, TpmPart, digest, qualifying_data,
+    ReferencePcr, ReferenceValues, Statement, Target, TpmPart, digest, qualifying_data,
 };
 use attest_verify::{
     Policy, REQUIRED_PCRS,
     binding::{Seen, challenger_public, sign_binding},
     endorsement::Roots,
-    node_id,
+    node_id, unit_root,
 };
 use attest_wire::{Public, eventlog::Bank, templates::Template};
 use p256::ecdsa::{Signature, SigningKey, signature::Signer as _};
 use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    BasicConstraints, CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyUsagePurpose,
 };
 
 use crate::firmware::{event, events, header};
+
+mod keys;
+pub(crate) use keys::{P256, P384};
 
 pub(crate) const CHALLENGERS: [[u8; 32]; 2] = [[0x21; 32], [0x22; 32]];
 /// 2026-01-01.
@@ -42,7 +45,47 @@ pub(crate) struct Bend {
     /// Changes values after the log explained them.
     pub(crate) pcrs: BTreeMap<u8, [u8; 32]>,
     pub(crate) sequence: u64,
+    pub(crate) previous: Option<[u8; 32]>,
+    pub(crate) nonce: Nonce,
+    /// A registration with manifest and burn-in report instead of an admission.
+    pub(crate) registration: bool,
+    /// Other qualifying data than the statement's.
+    pub(crate) extra: Option<Vec<u8>>,
+    /// (milliseconds, resets, restarts, firmware version).
+    pub(crate) clock: (u64, u32, u32, u64),
+    /// Changes the statement before it is signed.
+    pub(crate) statement: Option<fn(&mut Statement)>,
+    /// Changes the log before it is hashed.
+    pub(crate) log: Option<fn(&mut Vec<u8>)>,
 }
+
+impl Bend {
+    /// Nothing is bent.
+    fn usual() -> Self {
+        Self {
+            magic: 0xff54_4347,
+            kind: 0x8018,
+            hierarchy: 0x4000_000b,
+            ak_attributes: 0x0005_0472,
+            selection: vec![(0x0b, REQUIRED_PCRS.to_vec())],
+            events: events(b"image"),
+            pcrs: BTreeMap::new(),
+            sequence: 0,
+            previous: None,
+            nonce: Nonce::Verifier([7; 32]),
+            registration: false,
+            extra: None,
+            clock: (1000, 5, 0, 1),
+            statement: None,
+            log: None,
+        }
+    }
+}
+
+/// What the registration says about units.
+pub(crate) const MANIFEST: &[u8] =
+    br#"{"version":1,"serial":"SN-1","units":[{"id":"memory-0000","node":0},{"id":"disk-0000","node":1}]}"#;
+const BURN_IN: &[u8] = br#"{"verdict":"pass"}"#;
 
 /// What the EK certificate says.
 pub(crate) struct EkCertificate {
@@ -51,6 +94,11 @@ pub(crate) struct EkCertificate {
     pub(crate) is_ca: bool,
     pub(crate) issuer_is_ca: bool,
     pub(crate) unknown_critical: bool,
+    /// Valid from and to, years.
+    pub(crate) years: (i32, i32),
+    /// Another machine, or another maker's CA.
+    pub(crate) machine: u8,
+    pub(crate) maker: u8,
 }
 
 impl Default for EkCertificate {
@@ -61,6 +109,9 @@ impl Default for EkCertificate {
             is_ca: false,
             issuer_is_ca: true,
             unknown_critical: false,
+            years: (2020, 9999),
+            machine: 0,
+            maker: 0,
         }
     }
 }
@@ -82,18 +133,20 @@ impl Forge {
             params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
             params
         };
-        let root_key = KeyPair::generate().unwrap();
         let root = ca("Test TPM Root", true);
+        let root_key = P256::new(0x61 + wanted.maker);
         let root_pem = root.self_signed(&root_key).unwrap().pem();
         let root = Issuer::new(root, root_key);
-        let middle_key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+        let middle_key = P384::new(0x62 + wanted.maker);
         let middle = ca("Test TPM Intermediate", wanted.issuer_is_ca);
         let intermediate = middle.signed_by(&middle_key, &root).unwrap().der().to_vec();
         let middle = Issuer::new(middle, middle_key);
 
-        let ek_key = KeyPair::generate().unwrap();
+        let ek_key = P256::new(0x51 + wanted.machine);
         let mut leaf = CertificateParams::default();
         leaf.distinguished_name = rcgen::DistinguishedName::new();
+        leaf.not_before = rcgen::date_time_ymd(wanted.years.0, 1, 1);
+        leaf.not_after = rcgen::date_time_ymd(wanted.years.1, 12, 31);
         leaf.is_ca =
             if wanted.is_ca { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
         leaf.key_usages = vec![KeyUsagePurpose::KeyAgreement];
@@ -111,8 +164,8 @@ impl Forge {
         }
         let ek_certificate = leaf.signed_by(&ek_key, &middle).unwrap().der().to_vec();
         Self {
-            ak: SigningKey::from_slice(&[0x42; 32]).unwrap(),
-            ek_public: with_point(Template::EkP256.public(), &ek_key.public_key_raw()[1..]),
+            ak: SigningKey::from_slice(&[0x42 + wanted.machine; 32]).unwrap(),
+            ek_public: with_point(Template::EkP256.public(), ek_key.xy()),
             ek_certificate,
             intermediate,
             root_pem,
@@ -120,48 +173,41 @@ impl Forge {
     }
 
     pub(crate) fn evidence(&self, bend: impl FnOnce(&mut Bend)) -> Evidence {
-        let mut bent = Bend {
-            magic: 0xff54_4347,
-            kind: 0x8018,
-            hierarchy: 0x4000_000b,
-            ak_attributes: 0x0005_0472,
-            selection: vec![(0x0b, REQUIRED_PCRS.to_vec())],
-            events: events(b"image"),
-            pcrs: BTreeMap::new(),
-            sequence: 0,
-        };
+        let mut bent = Bend::usual();
         bend(&mut bent);
         let point = self.ak.verifying_key().to_encoded_point(false);
         let mut ak_public = with_point(Template::AkP256.public(), &point.as_bytes()[1..]);
         ak_public[4..8].copy_from_slice(&bent.ak_attributes.to_be_bytes());
         let ak_name = name_of(&ak_public);
         let node = node_id(&name_of(&self.ek_public));
-        let (log, mut values) = boot(&bent.events);
+        let (mut log, mut values) = boot(&bent.events);
+        if let Some(change) = bent.log {
+            change(&mut log);
+        }
         values.extend(&bent.pcrs);
         let inventory = b"{}".to_vec();
-        let statement = Statement {
-            purpose: Purpose::Admission,
-            nonce: Nonce::Verifier([7; 32]),
+        let mut statement = Statement {
+            purpose: if bent.registration { registration() } else { Purpose::Admission },
+            nonce: bent.nonce,
             node,
             ak_name: ak_name.clone(),
             inventory: Some(digest(&inventory)),
-            burn_in: None,
+            burn_in: bent.registration.then(|| digest(BURN_IN)),
             uefi_log: digest(&log),
-            previous: None,
+            previous: bent.previous,
             sequence: bent.sequence,
         };
-        let attest = attest(&bent, &ak_name, &qualifying_data(&statement), &values);
+        if let Some(change) = bent.statement {
+            change(&mut statement);
+        }
+        let extra = bent.extra.clone().unwrap_or_else(|| qualifying_data(&statement).to_vec());
+        let attest = attest(&bent, &ak_name, &extra, &values);
         let signature: Signature = self.ak.sign(&attest);
         let selected = bent.selection.iter().flat_map(|(bank, list)| list.iter().map(|pcr| (*bank, *pcr)));
         let pcrs = selected
             .map(|(bank, index)| Pcr { bank, index, digest: values.get(&index).unwrap_or(&[0; 32]).to_vec() })
             .collect();
-        let seen = |key: &[u8; 32]| {
-            let name = Public::parse(&ak_public).unwrap().name();
-            let certificate = digest(&self.ek_certificate);
-            let seen = Seen { ek_certificate: certificate, ak_name: &name, node, tpm_firmware: 1, time: NOW };
-            sign_binding(key, &seen).unwrap()
-        };
+        let seen = |key: &[u8; 32]| self.binding(key, &ak_public, node, NOW);
         Evidence {
             node,
             tpm: TpmPart {
@@ -178,9 +224,40 @@ impl Forge {
             },
             logs: Logs { uefi: log },
             statement,
-            attachments: Attachments { inventory: Some(inventory), ..Attachments::default() },
-            previous: None,
+            attachments: Attachments {
+                inventory: Some(inventory),
+                burn_in: bent.registration.then(|| BURN_IN.to_vec()),
+                manifest: bent.registration.then(|| MANIFEST.to_vec()),
+            },
+            previous: bent.previous,
         }
+    }
+
+    /// A binding statement by this challenger.
+    pub(crate) fn binding(&self, key: &[u8; 32], ak_public: &[u8], node: [u8; 32], time: u64) -> Vec<u8> {
+        let name = Public::parse(ak_public).unwrap().name();
+        let certificate = digest(&self.ek_certificate);
+        let seen = Seen { ek_certificate: certificate, ak_name: &name, node, tpm_firmware: 1, time };
+        sign_binding(key, &seen).unwrap()
+    }
+
+    /// Evidence with a log that was changed before it was hashed.
+    pub(crate) fn with_log(&self, change: fn(&mut Vec<u8>)) -> Evidence {
+        self.evidence(|bend| bend.log = Some(change))
+    }
+
+    /// The endorsement key's point, x ‖ y.
+    pub(crate) fn ek_xy(&self) -> Vec<u8> {
+        Public::parse(&self.ek_public).unwrap().p256_point().unwrap()[1..].to_vec()
+    }
+
+    pub(crate) fn root_der(&self) -> Vec<u8> {
+        let body: String = self.root_pem.lines().filter(|line| !line.starts_with('-')).collect();
+        base64::Engine::decode(&base64::engine::general_purpose::STANDARD, body).unwrap()
+    }
+
+    pub(crate) fn root_pem(&self) -> &str {
+        &self.root_pem
     }
 
     pub(crate) fn policy(&self) -> Policy {
@@ -214,6 +291,14 @@ impl Forge {
     }
 }
 
+fn registration() -> Purpose {
+    Purpose::Registration {
+        target: Target { chain_id: 31_337, registry: [0x11; 20], operator: [0x22; 20] },
+        unit_root: unit_root(MANIFEST).unwrap(),
+        manifest: digest(MANIFEST),
+    }
+}
+
 fn with_point(mut template: Vec<u8>, xy: &[u8]) -> Vec<u8> {
     let start = template.len() - 68;
     template[start + 2..start + 34].copy_from_slice(&xy[..32]);
@@ -244,8 +329,12 @@ fn attest(bent: &Bend, ak_name: &[u8], extra: &[u8], values: &BTreeMap<u8, [u8; 
     bytes.extend(bent.kind.to_be_bytes());
     bytes.extend(sized(&qualified));
     bytes.extend(sized(extra));
-    // Clock 1000 ms, 5 resets, no restart, safe; firmware 1.
-    bytes.extend([0, 0, 0, 0, 0, 0, 3, 0xe8, 0, 0, 0, 5, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1]);
+    let (clock, resets, restarts, firmware) = bent.clock;
+    bytes.extend(clock.to_be_bytes());
+    bytes.extend([resets.to_be_bytes(), restarts.to_be_bytes()].concat());
+    // The clock is safe.
+    bytes.push(1);
+    bytes.extend(firmware.to_be_bytes());
     bytes.extend(u32::try_from(bent.selection.len()).unwrap().to_be_bytes());
     let mut all = Vec::new();
     for (bank, pcrs) in &bent.selection {
