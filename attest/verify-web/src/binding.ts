@@ -1,0 +1,115 @@
+// Statements of challengers that the attestation key lives in the TPM of the endorsement key (FORMAT.md, section 4).
+
+import { concat, equal, FormatError, toHex, utf8, type Bytes } from "./bytes.js";
+import { asBytes, decodeCbor, Members, type Item } from "./cbor.js";
+import type { Endorsed } from "./endorsement.js";
+import type { Evidence } from "./evidence.js";
+import type { Policy } from "./policy.js";
+import { verifyP256 } from "./quote.js";
+import type { Checks } from "./verdict.js";
+
+interface Binding {
+  readonly payload: Bytes;
+  readonly signature: Bytes;
+  readonly certificateHash: Bytes;
+  readonly akName: Bytes;
+  readonly nodeId: Bytes;
+  readonly time: bigint;
+  readonly challenger: Bytes;
+}
+
+const PROFILE = "scalerforge/binding/v1";
+/** {1: -7}: ES256. */
+const PROTECTED = Uint8Array.of(0xa1, 0x01, 0x26);
+/** Clocks of challengers may be ahead by this much. */
+const AHEAD_SECONDS_MAX = 600;
+
+/** Counts different known challengers whose statement holds. */
+export async function checkBindings(
+  subtle: SubtleCrypto,
+  evidence: Evidence,
+  akName: Bytes | undefined,
+  endorsed: Endorsed,
+  policy: Policy,
+  now: number,
+  checks: Checks,
+): Promise<number> {
+  const counted = new Set<string>();
+  const objections: string[] = [];
+  for (const [index, bytes] of evidence.bindings.entries()) {
+    try {
+      const binding = decodeBinding(bytes, `bindings[${index}]`);
+      const objection = await objectionTo(subtle, binding, akName, endorsed, policy, now);
+      if (objection === undefined) counted.add(toHex(binding.challenger));
+      else objections.push(objection);
+    } catch (error) {
+      if (!(error instanceof FormatError)) throw error;
+      objections.push(error.message);
+    }
+  }
+  const note = objections.join("; ");
+  if (policy.k === 0 && counted.size === 0) {
+    checks.skip("bindings", note || "none is asked for");
+  } else if (counted.size >= policy.k) {
+    checks.list.push({ name: "bindings", outcome: "pass", measured: `${counted.size}`, expected: `at least ${policy.k}`, note });
+  } else {
+    checks.add("bindings", false, `${counted.size}`, `at least ${policy.k}`, note || "no known challenger bound the key");
+  }
+  return counted.size;
+}
+
+function decodeBinding(bytes: Bytes, field: string): Binding {
+  const tagged = decodeCbor(bytes, field);
+  if (tagged.kind !== "tag") throw new FormatError(field, tagged.at, "not a COSE_Sign1");
+  const parts: readonly Item[] = tagged.value.kind === "array" ? tagged.value.value : [];
+  const [header, open, payload, signature] = parts;
+  if (parts.length !== 4 || !header || !payload || !signature) throw new FormatError(field, tagged.at, "not a COSE_Sign1");
+  if (!equal(asBytes(header, field), PROTECTED)) throw new FormatError(field, header.at, "protected header is not {1: -7}");
+  if (open?.kind !== "map" || open.value.size > 0) throw new FormatError(field, tagged.at, "unprotected header is not empty");
+  const body = asBytes(payload, field);
+  const members = Members.of(decodeCbor(body, field, payload.kind === "bytes" ? payload.bodyAt : 0), field);
+  const profile = members.member(1, "profile");
+  if (profile.kind !== "text" || profile.value !== PROFILE) throw new FormatError(field, profile.at, `not "${PROFILE}"`);
+  const binding = {
+    payload: body,
+    signature: asBytes(signature, field, 64),
+    certificateHash: members.bytes(2, "ek-certificate", 32),
+    akName: members.bytes(3, "ak-name"),
+    nodeId: members.bytes(4, "node-id", 32),
+    firmware: members.uint(5, "firmware"),
+    time: members.uint(6, "time"),
+    challenger: members.bytes(7, "challenger", 64),
+  };
+  members.end();
+  return binding;
+}
+
+async function objectionTo(
+  subtle: SubtleCrypto,
+  binding: Binding,
+  akName: Bytes | undefined,
+  endorsed: Endorsed,
+  policy: Policy,
+  now: number,
+): Promise<string | undefined> {
+  const who = `challenger ${toHex(binding.challenger).slice(0, 16)}…`;
+  if (!policy.challengers.some((known) => equal(known, binding.challenger))) return `${who} is not known here`;
+  if (!(await verifyP256(subtle, binding.challenger, sigStructure(binding.payload), binding.signature))) {
+    return `${who} did not sign this`;
+  }
+  const same = (a: Bytes, b: Bytes | undefined): boolean => b !== undefined && equal(a, b);
+  if (!same(binding.certificateHash, endorsed.certificateHash)) return `${who} speaks of another certificate`;
+  if (!same(binding.akName, akName)) return `${who} speaks of another attestation key`;
+  if (!same(binding.nodeId, endorsed.nodeId)) return `${who} speaks of another node`;
+  if (binding.time > BigInt(Math.trunc(now)) + BigInt(AHEAD_SECONDS_MAX)) return `${who} speaks from the future`;
+  return undefined;
+}
+
+/** Sig_structure of RFC 9052, 4.4: ["Signature1", protected, h'', payload]. */
+function sigStructure(payload: Bytes): Bytes {
+  const { length } = payload;
+  const head = length < 24 ? [0x40 | length] : length < 256 ? [0x58, length] : [0x59, length >>> 8, length & 0xff];
+  const context = utf8("Signature1");
+  return concat(Uint8Array.of(0x84, 0x60 | context.length), context, Uint8Array.of(0x43), PROTECTED,
+    Uint8Array.of(0x40), Uint8Array.from(head), payload);
+}

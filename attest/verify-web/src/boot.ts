@@ -1,0 +1,94 @@
+// What was booted: the image by its reference values, the rest by the firmware's log.
+
+import { equal, isZero, toHex, type Bytes } from "./bytes.js";
+import type { Evidence } from "./evidence.js";
+import { badSeparators, bootUrl, parseEventLog, replay, type EventLog } from "./eventlog.js";
+import type { Policy, Reference } from "./policy.js";
+import { failOn, zeroBootPcrs } from "./quote.js";
+import { secureBoot } from "./secureboot.js";
+import { digest } from "./tpm.js";
+import type { Checks, Facts } from "./verdict.js";
+
+type Pcrs = ReadonlyMap<number, Bytes>;
+
+/** PCRs that the log must explain, or that nothing was measured into. */
+const LATE_PCRS = [9, 11, 12, 13, 14];
+
+export function checkReference(pcrs: Pcrs, policy: Policy, facts: Facts, checks: Checks): void {
+  const matches = (reference: Reference): number =>
+    [...reference.pcrs].filter(([pcr, accepted]) => accepted.includes(toHex(pcrs.get(pcr) ?? new Uint8Array()))).length;
+  let best: Reference | undefined;
+  for (const reference of policy.references) {
+    if (best === undefined || matches(reference) > matches(best)) best = reference;
+  }
+  if (best === undefined) {
+    checks.skip("reference", "no reference values are known here: the image is not judged");
+    return;
+  }
+  const whole = [4, 11].every((pcr) => (best.pcrs.get(pcr)?.length ?? 0) > 0);
+  checks.add("reference", whole, best.name, "values for PCR 4 and PCR 11", "these reference values leave the image open");
+  let all = whole;
+  for (const [pcr, accepted] of [...best.pcrs].sort(([a], [b]) => a - b)) {
+    const value = pcrs.get(pcr);
+    const measured = value ? toHex(value) : "not quoted";
+    const note = "the machine did not boot this image";
+    all = checks.add(`pcr-${pcr}`, accepted.includes(measured), measured, accepted.join(" or "), note) && all;
+  }
+  if (all) facts.image = best.name;
+}
+
+export async function checkLog(
+  subtle: SubtleCrypto,
+  evidence: Evidence,
+  pcrs: Pcrs | undefined,
+  facts: Facts,
+  checks: Checks,
+): Promise<void> {
+  const hash = toHex(await digest(subtle, "SHA-256", evidence.uefiLog));
+  const named = toHex(evidence.statement.uefiLog);
+  checks.add("log-digest", hash === named, hash, named, "the statement was made over another log");
+  if (pcrs !== undefined) {
+    const zero = zeroBootPcrs(pcrs);
+    checks.add("pcrs-not-zero", zero.length === 0, `[${zero.join(", ")}]`, "[]", "nothing was measured into these: they can be filled later");
+  }
+  let log: EventLog;
+  try {
+    log = parseEventLog(evidence.uefiLog);
+    checks.pass("log-structure", `${log.events.length} events`);
+  } catch (error) {
+    failOn(error, "log-structure", checks);
+    return;
+  }
+  if (pcrs !== undefined) {
+    const wrong = unexplained(await replay(subtle, log), pcrs);
+    checks.add("log-replay", wrong.length === 0, wrong.length === 0 ? "all" : `not [${wrong.join(", ")}]`, "all",
+      "the log does not lead to the values that were signed");
+  }
+  const separators = await badSeparators(subtle, log);
+  checks.add("log-separators", separators.length === 0, `[${separators.join(", ")}]`, "[]",
+    "without exactly one true separator nobody knows where firmware ends");
+  const boot = await secureBoot(subtle, log);
+  if ("wrong" in boot) {
+    checks.fail("secure-boot-log", "", boot.wrong);
+  } else {
+    checks.pass("secure-boot-log", boot.on === true ? "on" : "off");
+    facts.secure_boot = boot.on ?? null;
+  }
+  facts.boot_url = bootUrl(log) ?? null;
+}
+
+/** Signed PCRs that the log does not lead to. */
+function unexplained(replayed: Pcrs, pcrs: Pcrs): number[] {
+  const wrong: number[] = [];
+  for (const [pcr, signed] of pcrs) {
+    const value = replayed.get(pcr);
+    if (pcr < 8) {
+      if (value === undefined || !equal(value, signed)) wrong.push(pcr);
+    } else if (LATE_PCRS.includes(pcr)) {
+      if (value === undefined ? !isZero(signed) : !equal(value, signed)) wrong.push(pcr);
+    } else if (pcr === 15 && value !== undefined && !equal(value, signed)) {
+      wrong.push(pcr);
+    }
+  }
+  return wrong;
+}

@@ -1,0 +1,143 @@
+// From a certificate up to a root that the reader of the evidence trusts.
+
+import { concat, equal, fitted, type Bytes } from "./bytes.js";
+import { derDocument, inside, TAG } from "./der.js";
+import { EXTENSION, sameName, showName, unsigned, type Certificate, type CertificateKey } from "./x509.js";
+
+/** Certificates of TPM makers.  A self-issued one is a root; only those are believed. */
+export interface Roots {
+  readonly certificates: readonly Certificate[];
+}
+
+export type Chain = { readonly path: readonly Certificate[] } | { readonly wrong: string };
+
+/** Issuers above the endorsement key's certificate, the root included. */
+const ISSUERS_MAX = 6;
+
+/** Critical extensions a CA may have: they say what is judged here, or narrow what endorsement certificates do not use. */
+const CA_CRITICAL = new Set<string>([
+  EXTENSION.keyUsage,
+  EXTENSION.basicConstraints,
+  EXTENSION.extendedKeyUsage,
+  EXTENSION.certificatePolicies,
+  EXTENSION.altName,
+]);
+
+/** Key usage bit 5: may sign certificates. */
+const KEY_CERT_SIGN = 5;
+
+/**
+ * Searches breadth first, each certificate once: the shortest path is found first, and hostile intermediates cost at
+ * most one signature check for each pair.
+ */
+export async function chainToRoot(
+  subtle: SubtleCrypto,
+  leaf: Certificate,
+  fromFile: readonly Certificate[],
+  roots: Roots,
+  now: number,
+): Promise<Chain> {
+  const pool = [...roots.certificates, ...fromFile];
+  const trusted = new Set<Certificate>(roots.certificates.filter(isSelfIssued));
+  const seen = new Set<Certificate>();
+  let wrong = `no issuer "${showName(leaf.issuer)}" among the roots and intermediates`;
+  let paths: (readonly Certificate[])[] = [[leaf]];
+  for (let depth = 1; depth <= ISSUERS_MAX && paths.length > 0; depth++) {
+    const longer: (readonly Certificate[])[] = [];
+    for (const path of paths) {
+      const child = path[path.length - 1] ?? leaf;
+      for (const issuer of pool) {
+        if (seen.has(issuer) || !sameName(child.issuer, issuer.subject)) continue;
+        const objection = objectionTo(issuer, path, now) ?? ((await isSignedBy(subtle, child, issuer)) ? undefined : "did not sign");
+        if (objection !== undefined) {
+          wrong = `${showName(issuer.subject)} ${objection}`;
+          continue;
+        }
+        seen.add(issuer);
+        if (trusted.has(issuer)) return { path: [...path, issuer] };
+        if (!isSelfIssued(issuer)) wrong = `no issuer "${showName(issuer.issuer)}" among the roots and intermediates`;
+        longer.push([...path, issuer]);
+      }
+    }
+    paths = longer;
+  }
+  return { wrong };
+}
+
+export function isSelfIssued(certificate: Certificate): boolean {
+  return sameName(certificate.subject, certificate.issuer);
+}
+
+/** Why a certificate may not issue for the path below it, signature aside. */
+function objectionTo(issuer: Certificate, path: readonly Certificate[], now: number): string | undefined {
+  if (!issuer.ca) return "is no CA";
+  if (issuer.keyUsage !== undefined && issuer.keyUsage[KEY_CERT_SIGN] !== true) return "may not sign certificates";
+  if (now < issuer.notBefore || now > issuer.notAfter) return "is not valid at this time";
+  const unknown = issuer.critical.find((name) => !CA_CRITICAL.has(name));
+  if (unknown !== undefined) return `has an unknown critical extension ${unknown}`;
+  const between = path.slice(1).filter((certificate) => !isSelfIssued(certificate)).length;
+  if (issuer.pathLength !== undefined && between > issuer.pathLength) return "is too far above: path length";
+  return undefined;
+}
+
+type Algorithm = { readonly kind: "rsa" | "ecc"; readonly hash: string };
+const ALGORITHMS: ReadonlyMap<string, Algorithm> = new Map<string, Algorithm>([
+  ["1.2.840.113549.1.1.11", { kind: "rsa", hash: "SHA-256" }],
+  ["1.2.840.113549.1.1.12", { kind: "rsa", hash: "SHA-384" }],
+  ["1.2.840.113549.1.1.13", { kind: "rsa", hash: "SHA-512" }],
+  ["1.2.840.10045.4.3.2", { kind: "ecc", hash: "SHA-256" }],
+  ["1.2.840.10045.4.3.3", { kind: "ecc", hash: "SHA-384" }],
+  ["1.2.840.10045.4.3.4", { kind: "ecc", hash: "SHA-512" }],
+]);
+
+const COORDINATE_BYTES: ReadonlyMap<string, number> = new Map([["P-256", 32], ["P-384", 48], ["P-521", 66]]);
+
+/** What is signed: the signed part, both notes of the algorithm, and the signature. */
+export interface Signed {
+  readonly tbs: Bytes;
+  readonly innerAlgorithm: Bytes;
+  readonly outerAlgorithm: Bytes;
+  readonly signatureAlgorithm: string;
+  readonly signature: Bytes;
+}
+
+export async function isSignedBy(subtle: SubtleCrypto, signed: Signed, issuer: Certificate): Promise<boolean> {
+  const algorithm = ALGORITHMS.get(signed.signatureAlgorithm);
+  if (algorithm === undefined || algorithm.kind !== issuer.key.kind) return false;
+  if (!equal(signed.innerAlgorithm, signed.outerAlgorithm)) return false;
+  try {
+    if (issuer.key.kind === "rsa") return await verifyRsa(subtle, issuer.key, algorithm.hash, signed);
+    if (issuer.key.kind === "ecc") return await verifyEcdsa(subtle, issuer.key, algorithm.hash, signed);
+    return false;
+  } catch {
+    // WebCrypto throws on keys that are none, and the reader of a signature on bytes that are none: not signed.
+    return false;
+  }
+}
+
+type RsaKey = CertificateKey & { kind: "rsa" };
+type EccKey = CertificateKey & { kind: "ecc" };
+
+async function verifyRsa(subtle: SubtleCrypto, key: RsaKey, hash: string, signed: Signed): Promise<boolean> {
+  const bits = 8 * key.modulus.length;
+  if (bits < 2048 || bits > 4096) return false;
+  const jwk = { kty: "RSA", n: base64url(key.modulus), e: base64url(key.exponent) };
+  const name = "RSASSA-PKCS1-v1_5";
+  const imported = await subtle.importKey("jwk", jwk, { name, hash }, false, ["verify"]);
+  return subtle.verify(name, imported, signed.signature, signed.tbs);
+}
+
+async function verifyEcdsa(subtle: SubtleCrypto, key: EccKey, hash: string, signed: Signed): Promise<boolean> {
+  const length = COORDINATE_BYTES.get(key.curve) ?? 0;
+  const [r, s] = inside(derDocument(signed.signature, "signature"), TAG.sequence, "signature")
+    .map((part) => fitted(unsigned(part, "signature"), length));
+  if (!r || !s || key.point[0] !== 0x04) return false;
+  const imported = await subtle.importKey("raw", key.point, { name: "ECDSA", namedCurve: key.curve }, false, ["verify"]);
+  return subtle.verify({ name: "ECDSA", hash }, imported, concat(r, s), signed.tbs);
+}
+
+export function base64url(bytes: Uint8Array): string {
+  let binary = "";
+  for (const byte of bytes) binary += String.fromCharCode(byte);
+  return btoa(binary).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
+}

@@ -1,0 +1,123 @@
+// `node dist/cli.js FILE [--roots DIR] [--reference FILE]… [--challenger HEX]… …`: exit status 0 accepted, 1 refused,
+// 2 not evidence or not a usable call.
+
+import { webcrypto } from "node:crypto";
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { FormatError, fromHex, type Bytes } from "./bytes.js";
+import { decodeEvidence, FILE_BYTES_MAX } from "./evidence.js";
+import { parseReference, type Policy } from "./policy.js";
+import { loadRoots } from "./load.js";
+import { firstFailure, verdictJson, type Verdict } from "./verdict.js";
+import { verify } from "./verify.js";
+
+const USAGE = `usage: node dist/cli.js FILE [options]
+  --roots DIR            EK root and intermediate certificates (*.pem) you trust
+  --reference FILE       reference values of an image; may be repeated
+  --challenger HEX       public key (x, y) of a challenger you believe; may be repeated
+  --challengers-min N    how many of them must have signed (1)
+  --nonce HEX            the nonce that must have been answered, or the block's hash
+  --allow-software-tpm   accept a TPM made of software: tier T0
+  --now SECONDS          judge as of this time (seconds since 1970) instead of now
+  --json                 print the verdict as JSON`;
+
+class UsageError extends Error {}
+
+interface Call {
+  readonly file: string;
+  readonly policy: Policy;
+  readonly now: number;
+  readonly json: boolean;
+}
+
+function bytesOf(file: string): Bytes {
+  if (statSync(file).size > FILE_BYTES_MAX) throw new UsageError(`${file} has more than ${FILE_BYTES_MAX} bytes`);
+  return new Uint8Array(readFileSync(file));
+}
+
+function hexOption(option: string, text: string, length: number): Bytes {
+  const bytes = fromHex(text);
+  if (bytes?.length !== length) throw new UsageError(`${option}: "${text}" is not ${2 * length} hex digits`);
+  return bytes;
+}
+
+function parseCall(args: readonly string[]): Call {
+  const files: string[] = [];
+  const values = new Map<string, string[]>();
+  const flags = new Set<string>();
+  for (let at = 0; at < args.length; at++) {
+    const arg = args[at] ?? "";
+    if (["--json", "--allow-software-tpm"].includes(arg)) {
+      flags.add(arg);
+    } else if (["--roots", "--reference", "--challenger", "--challengers-min", "--nonce", "--now"].includes(arg)) {
+      const value = args[++at];
+      if (value === undefined) throw new UsageError(`${arg} lacks its value`);
+      values.set(arg, [...(values.get(arg) ?? []), value]);
+    } else if (arg.startsWith("--")) {
+      throw new UsageError(`unknown option ${arg}`);
+    } else {
+      files.push(arg);
+    }
+  }
+  const [file, ...more] = files;
+  if (file === undefined || more.length > 0) throw new UsageError("exactly one file, please");
+  const challengers = (values.get("--challenger") ?? []).map((text) => hexOption("--challenger", text, 64));
+  const nonce = values.get("--nonce")?.[0];
+  return {
+    file,
+    json: flags.has("--json"),
+    now: number("--now", values, Math.floor(Date.now() / 1000)),
+    policy: {
+      roots: loadRoots((values.get("--roots") ?? []).flatMap(pemFiles)),
+      references: (values.get("--reference") ?? []).map((path) => parseReference(bytesOf(path), path)),
+      allowSoftwareTpm: flags.has("--allow-software-tpm"),
+      challengers,
+      k: challengers.length === 0 ? 0 : number("--challengers-min", values, 1),
+      nonce: nonce === undefined ? undefined : { word: hexOption("--nonce", nonce, 32) },
+      lastSeen: undefined,
+    },
+  };
+}
+
+function number(option: string, values: ReadonlyMap<string, readonly string[]>, fallback: number): number {
+  const text = values.get(option)?.[0];
+  if (text === undefined) return fallback;
+  if (!/^[0-9]{1,15}$/.test(text)) throw new UsageError(`${option}: "${text}" is not a number`);
+  return Number(text);
+}
+
+function pemFiles(directory: string): { name: string; text: string }[] {
+  const names = readdirSync(directory).filter((name) => name.endsWith(".pem")).sort();
+  return names.map((name) => ({ name, text: readFileSync(join(directory, name), "latin1") }));
+}
+
+function show(verdict: Verdict): void {
+  const marks = { pass: "ok  ", fail: "FAIL", "not-applicable": "-   " } as const;
+  for (const check of verdict.checks) {
+    console.log(`${marks[check.outcome]}  ${check.name.padEnd(26)} ${check.note}`);
+    if (check.outcome === "fail") console.log(`      measured ${check.measured}\n      expected ${check.expected}`);
+  }
+  const { facts } = verdict;
+  console.log(`\nnode ${facts.node} · ${facts.purpose} · evidence ${facts.evidence}`);
+  const failure = firstFailure(verdict);
+  if (failure === undefined) console.log(`ACCEPTED, tier ${verdict.tier}: not higher because ${verdict.why_not_higher}`);
+  else console.log(`REFUSED by ${failure.name}: ${failure.note}`);
+}
+
+async function main(): Promise<number> {
+  try {
+    const call = parseCall(process.argv.slice(2));
+    const evidence = decodeEvidence(bytesOf(call.file));
+    const verdict = await verify(webcrypto.subtle as SubtleCrypto, evidence, call.policy, call.now);
+    if (call.json) console.log(verdictJson(verdict));
+    else show(verdict);
+    return firstFailure(verdict) === undefined ? 0 : 1;
+  } catch (error) {
+    if (error instanceof UsageError) console.error(`${error.message}\n${USAGE}`);
+    else if (error instanceof FormatError || (error instanceof Error && "code" in error)) console.error(error.message);
+    else throw error;
+    return 2;
+  }
+}
+
+process.exitCode = await main();

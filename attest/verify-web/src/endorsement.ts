@@ -1,0 +1,161 @@
+// Whose TPM this is: the endorsement key, its maker's certificate, and the node's name that follows from both.
+
+import { concat, equal, fitted, FormatError, toHex, u16be, utf8, type Bytes } from "./bytes.js";
+import { chainToRoot } from "./chain.js";
+import type { Evidence } from "./evidence.js";
+import type { Policy } from "./policy.js";
+import { failOn, hex32 } from "./quote.js";
+import { ALG, ATTRIBUTE, CURVES, decodePublic, digest, tpmName, type PublicArea, type Unique } from "./tpm.js";
+import type { Checks, Facts } from "./verdict.js";
+import { EXTENSION, parseCertificate, showName, type Certificate } from "./x509.js";
+
+export interface Endorsed {
+  readonly certificate: Certificate | undefined;
+  readonly certificateHash: Bytes | undefined;
+  readonly nodeId: Bytes | undefined;
+  readonly software: boolean;
+}
+
+const OID_EK = "2.23.133.8.1";
+const OID_MANUFACTURER = "2.23.133.2.1";
+const OID_MODEL = "2.23.133.2.2";
+const OID_VERSION = "2.23.133.2.3";
+
+/** Simulators: swtpm, IBM's and Microsoft's, by the manufacturer in their certificates. */
+const SOFTWARE = new Set(["ID:00001014", "ID:49424D00", "ID:49424D20", "ID:53572020"]);
+
+/** Critical extensions an endorsement certificate may have. */
+const EK_CRITICAL = new Set<string>([
+  EXTENSION.keyUsage,
+  EXTENSION.altName,
+  EXTENSION.basicConstraints,
+  EXTENSION.certificatePolicies,
+  EXTENSION.extendedKeyUsage,
+]);
+
+const KEY_ENCIPHERMENT = 2;
+const KEY_AGREEMENT = 4;
+
+export async function checkEndorsement(
+  subtle: SubtleCrypto,
+  evidence: Evidence,
+  policy: Policy,
+  now: number,
+  facts: Facts,
+  checks: Checks,
+): Promise<Endorsed> {
+  const nothing: Endorsed = { certificate: undefined, certificateHash: undefined, nodeId: undefined, software: false };
+  const ek = checkEkPublic(evidence, checks);
+  if (ek === undefined) return nothing;
+  const certificate = checkCertificate(evidence, ek, now, checks);
+  const certificateHash = certificate && (await digest(subtle, "SHA-256", certificate.der));
+  let software = false;
+  if (certificate !== undefined && certificateHash !== undefined) {
+    facts.ek_certificate = toHex(certificateHash);
+    const maker = [OID_MANUFACTURER, OID_MODEL, OID_VERSION].map((oid) => certificate.altNames.get(oid) ?? "?").join(" ");
+    facts.tpm = maker;
+    checks.pass("ek-certificate", toHex(certificateHash), maker);
+    await checkChain(subtle, evidence, certificate, policy, now, checks);
+    software = SOFTWARE.has((certificate.altNames.get(OID_MANUFACTURER) ?? "").toUpperCase());
+    checks.add("hardware-tpm", !software || policy.allowSoftwareTpm, software ? "software TPM" : "TPM of a maker",
+      policy.allowSoftwareTpm ? "any" : "TPM of a maker", "a TPM made of software proves nothing");
+  }
+  const name = await tpmName(subtle, ek.nameAlg, evidence.ekPublic);
+  const nodeId = name && (await digest(subtle, "SHA-256", utf8("scalerforge/node/v1\0"), name));
+  if (name !== undefined && nodeId !== undefined) {
+    facts.ek_name = toHex(name);
+    const right = equal(evidence.nodeId, nodeId) && equal(evidence.statement.nodeId, nodeId);
+    const measured = equal(evidence.nodeId, nodeId) ? evidence.statement.nodeId : evidence.nodeId;
+    checks.add("node-id", right, toHex(measured), toHex(nodeId), "this is the id of another endorsement key");
+  }
+  return { certificate, certificateHash, nodeId, software };
+}
+
+function checkEkPublic(evidence: Evidence, checks: Checks): PublicArea | undefined {
+  let ek: PublicArea;
+  try {
+    ek = decodePublic(evidence.ekPublic, "ek-public");
+  } catch (error) {
+    failOn(error, "ek-public", checks);
+    return undefined;
+  }
+  const must = ATTRIBUTE.fixedTpm | ATTRIBUTE.fixedParent | ATTRIBUTE.restricted | ATTRIBUTE.decrypt;
+  const right = (ek.attributes & must) === must && (ek.attributes & ATTRIBUTE.sign) === 0 && ek.scheme.alg === ALG.null;
+  checks.add("ek-attributes", right, hex32(ek.attributes), "fixedTPM, fixedParent, restricted, decrypt, not sign",
+    "this is no endorsement key");
+  return right ? ek : undefined;
+}
+
+/** The certificate of this key that says everything it must; failing that, what is wrong with the nearest. */
+function checkCertificate(evidence: Evidence, ek: PublicArea, now: number, checks: Checks): Certificate | undefined {
+  let wrong = evidence.ekCertificates.length === 0 ? "the file has no endorsement certificate" : "no certificate is for this key";
+  for (const [index, der] of evidence.ekCertificates.entries()) {
+    let certificate: Certificate;
+    try {
+      certificate = parseCertificate(der, `ek-certificates[${index}]`);
+    } catch (error) {
+      if (!(error instanceof FormatError)) throw error;
+      wrong = error.message;
+      continue;
+    }
+    if (!isForKey(certificate, ek.unique)) continue;
+    const objection = objectionTo(certificate, now);
+    if (objection === undefined) return certificate;
+    wrong = `${showName(certificate.subject)}: ${objection}`;
+  }
+  checks.fail("ek-certificate", "", wrong);
+  return undefined;
+}
+
+function isForKey(certificate: Certificate, unique: Unique): boolean {
+  const { key } = certificate;
+  if (unique.kind === "rsa") {
+    const exponent = fitted(Uint8Array.of(...u16be(unique.exponent >>> 16), ...u16be(unique.exponent & 0xffff)), 8);
+    const theirs = key.kind === "rsa" ? fitted(key.exponent, 8) : undefined;
+    if (key.kind !== "rsa" || !exponent || !theirs || unique.modulus.length !== unique.bits / 8) return false;
+    return equal(key.modulus, unique.modulus) && equal(theirs, exponent);
+  }
+  const curve = CURVES.get(unique.curve);
+  if (key.kind !== "ecc" || curve === undefined || key.curve !== curve.name) return false;
+  const [x, y] = [unique.x, unique.y].map((part) => fitted(part, curve.length));
+  return x !== undefined && y !== undefined && equal(key.point, concat(Uint8Array.of(4), x, y));
+}
+
+function objectionTo(certificate: Certificate, now: number): string | undefined {
+  if (!certificate.extendedKeyUsage.includes(OID_EK)) return `lacks the extended key usage ${OID_EK}`;
+  if (certificate.ca) return "is a CA";
+  const may = certificate.keyUsage?.[KEY_ENCIPHERMENT] === true || certificate.keyUsage?.[KEY_AGREEMENT] === true;
+  if (!may) return "has neither keyEncipherment nor keyAgreement";
+  const unknown = certificate.critical.find((name) => !EK_CRITICAL.has(name));
+  if (unknown !== undefined) return `has an unknown critical extension ${unknown}`;
+  if (now < certificate.notBefore || now > certificate.notAfter) return "is not valid at this time";
+  return undefined;
+}
+
+async function checkChain(
+  subtle: SubtleCrypto,
+  evidence: Evidence,
+  certificate: Certificate,
+  policy: Policy,
+  now: number,
+  checks: Checks,
+): Promise<void> {
+  const intermediates: Certificate[] = [];
+  for (const [index, der] of evidence.intermediates.entries()) {
+    try {
+      intermediates.push(parseCertificate(der, `intermediates[${index}]`));
+    } catch (error) {
+      if (!(error instanceof FormatError)) throw error;
+      // A certificate that cannot be read leads nowhere; it is counted below.
+    }
+  }
+  const chain = await chainToRoot(subtle, certificate, intermediates, policy.roots, now);
+  if ("wrong" in chain) {
+    checks.fail("ek-chain", showName(certificate.issuer), chain.wrong);
+    return;
+  }
+  const root = chain.path[chain.path.length - 1];
+  const unused = evidence.intermediates.length - chain.path.filter((each) => intermediates.includes(each)).length;
+  const note = unused === 0 ? "" : `${unused} certificates in the file belong to no chain and were not judged`;
+  checks.pass("ek-chain", root ? showName(root.subject) : "", note);
+}

@@ -1,0 +1,103 @@
+// Whether this evidence is the one asked for, and newer than the last.
+
+import { equal, toHex, type Bytes } from "./bytes.js";
+import type { Evidence, Nonce } from "./evidence.js";
+import type { ExpectedNonce, LastSeen, Policy } from "./policy.js";
+import type { Quoted } from "./quote.js";
+import type { Checks } from "./verdict.js";
+
+export function checkFreshness(evidence: Evidence, quoted: Quoted, policy: Policy, checks: Checks): void {
+  const { statement } = evidence;
+  if (policy.nonce === undefined) {
+    checks.skip("nonce", `no nonce was asked for; the statement has ${toHex(nonceCbor(statement.nonce))}`);
+  } else {
+    checkNonce(statement.nonce, policy.nonce, checks);
+  }
+  if (statement.nonce.kind === "block") {
+    const { node, sequence } = statement.nonce;
+    const own = equal(node, statement.nodeId) && sequence === statement.sequence;
+    checks.add("nonce-is-own", own, `${toHex(node)} number ${sequence}`, `${toHex(statement.nodeId)} number ${statement.sequence}`,
+      "the nonce was derived for other evidence");
+  } else {
+    checks.skip("nonce-is-own", "a random nonce belongs to whoever drew it");
+  }
+  const [measured, expected] = [statement.previous, evidence.previous].map((hash) => (hash ? toHex(hash) : "none"));
+  checks.add("previous", measured === expected, measured ?? "", expected ?? "", "file and statement name different predecessors");
+  if (policy.lastSeen === undefined) {
+    checks.skip("sequence", "no earlier evidence of this node is known here");
+    checks.skip("tpm-counters", "no earlier evidence of this node is known here");
+    return;
+  }
+  checkSequence(evidence, policy.lastSeen, checks);
+  checkCounters(quoted, policy.lastSeen, checks);
+}
+
+function checkNonce(nonce: Nonce, wanted: ExpectedNonce, checks: Checks): void {
+  const whole = nonceCbor(nonce);
+  const word = nonce.kind === "block" ? nonce.hash : nonce.random;
+  const [measured, expected] = "cbor" in wanted ? [whole, wanted.cbor] : [word, wanted.word];
+  checks.add("nonce", equal(measured, expected), toHex(measured), toHex(expected), "this evidence answers another nonce");
+}
+
+function checkSequence(evidence: Evidence, last: LastSeen, checks: Checks): void {
+  const { sequence, previous } = evidence.statement;
+  const follows = previous !== undefined && equal(previous, last.evidence);
+  checks.add("sequence", sequence > last.sequence && follows,
+    `${sequence} after ${previous ? toHex(previous) : "none"}`, `above ${last.sequence} after ${toHex(last.evidence)}`,
+    "this evidence does not follow the last one seen");
+}
+
+function checkCounters(quoted: Quoted, last: LastSeen, checks: Checks): void {
+  const { quote, akName, pcrs } = quoted;
+  if (quote === undefined || akName === undefined) return;
+  const wrong: string[] = [];
+  if (!equal(akName, last.akName)) wrong.push("another attestation key");
+  if (quote.firmware !== last.firmware) wrong.push("another TPM firmware");
+  if (quote.resetCount < last.resetCount) wrong.push("the count of resets went back: the TPM was cleared");
+  if (quote.resetCount === last.resetCount) {
+    if (quote.clock <= last.clock) wrong.push("the clock did not go on");
+    for (let pcr = 0; pcr < 8; pcr++) {
+      const [now, then] = [pcrs?.get(pcr), last.pcrs.get(pcr)];
+      if (pcrs !== undefined && then !== undefined && (now === undefined || !equal(now, then))) {
+        wrong.push(`PCR ${pcr} changed without a reboot`);
+      }
+    }
+  }
+  const show = (resets: number, clock: bigint, firmware: bigint): string => `resets ${resets}, clock ${clock}, firmware ${firmware}`;
+  const measured = show(quote.resetCount, quote.clock, quote.firmware);
+  if (wrong.length > 0) {
+    checks.add("tpm-counters", false, measured, show(last.resetCount, last.clock, last.firmware), wrong.join("; "));
+  } else {
+    checks.pass("tpm-counters", measured, quote.safe ? "" : "the clock may have lost time at a power cut");
+  }
+}
+
+/** The nonce object in deterministic CBOR, as it stands in its statement. */
+function nonceCbor(nonce: Nonce): Bytes {
+  const out: number[] = [];
+  const number = (major: number, value: bigint): void => {
+    const size = value < 24n ? 0 : value < 0x100n ? 1 : value < 0x1_0000n ? 2 : value < 0x1_0000_0000n ? 4 : 8;
+    out.push((major << 5) | (size === 0 ? Number(value) : 24 + Math.log2(size)));
+    for (let at = size - 1; at >= 0; at--) out.push(Number((value >> BigInt(8 * at)) & 0xffn));
+  };
+  const bytes = (value: Bytes): void => {
+    number(2, BigInt(value.length));
+    out.push(...value);
+  };
+  if (nonce.kind === "verifier") {
+    out.push(0xa2, 1, 1, 2);
+    bytes(nonce.random);
+  } else {
+    out.push(0xa6, 1, 2, 3);
+    number(0, nonce.chainId);
+    out.push(4);
+    number(0, nonce.number);
+    out.push(5);
+    bytes(nonce.hash);
+    out.push(6);
+    bytes(nonce.node);
+    out.push(7);
+    number(0, nonce.sequence);
+  }
+  return Uint8Array.from(out);
+}

@@ -1,0 +1,9 @@
+// What others may use: decode a file, load what you trust, verify.
+
+export { FormatError, fromHex, toHex } from "./bytes.js";
+export { decodeEvidence, type Evidence } from "./evidence.js";
+export { loadRoots } from "./load.js";
+export { parseEventLog, replay } from "./eventlog.js";
+export { parseReference, type LastSeen, type Policy, type Reference } from "./policy.js";
+export { firstFailure, isAccepted, verdictJson, type Check, type Verdict } from "./verdict.js";
+export { verify } from "./verify.js";

@@ -1,0 +1,91 @@
+// What a reader of evidence believes and asks for.
+
+import { FormatError, fromHex, type Bytes } from "./bytes.js";
+import type { Roots } from "./chain.js";
+import { parseJson, type Json } from "./json.js";
+
+export interface Policy {
+  readonly roots: Roots;
+  readonly references: readonly Reference[];
+  readonly allowSoftwareTpm: boolean;
+  /** P-256 public keys, x ‖ y. */
+  readonly challengers: readonly Bytes[];
+  /** How many different challengers must have bound the key. */
+  readonly k: number;
+  /** The nonce that was asked for: its bytes (a random nonce, or a block's hash). */
+  readonly nonce: ExpectedNonce | undefined;
+  readonly lastSeen: LastSeen | undefined;
+}
+
+/** Either the 32 bytes that nonce must carry, or the whole nonce object in CBOR. */
+export type ExpectedNonce = { readonly word: Bytes } | { readonly cbor: Bytes };
+
+/** What is kept of a node's accepted evidence, to judge the next by. */
+export interface LastSeen {
+  readonly evidence: Bytes;
+  readonly sequence: bigint;
+  readonly akName: Bytes;
+  readonly resetCount: number;
+  readonly restartCount: number;
+  readonly clock: bigint;
+  readonly firmware: bigint;
+  readonly pcrs: ReadonlyMap<number, Bytes>;
+}
+
+/** Reference values of an image (FORMAT.md, section 7). */
+export interface Reference {
+  readonly name: string;
+  readonly pcrs: ReadonlyMap<number, readonly string[]>;
+}
+
+const REFERENCE_BYTES_MAX = 1024 * 1024;
+
+export function parseReference(bytes: Bytes, field = "reference"): Reference {
+  if (bytes.length > REFERENCE_BYTES_MAX) throw new FormatError(field, REFERENCE_BYTES_MAX, `${bytes.length} bytes`);
+  const top = objectOf(parseJson(bytes, field), ["name", "uki_sha256", "bank", "pcrs"], field);
+  const name = textOf(top.get("name"), `${field}.name`);
+  digestOf(top.get("uki_sha256"), `${field}.uki_sha256`);
+  if (textOf(top.get("bank"), `${field}.bank`) !== "sha256") throw new FormatError(`${field}.bank`, 0, "not sha256");
+  const pcrs = new Map<number, string[]>();
+  for (const entry of itemsOf(top.get("pcrs"), `${field}.pcrs`)) {
+    const members = objectOf(entry, ["pcr", "accepted"], `${field}.pcrs`);
+    const pcr = members.get("pcr");
+    const index = pcr?.kind === "number" && /^[0-9]+$/.test(pcr.text) ? Number(pcr.text) : -1;
+    if (index < 0 || index > 23 || pcrs.has(index)) throw new FormatError(`${field}.pcrs.pcr`, entry.from, "no PCR, or twice");
+    const accepted = itemsOf(members.get("accepted"), `${field}.pcrs.accepted`).map((value) => {
+      const parts = objectOf(value, ["value", "holds_for"], `${field}.pcrs.accepted`);
+      textOf(parts.get("holds_for"), `${field}.pcrs.accepted.holds_for`);
+      return digestOf(parts.get("value"), `${field}.pcrs.accepted.value`);
+    });
+    pcrs.set(index, accepted);
+  }
+  return { name, pcrs };
+}
+
+/** An object with exactly these members. */
+function objectOf(json: Json, names: readonly string[], field: string): ReadonlyMap<string, Json> {
+  if (json.kind !== "object") throw new FormatError(field, json.from, "not an object");
+  for (const name of json.members.keys()) {
+    if (!names.includes(name)) throw new FormatError(field, json.from, `unknown member "${name}"`);
+  }
+  for (const name of names) {
+    if (!json.members.has(name)) throw new FormatError(field, json.from, `member "${name}" is missing`);
+  }
+  return json.members;
+}
+
+function itemsOf(json: Json | undefined, field: string): readonly Json[] {
+  if (json?.kind !== "array") throw new FormatError(field, json?.from ?? 0, "not a list");
+  return json.items;
+}
+
+function textOf(json: Json | undefined, field: string): string {
+  if (json?.kind !== "string") throw new FormatError(field, json?.from ?? 0, "not text");
+  return json.value;
+}
+
+function digestOf(json: Json | undefined, field: string): string {
+  const text = textOf(json, field);
+  if (fromHex(text)?.length !== 32) throw new FormatError(field, json?.from ?? 0, "not 64 hex digits");
+  return text.toLowerCase();
+}

@@ -1,0 +1,76 @@
+// The answer: named checks, what they measured and should have measured, and what the whole may claim.
+
+export type Outcome = "pass" | "fail" | "not-applicable";
+
+export interface Check {
+  readonly name: string;
+  readonly outcome: Outcome;
+  readonly measured: string;
+  readonly expected: string;
+  readonly note: string;
+}
+
+export type Tier = "T0" | "T1" | "T2";
+
+/** What the evidence says, as far as it could be read.  Names are those of the JSON verdict. */
+export interface Facts {
+  evidence: string;
+  node: string;
+  purpose: string;
+  ak_name: string | null;
+  ek_name: string | null;
+  ek_certificate: string | null;
+  tpm: string | null;
+  firmware: bigint | null;
+  reset_count: number | null;
+  image: string | null;
+  secure_boot: boolean | null;
+  boot_url: string | null;
+  pcrs: Record<string, string>;
+  challengers: number;
+}
+
+export interface Verdict {
+  readonly checks: readonly Check[];
+  readonly tier: Tier;
+  readonly why_not_higher: string;
+  readonly facts: Facts;
+}
+
+/** Collects checks in the order they are made. */
+export class Checks {
+  readonly list: Check[] = [];
+
+  /** Adds a check; `note` is kept if it fails.  Returns `holds`. */
+  add(name: string, holds: boolean, measured: string, expected: string, note: string): boolean {
+    this.list.push({ name, outcome: holds ? "pass" : "fail", measured, expected, note: holds ? "" : note });
+    return holds;
+  }
+
+  pass(name: string, measured: string, note = ""): void {
+    this.list.push({ name, outcome: "pass", measured, expected: "", note });
+  }
+
+  fail(name: string, measured: string, note: string): void {
+    this.list.push({ name, outcome: "fail", measured, expected: "", note });
+  }
+
+  skip(name: string, note: string): void {
+    this.list.push({ name, outcome: "not-applicable", measured: "", expected: "", note });
+  }
+}
+
+export function firstFailure(verdict: Verdict): Check | undefined {
+  return verdict.checks.find((check) => check.outcome === "fail");
+}
+
+/** Evidence is accepted if no check fails. */
+export function isAccepted(verdict: Verdict): boolean {
+  return firstFailure(verdict) === undefined;
+}
+
+/** The verdict as JSON.  Counters of 64 bits are written as numbers, which `JSON.stringify` alone cannot. */
+export function verdictJson(verdict: Verdict): string {
+  const text = JSON.stringify(verdict, (_, value: unknown) => (typeof value === "bigint" ? `bigint:${value}` : value), 2);
+  return text.replace(/"bigint:(-?\d+)"/g, "$1");
+}
