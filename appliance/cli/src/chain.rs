@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use appliance_api::operator::ChainView;
 use clap::Subcommand;
 
-use crate::{client::Appliance, host::print, serve::start_log};
+use crate::{client::Appliance, host::print, say, serve::start_log};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -51,7 +51,8 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
                 let listener = tokio::net::TcpListener::bind(listen)
                     .await
                     .with_context(|| format!("cannot listen on {listen}"))?;
-                println!("development chain {chain_id} on http://{listen}");
+                let listen = listener.local_addr()?;
+                say!("development chain {chain_id} on http://{listen}");
                 chain_devnet::serve(listener, devnet).await?;
                 anyhow::Ok(())
             })?;
@@ -66,20 +67,20 @@ fn status(appliance: &Appliance) -> anyhow::Result<()> {
         return print(&chain);
     }
     let kind = if chain.development { "embedded development chain" } else { "chain" };
-    println!("{kind} {} at {}", chain.chain_id, chain.rpc_url);
-    println!("block     {}", chain.head.map_or_else(|| "none: not reached".into(), |head| head.to_string()));
-    println!("registry  {}", chain.registry.as_deref().unwrap_or("-"));
-    println!(
+    say!("{kind} {} at {}", chain.chain_id, chain.rpc_url);
+    say!("block     {}", chain.head.map_or_else(|| "none: not reached".into(), |head| head.to_string()));
+    say!("registry  {}", chain.registry.as_deref().unwrap_or("-"));
+    say!(
         "operator  {} holds {}",
         chain.operator.as_deref().unwrap_or("-"),
         chain.balance.as_deref().unwrap_or("?")
     );
     if let Some(trouble) = &chain.trouble {
-        println!("trouble   {trouble}");
+        say!("trouble   {trouble}");
     }
-    println!("nodes     {}", chain.nodes.len());
+    say!("nodes     {}", chain.nodes.len());
     for node in chain.nodes {
-        println!("  {}  {:<30} {} {}  {}", node.node, node.name, node.class, node.capacity, node.collateral);
+        say!("  {}  {:<30} {} {}  {}", node.node, node.name, node.class, node.capacity, node.collateral);
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! Speaks to a running appliance over its operator API.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, anyhow};
 use appliance_api::operator::ProblemView;
 use clap::Args;
@@ -7,6 +9,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 /// Answers larger than this are not ours.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
+
+/// Reading a rack back from a chain takes the appliance seconds; who hangs longer than this is not well.
+const ANSWER_SECONDS_MAX: Duration = Duration::from_secs(60);
 
 /// Where the appliance is, and how its answer is printed.
 #[derive(Debug, Args)]
@@ -41,7 +46,9 @@ impl Appliance {
     }
 
     fn agent(&self) -> ureq::Agent {
-        ureq::Agent::config_builder().http_status_as_error(false).build().into()
+        // The appliance is on the provider's own network, most often on loopback: no proxy knows the way to it.
+        let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None);
+        config.timeout_global(Some(ANSWER_SECONDS_MAX)).build().into()
     }
 
     fn answer(

@@ -8,11 +8,12 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, bail};
+use appliance_model::HostId;
 use attest_evidence::{Evidence, Nonce, ReferenceValues};
 use attest_verify::{Check, Outcome, Policy, Verdict, endorsement::Roots, verify};
 use clap::{Args, Subcommand};
 
-use crate::{client::Appliance, host::print};
+use crate::{client::Appliance, host::print, say};
 
 /// Larger files are no evidence.
 const FILE_BYTES_MAX: u64 = attest_evidence::EVIDENCE_BYTES_MAX as u64;
@@ -71,7 +72,10 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             let bytes = if Path::new(&what).exists() {
                 read(Path::new(&what))?
             } else {
-                appliance.bytes(&format!("/api/v1/hosts/{what}/evidence"))?
+                let host: HostId = what.parse().map_err(|_| {
+                    anyhow!("`{what}` is neither a file nor a host id; `host list` shows the ids")
+                })?;
+                appliance.bytes(&format!("/api/v1/hosts/{host}/evidence"))?
             };
             print(&decode(&bytes, &what)?.to_json())?;
             Ok(ExitCode::SUCCESS)
@@ -84,7 +88,7 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             for (name, bytes) in parts {
                 let path = dir.join(name);
                 std::fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
-                println!("{}", path.display());
+                say!("{}", path.display());
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -125,19 +129,16 @@ fn show(verdict: &Verdict) {
             Outcome::Fail => "FAIL",
             Outcome::NotApplicable => "-   ",
         };
-        println!("{mark}  {:<26} {}", check.name, remark(check));
+        say!("{mark}  {:<26} {}", check.name, remark(check));
         if check.outcome == Outcome::Fail {
-            println!("      measured {}", check.measured);
-            println!("      expected {}", check.expected);
+            say!("      measured {}", check.measured);
+            say!("      expected {}", check.expected);
         }
     }
-    println!(
-        "\nnode {} · {} · evidence {}",
-        verdict.facts.node, verdict.facts.purpose, verdict.facts.evidence
-    );
+    say!("\nnode {} · {} · evidence {}", verdict.facts.node, verdict.facts.purpose, verdict.facts.evidence);
     match verdict.accept() {
-        Ok(_) => println!("ACCEPTED, tier {}: not higher because {}", verdict.tier, verdict.why_not_higher),
-        Err(why) => println!("REFUSED by {}: {why}", why.check),
+        Ok(_) => say!("ACCEPTED, tier {}: not higher because {}", verdict.tier, verdict.why_not_higher),
+        Err(why) => say!("REFUSED by {}: {why}", why.check),
     }
 }
 

@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use appliance_api::operator::{Approval, HostDetail, HostView};
+use appliance_model::HostId;
 use clap::Subcommand;
 
-use crate::client::Appliance;
+use crate::{client::Appliance, say};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -17,35 +18,35 @@ pub(crate) enum Verb {
     /// Everything known of a server.
     Show {
         /// Host id, as `host list` shows it.
-        id: String,
+        id: HostId,
         #[command(flatten)]
         appliance: Appliance,
     },
     /// Why a server is where it is, what ends that, and what a technician can do.
     Why {
         /// Host id.
-        id: String,
+        id: HostId,
         #[command(flatten)]
         appliance: Appliance,
     },
     /// Enrol a found server.
     Enrol {
         /// Host id.
-        id: String,
+        id: HostId,
         #[command(flatten)]
         appliance: Appliance,
     },
     /// Try a server again after what was wrong is mended.
     Retry {
         /// Host id.
-        id: String,
+        id: HostId,
         #[command(flatten)]
         appliance: Appliance,
     },
     /// Approve a server's stake.
     Approve {
         /// Host id.
-        id: String,
+        id: HostId,
         /// The stake in ICNT's smallest part, as `host show` names it: nobody approves what he did not read.
         #[arg(long)]
         stake: String,
@@ -73,56 +74,56 @@ fn list(appliance: &Appliance) -> anyhow::Result<()> {
     if appliance.json {
         return print(&hosts);
     }
-    println!("{:<14} {:<10} {:<14} {:<12} WAITS FOR", "ID", "POSITION", "SERIAL", "STAGE");
+    say!("{:<14} {:<10} {:<14} {:<12} WAITS FOR", "ID", "POSITION", "SERIAL", "STAGE");
     for host in hosts {
         let position = host.position.unwrap_or_default();
-        println!(
+        say!(
             "{:<14} {:<10} {:<14} {:<12} {}",
-            host.id, position, host.serial, host.stage, host.why.waiting_for
+            host.id,
+            position,
+            host.serial,
+            host.stage,
+            host.why.waiting_for
         );
     }
     Ok(())
 }
 
-fn show(id: &str, appliance: &Appliance) -> anyhow::Result<()> {
+fn show(id: &HostId, appliance: &Appliance) -> anyhow::Result<()> {
     let detail: HostDetail = appliance.get(&format!("/api/v1/hosts/{id}"))?;
     if appliance.json {
         return print(&detail);
     }
     let host = &detail.host;
-    println!("{} · serial {} · {}", host.id, host.serial, host.model.as_deref().unwrap_or("model unknown"));
-    println!(
-        "position {} · BMC {}",
-        host.position.as_deref().unwrap_or("-"),
-        host.bmc.as_deref().unwrap_or("-")
-    );
-    println!("stage {} · waits for {}", host.stage, host.why.waiting_for);
+    say!("{} · serial {} · {}", host.id, host.serial, host.model.as_deref().unwrap_or("model unknown"));
+    say!("position {} · BMC {}", host.position.as_deref().unwrap_or("-"), host.bmc.as_deref().unwrap_or("-"));
+    say!("stage {} · waits for {}", host.stage, host.why.waiting_for);
     if let Some(node) = &host.node {
-        println!("node {node} · tier {}", host.tier.as_deref().unwrap_or("-"));
+        say!("node {node} · tier {}", host.tier.as_deref().unwrap_or("-"));
     }
-    println!("\nTwo witnesses: {} disagreements", detail.findings.len());
+    say!("\nTwo witnesses: {} disagreements", detail.findings.len());
     for finding in &detail.findings {
-        println!("  {finding}");
+        say!("  {finding}");
     }
-    println!("\nJournal");
+    say!("\nJournal");
     let start = detail.journal.first().map_or(0, |first| first.at_ms);
     for line in &detail.journal {
         let seconds = line.at_ms.saturating_sub(start) / 1000;
-        println!("  {seconds:>6} s  {:<12} {}", line.stage, line.event);
+        say!("  {seconds:>6} s  {:<12} {}", line.stage, line.event);
     }
     Ok(())
 }
 
-fn why(id: &str, appliance: &Appliance) -> anyhow::Result<()> {
+fn why(id: &HostId, appliance: &Appliance) -> anyhow::Result<()> {
     let detail: HostDetail = appliance.get(&format!("/api/v1/hosts/{id}"))?;
     if appliance.json {
         return print(&detail.host.why);
     }
     let host = detail.host;
-    println!("{} (serial {}) is {}.", host.id, host.serial, host.stage);
-    println!("Waits for:  {}", host.why.waiting_for);
-    println!("Ends when:  {}", host.why.ends_when);
-    println!("You can:    {}", host.why.technician);
+    say!("{} (serial {}) is {}.", host.id, host.serial, host.stage);
+    say!("Waits for:  {}", host.why.waiting_for);
+    say!("Ends when:  {}", host.why.ends_when);
+    say!("You can:    {}", host.why.technician);
     Ok(())
 }
 
@@ -131,11 +132,11 @@ fn told(appliance: &Appliance, path: &str, body: &impl serde::Serialize) -> anyh
     if appliance.json {
         return print(&host);
     }
-    println!("{} is {}: waits for {}", host.id, host.stage, host.why.waiting_for);
+    say!("{} is {}: waits for {}", host.id, host.stage, host.why.waiting_for);
     Ok(())
 }
 
 pub(crate) fn print(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
+    say!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Subcommand;
 
-use crate::host::print;
+use crate::{host::print, say};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -36,10 +36,10 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         print(&built.reference)?;
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{}  {:.1} MiB", built.uki.display(), mebibytes(built.uki_bytes));
+    say!("{}  {:.1} MiB", built.uki.display(), mebibytes(built.uki_bytes));
     for pcr in &built.reference.pcrs {
         for accepted in &pcr.accepted {
-            println!("PCR {:>2}  {}  {}", pcr.pcr, accepted.value, accepted.holds_for);
+            say!("PCR {:>2}  {}  {}", pcr.pcr, accepted.value, accepted.holds_for);
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -15,7 +15,7 @@ use clap::{Parser, Subcommand};
 
 /// Bare-metal provisioning whose result a stranger can check.
 #[derive(Debug, Parser)]
-#[command(name = "scalerforge", version, about, arg_required_else_help = true)]
+#[command(name = "scalerforge", version, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     noun: Noun,
@@ -50,8 +50,16 @@ enum Noun {
     Image(image::Verb),
 }
 
+/// Writes a line to standard output.  `println!` would panic when a reader such as `head` has seen enough.
+macro_rules! say {
+    ($($argument:tt)*) => { $crate::say_line(format_args!($($argument)*)) };
+}
+pub(crate) use say;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // One TLS provider in the whole process, and not the one that needs a C tool chain.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let result = match cli.noun {
         Noun::Serve { site, operator_on_stdin } => serve::run(&site, operator_on_stdin),
         Noun::Site(verb) => site::run(verb),
@@ -65,6 +73,18 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("scalerforge: {}", appliance_server::chain_of(error.as_ref()));
             ExitCode::from(2)
+        }
+    }
+}
+
+fn say_line(line: std::fmt::Arguments<'_>) {
+    use std::io::{ErrorKind, Write as _};
+    match writeln!(std::io::stdout(), "{line}") {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => {
+            eprintln!("scalerforge: cannot write to standard output: {error}");
+            std::process::exit(2)
         }
     }
 }

@@ -7,8 +7,6 @@ use anyhow::Context as _;
 pub(crate) fn run(site: &Path, operator_on_stdin: bool) -> anyhow::Result<ExitCode> {
     let inherited = inherited(operator_on_stdin)?;
     start_log();
-    // One TLS provider in the whole process, and not the one that needs a C tool chain.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting")?;
     runtime.block_on(async {
         let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;

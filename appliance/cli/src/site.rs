@@ -5,6 +5,8 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Context as _;
 use clap::Subcommand;
 
+use crate::say;
+
 const SAMPLE: &str = include_str!("site.toml");
 
 #[derive(Debug, Subcommand)]
@@ -27,7 +29,13 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     if !config.exists() {
         std::fs::write(&config, SAMPLE).with_context(|| format!("cannot write {}", config.display()))?;
     }
-    println!("{} is ready. Next: edit {}, then build the image with", dir.display(), config.display());
-    println!("  scalerforge image build --ca {} --out {}", dir.join("ca.pem").display(), dir.display());
+    say!("{} is ready. Next: edit {}, then build the image with", dir.display(), config.display());
+    say!(
+        "  scalerforge image build --ca {} --agent AGENT --out {}",
+        dir.join("ca.pem").display(),
+        dir.display()
+    );
+    say!("where AGENT is the host agent as `cargo xtask prepare` builds it, and start it with");
+    say!("  scalerforge serve --site {}", dir.display());
     Ok(ExitCode::SUCCESS)
 }

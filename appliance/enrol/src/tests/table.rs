@@ -7,6 +7,7 @@ use super::*;
 use crate::{Effect, Step, step};
 
 /// What a row expects.
+#[expect(clippy::large_enum_variant, reason = "a row of a table")]
 enum Expect {
     /// Exactly this stage and these effects.
     To(Stage, Vec<Effect>),
