@@ -229,6 +229,14 @@ impl Sender<'_> {
                 format!("transaction {} was undone by the contract in block {}", receipt.hash, receipt.block);
             return Ok(Err(refused("reverted", why)));
         }
+        let ours = receipt.registered.as_ref().is_some_and(|event| event.node == self.intent.node);
+        if purpose == Purpose::Register && !ours {
+            let why = format!(
+                "transaction {} is in block {} and registered no node of ours",
+                receipt.hash, receipt.block
+            );
+            return Ok(Err(refused("receipt", why)));
+        }
         let id = self.host.id.clone();
         self.app.db(move |store| store.transaction_done(&id, purpose, now())).await?;
         Ok(Ok(receipt))

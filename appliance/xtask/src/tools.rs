@@ -28,11 +28,12 @@ const DEMO: [(&str, &str); 6] = [
     ("dpkg-deb", "dpkg"),
 ];
 
-const TESTS: [(&str, &str); 5] = [
+const TESTS: [(&str, &str); 6] = [
     ("tpm2_checkquote", "tpm2-tools"),
     ("openssl", "openssl"),
     ("mformat", "mtools"),
     ("chromium", "chromium"),
+    ("chromedriver", "chromium-driver"),
     ("npm", "npm"),
 ];
 

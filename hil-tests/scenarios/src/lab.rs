@@ -55,6 +55,8 @@ pub struct LabConfig {
     pub altered_image: bool,
     /// How long an agent may be silent.
     pub silence_seconds_max: u64,
+    /// What BMCs say against the truth: server, resource, what is merged into it.
+    pub lies: Vec<(usize, String, serde_json::Value)>,
     /// The operator's listener, if it is to live outside the lab's namespace.
     pub operator: Option<TcpListener>,
 }
@@ -70,6 +72,7 @@ impl LabConfig {
             profile: "demo".into(),
             altered_image: false,
             silence_seconds_max: 15,
+            lies: Vec::new(),
             operator: None,
         }
     }
@@ -116,6 +119,9 @@ impl Lab {
             ovmf_vars: artefacts.ovmf_vars.clone(),
         })
         .await?;
+        for (server, path, patch) in &config.lies {
+            rack.host(*server).bmc_lie(path, patch.clone());
+        }
         site_file::write(&dir.join("site"), &rack, &config, artefacts)?;
         let mut lab = Self {
             rack,

@@ -6,8 +6,10 @@
 //! product; it reads what the product's API says.
 
 mod artefacts;
+mod browser;
 mod lab;
 mod site_file;
 
 pub use artefacts::Artefacts;
+pub use browser::Browser;
 pub use lab::{Chain, Lab, LabConfig, run};

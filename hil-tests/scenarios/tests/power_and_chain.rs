@@ -8,6 +8,9 @@ use hil_tests_scenarios::{Artefacts, Chain, Lab, LabConfig, run};
 const LIMIT: Duration = Duration::from_secs(600);
 const SERIAL: &str = "LAB00001";
 
+/// The first drive, as the rack's BMC names it.
+const DRIVE: &str = "/redfish/v1/Systems/1/Storage/1/Drives/1";
+
 #[test]
 fn power_cut_in_the_burn_in_costs_only_the_step_that_ran() -> anyhow::Result<()> {
     run(|| async {
@@ -32,12 +35,26 @@ fn power_cut_in_the_burn_in_costs_only_the_step_that_ran() -> anyhow::Result<()>
     })
 }
 
+/// The two witnesses name different drives, and a person sees both.
+async fn disagreement(lab: &Lab, id: &str) -> anyhow::Result<()> {
+    let findings = lab.host(id).await?.findings;
+    let said = serde_json::to_string(&findings)?;
+    ensure!(said.contains("SWAPPED01") && said.contains("NVME0001A"), "the findings are {said}");
+    let arguments = ["host", "show", id, "--appliance", "http://127.0.0.1:8090"].map(std::ffi::OsStr::new);
+    let (code, out, err) = lab.command(&arguments).await?;
+    ensure!(code == 0 && out.contains("SWAPPED01"), "host show does not tell: {out}{err}");
+    Ok(())
+}
+
 #[test]
 fn a_chain_that_is_down_is_waited_for_with_a_reason() -> anyhow::Result<()> {
     run(|| async {
         let artefacts = Artefacts::find()?;
         let mut config = LabConfig::new("chain-down", 1);
         config.chain = Chain::Apart { interval_ms: 0 };
+        // The BMC knows another drive than the machine has: shown as a finding, and no reason to stop.
+        let other = serde_json::json!({"SerialNumber": "SWAPPED01"});
+        config.lies.push((0, DRIVE.into(), other));
         let mut lab = Lab::start(config, &artefacts).await?;
         lab.wait_log(&["stage=\"burning-in\""], LIMIT).await?;
         lab.kill_chain().await?;
@@ -48,6 +65,7 @@ fn a_chain_that_is_down_is_waited_for_with_a_reason() -> anyhow::Result<()> {
                 .cloned()
         };
         let host = lab.wait("the host to wait for the chain and say so", LIMIT, waiting).await?;
+        disagreement(&lab, &host.id).await?;
         ensure!(host.why.technician.contains("chain status"), "{:?}", host.why);
         lab.start_chain().await?;
         lab.wait_stage(SERIAL, "registered", LIMIT).await?;

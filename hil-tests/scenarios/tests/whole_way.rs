@@ -3,7 +3,7 @@
 use std::{ffi::OsStr, path::Path, time::Duration};
 
 use anyhow::{Context as _, ensure};
-use hil_tests_scenarios::{Artefacts, Lab, LabConfig, run};
+use hil_tests_scenarios::{Artefacts, Browser, Lab, LabConfig, run};
 
 /// Emulation on two busy cores; a quiet machine takes a minute.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -37,7 +37,8 @@ fn two_servers_become_scalernodes_and_a_stranger_can_check_them() -> anyhow::Res
             two_witnesses(&lab, &host.id).await?;
             stranger(&lab, &artefacts, node, &on_chain.evidence).await?;
         }
-        page(&lab, &hosts[0].serial).await?;
+        let nodes: Vec<&str> = hosts.iter().filter_map(|host| host.node.as_deref()).collect();
+        page(&lab, &nodes).await?;
         lab.stop().await;
         Ok(())
     })
@@ -135,20 +136,12 @@ async fn verify(
     lab.command(&arguments).await
 }
 
-/// The page, in a real browser: it shows the rack without anybody reloading it.
-async fn page(lab: &Lab, serial: &str) -> anyhow::Result<()> {
-    let profile = lab.site().join("browser");
-    let output = tokio::process::Command::new("chromium")
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .args(["--timeout=20000", "--dump-dom"])
-        .arg(format!("--user-data-dir={}", profile.display()))
-        .arg("http://127.0.0.1:8090/")
-        .kill_on_drop(true)
-        .output();
-    let output =
-        tokio::time::timeout(Duration::from_secs(120), output).await.context("the browser hangs")??;
-    let dom = String::from_utf8_lossy(&output.stdout);
-    ensure!(dom.contains(serial) && dom.contains("2 servers, 2 ScalerNodes"), "the page shows:\n{dom}");
-    Ok(())
+/// The page, in a real browser: it shows the rack and the chain without anybody reloading it.
+async fn page(lab: &Lab, nodes: &[&str]) -> anyhow::Result<()> {
+    let browser = Browser::open("http://127.0.0.1:8090/", &lab.site().join("browser")).await?;
+    let mut words = vec!["2 servers, 2 ScalerNodes", "LAB00001", "LAB00002", "registered", "R1-U07"];
+    words.extend(nodes);
+    browser.wait_text(&words, Duration::from_secs(60)).await?;
+    browser.picture(&lab.site().join("page.png")).await?;
+    browser.close().await
 }
