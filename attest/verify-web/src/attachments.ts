@@ -31,7 +31,10 @@ async function checkUnitRoot(subtle: SubtleCrypto, evidence: Evidence, checks: C
     checks.skip("unit-root", "an admission offers no units");
     return;
   }
-  if (evidence.manifest === undefined) return;
+  if (evidence.manifest === undefined) {
+    checks.fail("unit-root", "none", "the file has no manifest");
+    return;
+  }
   try {
     const root = await unitRootOf(subtle, evidence.manifest);
     checks.add("unit-root", equal(root, unitRoot), toHex(root), toHex(unitRoot), "the statement was made over other units");
@@ -41,14 +44,19 @@ async function checkUnitRoot(subtle: SubtleCrypto, evidence: Evidence, checks: C
   }
 }
 
+/** A unit is in the list, the list in the document: nothing below is taken apart. */
+const UNIT_DEPTH = 2;
+const UNITS_MAX = 65_536;
+
 /** Merkle root over the units as their text stands in the manifest (FORMAT.md, section 5). */
 export async function unitRootOf(subtle: SubtleCrypto, manifest: Bytes): Promise<Bytes> {
-  const document = parseJson(manifest, "manifest");
+  const document = parseJson(manifest, "manifest", UNIT_DEPTH);
   const members = document.kind === "object" ? document.members : undefined;
   const version = members?.get("version");
   if (version?.kind !== "number" || version.text !== "1") throw new FormatError("manifest.version", 0, "not 1");
   const units = members?.get("units");
   if (units?.kind !== "array") throw new FormatError("manifest.units", units?.from ?? 0, "not a list");
+  if (units.items.length > UNITS_MAX) throw new FormatError("manifest.units", units.from, `more than ${UNITS_MAX}`);
   let level = await Promise.all(
     units.items.map((unit) => digest(subtle, "SHA-256", Uint8Array.of(0), manifest.subarray(unit.from, unit.to))),
   );

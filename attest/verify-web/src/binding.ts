@@ -18,6 +18,7 @@ interface Binding {
   readonly challenger: Bytes;
 }
 
+const BINDING_BYTES_MAX = 2048;
 const PROFILE = "scalerforge/binding/v1";
 /** {1: -7}: ES256. */
 const PROTECTED = Uint8Array.of(0xa1, 0x01, 0x26);
@@ -59,6 +60,7 @@ export async function checkBindings(
 }
 
 function decodeBinding(bytes: Bytes, field: string): Binding {
+  if (bytes.length > BINDING_BYTES_MAX) throw new FormatError(field, BINDING_BYTES_MAX, `${bytes.length} bytes`);
   const tagged = decodeCbor(bytes, field);
   if (tagged.kind !== "tag") throw new FormatError(field, tagged.at, "not a COSE_Sign1");
   const parts: readonly Item[] = tagged.value.kind === "array" ? tagged.value.value : [];

@@ -99,14 +99,16 @@ class Decoder {
 
   private map(value: bigint, at: number, depth: number): Map<number, Item> {
     const map = new Map<number, Item>();
-    let last = -1;
+    let last = -1n;
     for (let left = this.length(value, at); left > 0; left--) {
-      const key = this.item(depth + 1);
-      if (key.kind !== "uint" || key.value > 0xffff_ffffn) this.fail(key.at, "map key is not a small unsigned number");
-      const number = Number(key.value);
-      if (number <= last) this.fail(key.at, `map key ${number} repeated or out of order`);
+      const key = this.reader.offset;
+      const initial = this.reader.u8(this.field);
+      if (initial >>> 5 !== 0) this.fail(key, "map key is not an unsigned number");
+      const number = this.argument(initial & 0x1f, key);
+      if (number <= last) this.fail(key, `map key ${number} repeated or out of order`);
       last = number;
-      map.set(number, this.item(depth + 1));
+      // Keys above 2^32 collapse into one number, but there is no such key: whatever holds one is refused by name.
+      map.set(Number(number > 0xffff_ffffn ? 0xffff_ffffn : number), this.item(depth + 1));
     }
     return map;
   }

@@ -2,7 +2,7 @@
 
 import { concat, equal, fitted, type Bytes } from "./bytes.js";
 import { derDocument, inside, TAG } from "./der.js";
-import { EXTENSION, sameName, showName, unsigned, type Certificate, type CertificateKey } from "./x509.js";
+import { KNOWN_CRITICAL, sameName, showName, unsigned, type Certificate, type CertificateKey } from "./x509.js";
 
 /** Certificates of TPM makers.  A self-issued one is a root; only those are believed. */
 export interface Roots {
@@ -13,15 +13,6 @@ export type Chain = { readonly path: readonly Certificate[] } | { readonly wrong
 
 /** Issuers above the endorsement key's certificate, the root included. */
 const ISSUERS_MAX = 6;
-
-/** Critical extensions a CA may have: they say what is judged here, or narrow what endorsement certificates do not use. */
-const CA_CRITICAL = new Set<string>([
-  EXTENSION.keyUsage,
-  EXTENSION.basicConstraints,
-  EXTENSION.extendedKeyUsage,
-  EXTENSION.certificatePolicies,
-  EXTENSION.altName,
-]);
 
 /** Key usage bit 5: may sign certificates. */
 const KEY_CERT_SIGN = 5;
@@ -37,8 +28,9 @@ export async function chainToRoot(
   roots: Roots,
   now: number,
 ): Promise<Chain> {
-  const pool = [...roots.certificates, ...fromFile];
   const trusted = new Set<Certificate>(roots.certificates.filter(isSelfIssued));
+  // A self-issued certificate ends a chain or is none of ours: a file cannot bring its own root.
+  const pool = [...roots.certificates, ...fromFile.filter((certificate) => !isSelfIssued(certificate))];
   const seen = new Set<Certificate>();
   let wrong = `no issuer "${showName(leaf.issuer)}" among the roots and intermediates`;
   let paths: (readonly Certificate[])[] = [[leaf]];
@@ -55,7 +47,7 @@ export async function chainToRoot(
         }
         seen.add(issuer);
         if (trusted.has(issuer)) return { path: [...path, issuer] };
-        if (!isSelfIssued(issuer)) wrong = `no issuer "${showName(issuer.issuer)}" among the roots and intermediates`;
+        wrong = `no issuer "${showName(issuer.issuer)}" among the roots and intermediates`;
         longer.push([...path, issuer]);
       }
     }
@@ -73,10 +65,9 @@ function objectionTo(issuer: Certificate, path: readonly Certificate[], now: num
   if (!issuer.ca) return "is no CA";
   if (issuer.keyUsage !== undefined && issuer.keyUsage[KEY_CERT_SIGN] !== true) return "may not sign certificates";
   if (now < issuer.notBefore || now > issuer.notAfter) return "is not valid at this time";
-  const unknown = issuer.critical.find((name) => !CA_CRITICAL.has(name));
+  const unknown = issuer.critical.find((name) => !KNOWN_CRITICAL.has(name));
   if (unknown !== undefined) return `has an unknown critical extension ${unknown}`;
-  const between = path.slice(1).filter((certificate) => !isSelfIssued(certificate)).length;
-  if (issuer.pathLength !== undefined && between > issuer.pathLength) return "is too far above: path length";
+  if (issuer.pathLength !== undefined && path.length - 1 > issuer.pathLength) return "is too far above: path length";
   return undefined;
 }
 

@@ -1,13 +1,13 @@
 // Whose TPM this is: the endorsement key, its maker's certificate, and the node's name that follows from both.
 
-import { concat, equal, fitted, FormatError, toHex, u16be, utf8, type Bytes } from "./bytes.js";
+import { concat, equal, fitted, FormatError, isZero, toHex, u16be, utf8, type Bytes } from "./bytes.js";
 import { chainToRoot } from "./chain.js";
 import type { Evidence } from "./evidence.js";
 import type { Policy } from "./policy.js";
 import { failOn, hex32 } from "./quote.js";
-import { ALG, ATTRIBUTE, CURVES, decodePublic, digest, tpmName, type PublicArea, type Unique } from "./tpm.js";
+import { ALG, ATTRIBUTE, decodePublic, digest, tpmName, type PublicArea, type Unique } from "./tpm.js";
 import type { Checks, Facts } from "./verdict.js";
-import { EXTENSION, parseCertificate, showName, type Certificate } from "./x509.js";
+import { KNOWN_CRITICAL, parseCertificate, showName, type Certificate } from "./x509.js";
 
 export interface Endorsed {
   readonly certificate: Certificate | undefined;
@@ -24,14 +24,10 @@ const OID_VERSION = "2.23.133.2.3";
 /** Simulators: swtpm, IBM's and Microsoft's, by the manufacturer in their certificates. */
 const SOFTWARE = new Set(["ID:00001014", "ID:49424D00", "ID:49424D20", "ID:53572020"]);
 
-/** Critical extensions an endorsement certificate may have. */
-const EK_CRITICAL = new Set<string>([
-  EXTENSION.keyUsage,
-  EXTENSION.altName,
-  EXTENSION.basicConstraints,
-  EXTENSION.certificatePolicies,
-  EXTENSION.extendedKeyUsage,
-]);
+function isSoftware(certificate: Certificate): boolean {
+  const model = certificate.altNames.get(OID_MODEL) ?? "";
+  return SOFTWARE.has((certificate.altNames.get(OID_MANUFACTURER) ?? "").toUpperCase()) || /^swtpm/i.test(model);
+}
 
 const KEY_ENCIPHERMENT = 2;
 const KEY_AGREEMENT = 4;
@@ -56,7 +52,7 @@ export async function checkEndorsement(
     facts.tpm = maker;
     checks.pass("ek-certificate", toHex(certificateHash), maker);
     await checkChain(subtle, evidence, certificate, policy, now, checks);
-    software = SOFTWARE.has((certificate.altNames.get(OID_MANUFACTURER) ?? "").toUpperCase());
+    software = isSoftware(certificate);
     checks.add("hardware-tpm", !software || policy.allowSoftwareTpm, software ? "software TPM" : "TPM of a maker",
       policy.allowSoftwareTpm ? "any" : "TPM of a maker", "a TPM made of software proves nothing");
   }
@@ -83,7 +79,7 @@ function checkEkPublic(evidence: Evidence, checks: Checks): PublicArea | undefin
   const right = (ek.attributes & must) === must && (ek.attributes & ATTRIBUTE.sign) === 0 && ek.scheme.alg === ALG.null;
   checks.add("ek-attributes", right, hex32(ek.attributes), "fixedTPM, fixedParent, restricted, decrypt, not sign",
     "this is no endorsement key");
-  return right ? ek : undefined;
+  return ek;
 }
 
 /** The certificate of this key that says everything it must; failing that, what is wrong with the nearest. */
@@ -99,9 +95,11 @@ function checkCertificate(evidence: Evidence, ek: PublicArea, now: number, check
       continue;
     }
     if (!isForKey(certificate, ek.unique)) continue;
+    // Only the first for this key counts: which one is meant must not depend on when it is read.
     const objection = objectionTo(certificate, now);
     if (objection === undefined) return certificate;
-    wrong = `${showName(certificate.subject)}: ${objection}`;
+    wrong = `${showName(certificate.subject)} ${objection}`;
+    break;
   }
   checks.fail("ek-certificate", "", wrong);
   return undefined;
@@ -112,21 +110,20 @@ function isForKey(certificate: Certificate, unique: Unique): boolean {
   if (unique.kind === "rsa") {
     const exponent = fitted(Uint8Array.of(...u16be(unique.exponent >>> 16), ...u16be(unique.exponent & 0xffff)), 8);
     const theirs = key.kind === "rsa" ? fitted(key.exponent, 8) : undefined;
-    if (key.kind !== "rsa" || !exponent || !theirs || unique.modulus.length !== unique.bits / 8) return false;
+    if (key.kind !== "rsa" || !exponent || !theirs || isZero(unique.modulus)) return false;
     return equal(key.modulus, unique.modulus) && equal(theirs, exponent);
   }
-  const curve = CURVES.get(unique.curve);
-  if (key.kind !== "ecc" || curve === undefined || key.curve !== curve.name) return false;
-  const [x, y] = [unique.x, unique.y].map((part) => fitted(part, curve.length));
-  return x !== undefined && y !== undefined && equal(key.point, concat(Uint8Array.of(4), x, y));
+  return key.kind === "ecc" && key.curve === unique.curve && equal(key.point, concat(Uint8Array.of(4), unique.x, unique.y));
 }
 
 function objectionTo(certificate: Certificate, now: number): string | undefined {
   if (!certificate.extendedKeyUsage.includes(OID_EK)) return `lacks the extended key usage ${OID_EK}`;
   if (certificate.ca) return "is a CA";
-  const may = certificate.keyUsage?.[KEY_ENCIPHERMENT] === true || certificate.keyUsage?.[KEY_AGREEMENT] === true;
-  if (!may) return "has neither keyEncipherment nor keyAgreement";
-  const unknown = certificate.critical.find((name) => !EK_CRITICAL.has(name));
+  const { keyUsage } = certificate;
+  if (keyUsage && keyUsage[KEY_ENCIPHERMENT] !== true && keyUsage[KEY_AGREEMENT] !== true) {
+    return "has a key usage without keyEncipherment and keyAgreement";
+  }
+  const unknown = certificate.critical.find((name) => !KNOWN_CRITICAL.has(name));
   if (unknown !== undefined) return `has an unknown critical extension ${unknown}`;
   if (now < certificate.notBefore || now > certificate.notAfter) return "is not valid at this time";
   return undefined;

@@ -2,7 +2,7 @@
 // Types and data of events are not covered by replay; whoever reads them must check the digest first.
 
 import { FormatError, isZero, Reader, type Bytes } from "./bytes.js";
-import { ALG, digest, HASHES } from "./tpm.js";
+import { ALG, digest } from "./tpm.js";
 
 export const EVENT = {
   noAction: 0x0000_0003,
@@ -23,6 +23,10 @@ export interface LogEvent {
 
 export interface EventLog {
   readonly events: readonly LogEvent[];
+  /** Size of the firmware's UINTN. */
+  readonly pointerBytes: 4 | 8;
+  /** Whether the first event is a header: 1, or 0 in a log of the old format without one. */
+  readonly headers: number;
   /** Algorithms of the header; SHA-1 alone for a log of the old format. */
   readonly banks: readonly number[];
   /** Where PCR 0 starts: 0, 3 or 4. */
@@ -33,24 +37,25 @@ const LOG_BYTES_MAX = 1024 * 1024;
 const EVENTS_MAX = 8192;
 const PCR_MAX = 23;
 /** Banks a header may announce: TPMs have at most 16. */
-const BANKS_MAX = 16;
+const BANKS_MAX = 8;
 
 export function parseEventLog(bytes: Bytes): EventLog {
   if (bytes.length === 0) throw new FormatError("uefi", 0, "no log at all");
   if (bytes.length > LOG_BYTES_MAX) throw new FormatError("uefi", LOG_BYTES_MAX, `${bytes.length} bytes`);
   const reader = new Reader(bytes);
   const first = oldEvent(reader, "uefi[0]");
-  const banks = first.type === EVENT.noAction && first.pcr === 0 ? specIdBanks(first.data) : undefined;
+  const header = first.type === EVENT.noAction ? specId(first.data) : undefined;
+  const banks = header?.banks;
   const events: LogEvent[] = [first];
   while (reader.left > 0) {
-    if (events.length >= EVENTS_MAX) reader.fail("uefi", `more than ${EVENTS_MAX} events`);
+    if (events.length - (header ? 1 : 0) >= EVENTS_MAX) reader.fail("uefi", `more than ${EVENTS_MAX} events`);
     const field = `uefi[${events.length}]`;
     const event = banks ? agileEvent(reader, banks, field) : oldEvent(reader, field);
     if (event.type !== EVENT.noAction && event.pcr > PCR_MAX) reader.fail(field, `extends PCR ${event.pcr}`);
     events.push(event);
   }
   if (first.type !== EVENT.noAction && first.pcr > PCR_MAX) reader.fail("uefi[0]", `extends PCR ${first.pcr}`);
-  return { events, banks: banks ? [...banks.keys()] : [ALG.sha1], locality: startLocality(events) };
+  return { events, headers: header ? 1 : 0, pointerBytes: header?.pointerBytes ?? 8, banks: banks ? [...banks.keys()] : [ALG.sha1], locality: startLocality(events) };
 }
 
 function oldEvent(reader: Reader, field: string): LogEvent {
@@ -79,25 +84,43 @@ function agileEvent(reader: Reader, banks: ReadonlyMap<number, number>, field: s
   return { pcr, type, digests, data };
 }
 
-/** Banks and digest lengths of a "Spec ID Event03", or nothing if the event is another one. */
-function specIdBanks(data: Bytes): ReadonlyMap<number, number> | undefined {
+interface SpecId {
+  /** Digest lengths by algorithm; nothing in a header of the old format. */
+  readonly banks: ReadonlyMap<number, number> | undefined;
+  readonly pointerBytes: 4 | 8;
+}
+
+/** A "Spec ID Event", or nothing if the event is another one. */
+function specId(data: Bytes): SpecId | undefined {
+  if (!ascii(data.subarray(0, 13)).startsWith("Spec ID Event")) return undefined;
   const reader = new Reader(data);
-  if (reader.left < 16 || ascii(reader.take(16, "uefi[0].signature")) !== "Spec ID Event03\0") return undefined;
-  reader.take(8, "uefi[0].platform");
+  const version = ascii(reader.take(16, "uefi[0].signature")).slice(13);
+  reader.take(7, "uefi[0].platform");
+  const uintn = reader.u8("uefi[0].uintnSize");
+  if (uintn !== 1 && uintn !== 2) reader.fail("uefi[0].uintnSize", `${uintn}`);
+  if (!["00\0", "02\0", "03\0"].includes(version)) reader.fail("uefi[0].signature", "a version nobody knows");
+  const banks = version === "03\0" ? specIdBanks(reader) : undefined;
+  reader.take(reader.u8("uefi[0].vendorInfoSize"), "uefi[0].vendorInfo");
+  reader.end("uefi[0]");
+  return { banks, pointerBytes: uintn === 1 ? 4 : 8 };
+}
+
+/** SHA-1, SHA-256 and SHA-384 have their lengths; others are stepped over, so any sane length will do. */
+const KNOWN_LENGTHS: ReadonlyMap<number, number> = new Map([[ALG.sha1, 20], [ALG.sha256, 32], [ALG.sha384, 48]]);
+
+function specIdBanks(reader: Reader): ReadonlyMap<number, number> {
   const count = reader.u32le("uefi[0].numberOfAlgorithms");
   if (count === 0 || count > BANKS_MAX) reader.fail("uefi[0].numberOfAlgorithms", `${count} algorithms`);
   const banks = new Map<number, number>();
   for (let left = count; left > 0; left--) {
     const alg = reader.u16le("uefi[0].algorithm");
     const length = reader.u16le("uefi[0].digestSize");
-    const known = HASHES.get(alg);
-    if (banks.has(alg) || length === 0 || length > 64 || (known && known.length !== length)) {
+    const known = KNOWN_LENGTHS.get(alg) ?? length;
+    if (banks.has(alg) || length === 0 || length > 64 || known !== length) {
       reader.fail("uefi[0].digestSize", `0x${alg.toString(16)} with ${length} bytes, or there twice`);
     }
     banks.set(alg, length);
   }
-  reader.take(reader.u8("uefi[0].vendorInfoSize"), "uefi[0].vendorInfo");
-  reader.end("uefi[0]");
   return banks;
 }
 
@@ -111,13 +134,12 @@ function startLocality(events: readonly LogEvent[]): number {
   let extended = false;
   let hcrtm = false;
   events.forEach((event, at) => {
-    if (event.pcr !== 0) return;
     if (event.type !== EVENT.noAction) {
-      hcrtm ||= !extended && event.type === EVENT.hcrtm;
-      extended = true;
+      hcrtm ||= !extended && event.pcr === 0 && event.type === EVENT.hcrtm;
+      extended ||= event.pcr === 0;
     } else if (event.data.length >= 16 && ascii(event.data.subarray(0, 16)) === "StartupLocality\0") {
       const value = event.data[16] ?? -1;
-      if (event.data.length !== 17 || ![0, 3, 4].includes(value) || locality !== undefined || extended) {
+      if (event.pcr !== 0 || event.data.length !== 17 || ![0, 3, 4].includes(value) || locality !== undefined || extended) {
         throw new FormatError(`uefi[${at}].data`, 0, "StartupLocality is malformed, repeated or late");
       }
       locality = value;
@@ -129,6 +151,8 @@ function startLocality(events: readonly LogEvent[]): number {
 /** SHA-256 values that the log leads to, for each PCR it extends.  PCRs are replayed side by side: each waits for itself. */
 export async function replay(subtle: SubtleCrypto, log: EventLog): Promise<ReadonlyMap<number, Bytes>> {
   const chains = new Map<number, Bytes[]>();
+  // Firmware that says where PCR 0 starts and extends nothing has still set it.
+  if (log.locality !== 0) chains.set(0, []);
   for (const event of log.events) {
     const value = event.digests.get(ALG.sha256);
     if (event.type === EVENT.noAction || value === undefined) continue;
@@ -175,6 +199,9 @@ export async function digestIsOfData(subtle: SubtleCrypto, event: LogEvent): Pro
 const DEVICE_PATH_MESSAGING = 3;
 const DEVICE_PATH_URI = 24;
 const DEVICE_PATH_END = 0x7f;
+const DEVICE_PATH_END_ENTIRE = 0xff;
+const NODES_MAX = 64;
+const URL_BYTES_MAX = 2048;
 
 /** The URI in the device path of the last image loaded: the firmware's word, no proof. */
 export function bootUrl(log: EventLog): string | undefined {
@@ -182,7 +209,7 @@ export function bootUrl(log: EventLog): string | undefined {
   for (const event of log.events) {
     if (event.type !== EVENT.bootServicesApplication) continue;
     try {
-      url = uriOf(event.data) ?? url;
+      url = uriOf(event.data, log.pointerBytes) ?? url;
     } catch (error) {
       if (!(error instanceof FormatError)) throw error;
       // A device path that cannot be read says nothing, and nothing rests on it.
@@ -191,23 +218,25 @@ export function bootUrl(log: EventLog): string | undefined {
   return url;
 }
 
-function uriOf(data: Bytes): string | undefined {
+function uriOf(data: Bytes, pointerBytes: 4 | 8): string | undefined {
   const reader = new Reader(data);
-  reader.take(24, "image");
-  const length = reader.u64le("image.devicePathLength");
+  reader.take(8 + 2 * pointerBytes, "image");
+  const length = pointerBytes === 4 ? BigInt(reader.u32le("image.length")) : reader.u64le("image.length");
   if (length > BigInt(reader.left)) return undefined;
   const path = new Reader(reader.take(Number(length), "image.devicePath"));
   let uri: string | undefined;
-  while (path.left > 0) {
+  for (let node = 0; node < NODES_MAX; node++) {
     const type = path.u8("devicePath.type");
     const subtype = path.u8("devicePath.subtype");
     const size = path.u16le("devicePath.length");
-    if (size < 4 || type === DEVICE_PATH_END) break;
+    if (size < 4) return undefined;
     const body = path.take(size - 4, "devicePath.body");
-    const isUri = type === DEVICE_PATH_MESSAGING && subtype === DEVICE_PATH_URI && body.length > 0;
-    if (isUri) uri = ascii(body);
+    if (type === DEVICE_PATH_END && subtype === DEVICE_PATH_END_ENTIRE) return uri;
+    if (type === DEVICE_PATH_MESSAGING && subtype === DEVICE_PATH_URI) {
+      // Some firmware counts a terminating zero.  Only printable ASCII is shown to people.
+      const text = ascii(body).replace(/\0$/, "");
+      uri = text.length <= URL_BYTES_MAX && /^[\x21-\x7e]+$/.test(text) ? text : undefined;
+    }
   }
-  // Only printable ASCII is shown to people.
-  return uri !== undefined && /^[\x21-\x7e]+$/.test(uri) ? uri : undefined;
+  return undefined;
 }
-

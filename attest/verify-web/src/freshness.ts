@@ -56,9 +56,10 @@ function checkCounters(quoted: Quoted, last: LastSeen, checks: Checks): void {
   if (quote.resetCount < last.resetCount) wrong.push("the count of resets went back: the TPM was cleared");
   if (quote.resetCount === last.resetCount) {
     if (quote.clock <= last.clock) wrong.push("the clock did not go on");
+    if (quote.restartCount < last.restartCount) wrong.push("the count of restarts went back");
     for (let pcr = 0; pcr < 8; pcr++) {
       const [now, then] = [pcrs?.get(pcr), last.pcrs.get(pcr)];
-      if (pcrs !== undefined && then !== undefined && (now === undefined || !equal(now, then))) {
+      if (pcrs !== undefined && (now === undefined || then === undefined || !equal(now, then))) {
         wrong.push(`PCR ${pcr} changed without a reboot`);
       }
     }

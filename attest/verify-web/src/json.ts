@@ -10,11 +10,12 @@ export type Json = { readonly from: number; readonly to: number } & (
   | { readonly kind: "string"; readonly value: string }
   | { readonly kind: "number"; readonly text: string }
   | { readonly kind: "word"; readonly value: boolean | null }
+  /** Judged, but not taken apart: it lies deeper than was asked for. */
+  | { readonly kind: "raw" }
 );
 
-const DEPTH_MAX = 64;
-
-export function parseJson(bytes: Bytes, field: string): Json {
+/** Reads one document and takes it apart down to `depth` levels below the top. */
+export function parseJson(bytes: Bytes, field: string, depth: number): Json {
   let text: string;
   try {
     text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
@@ -22,7 +23,7 @@ export function parseJson(bytes: Bytes, field: string): Json {
     throw new FormatError(field, 0, "not UTF-8");
   }
   // Positions below count bytes.  ASCII drives the grammar, and other bytes occur inside strings only.
-  const parser = new JsonParser(bytes, field);
+  const parser = new JsonParser(bytes, field, depth);
   if (text === "") parser.fail("empty");
   return parser.document();
 }
@@ -35,6 +36,7 @@ class JsonParser {
   constructor(
     private readonly bytes: Bytes,
     private readonly field: string,
+    private readonly depthMax: number,
   ) {}
 
   fail(what: string): never {
@@ -64,8 +66,11 @@ class JsonParser {
 
   private value(depth: number): Json {
     this.space();
-    if (depth > DEPTH_MAX) this.fail(`nested deeper than ${DEPTH_MAX}`);
     const from = this.at;
+    if (depth >= this.depthMax) {
+      this.skip();
+      return { kind: "raw", from, to: this.at };
+    }
     switch (this.peek()) {
       case "{": {
         const members = this.object(depth);
@@ -82,6 +87,53 @@ class JsonParser {
       default:
         return this.scalar(from);
     }
+  }
+
+  /** Steps over one value of any depth without calling itself: hostile nesting costs no stack. */
+  private skip(): void {
+    const open: string[] = [];
+    do {
+      this.space();
+      const char = this.peek();
+      if (char === "{" || char === "[") {
+        this.at++;
+        this.space();
+        if (this.peek() === (char === "{" ? "}" : "]")) {
+          this.at++;
+        } else {
+          open.push(char);
+          if (char === "{") this.memberName();
+          continue;
+        }
+      } else if (char === '"') {
+        this.string();
+      } else {
+        this.scalar(this.at);
+      }
+      this.closeAll(open);
+    } while (open.length > 0);
+  }
+
+  /** After a value inside others: the next one begins, or what holds it ends. */
+  private closeAll(open: string[]): void {
+    while (open.length > 0) {
+      this.space();
+      const holder = open[open.length - 1];
+      if (this.peek() === ",") {
+        this.at++;
+        if (holder === "{") this.memberName();
+        return;
+      }
+      this.expect(holder === "{" ? "}" : "]");
+      open.pop();
+    }
+  }
+
+  private memberName(): void {
+    this.space();
+    this.string();
+    this.space();
+    this.expect(":");
   }
 
   /** A number, true, false or null: as many characters as can belong to one, judged as a whole. */

@@ -38,11 +38,13 @@ export interface Reference {
   readonly pcrs: ReadonlyMap<number, readonly string[]>;
 }
 
-const REFERENCE_BYTES_MAX = 1024 * 1024;
+/** Objects and lists inside each other in a reference file. */
+const REFERENCE_DEPTH = 6;
+const REFERENCE_BYTES_MAX = 256 * 1024;
 
 export function parseReference(bytes: Bytes, field = "reference"): Reference {
   if (bytes.length > REFERENCE_BYTES_MAX) throw new FormatError(field, REFERENCE_BYTES_MAX, `${bytes.length} bytes`);
-  const top = objectOf(parseJson(bytes, field), ["name", "uki_sha256", "bank", "pcrs"], field);
+  const top = objectOf(parseJson(bytes, field, REFERENCE_DEPTH), ["name", "uki_sha256", "bank", "pcrs"], field);
   const name = textOf(top.get("name"), `${field}.name`);
   digestOf(top.get("uki_sha256"), `${field}.uki_sha256`);
   if (textOf(top.get("bank"), `${field}.bank`) !== "sha256") throw new FormatError(`${field}.bank`, 0, "not sha256");
@@ -57,6 +59,7 @@ export function parseReference(bytes: Bytes, field = "reference"): Reference {
       textOf(parts.get("holds_for"), `${field}.pcrs.accepted.holds_for`);
       return digestOf(parts.get("value"), `${field}.pcrs.accepted.value`);
     });
+    if (accepted.length === 0) throw new FormatError(`${field}.pcrs.accepted`, entry.from, "empty");
     pcrs.set(index, accepted);
   }
   return { name, pcrs };

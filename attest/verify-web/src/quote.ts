@@ -2,7 +2,7 @@
 
 import { concat, equal, FormatError, isZero, toHex, u256be, utf8, type Bytes } from "./bytes.js";
 import type { Evidence } from "./evidence.js";
-import { ALG, CURVES, decodePublic, decodeQuote, decodeSignature, digest, tpmName, type PublicArea, type Quote } from "./tpm.js";
+import { ALG, decodePublic, decodeQuote, decodeSignature, digest, HASHES, tpmName, type PublicArea, type Quote } from "./tpm.js";
 import type { Checks } from "./verdict.js";
 
 /** fixedTPM, fixedParent, sensitiveDataOrigin, userWithAuth, noDA, restricted, sign. */
@@ -28,9 +28,10 @@ export async function checkQuote(subtle: SubtleCrypto, evidence: Evidence, check
     const holds = await isSigned(subtle, ak, evidence.attest, signature);
     checks.add("quote-signature", holds, holds ? "valid" : "invalid", "valid", "the attestation key did not sign these bytes");
   }
-  const akName = ak && (await tpmName(subtle, ALG.sha256, evidence.akPublic));
+  const akName = ak && (await tpmName(subtle, ak.nameAlg, evidence.akPublic));
   if (akName !== undefined && quote !== undefined) {
-    const expected = concat(akName.subarray(0, 2), await digest(subtle, "SHA-256", HANDLE_ENDORSEMENT, akName));
+    const hash = HASHES.get(ak?.nameAlg ?? 0)?.name ?? "SHA-256";
+    const expected = concat(akName.subarray(0, 2), await digest(subtle, hash, HANDLE_ENDORSEMENT, akName));
     checks.add("ak-hierarchy", equal(quote.qualifiedSigner, expected), toHex(quote.qualifiedSigner), toHex(expected),
       "the attestation key is not a primary key of the endorsement hierarchy");
   }
@@ -61,16 +62,13 @@ function checkKey(evidence: Evidence, checks: Checks): PublicArea | undefined {
     area.cipher === ALG.null &&
     area.scheme.alg === ALG.ecdsa &&
     area.scheme.hash === ALG.sha256;
-  const ecc = area.unique.kind === "ecc" && area.unique.kdf.alg === ALG.null;
-  const good = checks.add("ak-attributes", plain && ecc, hex32(area.attributes),
+  const onP256 = area.unique.kind === "ecc" && area.unique.curve === "P-256";
+  checks.add("ak-attributes", plain && onP256, hex32(area.attributes),
     "0x00050472: restricted P-256 signing key with ECDSA/SHA-256, made in and fixed to its TPM, noDA",
     "this key may sign what is no quote, or can leave its TPM");
-  if (!good || area.unique.kind !== "ecc") return undefined;
-  if (CURVES.get(area.unique.curve)?.name !== "P-256" || area.unique.x.length !== 32 || area.unique.y.length !== 32) {
-    checks.fail("ak-curve", `curve 0x${area.unique.curve.toString(16)}`, "the attestation key is not on P-256");
-    return undefined;
-  }
-  return area;
+  if (onP256) return area;
+  checks.fail("ak-curve", area.unique.kind === "ecc" ? area.unique.curve : "RSA", "the attestation key is not on P-256");
+  return undefined;
 }
 
 export function hex32(value: number): string {
@@ -104,7 +102,7 @@ function checkAttest(evidence: Evidence, checks: Checks): Quote | undefined {
 function checkSignatureStructure(evidence: Evidence, checks: Checks): Bytes | undefined {
   try {
     const signature = decodeSignature(evidence.signature);
-    const right = signature.alg === ALG.ecdsa && signature.hash === ALG.sha256;
+    const right = signature.raw !== undefined && signature.hash === ALG.sha256;
     const measured = right ? "ecdsa with sha256" : `0x${signature.alg.toString(16)} with 0x${signature.hash.toString(16)}`;
     checks.add("signature-scheme", right, measured, "ecdsa with sha256", "the signature is not of the key's scheme");
     return right ? signature.raw : undefined;
@@ -165,10 +163,11 @@ async function checkPcrs(subtle: SubtleCrypto, evidence: Evidence, quote: Quote,
   const odd = claimed.filter((claim) => claim.digest.length !== 32);
   const lengths = checks.add("pcr-value-lengths", odd.length === 0, odd.map((claim) => `PCR ${claim.index}: ${claim.digest.length} bytes`).join(", "),
     "", "a SHA-256 value has 32 bytes");
+  if (!match || !lengths) return undefined;
   const actual = await digest(subtle, "SHA-256", ...claimed.map((claim) => claim.digest));
   const signed = checks.add("pcr-digest", equal(actual, quote.pcrDigest), toHex(actual), toHex(quote.pcrDigest),
     "the values are not those that were signed");
-  if (!match || !lengths || !signed) return undefined;
+  if (!signed) return undefined;
   return new Map(claimed.map((claim) => [Number(claim.index), claim.digest]));
 }
 

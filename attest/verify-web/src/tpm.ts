@@ -20,6 +20,9 @@ export const HASHES: ReadonlyMap<number, { readonly name: string; readonly lengt
   [ALG.sha512, { name: "SHA-512", length: 64 }],
 ]);
 
+/** Hashes that name keys: SHA-1 does not. */
+const NAME_HASHES = new Set<number>([ALG.sha256, ALG.sha384, ALG.sha512]);
+
 /** TPM_ECC_CURVE of the three NIST curves, by WebCrypto's names, with the length of a coordinate. */
 export const CURVES: ReadonlyMap<number, { readonly name: string; readonly length: number }> = new Map([
   [0x0003, { name: "P-256", length: 32 }],
@@ -34,8 +37,9 @@ export interface Scheme {
 }
 
 export type Unique =
-  | { readonly kind: "rsa"; readonly bits: number; readonly exponent: number; readonly modulus: Bytes }
-  | { readonly kind: "ecc"; readonly curve: number; readonly kdf: Scheme; readonly x: Bytes; readonly y: Bytes };
+  | { readonly kind: "rsa"; readonly exponent: number; readonly modulus: Bytes }
+  /** `x` and `y` have the full length of the curve. */
+  | { readonly kind: "ecc"; readonly curve: string; readonly x: Bytes; readonly y: Bytes };
 
 export interface PublicArea {
   readonly nameAlg: number;
@@ -46,52 +50,72 @@ export interface PublicArea {
   readonly unique: Unique;
 }
 
-/** Block ciphers that take key bits and a mode: AES, SM4, Camellia, TDES. */
-const CIPHERS = new Set([0x0006, 0x0013, 0x0026, 0x0003]);
-const RSAES = 0x0015;
-const ECDAA = 0x001a;
+const RSASSA = 0x0014;
+const RSAPSS = 0x0016;
+/** Bits of TPMA_OBJECT that have a meaning; the rest are reserved and zero. */
+const ATTRIBUTES_KNOWN = 0x000f_0ff6;
+const RSA_BITS = [1024, 2048, 3072, 4096];
+/** Larger than any of the structures here. */
+const STRUCTURE_BYTES_MAX = 1024;
+const POLICY_BYTES_MAX = 64;
+
+/** A TPM2B that must not be longer than what the field can hold. */
+function bounded(reader: Reader, field: string, most: number): Bytes {
+  const value = reader.sized(field);
+  if (value.length > most) reader.fail(field, `${value.length} bytes; at most ${most} belong here`);
+  return value;
+}
+
+function whole(bytes: Bytes, field: string): Reader {
+  const reader = new Reader(bytes);
+  if (bytes.length > STRUCTURE_BYTES_MAX) reader.fail(field, `${bytes.length} bytes`);
+  return reader;
+}
 
 /** TPMT_PUBLIC. */
 export function decodePublic(bytes: Bytes, field: string): PublicArea {
-  const reader = new Reader(bytes);
+  const reader = whole(bytes, field);
   const type = reader.u16(`${field}.type`);
   if (type !== ALG.rsa && type !== ALG.ecc) reader.fail(`${field}.type`, `0x${type.toString(16)} is neither RSA nor ECC`);
   const nameAlg = reader.u16(`${field}.nameAlg`);
+  if (!NAME_HASHES.has(nameAlg)) reader.fail(`${field}.nameAlg`, `0x${nameAlg.toString(16)} names no key`);
   const attributes = reader.u32(`${field}.objectAttributes`);
-  const policy = reader.sized(`${field}.authPolicy`);
+  if ((attributes & ~ATTRIBUTES_KNOWN) !== 0) reader.fail(`${field}.objectAttributes`, "reserved bits are set");
+  const policy = bounded(reader, `${field}.authPolicy`, POLICY_BYTES_MAX);
   const cipher = reader.u16(`${field}.symmetric`);
   if (cipher !== ALG.null) {
-    if (!CIPHERS.has(cipher)) reader.fail(`${field}.symmetric`, `0x${cipher.toString(16)} is no block cipher`);
     reader.u16(`${field}.symmetric.keyBits`);
     reader.u16(`${field}.symmetric.mode`);
   }
   const scheme = decodeScheme(reader, `${field}.scheme`);
-  const unique: Unique =
-    type === ALG.rsa
-      ? {
-          kind: "rsa",
-          bits: reader.u16(`${field}.keyBits`),
-          // A TPM writes 0 for the usual exponent.
-          exponent: reader.u32(`${field}.exponent`) || 65_537,
-          modulus: reader.sized(`${field}.unique`),
-        }
-      : {
-          kind: "ecc",
-          curve: reader.u16(`${field}.curveID`),
-          kdf: decodeScheme(reader, `${field}.kdf`),
-          x: reader.sized(`${field}.unique.x`),
-          y: reader.sized(`${field}.unique.y`),
-        };
+  const unique = type === ALG.rsa ? rsaUnique(reader, field) : eccUnique(reader, field);
   reader.end(field);
   return { nameAlg, attributes, policy, cipher, scheme, unique };
 }
 
+function rsaUnique(reader: Reader, field: string): Unique {
+  const bits = reader.u16(`${field}.keyBits`);
+  if (!RSA_BITS.includes(bits)) reader.fail(`${field}.keyBits`, `${bits} bits`);
+  // A TPM writes 0 for the usual exponent.
+  const exponent = reader.u32(`${field}.exponent`) || 65_537;
+  const modulus = reader.sized(`${field}.unique`);
+  if (modulus.length !== bits / 8) reader.fail(`${field}.unique`, `${modulus.length} bytes for ${bits} bits`);
+  return { kind: "rsa", exponent, modulus };
+}
+
+function eccUnique(reader: Reader, field: string): Unique {
+  const curve = CURVES.get(reader.u16(`${field}.curveID`));
+  if (curve === undefined) return reader.fail(`${field}.curveID`, "neither P-256 nor P-384 nor P-521");
+  if (reader.u16(`${field}.kdf`) !== ALG.null) reader.fail(`${field}.kdf`, "not null");
+  const [x, y] = ["x", "y"].map((name) => fitted(bounded(reader, `${field}.unique.${name}`, curve.length), curve.length));
+  return { kind: "ecc", curve: curve.name, x: x ?? new Uint8Array(), y: y ?? new Uint8Array() };
+}
+
 function decodeScheme(reader: Reader, field: string): Scheme {
   const alg = reader.u16(field);
-  if (alg === ALG.null || alg === RSAES) return { alg, hash: undefined };
-  const hash = reader.u16(`${field}.hashAlg`);
-  if (alg === ECDAA) reader.u16(`${field}.count`);
-  return { alg, hash };
+  if (alg === ALG.null) return { alg, hash: undefined };
+  if (alg !== RSASSA && alg !== RSAPSS && alg !== ALG.ecdsa) reader.fail(field, `0x${alg.toString(16)} signs nothing here`);
+  return { alg, hash: reader.u16(`${field}.hashAlg`) };
 }
 
 export interface PcrSelection {
@@ -111,6 +135,9 @@ export interface Quote {
   readonly pcrDigest: Bytes;
 }
 
+/** TPM2B_DATA and TPM2B_DIGEST of a TPM with SHA-512. */
+const EXTRA_BYTES_MAX = 66;
+const DIGEST_BYTES_MAX = 64;
 /** Largest TPML_PCR_SELECTION: a TPM has at most 16 banks. */
 const BANKS_MAX = 16;
 /** PCR_SELECT_MAX is 3 or 4 bytes on every TPM there is. */
@@ -118,10 +145,14 @@ const SELECT_BYTES_MAX = 4;
 
 /** TPMS_ATTEST of a quote, past magic and type, which the caller has judged. */
 export function decodeQuote(bytes: Bytes): Quote {
-  const reader = new Reader(bytes);
+  const reader = whole(bytes, "attest");
   reader.take(6, "attest.magic");
   const qualifiedSigner = reader.sized("attest.qualifiedSigner");
-  const extraData = reader.sized("attest.extraData");
+  const signer = qualifiedSigner.length < 2 ? 0 : (qualifiedSigner[0] ?? 0) * 256 + (qualifiedSigner[1] ?? 0);
+  if (!NAME_HASHES.has(signer) || qualifiedSigner.length !== 2 + (HASHES.get(signer)?.length ?? 0)) {
+    reader.fail("attest.qualifiedSigner", "not a TPM Name");
+  }
+  const extraData = bounded(reader, "attest.extraData", EXTRA_BYTES_MAX);
   const clock = reader.u64("attest.clock");
   const resetCount = reader.u32("attest.resetCount");
   const restartCount = reader.u32("attest.restartCount");
@@ -131,7 +162,7 @@ export function decodeQuote(bytes: Bytes): Quote {
   const count = reader.u32("attest.pcrSelect");
   if (count > BANKS_MAX) reader.fail("attest.pcrSelect", `${count} banks`);
   const selections = Array.from({ length: count }, () => decodeSelection(reader));
-  const pcrDigest = reader.sized("attest.pcrDigest");
+  const pcrDigest = bounded(reader, "attest.pcrDigest", DIGEST_BYTES_MAX);
   reader.end("attest");
   return { qualifiedSigner, extraData, clock, resetCount, restartCount, safe: safe === 1, firmware, selections, pcrDigest };
 }
@@ -151,28 +182,33 @@ function decodeSelection(reader: Reader): PcrSelection {
 export interface TpmSignature {
   readonly alg: number;
   readonly hash: number;
-  /** r ‖ s for ECDSA on P-256, nothing for another algorithm. */
+  /** r ‖ s if both fit P-256; nothing for another algorithm or a larger curve. */
   readonly raw: Bytes | undefined;
 }
 
-/** TPMT_SIGNATURE.  Only ECDSA is read to its end: nothing else is ever accepted. */
+const ECC_BYTES_MAX = 66;
+const RSA_BYTES_MAX = 512;
+
+/** TPMT_SIGNATURE of the kinds a restricted key makes. */
 export function decodeSignature(bytes: Bytes): TpmSignature {
-  const reader = new Reader(bytes);
+  const reader = whole(bytes, "signature");
   const alg = reader.u16("signature.sigAlg");
+  if (alg !== ALG.ecdsa && alg !== RSASSA && alg !== RSAPSS) reader.fail("signature.sigAlg", `0x${alg.toString(16)}`);
   const hash = reader.u16("signature.hash");
+  const number = (field: string, most: number): Bytes => {
+    const value = bounded(reader, field, most);
+    return value.length === 0 ? reader.fail(field, "empty") : value;
+  };
   if (alg !== ALG.ecdsa) {
-    reader.sized("signature.sig");
-    if (reader.left > 0) reader.sized("signature.sig");
+    number("signature.sig", RSA_BYTES_MAX);
     reader.end("signature");
     return { alg, hash, raw: undefined };
   }
-  const [r, s] = ["signature.r", "signature.s"].map((field) => {
-    const value = reader.sized(field);
-    if (value.length > 32) reader.fail(field, `${value.length} bytes; P-256 has 32`);
-    return fitted(value, 32) ?? value;
-  });
+  const [r, s] = [number("signature.r", ECC_BYTES_MAX), number("signature.s", ECC_BYTES_MAX)];
   reader.end("signature");
-  return { alg, hash, raw: r && s ? concat(r, s) : undefined };
+  // 33 bytes do not fit, even if the first is zero: a TPM leaves zeros out, it does not add them.
+  if (r.length > 32 || s.length > 32) return { alg, hash, raw: undefined };
+  return { alg, hash, raw: concat(fitted(r, 32) ?? r, fitted(s, 32) ?? s) };
 }
 
 /** Hashes through WebCrypto; `Digest` is handed to whoever needs one, so that Node 18 and browsers look alike. */
@@ -182,6 +218,6 @@ export async function digest(subtle: SubtleCrypto, name: string, ...parts: reado
 
 /** TPM Name of a public area: nameAlg ‖ H(TPMT_PUBLIC); nothing for a hash that names no key here. */
 export async function tpmName(subtle: SubtleCrypto, nameAlg: number, publicArea: Bytes): Promise<Bytes | undefined> {
-  const hash = nameAlg === ALG.sha1 ? undefined : HASHES.get(nameAlg);
+  const hash = NAME_HASHES.has(nameAlg) ? HASHES.get(nameAlg) : undefined;
   return hash && concat(u16be(nameAlg), await digest(subtle, hash.name, publicArea));
 }

@@ -50,12 +50,18 @@ export const EXTENSION = {
   keyUsage: "2.5.29.15",
   altName: "2.5.29.17",
   basicConstraints: "2.5.29.19",
-  certificatePolicies: "2.5.29.32",
   extendedKeyUsage: "2.5.29.37",
 } as const;
 
+/**
+ * Critical extensions that are judged here or ask nothing of a reader of endorsement certificates:
+ * subjectDirectoryAttributes, keyUsage, subjectAltName, basicConstraints, CRL points, policies, extendedKeyUsage.
+ */
+export const KNOWN_CRITICAL = new Set(
+  ["2.5.29.9", "2.5.29.15", "2.5.29.17", "2.5.29.19", "2.5.29.31", "2.5.29.32", "2.5.29.37"],
+);
+
 const OID_RSA = "1.2.840.113549.1.1.1";
-const OID_RSA_OAEP = "1.2.840.113549.1.1.7";
 const OID_EC = "1.2.840.10045.2.1";
 const OID_CURVES: ReadonlyMap<string, string> = new Map([
   ["1.2.840.10045.3.1.7", "P-256"],
@@ -97,7 +103,7 @@ function parseKey(spki: Der | undefined, field: string): CertificateKey {
   const [kind, parameters] = inside(algorithm, TAG.sequence, field);
   const name = oid(kind, field);
   const bytes = bitBytes(key, field);
-  if (name === OID_RSA || name === OID_RSA_OAEP) {
+  if (name === OID_RSA) {
     const [modulus, exponent] = inside(derDocument(bytes, field), TAG.sequence, field);
     return { kind: "rsa", modulus: unsigned(modulus, field), exponent: unsigned(exponent, field) };
   }
@@ -236,7 +242,7 @@ function directoryNames(item: Der, into: Map<string, string>, field: string): vo
     if (general.tag !== 0xa4) continue;
     const [name] = derItems(general.body, general.at, `${field}.altName`);
     for (const part of parseName(name, `${field}.altName`).flat()) {
-      if (!into.has(part.type)) into.set(part.type, part.text);
+      into.set(part.type, part.text);
     }
   }
 }

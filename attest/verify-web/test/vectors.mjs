@@ -1,0 +1,64 @@
+// Reads ../vectors as its README says, for the tests beside this file.
+
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { webcrypto } from "node:crypto";
+import * as verifier from "../dist/index.js";
+
+export const subtle = webcrypto.subtle;
+export const folder = fileURLToPath(new URL("../../vectors/", import.meta.url));
+
+export const read = (path) => new Uint8Array(readFileSync(folder + path));
+export const { vectors } = JSON.parse(readFileSync(folder + "vectors.json", "utf8"));
+
+const hex = (text) => verifier.fromHex(text) ?? assertHex(text);
+const assertHex = (text) => {
+  throw new Error(`"${text}" is no hex`);
+};
+
+/** Members of a policy that this verifier knows; one with others is not judged, as the README demands. */
+const KNOWN = new Set(["roots", "crls", "reference", "allow_software_tpm", "challengers", "k", "nonce", "now", "last_seen", "denied_firmware", "headers"]);
+const KNOWN_OUTSIDE = new Set(["name", "file", "policy", "expected", "tier", "reason"]);
+
+export function unknownMembers(vector) {
+  return [...Object.keys(vector).filter((name) => !KNOWN_OUTSIDE.has(name)), ...Object.keys(vector.policy).filter((name) => !KNOWN.has(name))];
+}
+
+export function policyOf({ policy }) {
+  const text = (path) => ({ name: path, text: readFileSync(folder + path, "latin1") });
+  return {
+    roots: verifier.loadRoots(policy.roots.map(text)),
+    references: policy.reference.map((path) => verifier.parseReference(read(path), path)),
+    allowSoftwareTpm: policy.allow_software_tpm,
+    challengers: policy.challengers.map(hex),
+    k: policy.k,
+    nonce: policy.nonce === null ? undefined : { cbor: hex(policy.nonce) },
+    lastSeen: policy.last_seen === null ? undefined : lastSeenOf(policy.last_seen),
+  };
+}
+
+function lastSeenOf(seen) {
+  return {
+    evidence: hex(seen.evidence),
+    sequence: BigInt(seen.sequence),
+    akName: hex(seen.ak_name),
+    resetCount: seen.reset_count,
+    restartCount: seen.restart_count,
+    clock: BigInt(seen.clock),
+    firmware: BigInt(seen.firmware),
+    pcrs: new Map(Object.entries(seen.pcrs).map(([pcr, value]) => [Number(pcr), hex(value)])),
+  };
+}
+
+/** "accepted", the first check that fails, or "file", with the verdict where there is one. */
+export async function judge(vector) {
+  let evidence;
+  try {
+    evidence = verifier.decodeEvidence(read(vector.file));
+  } catch (error) {
+    if (!(error instanceof verifier.FormatError)) throw error;
+    return { answer: "file", error };
+  }
+  const verdict = await verifier.verify(subtle, evidence, policyOf(vector), vector.policy.now);
+  return { answer: verifier.firstFailure(verdict)?.name ?? "accepted", verdict };
+}
