@@ -9,7 +9,7 @@ use attest_evidence::{
 use attest_wire::Name;
 use p256::ecdsa::{SigningKey, signature::Signer as _};
 
-use crate::{policy::Policy, quote::p256_verify, verdict::Checks};
+use crate::{policy::Policy, verdict::Checks, verify::Context};
 
 /// How far a challenger's clock may be ahead of the verifier's, seconds.
 const CLOCK_SKEW_SECONDS_MAX: u64 = 600;
@@ -73,13 +73,13 @@ pub(crate) fn judge(
     ak_name: &Name,
     ek_certificate: Option<[u8; 32]>,
     policy: &Policy,
-    now_unix: u64,
+    context: &mut Context<'_>,
     checks: &mut Checks,
 ) -> usize {
     let mut valid = BTreeSet::new();
     let mut remarks = Vec::new();
     for bytes in &evidence.endorsements.bindings {
-        match one(bytes, evidence, ak_name, ek_certificate, policy, now_unix) {
+        match one(bytes, evidence, ak_name, ek_certificate, policy, context) {
             Ok(challenger) => drop(valid.insert(challenger)),
             Err(why) => remarks.push(why),
         }
@@ -105,7 +105,7 @@ fn one(
     ak_name: &Name,
     ek_certificate: Option<[u8; 32]>,
     policy: &Policy,
-    now_unix: u64,
+    context: &mut Context<'_>,
 ) -> Result<[u8; 64], String> {
     let SignedBinding { binding, signature, signed } = SignedBinding::decode(bytes)
         .map_err(|error| format!("a binding statement cannot be read: {error}"))?;
@@ -115,7 +115,7 @@ fn one(
     }
     let mut point = [4; 65];
     point.get_mut(1..).unwrap_or_default().copy_from_slice(&binding.challenger);
-    if !p256_verify(&point, &signed, &signature) {
+    if !context.binding_holds(bytes, |crypto| crypto.p256(&point, &signed, &signature)) {
         return Err(format!("the signature of challenger {by}… does not hold"));
     }
     if ek_certificate != Some(binding.ek_certificate) {
@@ -127,7 +127,7 @@ fn one(
     if binding.node != evidence.node {
         return Err(format!("challenger {by}… speaks of another node"));
     }
-    if binding.time > now_unix.saturating_add(CLOCK_SKEW_SECONDS_MAX) {
+    if binding.time > context.now_unix.saturating_add(CLOCK_SKEW_SECONDS_MAX) {
         return Err(format!("the statement of challenger {by}… is dated in the future"));
     }
     Ok(binding.challenger)

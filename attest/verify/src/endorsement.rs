@@ -4,11 +4,19 @@
 //! checks, intermediates from the evidence and from the bundle, roots from the bundle alone.  The bundle is policy:
 //! its [`Roots::digest`] names it.  Time is an argument.
 
+use std::ops::RangeInclusive;
+
 use attest_wire::{Attributes, Public};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha2::{Digest as _, Sha256};
 
-use crate::{verdict::Checks, x509::Cert};
+use crate::{
+    crypto::{Crypto, Pure},
+    memory::chain_key,
+    verdict::Checks,
+    verify::Context,
+    x509::Cert,
+};
 
 /// Longest chain, issuers above the EK certificate; makers use one to three.
 const DEPTH_MAX: usize = 6;
@@ -121,14 +129,7 @@ impl Roots {
     #[must_use]
     pub fn loose(&self, now_unix: u64) -> Vec<String> {
         let why = |cert: &Cert| {
-            let mut search = Search {
-                roots: self,
-                given: &[],
-                now_unix,
-                signatures: 0,
-                why: String::new(),
-                chain: Vec::new(),
-            };
+            let mut search = Search::new(self, &[], now_unix, &Pure);
             match search.root_of(cert, 1) {
                 Some(_) => None,
                 None => Some(format!("`{}` of `{}`{}", cert.subject(), cert.issuer(), search.why)),
@@ -217,6 +218,18 @@ pub fn check(
     roots: &Roots,
     now_unix: u64,
 ) -> Result<Endorsed, EndorsementError> {
+    check_with(&Pure, ek_public, certificates, intermediates, roots, now_unix).map(|(endorsed, _)| endorsed)
+}
+
+/// [`check`], and the time in which all certificates of the chain are valid.
+fn check_with(
+    crypto: &dyn Crypto,
+    ek_public: &Public,
+    certificates: &[Vec<u8>],
+    intermediates: &[Vec<u8>],
+    roots: &Roots,
+    now_unix: u64,
+) -> Result<(Endorsed, RangeInclusive<u64>), EndorsementError> {
     let mut unreadable = String::new();
     let mut own = None;
     for der in certificates {
@@ -234,18 +247,23 @@ pub fn check(
         return Err(EndorsementError::Certificate("is not valid at this time".into()));
     }
     let given: Vec<Cert> = intermediates.iter().filter_map(|der| Cert::parse(der).ok()).collect();
-    let mut search =
-        Search { roots, given: &given, now_unix, signatures: 0, why: String::new(), chain: Vec::new() };
+    let mut search = Search::new(roots, &given, now_unix, crypto);
     let root = search.root_of(&leaf, 0).ok_or_else(|| EndorsementError::NoChain {
         issuer: leaf.issuer(),
         why: if roots.is_empty() { ": no roots were given".into() } else { search.why.clone() },
     })?;
-    Ok(Endorsed {
+    let valid = overlap(&leaf.validity(), &search.valid);
+    let endorsed = Endorsed {
         certificate: Sha256::digest(&leaf.der).into(),
         tpm: leaf.tpm().unwrap_or_else(|| ["unnamed".into(), String::new(), String::new()]),
         root,
         chain: search.chain,
-    })
+    };
+    Ok((endorsed, valid))
+}
+
+fn overlap(left: &RangeInclusive<u64>, right: &RangeInclusive<u64>) -> RangeInclusive<u64> {
+    *left.start().max(right.start())..=*left.end().min(right.end())
 }
 
 struct Search<'a> {
@@ -255,9 +273,25 @@ struct Search<'a> {
     signatures: usize,
     why: String,
     chain: Vec<Vec<u8>>,
+    /// When all issuers of the chain are valid.
+    valid: RangeInclusive<u64>,
+    crypto: &'a dyn Crypto,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    fn new(roots: &'a Roots, given: &'a [Cert], now_unix: u64, crypto: &'a dyn Crypto) -> Self {
+        Self {
+            roots,
+            given,
+            now_unix,
+            signatures: 0,
+            why: String::new(),
+            chain: Vec::new(),
+            valid: 0..=u64::MAX,
+            crypto,
+        }
+    }
+
     /// Subject of the root above `cert`, with `below` CA certificates already under way.
     fn root_of(&mut self, cert: &Cert, below: usize) -> Option<String> {
         if below >= DEPTH_MAX {
@@ -267,6 +301,7 @@ impl Search<'_> {
         let roots = self.roots;
         for root in &roots.roots {
             if self.issued(cert, root, below) {
+                self.valid = overlap(&self.valid, &root.validity());
                 return Some(root.subject());
             }
         }
@@ -277,6 +312,7 @@ impl Search<'_> {
             {
                 // Filled on the way back from the root.
                 self.chain.insert(0, issuer.der.clone());
+                self.valid = overlap(&self.valid, &issuer.validity());
                 return Some(root);
             }
         }
@@ -288,7 +324,7 @@ impl Search<'_> {
             return false;
         }
         self.signatures += 1;
-        let fault = match cert.is_signed_by(issuer) {
+        let fault = match cert.is_signed_by(issuer, self.crypto) {
             Ok(true) if !issuer.is_valid_at(self.now_unix) => Some("is not valid at this time".into()),
             Ok(true) => issuer.issuer_fault(below),
             Ok(false) => Some("did not sign it".into()),
@@ -301,11 +337,33 @@ impl Search<'_> {
     }
 }
 
+/// The chain of these bytes, from memory where there is one.
+fn remembered(
+    endorsements: &attest_evidence::Endorsements,
+    public: &Public,
+    policy: &crate::Policy,
+    context: &mut Context<'_>,
+) -> Result<Endorsed, EndorsementError> {
+    let (certificates, intermediates) = (&endorsements.ek_certificates, &endorsements.intermediates);
+    let check =
+        |now_unix| check_with(context.crypto, public, certificates, intermediates, &policy.roots, now_unix);
+    let Some(memory) = &mut context.memory else {
+        return check(context.now_unix).map(|(endorsed, _)| endorsed);
+    };
+    let key = chain_key(&[std::slice::from_ref(&endorsements.ek_public), certificates, intermediates]);
+    if let Some(endorsed) = memory.chain(&key, context.now_unix) {
+        return Ok(endorsed);
+    }
+    let (endorsed, valid) = check(context.now_unix)?;
+    memory.keep_chain(key, &endorsed, valid);
+    Ok(endorsed)
+}
+
 /// Judges endorsement key and certificate of a file.
 pub(crate) fn judge(
     evidence: &attest_evidence::Evidence,
     policy: &crate::Policy,
-    now_unix: u64,
+    context: &mut Context<'_>,
     checks: &mut Checks,
 ) -> Option<(Public, Option<Endorsed>)> {
     let endorsements = &evidence.endorsements;
@@ -328,9 +386,7 @@ pub(crate) fn judge(
         "fixedTPM, fixedParent, restricted, decrypt, not sign",
         "the endorsement key is not a restricted decryption key fixed to its TPM",
     );
-    let found =
-        check(&public, &endorsements.ek_certificates, &endorsements.intermediates, &policy.roots, now_unix);
-    match found {
+    match remembered(endorsements, &public, policy, context) {
         Ok(endorsed) => {
             checks.remark("ek-certificate", hex::encode(endorsed.certificate), endorsed.tpm.join(" "));
             let unused =

@@ -15,10 +15,12 @@ mod accept;
 mod attachments;
 pub mod binding;
 pub mod challenge;
+pub mod crypto;
 pub mod endorsement;
 mod export;
 mod freshness;
 mod log;
+mod memory;
 mod policy;
 mod quote;
 mod reference;
@@ -32,7 +34,7 @@ pub use attachments::{UnitsError, unit_root};
 pub use export::{ExportError, export};
 pub use policy::{LastSeen, Policy, REQUIRED_PCRS};
 pub use verdict::{Check, Facts, Outcome, Rejection, Tier, Verdict};
-pub use verify::verify;
+pub use verify::{Verifier, verify, verify_with};
 
 /// Node id of the machine with this endorsement key: SHA-256 over `scalerforge/node/v1\0` and the key's TPM Name.
 #[must_use]

@@ -10,10 +10,9 @@ use attest_wire::{
     AlgId, Attest, Body, Hierarchy, Name, PcrSelections, Public, PublicKey, Scheme, Signature,
     templates::Template,
 };
-use p256::ecdsa::{VerifyingKey, signature::Verifier as _};
 use sha2::{Digest as _, Sha256};
 
-use crate::{policy::REQUIRED_PCRS, verdict::Checks};
+use crate::{crypto::Crypto, policy::REQUIRED_PCRS, verdict::Checks};
 
 /// PCRs from this on can be reset by software (TCG PC Client Platform TPM Profile): worth nothing as proof.
 const RESETTABLE_FROM: u8 = 16;
@@ -29,10 +28,10 @@ pub(crate) struct Quote {
 }
 
 /// Judges the quote.  `None` if it could not be read far enough to go on.
-pub(crate) fn judge(evidence: &Evidence, checks: &mut Checks) -> Option<Quote> {
+pub(crate) fn judge(evidence: &Evidence, crypto: &dyn Crypto, checks: &mut Checks) -> Option<Quote> {
     let (ak_name, point) = ak(evidence, checks)?;
     let attest = attest(&evidence.tpm.attest, checks)?;
-    signature(evidence, &point, checks);
+    signature(evidence, &point, crypto, checks);
     let qualified = ak_name.qualified(Hierarchy::Endorsement);
     checks.add(
         "ak-hierarchy",
@@ -131,7 +130,7 @@ fn attest(bytes: &[u8], checks: &mut Checks) -> Option<Attest> {
 }
 
 /// ECDSA over the raw bytes, by the scheme that the key itself has.
-fn signature(evidence: &Evidence, point: &[u8; 65], checks: &mut Checks) {
+fn signature(evidence: &Evidence, point: &[u8; 65], crypto: &dyn Crypto, checks: &mut Checks) {
     let signature = match Signature::parse(&evidence.tpm.signature) {
         Ok(signature) => signature,
         Err(error) => {
@@ -147,7 +146,7 @@ fn signature(evidence: &Evidence, point: &[u8; 65], checks: &mut Checks) {
         "the signature is of another scheme than the attestation key's own",
     );
     let Some(fixed) = fixed.filter(|_| scheme) else { return };
-    let holds = p256_verify(point, &evidence.tpm.attest, &fixed);
+    let holds = crypto.p256(point, &evidence.tpm.attest, &fixed);
     checks.add(
         "quote-signature",
         holds,
@@ -155,15 +154,6 @@ fn signature(evidence: &Evidence, point: &[u8; 65], checks: &mut Checks) {
         "valid",
         "the attestation key did not sign these bytes: the quote or the key in this file was altered",
     );
-}
-
-/// ECDSA P-256 with SHA-256 over `message`; r ‖ s of either half.
-pub(crate) fn p256_verify(point: &[u8; 65], message: &[u8], signature: &[u8; 64]) -> bool {
-    let parts = VerifyingKey::from_sec1_bytes(point).and_then(|key| {
-        let signature = p256::ecdsa::Signature::from_slice(signature)?;
-        Ok((key, signature.normalize_s().unwrap_or(signature)))
-    });
-    parts.is_ok_and(|(key, signature)| key.verify(message, &signature).is_ok())
 }
 
 /// Selection from the signed bytes; presented values must be exactly those.

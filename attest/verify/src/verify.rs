@@ -1,21 +1,94 @@
 //! All checks, in order.
 
-use attest_evidence::{Evidence, Purpose};
+use attest_evidence::{Evidence, Nonce, Purpose, cbor, digest};
 
 use crate::{
     LastSeen, Policy,
     accept::Proven,
     attachments, binding,
+    crypto::{Crypto, Pure},
     endorsement::{self, Endorsed},
-    freshness, log, node_id, quote, reference,
+    freshness, log,
+    memory::Memory,
+    node_id, quote, reference,
     verdict::{Checks, Facts, Outcome, Tier, Verdict},
 };
 
 /// Judges one evidence file by `policy`, at `now_unix` (seconds since 1970).
 #[must_use]
 pub fn verify(evidence: &Evidence, policy: &Policy, now_unix: u64) -> Verdict {
+    verify_with(&Pure, evidence, policy, now_unix)
+}
+
+/// [`verify`] with another library's signature checks.
+#[must_use]
+pub fn verify_with(crypto: &dyn Crypto, evidence: &Evidence, policy: &Policy, now_unix: u64) -> Verdict {
+    verdict(evidence, evidence.digest(), policy, &mut Context { crypto, now_unix, memory: None })
+}
+
+/// Judges many files by one policy, and remembers which chains and which challengers' signatures held.
+#[derive(Debug)]
+pub struct Verifier<'c> {
+    policy: Policy,
+    crypto: &'c dyn Crypto,
+    memory: Memory,
+}
+
+impl<'c> Verifier<'c> {
+    /// A verifier that remembers nothing yet.  The policy's roots stay as they are.
+    #[must_use]
+    pub fn new(policy: Policy, crypto: &'c dyn Crypto) -> Self {
+        Self { policy, crypto, memory: Memory::default() }
+    }
+
+    /// Sets what the next files must answer and follow: the parts of a policy that differ from node to node.
+    pub fn expect(&mut self, nonce: Option<Nonce>, last_seen: Option<LastSeen>) {
+        self.policy.expected_nonce = nonce;
+        self.policy.last_seen = last_seen;
+    }
+
+    /// Forgets everything: the next file is judged from the ground up.
+    pub fn forget(&mut self) {
+        self.memory = Memory::default();
+    }
+
+    /// Judges one file's bytes, at `now_unix` (seconds since 1970).
+    ///
+    /// # Errors
+    /// The bytes are not evidence of this version.
+    pub fn verify(&mut self, file: &[u8], now_unix: u64) -> Result<Verdict, cbor::Error> {
+        let evidence = Evidence::decode(file)?;
+        let mut context = Context { crypto: self.crypto, now_unix, memory: Some(&mut self.memory) };
+        // A file that could be read is its evidence's only encoding, so its hash is the evidence's.
+        Ok(verdict(&evidence, digest(file), &self.policy, &mut context))
+    }
+}
+
+/// What the checks are made with.
+pub(crate) struct Context<'a> {
+    pub(crate) crypto: &'a dyn Crypto,
+    pub(crate) now_unix: u64,
+    pub(crate) memory: Option<&'a mut Memory>,
+}
+
+impl Context<'_> {
+    /// Whether a binding statement's signature holds, by `check` or because it is known to.
+    pub(crate) fn binding_holds(&mut self, bytes: &[u8], check: impl FnOnce(&dyn Crypto) -> bool) -> bool {
+        let Some(memory) = &mut self.memory else { return check(self.crypto) };
+        let name = digest(bytes);
+        if memory.holds(&name) {
+            return true;
+        }
+        let holds = check(self.crypto);
+        if holds {
+            memory.keep_binding(name);
+        }
+        holds
+    }
+}
+
+fn verdict(evidence: &Evidence, digest: [u8; 32], policy: &Policy, context: &mut Context<'_>) -> Verdict {
     let mut checks = Checks::default();
-    let digest = evidence.digest();
     let mut facts = Facts {
         evidence: hex::encode(digest),
         node: hex::encode(evidence.node),
@@ -25,8 +98,7 @@ pub fn verify(evidence: &Evidence, policy: &Policy, now_unix: u64) -> Verdict {
         },
         ..Facts::default()
     };
-    let proven = judge(evidence, policy, now_unix, &mut checks, &mut facts)
-        .map(|(endorsed, proven)| (endorsed, Proven { evidence: digest, ..proven }));
+    let proven = judge(evidence, digest, policy, context, &mut checks, &mut facts);
     let failed = checks.0.iter().any(|check| check.outcome == Outcome::Fail);
     let (tier, why) = match &proven {
         Some((Some(endorsed), proven)) if !failed => tier(endorsed, proven, policy),
@@ -39,12 +111,13 @@ pub fn verify(evidence: &Evidence, policy: &Policy, now_unix: u64) -> Verdict {
 /// `None` if the quote or the endorsement key could not even be read.
 fn judge(
     evidence: &Evidence,
+    digest: [u8; 32],
     policy: &Policy,
-    now_unix: u64,
+    context: &mut Context<'_>,
     checks: &mut Checks,
     facts: &mut Facts,
 ) -> Option<(Option<Endorsed>, Proven)> {
-    let quote = quote::judge(evidence, checks)?;
+    let quote = quote::judge(evidence, context.crypto, checks)?;
     facts.ak_name = Some(hex::encode(quote.ak_name.bytes()));
     facts.firmware = Some(quote.attest.firmware_version);
     facts.reset_count = Some(quote.attest.clock.reset_count);
@@ -53,7 +126,7 @@ fn judge(
     let image = reference::judge(&quote.pcrs, &policy.reference, checks);
     facts.image.clone_from(&image);
     log::judge(evidence, &quote.pcrs, checks, facts);
-    let (ek, endorsed) = endorsement::judge(evidence, policy, now_unix, checks)?;
+    let (ek, endorsed) = endorsement::judge(evidence, policy, context, checks)?;
     let ek_name = ek.name();
     facts.ek_name = Some(hex::encode(ek_name.bytes()));
     facts.ek_certificate = endorsed.as_ref().map(|endorsed| hex::encode(endorsed.certificate));
@@ -67,11 +140,11 @@ fn judge(
         "the node id is not that of this endorsement key",
     );
     let certificate = endorsed.as_ref().map(|endorsed| endorsed.certificate);
-    let challengers = binding::judge(evidence, &quote.ak_name, certificate, policy, now_unix, checks);
+    let challengers = binding::judge(evidence, &quote.ak_name, certificate, policy, context, checks);
     facts.challengers = challengers;
     attachments::judge(evidence, checks);
     let seen = LastSeen {
-        evidence: evidence.digest(),
+        evidence: digest,
         sequence: evidence.statement.sequence,
         ak_name: quote.ak_name.bytes().to_vec(),
         reset_count: quote.attest.clock.reset_count,

@@ -2,10 +2,8 @@
 //!
 //! TLS validators are the wrong tool: they refuse the critical subjectAltName that TPM makers must write.
 
-use attest_wire::{Curve, Public, PublicKey};
-use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
-use rsa::{BigUint, Pkcs1v15Sign, RsaPublicKey, traits::PublicKeyParts as _};
-use sha2::{Digest as _, Sha256, Sha384, Sha512};
+use attest_wire::{Curve, HashAlg, Public, PublicKey};
+use rsa::{BigUint, RsaPublicKey, traits::PublicKeyParts as _};
 use x509_cert::{
     Certificate,
     der::{
@@ -16,6 +14,8 @@ use x509_cert::{
     ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName, name::GeneralName},
     name::Name,
 };
+
+use crate::crypto::{self, Crypto};
 
 /// The largest certificate that is read, bytes; EK certificates have 0.8 to 1.5 KiB.
 pub(crate) const CERTIFICATE_BYTES_MAX: usize = 16 << 10;
@@ -69,9 +69,13 @@ impl Cert {
 
     /// Whether `now` is inside the validity; 9999-12-31 means "no end" and is an ordinary date here.
     pub(crate) fn is_valid_at(&self, now_unix: u64) -> bool {
+        self.validity().contains(&now_unix)
+    }
+
+    /// From and to, seconds since 1970.
+    pub(crate) fn validity(&self) -> std::ops::RangeInclusive<u64> {
         let validity = &self.parsed.tbs_certificate.validity;
-        let (from, to) = (validity.not_before.to_unix_duration(), validity.not_after.to_unix_duration());
-        (from.as_secs()..=to.as_secs()).contains(&now_unix)
+        validity.not_before.to_unix_duration().as_secs()..=validity.not_after.to_unix_duration().as_secs()
     }
 
     fn extension<'a, T: x509_cert::der::Decode<'a> + x509_cert::der::oid::AssociatedOid>(
@@ -157,19 +161,18 @@ impl Cert {
     /// Whether the certified key is the one of this TPM public area.
     pub(crate) fn certifies(&self, public: &Public) -> bool {
         match (self.key(), public.key()) {
-            (Ok(Key::Rsa(key)), PublicKey::Rsa { exponent, modulus, .. }) => {
+            (Ok(Key::Rsa { modulus: own, exponent: e }), PublicKey::Rsa { exponent, modulus, .. }) => {
                 let exponent = if *exponent == 0 { 65537 } else { *exponent };
-                *key.e() == BigUint::from(exponent) && *key.n() == BigUint::from_bytes_be(modulus)
+                BigUint::from_bytes_be(&e) == BigUint::from(exponent)
+                    && BigUint::from_bytes_be(&own) == BigUint::from_bytes_be(modulus)
             }
-            (Ok(Key::P256(point)), PublicKey::Ecc { curve: Curve::P256, .. }) => {
-                public.p256_point().is_some_and(|own| own.as_slice() == point)
-            }
-            (Ok(Key::P384(point)), PublicKey::Ecc { curve: Curve::P384, x, y, .. }) => {
-                let padded =
-                    |number: &[u8]| [vec![0; 48usize.saturating_sub(number.len())], number.to_vec()].concat();
+            (Ok(Key::Ecdsa { curve, point }), PublicKey::Ecc { curve: own, x, y, .. }) if curve == *own => {
+                let padded = |number: &[u8]| {
+                    [vec![0; curve.coordinate_bytes().saturating_sub(number.len())], number.to_vec()].concat()
+                };
                 [vec![4], padded(x), padded(y)].concat() == point
             }
-            (Ok(Key::Rsa(_) | Key::P256(_) | Key::P384(_) | Key::P521(_)) | Err(_), _) => false,
+            (Ok(Key::Rsa { .. } | Key::Ecdsa { .. }) | Err(_), _) => false,
         }
     }
 
@@ -177,25 +180,26 @@ impl Cert {
         let info = self.parsed.tbs_certificate.subject_public_key_info.owned_to_ref();
         let bits = info.subject_public_key.as_bytes().ok_or("its public key has odd bits")?;
         if info.algorithm.oid == OID_RSA {
-            return rsa_key(bits).map(Key::Rsa);
+            return rsa_key(bits);
         }
         let curve = info
             .algorithm
             .parameters
             .and_then(|curve: AnyRef<'_>| curve.decode_as::<ObjectIdentifier>().ok());
-        match (info.algorithm.oid, curve) {
-            (OID_EC, Some(OID_P256)) => Ok(Key::P256(bits.to_vec())),
-            (OID_EC, Some(OID_P384)) => Ok(Key::P384(bits.to_vec())),
-            (OID_EC, Some(OID_P521)) => Ok(Key::P521(bits.to_vec())),
-            (oid, _) => Err(format!("its key is of an unsupported kind ({oid})")),
-        }
+        let curve = match (info.algorithm.oid, curve) {
+            (OID_EC, Some(OID_P256)) => Curve::P256,
+            (OID_EC, Some(OID_P384)) => Curve::P384,
+            (OID_EC, Some(OID_P521)) => Curve::P521,
+            (oid, _) => return Err(format!("its key is of an unsupported kind ({oid})")),
+        };
+        Ok(Key::Ecdsa { curve, point: bits.to_vec() })
     }
 
     /// Whether `issuer`'s key signed this certificate.
     ///
     /// # Errors
     /// Why the signature cannot be checked: an algorithm or key that is not supported.
-    pub(crate) fn is_signed_by(&self, issuer: &Self) -> Result<bool, String> {
+    pub(crate) fn is_signed_by(&self, issuer: &Self, crypto: &dyn Crypto) -> Result<bool, String> {
         let signature = self.parsed.signature.as_bytes().ok_or("its signature has odd bits")?;
         let algorithm = self.parsed.signature_algorithm.oid;
         // Parameters too (RFC 5280, 4.1.1.2): the outer copy is not signed.
@@ -204,24 +208,15 @@ impl Cert {
         }
         let (scheme, hash) = scheme(&algorithm.to_string())
             .ok_or_else(|| format!("is signed with {algorithm}, which is not accepted"))?;
-        let digest = hash.digest(&self.tbs);
         Ok(match (scheme, issuer.key()?) {
-            (SignatureKind::Rsa, Key::Rsa(key)) => key.verify(hash.pkcs1(), &digest, signature).is_ok(),
-            (SignatureKind::Ecdsa, Key::P256(point)) => p256::ecdsa::VerifyingKey::from_sec1_bytes(&point)
-                .and_then(|key| key.verify_prehash(&digest, &p256::ecdsa::Signature::from_der(signature)?))
-                .is_ok(),
-            (SignatureKind::Ecdsa, Key::P384(point)) => p384::ecdsa::VerifyingKey::from_sec1_bytes(&point)
-                .and_then(|key| key.verify_prehash(&digest, &p384::ecdsa::Signature::from_der(signature)?))
-                .is_ok(),
-            (SignatureKind::Ecdsa, Key::P521(point)) => p521::ecdsa::VerifyingKey::from_sec1_bytes(&point)
-                .and_then(|key| {
-                    // The library wants at least half a field (33 bytes); zeros in front change no number.
-                    let padded = [vec![0; 66usize.saturating_sub(digest.len())], digest.clone()].concat();
-                    key.verify_prehash(&padded, &p521::ecdsa::Signature::from_der(signature)?)
-                })
-                .is_ok(),
-            (SignatureKind::Rsa, Key::P256(_) | Key::P384(_) | Key::P521(_))
-            | (SignatureKind::Ecdsa, Key::Rsa(_)) => false,
+            (SignatureKind::Rsa, Key::Rsa { modulus, exponent }) => {
+                let key = crypto::Key::Rsa { modulus: &modulus, exponent: &exponent };
+                crypto.x509(key, hash, &self.tbs, signature)
+            }
+            (SignatureKind::Ecdsa, Key::Ecdsa { curve, point }) => {
+                crypto.x509(crypto::Key::Ecdsa { curve, point: &point }, hash, &self.tbs, signature)
+            }
+            (SignatureKind::Rsa, Key::Ecdsa { .. }) | (SignatureKind::Ecdsa, Key::Rsa { .. }) => false,
         })
     }
 }
@@ -247,13 +242,10 @@ fn same_name(left: &Name, right: &Name) -> bool {
 }
 
 enum Key {
-    Rsa(RsaPublicKey),
-    /// SEC1, uncompressed.
-    P256(Vec<u8>),
-    /// SEC1, uncompressed.
-    P384(Vec<u8>),
-    /// SEC1, uncompressed.  Makers' roots only.
-    P521(Vec<u8>),
+    /// Big-endian, without leading zeros.
+    Rsa { modulus: Vec<u8>, exponent: Vec<u8> },
+    /// SEC1, uncompressed.  P-521: makers' roots only.
+    Ecdsa { curve: Curve, point: Vec<u8> },
 }
 
 enum SignatureKind {
@@ -261,68 +253,21 @@ enum SignatureKind {
     Ecdsa,
 }
 
-enum Hash {
-    Sha256,
-    Sha384,
-    Sha512,
-}
-
 /// Signature algorithms that are accepted; SHA-1 is not among them.
-fn scheme(oid: &str) -> Option<(SignatureKind, Hash)> {
+fn scheme(oid: &str) -> Option<(SignatureKind, HashAlg)> {
     Some(match oid {
-        "1.2.840.113549.1.1.11" => (SignatureKind::Rsa, Hash::Sha256),
-        "1.2.840.113549.1.1.12" => (SignatureKind::Rsa, Hash::Sha384),
-        "1.2.840.113549.1.1.13" => (SignatureKind::Rsa, Hash::Sha512),
-        "1.2.840.10045.4.3.2" => (SignatureKind::Ecdsa, Hash::Sha256),
-        "1.2.840.10045.4.3.3" => (SignatureKind::Ecdsa, Hash::Sha384),
-        "1.2.840.10045.4.3.4" => (SignatureKind::Ecdsa, Hash::Sha512),
+        "1.2.840.113549.1.1.11" => (SignatureKind::Rsa, HashAlg::Sha256),
+        "1.2.840.113549.1.1.12" => (SignatureKind::Rsa, HashAlg::Sha384),
+        "1.2.840.113549.1.1.13" => (SignatureKind::Rsa, HashAlg::Sha512),
+        "1.2.840.10045.4.3.2" => (SignatureKind::Ecdsa, HashAlg::Sha256),
+        "1.2.840.10045.4.3.3" => (SignatureKind::Ecdsa, HashAlg::Sha384),
+        "1.2.840.10045.4.3.4" => (SignatureKind::Ecdsa, HashAlg::Sha512),
         _ => return None,
     })
 }
 
-impl Hash {
-    fn digest(&self, bytes: &[u8]) -> Vec<u8> {
-        match self {
-            Self::Sha256 => Sha256::digest(bytes).to_vec(),
-            Self::Sha384 => Sha384::digest(bytes).to_vec(),
-            Self::Sha512 => Sha512::digest(bytes).to_vec(),
-        }
-    }
-
-    /// DigestInfo in front of the digest (RFC 8017, 9.2, note 1).
-    fn pkcs1(&self) -> Pkcs1v15Sign {
-        let (last, length) = match self {
-            Self::Sha256 => (1, 32),
-            Self::Sha384 => (2, 48),
-            Self::Sha512 => (3, 64),
-        };
-        let prefix: [u8; 19] = [
-            0x30,
-            17 + length,
-            0x30,
-            0x0d,
-            0x06,
-            0x09,
-            0x60,
-            0x86,
-            0x48,
-            0x01,
-            0x65,
-            0x03,
-            0x04,
-            0x02,
-            last,
-            0x05,
-            0x00,
-            0x04,
-            length,
-        ];
-        Pkcs1v15Sign { hash_len: Some(length.into()), prefix: Box::new(prefix) }
-    }
-}
-
 /// RSAPublicKey ::= SEQUENCE { modulus, publicExponent }.  2048 to 4096 bits.
-fn rsa_key(bits: &[u8]) -> Result<RsaPublicKey, String> {
+fn rsa_key(bits: &[u8]) -> Result<Key, String> {
     let read = || -> x509_cert::der::Result<(Vec<u8>, Vec<u8>)> {
         let mut reader = SliceReader::new(bits)?;
         let parts = reader.sequence(|inner| {
@@ -338,7 +283,7 @@ fn rsa_key(bits: &[u8]) -> Result<RsaPublicKey, String> {
     if key.size() < 256 {
         return Err("its RSA key has less than 2048 bits".into());
     }
-    Ok(key)
+    Ok(Key::Rsa { modulus: key.n().to_bytes_be(), exponent: key.e().to_bytes_be() })
 }
 
 /// The bytes that the signature covers: the first element of the outer sequence, as it stands.

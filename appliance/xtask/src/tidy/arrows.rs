@@ -20,7 +20,7 @@ pub(super) enum Kind {
 }
 
 /// Every room there is.  A new one is entered here on purpose.
-const ROOMS: [(&str, Kind); 26] = [
+const ROOMS: [(&str, Kind); 28] = [
     ("appliance-model", Kind::Types),
     ("appliance-api", Kind::Types),
     ("attest-wire", Kind::Types),
@@ -38,23 +38,27 @@ const ROOMS: [(&str, Kind); 26] = [
     ("chain-devnet", Kind::Adapter),
     ("pxe-server", Kind::Adapter),
     ("attest-tpm", Kind::Adapter),
+    ("attest-verify-ring", Kind::Adapter),
     ("firmware-checks-probe", Kind::Adapter),
     ("firmware-checks-workloads", Kind::Adapter),
     ("hil-tests-rack", Kind::Adapter),
     ("appliance-server", Kind::Binary),
     ("appliance-cli", Kind::Binary),
     ("appliance-xtask", Kind::Binary),
+    ("attest-verify-cli", Kind::Binary),
     ("image-agent", Kind::Binary),
     ("image-build", Kind::Binary),
     ("hil-tests-scenarios", Kind::Binary),
 ];
 
 /// Arrows beyond the rule, each for its reason.
-const ALSO: [(&str, &str); 4] = [
+const ALSO: [(&str, &str); 5] = [
     // The store keeps enrol's records.
     ("appliance-store", "appliance-enrol"),
     // The DHCP server asks the policy what to offer.
     ("pxe-server", "pxe-policy"),
+    // Brings the verifier another library for signatures.
+    ("attest-verify-ring", "attest-verify"),
     // One room in two crates: the client speaks to the contracts by their generated types.
     ("chain-client", "chain-contracts"),
     // The terms it reads are collateral's own type: the numbers of one block have one shape and one formula.

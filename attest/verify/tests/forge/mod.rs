@@ -32,6 +32,9 @@ pub(crate) const NOW: u64 = 1_767_225_600;
 /// (PCR, type, what is hashed, event data).
 pub(crate) type Measured = (u32, u32, Vec<u8>, Vec<u8>);
 
+/// A log and the values it leads to.
+pub(crate) type Recorded = (Vec<u8>, BTreeMap<u8, [u8; 32]>);
+
 /// Everything about a quote that a test may bend before it is signed.
 pub(crate) struct Bend {
     pub(crate) magic: u32,
@@ -57,6 +60,8 @@ pub(crate) struct Bend {
     pub(crate) statement: Option<fn(&mut Statement)>,
     /// Changes the log before it is hashed.
     pub(crate) log: Option<fn(&mut Vec<u8>)>,
+    /// A log and the values it leads to, instead of `events`.
+    pub(crate) recorded: Option<Recorded>,
 }
 
 impl Bend {
@@ -78,6 +83,7 @@ impl Bend {
             clock: (1000, 5, 0, 1),
             statement: None,
             log: None,
+            recorded: None,
         }
     }
 }
@@ -180,7 +186,7 @@ impl Forge {
         ak_public[4..8].copy_from_slice(&bent.ak_attributes.to_be_bytes());
         let ak_name = name_of(&ak_public);
         let node = node_id(&name_of(&self.ek_public));
-        let (mut log, mut values) = boot(&bent.events);
+        let (mut log, mut values) = bent.recorded.take().unwrap_or_else(|| boot(&bent.events));
         if let Some(change) = bent.log {
             change(&mut log);
         }

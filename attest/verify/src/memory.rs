@@ -1,0 +1,62 @@
+//! What a [`crate::Verifier`] remembers: answers that cannot come out otherwise for the same bytes.
+//!
+//! A chain is remembered by the bytes of key and certificates, for the time in which all its certificates are valid;
+//! the roots are the verifier's and do not change.  Of a binding statement only the fact is remembered that its
+//! signature holds: whom it speaks of, and whether its challenger counts, is judged each time.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::endorsement::Endorsed;
+
+/// Most entries of a kind; a full memory is emptied, so that strangers cannot make it grow.
+const ENTRIES_MAX: usize = 1 << 17;
+
+/// Digests of what held.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    chains: BTreeMap<[u8; 32], (Endorsed, RangeInclusive<u64>)>,
+    bindings: BTreeSet<[u8; 32]>,
+}
+
+impl Memory {
+    pub(crate) fn chain(&self, key: &[u8; 32], now_unix: u64) -> Option<Endorsed> {
+        let (endorsed, valid) = self.chains.get(key)?;
+        valid.contains(&now_unix).then(|| endorsed.clone())
+    }
+
+    pub(crate) fn keep_chain(&mut self, key: [u8; 32], endorsed: &Endorsed, valid: RangeInclusive<u64>) {
+        if self.chains.len() >= ENTRIES_MAX {
+            self.chains.clear();
+        }
+        self.chains.insert(key, (endorsed.clone(), valid));
+    }
+
+    pub(crate) fn holds(&self, binding: &[u8; 32]) -> bool {
+        self.bindings.contains(binding)
+    }
+
+    pub(crate) fn keep_binding(&mut self, binding: [u8; 32]) {
+        if self.bindings.len() >= ENTRIES_MAX {
+            self.bindings.clear();
+        }
+        self.bindings.insert(binding);
+    }
+}
+
+/// Names a chain's bytes: each with its length in front.
+pub(crate) fn chain_key(parts: &[&[Vec<u8>]]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        for bytes in *part {
+            hash.update(u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes());
+            hash.update(bytes);
+        }
+    }
+    hash.finalize().into()
+}
