@@ -1,5 +1,7 @@
 //! The `scalerforge` command as people and scripts meet it: its words, its exit status, and what it leaves alone.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests; a failed unwrap is a failed test")]
+
 mod evidence;
 mod running;
 mod serve;
