@@ -41,7 +41,7 @@ pub enum Fault {
     TrailingBytes(usize),
     /// Not the one deterministic encoding.
     NotDeterministic(&'static str),
-    /// Nested deeper than [`DEPTH_MAX`].
+    /// Nested deeper than [`DEPTH_MAX`], or than its kind of document may be.
     TooDeep,
     /// More than [`ITEMS_MAX`] items.
     TooManyItems,
@@ -73,7 +73,7 @@ impl fmt::Display for Fault {
             ),
             Self::TrailingBytes(count) => write!(f, "{count} bytes follow the end of the document"),
             Self::NotDeterministic(what) => write!(f, "not deterministic CBOR: {what}"),
-            Self::TooDeep => write!(f, "nested deeper than {DEPTH_MAX} levels"),
+            Self::TooDeep => f.write_str("nested deeper than its kind of document ever is"),
             Self::TooManyItems => write!(f, "more than {ITEMS_MAX} items"),
             Self::TooLarge(limit) => write!(f, "larger than {limit} bytes"),
             Self::Unsupported => f.write_str("a kind of CBOR item that evidence never holds"),
@@ -119,7 +119,12 @@ pub enum Value<'a> {
 /// # Errors
 /// The first [`Fault`] with its offset.
 pub fn decode(bytes: &[u8]) -> Result<Item<'_>, Error> {
-    let mut decoder = Decoder { bytes, at: 0, items: 0 };
+    decode_to_depth(bytes, DEPTH_MAX)
+}
+
+/// [`decode`] for a document that nests otherwise than evidence does.
+pub(crate) fn decode_to_depth(bytes: &[u8], deepest: usize) -> Result<Item<'_>, Error> {
+    let mut decoder = Decoder { bytes, at: 0, items: 0, deepest };
     let item = decoder.item(0)?;
     match bytes.len() - decoder.at {
         0 => Ok(item),
@@ -131,6 +136,7 @@ struct Decoder<'a> {
     bytes: &'a [u8],
     at: usize,
     items: usize,
+    deepest: usize,
 }
 
 impl<'a> Decoder<'a> {
@@ -186,7 +192,7 @@ impl<'a> Decoder<'a> {
 
     fn item(&mut self, depth: usize) -> Result<Item<'a>, Error> {
         let offset = self.at;
-        if depth > DEPTH_MAX {
+        if depth > self.deepest {
             return Err(self.fault(Fault::TooDeep));
         }
         self.items += 1;

@@ -68,6 +68,21 @@ pub struct Endorsements {
     pub intermediates: Vec<Vec<u8>>,
     /// Binding statements ([`crate::binding`]), COSE_Sign1.
     pub bindings: Vec<Vec<u8>>,
+    /// The word of the board's own key, where its maker gave it one.
+    pub iak: Option<Iak>,
+}
+
+/// A board maker's initial attestation key (IAK), and its word that the attestation key is in the same TPM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Iak {
+    /// X.509 DER: the IAK's own first, then the maker's CAs in any order.
+    pub certificates: Vec<Vec<u8>>,
+    /// TPMT_PUBLIC of the IAK.
+    pub public: Vec<u8>,
+    /// TPMS_ATTEST of TPM2_Certify over the attestation key, as the TPM returned it.
+    pub attest: Vec<u8>,
+    /// TPMT_SIGNATURE over `attest`.
+    pub signature: Vec<u8>,
 }
 
 /// Measurement logs, raw.
@@ -109,6 +124,7 @@ impl Evidence {
             (2, Some(cbor::bytes(&self.endorsements.ek_public))),
             (3, list(&self.endorsements.intermediates)),
             (4, list(&self.endorsements.bindings)),
+            (5, self.endorsements.iak.as_ref().map(Iak::encode)),
         ]);
         let attachments = cbor::map([
             (1, optional(&self.attachments.inventory)),
@@ -228,6 +244,33 @@ impl Endorsements {
             ek_public: string(&mut fields, 2, "endorsements.ek-public")?,
             intermediates: strings(&mut fields, 3, "endorsements.intermediates")?,
             bindings: strings(&mut fields, 4, "endorsements.bindings")?,
+            iak: fields.optional(5).map(Iak::of).transpose()?,
+        };
+        fields.finish()?;
+        Ok(part)
+    }
+}
+
+impl Iak {
+    fn encode(&self) -> Vec<u8> {
+        let certificates: Vec<Vec<u8>> = self.certificates.iter().map(|der| cbor::bytes(der)).collect();
+        cbor::map([
+            (1, Some(cbor::array(&certificates))),
+            (2, Some(cbor::bytes(&self.public))),
+            (3, Some(cbor::bytes(&self.attest))),
+            (4, Some(cbor::bytes(&self.signature))),
+        ])
+    }
+
+    fn of(item: Item<'_>) -> Result<Self, Error> {
+        let mut fields = item.fields("endorsements.iak")?;
+        // Required, unlike the lists beside it: without a certificate the key is nobody's.
+        let certificates = fields.required(1, "iak.certificates")?;
+        let part = Self {
+            certificates: byte_strings(certificates, "iak.certificates")?,
+            public: string(&mut fields, 2, "iak.public")?,
+            attest: string(&mut fields, 3, "iak.attest")?,
+            signature: string(&mut fields, 4, "iak.signature")?,
         };
         fields.finish()?;
         Ok(part)
@@ -265,7 +308,10 @@ fn string(fields: &mut Fields<'_>, key: u64, name: &'static str) -> Result<Vec<u
 
 /// A list of byte strings.  There is one way to write "none": leaving the field out.
 fn strings(fields: &mut Fields<'_>, key: u64, name: &'static str) -> Result<Vec<Vec<u8>>, Error> {
-    let Some(item) = fields.optional(key) else { return Ok(Vec::new()) };
+    fields.optional(key).map_or(Ok(Vec::new()), |item| byte_strings(item, name))
+}
+
+fn byte_strings(item: Item<'_>, name: &'static str) -> Result<Vec<Vec<u8>>, Error> {
     let offset = item.offset;
     let items = item.array(name)?;
     if items.is_empty() || items.len() > LIST_MAX {

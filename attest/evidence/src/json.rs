@@ -5,7 +5,7 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
 
-use crate::{Evidence, Nonce, Purpose, Statement, evidence::PROFILE};
+use crate::{Evidence, Iak, Nonce, Purpose, Statement, evidence::PROFILE};
 
 fn bytes(bytes: &[u8]) -> Value {
     Value::String(URL_SAFE_NO_PAD.encode(bytes))
@@ -70,6 +70,17 @@ impl Statement {
     }
 }
 
+impl Iak {
+    fn to_json(&self) -> Value {
+        json!({
+            "certificates": list(&self.certificates),
+            "public": bytes(&self.public),
+            "attest": bytes(&self.attest),
+            "signature": bytes(&self.signature),
+        })
+    }
+}
+
 impl Evidence {
     /// JSON projection.
     #[must_use]
@@ -91,12 +102,13 @@ impl Evidence {
             ),
             (
                 "endorsements",
-                Some(json!({
-                    "ek-certificates": list(&self.endorsements.ek_certificates),
-                    "ek-public": bytes(&self.endorsements.ek_public),
-                    "intermediates": list(&self.endorsements.intermediates),
-                    "bindings": list(&self.endorsements.bindings),
-                })),
+                Some(object([
+                    ("ek-certificates", Some(list(&self.endorsements.ek_certificates))),
+                    ("ek-public", Some(bytes(&self.endorsements.ek_public))),
+                    ("intermediates", Some(list(&self.endorsements.intermediates))),
+                    ("bindings", Some(list(&self.endorsements.bindings))),
+                    ("iak", self.endorsements.iak.as_ref().map(Iak::to_json)),
+                ])),
             ),
             ("logs", Some(json!({ "uefi": bytes(&self.logs.uefi) }))),
             ("statement", Some(self.statement.to_json())),

@@ -9,12 +9,13 @@
 
 pub mod binding;
 pub mod cbor;
+pub mod corim;
 mod evidence;
 mod json;
 mod reference;
 mod statement;
 
-pub use evidence::{Attachments, EVIDENCE_BYTES_MAX, Endorsements, Evidence, Logs, Pcr, TpmPart};
+pub use evidence::{Attachments, EVIDENCE_BYTES_MAX, Endorsements, Evidence, Iak, Logs, Pcr, TpmPart};
 pub use reference::{Accepted, Hex32, ParseReference, ReferenceBank, ReferencePcr, ReferenceValues};
 pub use statement::{Nonce, Purpose, STATEMENT_BYTES_MAX, Statement, Target, anchor, qualifying_data};
 

@@ -22,6 +22,12 @@ fn evidence() -> Evidence {
             ek_public: vec![5; 100],
             intermediates: vec![vec![6; 30]],
             bindings: vec![vec![7; 30]],
+            iak: Some(Iak {
+                certificates: vec![vec![8; 20]],
+                public: vec![9; 10],
+                attest: vec![10; 12],
+                signature: vec![11; 14],
+            }),
         },
         logs: Logs { uefi: vec![8; 500] },
         statement: Statement {

@@ -1,0 +1,29 @@
+//! Event logs: parsed, replayed in every bank, read for boot URL and Secure Boot.
+#![no_main]
+
+use attest_verify::secure_boot;
+use attest_wire::eventlog::{EventLog, boot_url, loaded_images};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| {
+    let Ok(log) = EventLog::parse(input) else { return };
+    for bank in log.banks() {
+        if let Ok(replay) = log.replay(*bank) {
+            for pcr in 0..24 {
+                let value = replay.value(pcr);
+                assert!(value.is_none_or(|value| value.len() == bank.digest_bytes()));
+            }
+        }
+    }
+    for event in log.events() {
+        for bank in log.banks() {
+            assert_eq!(
+                event.digest(*bank).map(<[u8]>::len),
+                Some(bank.digest_bytes()).filter(|_| event.digest(*bank).is_some())
+            );
+            let _ = event.data_is_measured(*bank);
+        }
+    }
+    let _ =
+        (boot_url(&log), loaded_images(&log), secure_boot::odd_separators(&log), secure_boot::state(&log));
+});

@@ -1,0 +1,41 @@
+//! Certificates: as an endorsement key's, as an issuer on its way, and as part of a bundle.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use attest_evidence::Evidence;
+use attest_fuzz::{NOW, good, pem, policy};
+use attest_verify::{
+    Policy,
+    endorsement::{Roots, certified, check},
+};
+use attest_wire::Public;
+use libfuzzer_sys::fuzz_target;
+
+static POLICY: LazyLock<Policy> = LazyLock::new(policy);
+static GOOD: LazyLock<(Evidence, Public)> = LazyLock::new(|| {
+    let evidence = good();
+    let public = Public::parse(&evidence.endorsements.ek_public).unwrap();
+    (evidence, public)
+});
+
+fuzz_target!(|input: &[u8]| {
+    let (evidence, public) = &*GOOD;
+    let own = &evidence.endorsements;
+    let der = [input.to_vec()];
+    let _ = certified(std::slice::from_ref(public), &der);
+    // In the place of the endorsement key's certificate: only a signed one may pass.
+    if let Ok(endorsed) = check(public, &der, &own.intermediates, &POLICY.roots, NOW) {
+        assert!(own.ek_certificates.contains(&der[0]), "accepted {endorsed:?}");
+    }
+    // In the place of the intermediates: the chain may hold, but only through what a root signed.
+    if let Ok(endorsed) = check(public, &own.ek_certificates, &der, &POLICY.roots, NOW) {
+        assert!(endorsed.chain.iter().all(|der| own.intermediates.contains(der)), "accepted {endorsed:?}");
+    }
+    let mut roots = Roots::default();
+    let _ = roots.add_pem(input);
+    if roots.add_pem(pem(input).as_bytes()).is_ok_and(|added| added.unreadable.is_empty()) {
+        let _ = (roots.loose(NOW), roots.digest());
+        let _ = check(public, &own.ek_certificates, &own.intermediates, &roots, NOW);
+    }
+});

@@ -1,0 +1,67 @@
+//! What fuzz targets share: the vectors as seeds, and a policy under which the good ones are accepted.
+//!
+//! The seeds are the files that both verifiers are judged by (`attest/vectors`), cut into parts for the targets that
+//! read parts: `cargo run --example seeds`.
+
+use std::{fs, path::Path};
+
+use attest_evidence::{Evidence, ReferenceValues};
+use attest_verify::{Policy, endorsement::Roots};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+/// The time of the vectors, seconds since 1970.
+pub const NOW: u64 = 1_767_225_600;
+
+/// The known challengers of the vectors.
+const CHALLENGERS: [&str; 2] = [
+    "462dba1ae4fc1a968b4dacf20cdd6dbe1fae34aa971514a63d3405c3d1cfd383b58bbb08c13383428c5853c71c4c851e134b056821e468fe0a977abf4313dde1",
+    "d65a93977caa3d1b081852ff57a79e465f1660577304baead505dd3a48589cf350185e895372df6221ea3a137557e473fddb6755f05bd507c3c533fce9c91285",
+];
+
+fn vectors() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../vectors")
+}
+
+/// Every evidence file of the vectors.
+#[must_use]
+pub fn seeds() -> Vec<Vec<u8>> {
+    let mut files: Vec<_> =
+        fs::read_dir(vectors().join("files")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files.push(vectors().join("virtual-rack/registration.evidence"));
+    files.iter().map(|file| fs::read(file).unwrap()).collect()
+}
+
+/// Evidence that this policy accepts.
+#[must_use]
+pub fn good() -> Evidence {
+    Evidence::decode(&fs::read(vectors().join("files/good-registration.evidence")).unwrap()).unwrap()
+}
+
+/// The vectors' policy, without a nonce: replay is not what is looked for.
+#[must_use]
+pub fn policy() -> Policy {
+    let mut roots = Roots::default();
+    roots.add_pem(&fs::read(vectors().join("policy/root.pem")).unwrap()).unwrap();
+    let reference = fs::read(vectors().join("policy/reference.json")).unwrap();
+    Policy {
+        roots,
+        reference: vec![ReferenceValues::from_json(&reference).unwrap()],
+        challengers: CHALLENGERS.iter().map(|hex| unhex(hex).try_into().unwrap()).collect(),
+        k: 1,
+        ..Policy::default()
+    }
+}
+
+/// A certificate in PEM form.
+#[must_use]
+pub fn pem(der: &[u8]) -> String {
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(der))
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    text.as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect()
+}
