@@ -222,3 +222,48 @@ pub struct Problem {
     /// What was tried, what is wrong, what to do.
     pub error: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The wire, byte by byte.  **If this fails, change your code, not this test**: images with these bytes are served.
+    #[test]
+    fn protocol_1() {
+        let order = Order {
+            id: 7,
+            work: Work::Quote(QuoteOrder {
+                purpose: "registration".into(),
+                nonce: "a1".into(),
+                node: NodeId([1; 32]),
+                target: Some(Target { chain_id: 5, registry: Address([2; 20]), operator: Address([3; 20]) }),
+                manifest: Some("{}".into()),
+                previous: None,
+                sequence: 1,
+            }),
+        };
+        let [one, two, three] = ["01".repeat(32), "02".repeat(20), "03".repeat(20)];
+        let wanted = format!(
+            r#"{{"id":7,"work":{{"kind":"quote","purpose":"registration","nonce":"a1","node":"{one}","target":{{"chain_id":5,"registry":"{two}","operator":"{three}"}},"manifest":"{{}}","previous":null,"sequence":1}}}}"#
+        );
+        assert_eq!(serde_json::to_string(&order).unwrap(), wanted);
+        let wait = Order { id: 0, work: Work::Wait };
+        assert_eq!(serde_json::to_string(&wait).unwrap(), r#"{"id":0,"work":{"kind":"wait"}}"#);
+        let hello = format!(
+            r#"{{"protocol":1,"agent":"0.1.0","ticket":"{}","boot_url":null,"serial":"S1","uuid":null,"macs":["52:54:00:00:00:01"],"boot_nonce":"{one}"}}"#,
+            "09".repeat(16)
+        );
+        let parsed: Hello = serde_json::from_str(&hello).unwrap();
+        assert_eq!(serde_json::to_string(&parsed).unwrap(), hello);
+        let report = format!(r#"{{"order":7,"outcome":{{"kind":"activated","answer":"{one}"}}}}"#);
+        let parsed: Report = serde_json::from_str(&report).unwrap();
+        assert_eq!(serde_json::to_string(&parsed).unwrap(), report);
+    }
+
+    #[test]
+    fn a_session_does_not_print() {
+        let json = format!(r#"{{"host":"h-0123456789ab","session":"{}"}}"#, "ab".repeat(32));
+        let welcome: Welcome = serde_json::from_str(&json).unwrap();
+        assert_eq!(format!("{welcome:?}"), "Welcome { host: h-0123456789ab, session: .. }");
+    }
+}

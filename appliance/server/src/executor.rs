@@ -3,7 +3,7 @@
 //! An effect's outcome and the removal of its outbox row are one transaction, so that it is done again if we die
 //! before that and never after.  What fails for now stays in the outbox with its reason, which `host why` shows.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use appliance_enrol::{Effect, Event, Stage};
 use appliance_model::Seconds;
@@ -48,37 +48,42 @@ const EFFECTS_MAX: usize = 32;
 
 /// Runs until the store fails for good.
 pub(crate) async fn run(app: Arc<App>) -> Result<(), StoreError> {
-    let mut flying: HashSet<i64> = HashSet::new();
-    let mut effects: JoinSet<i64> = JoinSet::new();
+    let mut flying: HashMap<tokio::task::Id, i64> = HashMap::new();
+    let mut effects: JoinSet<()> = JoinSet::new();
     let mut changes = app.changes();
     let mut tick = tokio::time::interval(TICK);
     loop {
         tokio::select! {
             _ = tick.tick() => pass_time(&app).await?,
             _ = changes.changed() => {}
-            Some(done) = effects.join_next() => {
-                if let Ok(id) = done {
-                    flying.remove(&id);
-                } else {
-                    // A panic in an effect: its row stays, and is done again.
-                    flying.clear();
-                    effects.abort_all();
+            Some(done) = effects.join_next_with_id() => match done {
+                Ok((task, ())) => drop(flying.remove(&task)),
+                Err(panic) => {
+                    if let Some(id) = flying.remove(&panic.id()) {
+                        give_way(&app, id).await?;
+                    }
                 }
             }
         }
         changes.mark_unchanged();
         for row in app.db(appliance_store::Store::outbox).await? {
-            if flying.len() >= EFFECTS_MAX || row.due_at > now() || !flying.insert(row.id) {
+            let id = row.id;
+            if flying.len() >= EFFECTS_MAX || row.due_at > now() || flying.values().any(|flies| *flies == id)
+            {
                 continue;
             }
             let app = Arc::clone(&app);
-            effects.spawn(async move {
-                let id = row.id;
-                carry_out(&app, row).await;
-                id
-            });
+            let task = effects.spawn(async move { carry_out(&app, row).await });
+            flying.insert(task.id(), id);
         }
     }
+}
+
+/// An effect panicked: its row stays and is done again, but not at once and for ever.
+async fn give_way(app: &Arc<App>, id: i64) -> Result<(), StoreError> {
+    tracing::error!(effect = id, "a defect of the appliance ended this effect; it is tried again");
+    let why = "a defect of the appliance; its log has the place, which its makers need";
+    app.db(move |store| store.postpone(id, why, now().after(RETRY_SECONDS))).await
 }
 
 async fn carry_out(app: &Arc<App>, row: OutboxRow) {

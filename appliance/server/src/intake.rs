@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use appliance_api::agent::Outcome;
-use appliance_enrol::{Event, Refusal};
+use appliance_enrol::{Event, Order, Refusal};
 use appliance_model::{
     Digest,
     burn_in::{Plan, Reading, Report, Verdict},
@@ -24,6 +24,9 @@ const SHA256: u16 = 0x000B;
 
 /// Takes the answer to the host's open order.
 pub(crate) async fn take(app: &Arc<App>, host: &HostRow, outcome: Outcome) -> Result<(), Refused> {
+    if !answers(host.stage.order(), &outcome) {
+        return Err(malformed("outcome"));
+    }
     let event = match outcome {
         Outcome::Inventory { json } => inventory(app, host, json).await?,
         Outcome::Identity { .. } => identity(app, host, &outcome).await?,
@@ -47,6 +50,20 @@ pub(crate) async fn take(app: &Arc<App>, host: &HostRow, outcome: Outcome) -> Re
     };
     app.advance(&host.id, event, None).await?;
     Ok(())
+}
+
+/// Whether an outcome answers that order.  One that does not is not stored either: a second inventory, say, would
+/// replace the one that was carved.
+fn answers(order: Order, outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Inventory { .. } => order == Order::Inventory,
+        Outcome::Identity { .. } => order == Order::Identify,
+        Outcome::Activated { .. } => order == Order::Activate,
+        Outcome::Quoted { .. } => matches!(order, Order::QuoteAdmission | Order::QuoteRegistration),
+        Outcome::BurnInStep { .. } | Outcome::BurnIn { .. } => order == Order::BurnIn,
+        Outcome::Failed { .. } => order != Order::Wait,
+        Outcome::Leaving => true,
+    }
 }
 
 fn malformed(what: &str) -> Refused {
@@ -109,7 +126,7 @@ struct Quoted {
 async fn quoted(app: &Arc<App>, host: &HostRow, parts: Quoted) -> Result<Event, Refused> {
     let statement = Statement::decode(&parts.statement).map_err(|_| malformed("statement"))?;
     let challenge = Challenge::load(app, &host.id).await?.ok_or_else(|| malformed("order"))?;
-    let registration = host.stage.order() == appliance_enrol::Order::QuoteRegistration;
+    let registration = host.stage.order() == Order::QuoteRegistration;
     let id = host.id.clone();
     let digest = app
         .db(move |store| {
@@ -141,6 +158,7 @@ async fn quoted(app: &Arc<App>, host: &HostRow, parts: Quoted) -> Result<Event, 
                         .map(|der| hex::decode(der).unwrap_or_default())
                         .collect(),
                     bindings: store.document(&id, Kind::Binding)?.into_iter().collect(),
+                    iak: None,
                 },
                 logs: Logs { uefi: parts.uefi_log },
                 attachments,
@@ -192,4 +210,52 @@ async fn burn_in(app: &Arc<App>, host: &HostRow, json: String) -> Result<Event, 
     let (id, bytes) = (host.id.clone(), json.into_bytes());
     let report = app.db(move |store| store.put(&id, Kind::BurnIn, &bytes, now())).await?;
     Ok(Event::BurnInDone { report, verdict })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_answers_its_own_order_only() {
+        let digest = Digest([1; 32]);
+        let quoted = Outcome::Quoted {
+            statement: String::new(),
+            attest: String::new(),
+            signature: String::new(),
+            pcrs: vec![],
+            uefi_log: String::new(),
+        };
+        let rows: [(Outcome, &[Order]); 5] = [
+            (Outcome::Inventory { json: "{}".into() }, &[Order::Inventory]),
+            (Outcome::Activated { answer: digest }, &[Order::Activate]),
+            (quoted, &[Order::QuoteAdmission, Order::QuoteRegistration]),
+            (Outcome::BurnIn { json: "{}".into() }, &[Order::BurnIn]),
+            (
+                Outcome::Failed { why: "no TPM".into() },
+                &[
+                    Order::Inventory,
+                    Order::Identify,
+                    Order::Activate,
+                    Order::QuoteAdmission,
+                    Order::BurnIn,
+                    Order::QuoteRegistration,
+                ],
+            ),
+        ];
+        let orders = [
+            Order::Wait,
+            Order::Inventory,
+            Order::Identify,
+            Order::Activate,
+            Order::QuoteAdmission,
+            Order::BurnIn,
+            Order::QuoteRegistration,
+        ];
+        for (outcome, right) in rows {
+            for order in orders {
+                assert_eq!(answers(order, &outcome), right.contains(&order), "{outcome:?} to {order:?}");
+            }
+        }
+    }
 }

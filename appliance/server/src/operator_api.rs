@@ -10,8 +10,9 @@ use appliance_model::HostId;
 use appliance_store::{HostRow, Kind, StoreError};
 use axum::{
     Json, Router,
-    extract::{Path, State},
-    http::{StatusCode, header},
+    extract::{Path, Request, State},
+    http::{HeaderMap, Method, StatusCode, header},
+    middleware::{self, Next},
     response::{Html, IntoResponse, Response, Sse, sse},
     routing::{get, post},
 };
@@ -33,7 +34,29 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/hosts/{id}/retry", post(retry))
         .route("/api/v1/chain", get(chain))
         .route("/api/v1/live", get(live))
+        .layer(middleware::from_fn(own_page_only))
         .with_state(app)
+}
+
+/// This API asks for no password, because it listens where only operators are.  Their browsers are there too, with
+/// pages of others in them: what such a page sends carries its own origin, and changes nothing here.
+async fn own_page_only(request: Request, next: Next) -> Response {
+    if request.method() == Method::GET || is_own(request.headers()) {
+        return next.run(request).await;
+    }
+    let why =
+        "a page of another origin may not change anything here; use the appliance's own page or the CLI";
+    Problem(StatusCode::FORBIDDEN, why.into()).into_response()
+}
+
+/// Whether a call comes from no page at all, or from ours.
+fn is_own(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    match (text(header::ORIGIN), text(header::HOST)) {
+        (None, _) => true,
+        (Some(origin), Some(host)) => origin.split_once("://").is_some_and(|(_, from)| from == host),
+        (Some(_), None) => false,
+    }
 }
 
 /// The description of this API; `cargo xtask openapi` writes it to `appliance/api/openapi/v1.json`.

@@ -182,7 +182,9 @@ impl Signers {
 /// asked of it but its id.
 async fn right_chain(url: &str, id: u64) -> Result<(), ServeError> {
     match chain_client::Chain::connect(url, id).await {
-        Err(error) if !error.is_down() => Err(ServeError::Chain(error)),
+        Err(error @ (chain_client::Error::WrongChain { .. } | chain_client::Error::Url { .. })) => {
+            Err(ServeError::Chain(error))
+        }
         Ok(_) | Err(_) => Ok(()),
     }
 }

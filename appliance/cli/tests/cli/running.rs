@@ -84,6 +84,15 @@ fn an_appliance_without_servers() {
     let output = run(&["evidence", "show", "h-0123456789ab", "--appliance", &appliance.url]);
     refused(&output, &["there is no host h-0123456789ab"]);
 
+    // A page of somebody else's in an operator's browser changes nothing.
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().proxy(None).http_status_as_error(false).build().into();
+    let retry = format!("{}/api/v1/hosts/h-0123456789ab/retry", appliance.url);
+    for (origin, status) in [("http://evil.example", 403), ("null", 403), (appliance.url.as_str(), 404)] {
+        let answer = agent.post(&retry).header("origin", origin).send_empty().unwrap();
+        assert_eq!(answer.status(), status, "{origin}");
+    }
+
     // A second appliance on the same site stops at once, and the first goes on.
     let second = run(&["serve", "--site", path(&appliance.site.dir())]);
     refused(&second, &["pxe/lock is in use", "another appliance runs on this site", "stop it first"]);
