@@ -48,6 +48,8 @@ enum Noun {
     /// Images.
     #[command(subcommand)]
     Image(image::Verb),
+    /// Print the description of the operator's API (OpenAPI 3.1, JSON).
+    Api,
 }
 
 /// Writes a line to standard output.  `println!` would panic when a reader such as `head` has seen enough.
@@ -67,6 +69,10 @@ fn main() -> ExitCode {
         Noun::Evidence(verb) => evidence::run(verb),
         Noun::Chain(verb) => chain::run(verb),
         Noun::Image(verb) => image::run(verb),
+        Noun::Api => {
+            print!("{}", appliance_server::openapi());
+            Ok(ExitCode::SUCCESS)
+        }
     };
     match result {
         Ok(code) => code,

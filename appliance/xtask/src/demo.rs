@@ -87,6 +87,14 @@ pub(crate) fn run(root: &Path, demo: Demo) -> anyhow::Result<()> {
     tools::ensure(root, tools::Need::Demo)?;
     eprintln!("building");
     let (artefacts, _) = prepare::prepare(root, false)?;
+    if !tools::is_root()? {
+        // The lab needs a network namespace, and without root that needs a user namespace around it.  Everything is
+        // built by now, so the second run of this program comes straight here.
+        let program = std::env::current_exe()?;
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--"]).arg(program).args(std::env::args_os().skip(1));
+        return crate::run::run(&mut command);
+    }
     let listener = TcpListener::bind(("127.0.0.1", demo.port))
         .with_context(|| format!("port {} is taken; name another with --port", demo.port))?;
     hil_tests_scenarios::run(move || show(demo, listener, artefacts))

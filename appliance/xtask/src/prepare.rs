@@ -22,7 +22,9 @@ const UKI_BYTES_MAX: u64 = 32 << 20;
 /// Builds all; answers where the list of it is.  `altered` also builds the image that must be refused.
 pub(crate) fn prepare(root: &Path, altered: bool) -> anyhow::Result<(Artefacts, PathBuf)> {
     let folder = root.join(".xtask");
-    run(cargo(root).args(["build", "--quiet", "-p", "appliance-cli"]))?;
+    // For the tests everything is built at once, so that dependencies are built with one set of features, once.
+    let what: &[&str] = if altered { &["--workspace", "--bins"] } else { &["-p", "appliance-cli"] };
+    run(cargo(root).args(["build", "--quiet"]).args(what))?;
     let scalerforge = target(root).join("debug/scalerforge");
     let agent = agent(root)?;
     let site = folder.join("site");
@@ -76,6 +78,7 @@ fn alter(folder: &Path, agent: &Path) -> anyhow::Result<PathBuf> {
     Ok(altered)
 }
 
-fn target(root: &Path) -> PathBuf {
+/// Where cargo puts what it builds.
+pub(crate) fn target(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }

@@ -53,8 +53,7 @@ pub(crate) fn ensure(root: &Path, need: Need) -> anyhow::Result<()> {
         return Ok(());
     }
     eprintln!("installing {}", missing.join(", "));
-    let root_user = output(Command::new("id").arg("-u"))?.trim() == "0";
-    if !root_user {
+    if !is_root()? {
         bail!(
             "these Debian packages are missing: {}. Install them as root (on Debian 12 take QEMU from \
              bookworm-backports: `apt-get install -t bookworm-backports qemu-system-x86 qemu-utils`), then try again",
@@ -113,6 +112,11 @@ fn backports(root: &Path) -> anyhow::Result<std::path::PathBuf> {
     let file = folder.join("backports.list");
     std::fs::write(&file, line).with_context(|| format!("writing {}", file.display()))?;
     Ok(file)
+}
+
+/// Whether we are root, of the machine or of a user namespace.
+pub(crate) fn is_root() -> anyhow::Result<bool> {
+    Ok(output(Command::new("id").arg("-u"))?.trim() == "0")
 }
 
 pub(crate) fn present(program: &str) -> bool {
