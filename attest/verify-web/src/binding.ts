@@ -40,7 +40,7 @@ export async function checkBindings(
   for (const [index, bytes] of evidence.bindings.entries()) {
     try {
       const binding = decodeBinding(bytes, `bindings[${index}]`);
-      const objection = await objectionTo(subtle, binding, akName, endorsed, policy, now);
+      const objection = await objectionTo(subtle, binding, evidence, akName, endorsed, policy, now);
       if (objection === undefined) counted.add(toHex(binding.challenger));
       else objections.push(objection);
     } catch (error) {
@@ -89,6 +89,7 @@ function decodeBinding(bytes: Bytes, field: string): Binding {
 async function objectionTo(
   subtle: SubtleCrypto,
   binding: Binding,
+  evidence: Evidence,
   akName: Bytes | undefined,
   endorsed: Endorsed,
   policy: Policy,
@@ -102,7 +103,7 @@ async function objectionTo(
   const same = (a: Bytes, b: Bytes | undefined): boolean => b !== undefined && equal(a, b);
   if (!same(binding.certificateHash, endorsed.certificateHash)) return `${who} speaks of another certificate`;
   if (!same(binding.akName, akName)) return `${who} speaks of another attestation key`;
-  if (!same(binding.nodeId, endorsed.nodeId)) return `${who} speaks of another node`;
+  if (!equal(binding.nodeId, evidence.nodeId)) return `${who} speaks of another node`;
   if (binding.time > BigInt(Math.trunc(now)) + BigInt(AHEAD_SECONDS_MAX)) return `${who} speaks from the future`;
   return undefined;
 }

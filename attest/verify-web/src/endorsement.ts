@@ -10,9 +10,8 @@ import type { Checks, Facts } from "./verdict.js";
 import { KNOWN_CRITICAL, parseCertificate, showName, type Certificate } from "./x509.js";
 
 export interface Endorsed {
-  readonly certificate: Certificate | undefined;
+  /** SHA-256 of the endorsement certificate, if a believed maker issued it. */
   readonly certificateHash: Bytes | undefined;
-  readonly nodeId: Bytes | undefined;
   readonly software: boolean;
 }
 
@@ -40,21 +39,24 @@ export async function checkEndorsement(
   facts: Facts,
   checks: Checks,
 ): Promise<Endorsed> {
-  const nothing: Endorsed = { certificate: undefined, certificateHash: undefined, nodeId: undefined, software: false };
   const ek = checkEkPublic(evidence, checks);
-  if (ek === undefined) return nothing;
+  if (ek === undefined) return { certificateHash: undefined, software: false };
   const certificate = checkCertificate(evidence, ek, now, checks);
-  const certificateHash = certificate && (await digest(subtle, "SHA-256", certificate.der));
+  let certificateHash: Bytes | undefined;
   let software = false;
-  if (certificate !== undefined && certificateHash !== undefined) {
-    facts.ek_certificate = toHex(certificateHash);
+  if (certificate !== undefined) {
+    const hash = await digest(subtle, "SHA-256", certificate.der);
     const maker = [OID_MANUFACTURER, OID_MODEL, OID_VERSION].map((oid) => certificate.altNames.get(oid) ?? "?").join(" ");
-    facts.tpm = maker;
-    checks.pass("ek-certificate", toHex(certificateHash), maker);
-    await checkChain(subtle, evidence, certificate, policy, now, checks);
-    software = isSoftware(certificate);
-    checks.add("hardware-tpm", !software || policy.allowSoftwareTpm, software ? "software TPM" : "TPM of a maker",
-      policy.allowSoftwareTpm ? "any" : "TPM of a maker", "a TPM made of software proves nothing");
+    checks.pass("ek-certificate", toHex(hash), maker);
+    if (await checkChain(subtle, evidence, certificate, policy, now, checks)) {
+      // Only a certificate that a believed maker issued says anything, here and in binding statements.
+      certificateHash = hash;
+      facts.ek_certificate = toHex(hash);
+      facts.tpm = maker;
+      software = isSoftware(certificate);
+      checks.add("hardware-tpm", !software || policy.allowSoftwareTpm, software ? "software TPM" : "TPM of a maker",
+        policy.allowSoftwareTpm ? "any" : "TPM of a maker", "a TPM made of software proves nothing");
+    }
   }
   const name = await tpmName(subtle, ek.nameAlg, evidence.ekPublic);
   const nodeId = name && (await digest(subtle, "SHA-256", utf8("scalerforge/node/v1\0"), name));
@@ -64,7 +66,7 @@ export async function checkEndorsement(
     const measured = equal(evidence.nodeId, nodeId) ? evidence.statement.nodeId : evidence.nodeId;
     checks.add("node-id", right, toHex(measured), toHex(nodeId), "this is the id of another endorsement key");
   }
-  return { certificate, certificateHash, nodeId, software };
+  return { certificateHash, software };
 }
 
 function checkEkPublic(evidence: Evidence, checks: Checks): PublicArea | undefined {
@@ -136,7 +138,7 @@ async function checkChain(
   policy: Policy,
   now: number,
   checks: Checks,
-): Promise<void> {
+): Promise<boolean> {
   const intermediates: Certificate[] = [];
   for (const [index, der] of evidence.intermediates.entries()) {
     try {
@@ -149,10 +151,11 @@ async function checkChain(
   const chain = await chainToRoot(subtle, certificate, intermediates, policy.roots, now);
   if ("wrong" in chain) {
     checks.fail("ek-chain", showName(certificate.issuer), chain.wrong);
-    return;
+    return false;
   }
   const root = chain.path[chain.path.length - 1];
   const unused = evidence.intermediates.length - chain.path.filter((each) => intermediates.includes(each)).length;
   const note = unused === 0 ? "" : `${unused} certificates in the file belong to no chain and were not judged`;
   checks.pass("ek-chain", root ? showName(root.subject) : "", note);
+  return true;
 }

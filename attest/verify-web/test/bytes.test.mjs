@@ -34,14 +34,25 @@ test("every truncation is refused by a typed error", async () => {
 /** Which byte is flipped in which way does not matter; that all bits get their turn does. */
 const mask = (at) => 1 << at % 8;
 
+/** Certificates that lead nowhere are reported and not judged; the rack's file carries one, that of another key of its TPM. */
+function idleCertificates(file, vector) {
+  if (vector.name !== "rack-registration") return [];
+  const { intermediates } = verifier.decodeEvidence(file);
+  assert.equal(intermediates.length, 1);
+  return intermediates.map((der) => [der.byteOffset, der.byteOffset + der.length]);
+}
+
 async function flips(name, step) {
   const vector = of(name);
-  const policy = policyOf(vector);
+  // All challengers are asked for: a statement that policy does not need may be as wrong as it likes.
+  const policy = { ...policyOf(vector), k: vector.policy.challengers.length };
   const file = read(vector.file);
+  const idle = idleCertificates(file, vector);
   const seen = new Map();
   for (let at = 0; at < file.length; at += step) {
     const altered = file.slice();
     altered[at] ^= mask(at);
+    if (idle.some(([from, to]) => at >= from && at < to)) continue;
     const why = await answer(altered, policy, vector.policy.now);
     assert.notEqual(why, "accepted", `${name}: byte ${at} flipped and nobody minded`);
     seen.set(why, (seen.get(why) ?? 0) + 1);

@@ -1,0 +1,67 @@
+// Both verifiers on the same files: same checks, same outcomes, same tier, same facts.  Needs SCALERFORGE_BIN, the
+// path of the `scalerforge` program; without it this test says that it was skipped.
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { cpSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import test from "node:test";
+import { fileURLToPath } from "node:url";
+import { folder, vectors } from "./vectors.mjs";
+
+const bin = process.env.SCALERFORGE_BIN;
+const cli = fileURLToPath(new URL("../dist/cli.js", import.meta.url));
+
+function run(program, args) {
+  const { status, stdout, error } = spawnSync(program, args, { encoding: "utf8", maxBuffer: 1 << 24 });
+  if (error) throw error;
+  return { status, verdict: status === 2 ? undefined : JSON.parse(stdout) };
+}
+
+/** Neither command line takes a whole nonce object or the last evidence seen: those are judged by the vectors' own test. */
+function argumentsOf({ file, policy }, roots) {
+  const args = [folder + file, "--json", "--roots", roots, "--challengers-min", String(policy.k)];
+  for (const reference of policy.reference) args.push("--reference", folder + reference);
+  for (const key of policy.challengers) args.push("--challenger", key);
+  if (policy.allow_software_tpm) args.push("--allow-software-tpm");
+  return args;
+}
+
+/** Checks by name: the first outcome of each, those without anything to judge left out. */
+function outcomes(verdict) {
+  const judged = verdict.checks.filter((check) => check.outcome !== "not-applicable");
+  return new Map(judged.map((check) => [check.name, check.outcome]));
+}
+
+const firstFailure = (verdict) => verdict.checks.find((check) => check.outcome === "fail")?.name;
+
+for (const vector of vectors) {
+  test(`both verifiers: ${vector.name}`, { skip: bin ? false : "SCALERFORGE_BIN is not set" }, () => {
+    const roots = mkdtempSync(join(tmpdir(), "verify-web-roots-"));
+    try {
+      vector.policy.roots.forEach((path, at) => cpSync(folder + path, join(roots, `${at}.pem`)));
+      const args = argumentsOf(vector, roots);
+      const rust = run(bin, ["evidence", "verify", ...args]);
+      const here = run(process.execPath, [cli, ...args]);
+      assert.equal(here.status, rust.status);
+      if (rust.verdict === undefined) return;
+      compare(here.verdict, rust.verdict);
+    } finally {
+      rmSync(roots, { recursive: true, force: true });
+    }
+  });
+}
+
+function compare(here, rust) {
+  assert.equal(firstFailure(here), firstFailure(rust));
+  assert.equal(here.tier, rust.tier);
+  const [ours, theirs] = [outcomes(here), outcomes(rust)];
+  if (firstFailure(rust) !== undefined) {
+    // After a failure a verifier may go on or not; where both do, they agree.
+    for (const [name, outcome] of theirs) assert.equal(ours.get(name) ?? outcome, outcome, name);
+    return;
+  }
+  assert.deepEqual([...ours], [...theirs]);
+  assert.deepEqual(here.facts, rust.facts);
+}
