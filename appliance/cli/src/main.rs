@@ -70,7 +70,7 @@ fn main() -> ExitCode {
         Noun::Chain(verb) => chain::run(verb),
         Noun::Image(verb) => image::run(verb),
         Noun::Api => {
-            print!("{}", appliance_server::openapi());
+            say!("{}", appliance_server::openapi().trim_end());
             Ok(ExitCode::SUCCESS)
         }
     };
