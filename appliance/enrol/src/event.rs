@@ -89,6 +89,9 @@ pub enum Event {
     },
     /// The chain refuses the registration for good.
     RegistrationRefused(Refusal),
+    /// What a registered machine shows of itself is no longer what it was registered with: newer evidence was refused,
+    /// or its parts have changed.
+    Drifted(Refusal),
     /// The agent could not carry out its order.
     AgentFailed {
         /// What it says.
@@ -119,6 +122,15 @@ impl Refusal {
                 "this server's TPM endorsement key is already the identity of {by}; one TPM is one node. \
                  Look for a cloned TPM state or a moved TPM module, and retire the other host first"
             ),
+        }
+    }
+}
+
+impl From<&Rejection> for Refusal {
+    fn from(why: &Rejection) -> Self {
+        Self {
+            rule: why.check.clone(),
+            text: format!("{why}. Measured {}, expected {}", why.measured, why.expected),
         }
     }
 }
@@ -159,6 +171,7 @@ impl Event {
             Self::Registered { transaction, block } => {
                 format!("registered in block {block} by {}", short(transaction))
             }
+            Self::Drifted(why) => format!("no longer what was registered, by {}: {}", why.rule, why.text),
             Self::AgentFailed { why } => format!("agent failed: {why}"),
             Self::Tick => "tick".into(),
             Self::Retry => "operator asked to try again".into(),

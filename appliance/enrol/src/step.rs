@@ -100,13 +100,7 @@ fn quarantine(was: &str, refusal: Refusal) -> Step {
 }
 
 fn rejected(was: &str, why: &attest_verify::Rejection) -> Step {
-    quarantine(
-        was,
-        Refusal {
-            rule: why.check.clone(),
-            text: format!("{why}. Measured {}, expected {}", why.measured, why.expected),
-        },
-    )
+    quarantine(was, why.into())
 }
 
 fn agent_failed(was: &str, why: &str) -> Step {

@@ -93,7 +93,7 @@ pub(crate) fn stage(name: &str) -> Stage {
 }
 
 /// How many events can be made without a proof.
-pub(crate) const EVENTS: usize = 26;
+pub(crate) const EVENTS: usize = 27;
 
 /// The `index`-th event that can be made without a proof, with `number` in it.
 pub(crate) fn event(index: usize, number: u32) -> Event {
@@ -128,6 +128,7 @@ pub(crate) fn event(index: usize, number: u32) -> Event {
         22 => Event::RegistrationRefused(refusal("NodeKnown")),
         23 => Event::AgentFailed { why: "no TPM".into() },
         24 => Event::Tick,
+        25 => Event::Drifted(refusal("drift")),
         _ => Event::Retry,
     }
 }

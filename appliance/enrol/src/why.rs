@@ -43,7 +43,7 @@ fn words(stage: &Stage) -> (String, &'static str, &'static str) {
         Stage::Booting { attempt, .. } => (
             format!("the server to boot from the network and its agent to say hello (try {attempt})"),
             "the agent's hello, or the next try",
-            "if it takes minutes, look at `boot why` and at the server's console",
+            "if it takes minutes, look at the server's console: does the firmware get an address, does it load the image?",
         ),
         Stage::Discovering { .. } => (on("the agent's inventory"), AGENT, NOTHING),
         Stage::Identifying { .. } => (on("the TPM's certificates and keys"), AGENT, NOTHING),

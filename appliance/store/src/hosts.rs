@@ -224,7 +224,7 @@ impl Store {
         holder.parse().map_err(|_| sql(rusqlite::Error::InvalidQuery))
     }
 
-    fn one(&self, query: &str, key: &str) -> Result<Option<HostRow>, StoreError> {
+    pub(crate) fn one(&self, query: &str, key: &str) -> Result<Option<HostRow>, StoreError> {
         self.lock()
             .query_row(query, [key], |row| Ok(read(row)))
             .optional()

@@ -7,8 +7,10 @@
 
 mod documents;
 mod error;
+mod evidence;
 mod hosts;
 mod outbox;
+mod requests;
 mod schema;
 mod transactions;
 
@@ -27,8 +29,10 @@ use rusqlite::Connection;
 
 pub use documents::Kind;
 pub use error::StoreError;
+pub use evidence::{EVIDENCE_KEPT_MAX, EvidenceRow, Judged, NewEvidence};
 pub use hosts::{Advanced, HostRow, JournalRow, NewHost};
 pub use outbox::OutboxRow;
+pub use requests::{Ask, Asked, Limit, NewRequest, RequestEnd, RequestRow};
 pub use transactions::{Purpose, StoredTransaction};
 
 /// An open store.

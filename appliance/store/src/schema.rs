@@ -7,8 +7,9 @@ use rusqlite::Connection;
 use crate::error::StoreError;
 
 /// Counts changes of the tables below.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
+/// The tables of version 1.
 const TABLES: &str = "
 CREATE TABLE host (
   id TEXT PRIMARY KEY, serial TEXT NOT NULL UNIQUE, facts TEXT NOT NULL,
@@ -42,11 +43,34 @@ CREATE TABLE chain_transaction (
 CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 ";
 
+/// What version 2 adds: evidence after registration, requests to agents, challengers' binding statements.  A node that
+/// was registered under version 1 has one file, its registration's (number 1), which was accepted.
+const TABLES_2: &str = "
+CREATE TABLE evidence (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, host TEXT NOT NULL REFERENCES host(id), sequence INTEGER NOT NULL,
+  digest TEXT NOT NULL, at INTEGER NOT NULL, seen TEXT, refused TEXT, bytes BLOB NOT NULL, UNIQUE (host, digest)
+) STRICT;
+CREATE TABLE request (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, host TEXT NOT NULL REFERENCES host(id), ask TEXT NOT NULL,
+  from_outside INTEGER NOT NULL, work TEXT NOT NULL, at INTEGER NOT NULL, until INTEGER NOT NULL,
+  ended_at INTEGER, answer TEXT, failed TEXT
+) STRICT;
+CREATE UNIQUE INDEX request_open ON request(host, ask) WHERE ended_at IS NULL;
+CREATE INDEX request_at ON request(host, at);
+CREATE TABLE binding (
+  host TEXT NOT NULL REFERENCES host(id), challenger BLOB NOT NULL, at INTEGER NOT NULL, bytes BLOB NOT NULL,
+  PRIMARY KEY (host, challenger)
+) STRICT;
+INSERT INTO evidence (host, sequence, digest, at, seen, bytes)
+  SELECT document.host, 1, document.digest, document.at, '', document.bytes FROM document JOIN host ON host.id = document.host
+  WHERE document.kind = 'registration' AND json_extract(host.stage, '$.stage') = 'registered';
+";
+
 pub(crate) fn prepare(connection: &Connection) -> Result<(), StoreError> {
     let sql = StoreError::sql("prepare its tables");
     // First of all: a newer version's file is not touched.
     let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(&sql)?;
-    if found != 0 && found != VERSION {
+    if !(0..=VERSION).contains(&found) {
         return Err(StoreError::Newer { file: PathBuf::new(), found, known: VERSION });
     }
     // FULL: a commit that was answered survives a power loss of the appliance too.
@@ -56,7 +80,10 @@ pub(crate) fn prepare(connection: &Connection) -> Result<(), StoreError> {
     if found == VERSION {
         return Ok(());
     }
+    let first = if found == 0 { TABLES } else { "" };
     connection
-        .execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;"))
+        .execute_batch(&format!(
+            "BEGIN IMMEDIATE; {first} {TABLES_2} PRAGMA user_version = {VERSION}; COMMIT;"
+        ))
         .map_err(sql)
 }

@@ -45,6 +45,7 @@ pub(super) fn booting(attempt: u32, until: Now, event: Event, now: Now) -> Step 
         | Event::Approved
         | Event::Registered { .. }
         | Event::RegistrationRefused(_)
+        | Event::Drifted(_)
         | Event::AgentFailed { .. } => STALE,
     }
 }
@@ -76,6 +77,7 @@ pub(super) fn quarantined(event: Event, now: Now) -> Step {
         | Event::Approved
         | Event::Registered { .. }
         | Event::RegistrationRefused(_)
+        | Event::Drifted(_)
         | Event::AgentFailed { .. } => STALE,
     }
 }
@@ -106,6 +108,7 @@ pub(super) fn found(event: Event, now: Now) -> Step {
         | Event::Approved
         | Event::Registered { .. }
         | Event::RegistrationRefused(_)
+        | Event::Drifted(_)
         | Event::AgentFailed { .. } => STALE,
     }
 }

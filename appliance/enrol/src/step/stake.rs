@@ -29,6 +29,7 @@ pub(super) fn pricing(bound: &BoundRecord, carved: &Carved, event: Event) -> Ste
         | Event::Unfit(_)
         | Event::Approved
         | Event::Registered { .. }
+        | Event::Drifted(_)
         | Event::AgentFailed { .. } => STALE,
     }
 }
@@ -67,6 +68,7 @@ pub(super) fn approving(bound: &BoundRecord, carved: &Carved, price: &Price, eve
         | Event::Priced(_)
         | Event::Registered { .. }
         | Event::RegistrationRefused(_)
+        | Event::Drifted(_)
         | Event::AgentFailed { .. } => STALE,
     }
 }
@@ -104,12 +106,15 @@ pub(super) fn registering(bound: &BoundRecord, carved: &Carved, price: &Price, e
         | Event::Priced(_)
         | Event::Approved
         | Event::AgentFailed { .. }
+        | Event::Drifted(_)
         | Event::Retry => STALE,
     }
 }
 
 pub(super) fn registered(event: Event) -> Step {
     match event {
+        // A node's collateral stays where it is: what a drift costs is the registry's and the HyperNodes' to say.
+        Event::Drifted(why) => quarantine("registered", why),
         Event::Tick => Step::Wait { on: "nothing: this is a ScalerNode", until: None },
         Event::Wanted
         | Event::PoweredOn

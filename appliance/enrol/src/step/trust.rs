@@ -28,6 +28,7 @@ pub(super) fn discovering(boot: &Boot, event: Event, now: Now) -> Step {
         | Event::Priced(_)
         | Event::Approved
         | Event::Registered { .. }
+        | Event::Drifted(_)
         | Event::RegistrationRefused(_) => STALE,
     }
 }
@@ -60,6 +61,7 @@ pub(super) fn identifying(boot: &Boot, event: Event, now: Now) -> Step {
         | Event::Priced(_)
         | Event::Approved
         | Event::Registered { .. }
+        | Event::Drifted(_)
         | Event::RegistrationRefused(_) => STALE,
     }
 }
@@ -95,6 +97,7 @@ pub(super) fn challenging(identity: Digest, boot: &Boot, event: Event, now: Now)
         | Event::Approved
         | Event::Registered { .. }
         | Event::RegistrationRefused(_)
+        | Event::Drifted(_)
         | Event::AgentFailed { .. } => STALE,
     }
 }
@@ -137,6 +140,7 @@ pub(super) fn challenged(identity: Digest, boot: &Boot, until: Now, event: Event
         | Event::Priced(_)
         | Event::Approved
         | Event::Registered { .. }
+        | Event::Drifted(_)
         | Event::RegistrationRefused(_) => STALE,
     }
 }
@@ -170,6 +174,7 @@ pub(super) fn admitting(identity: Digest, boot: &Boot, event: Event, now: Now) -
         | Event::Priced(_)
         | Event::Approved
         | Event::Registered { .. }
+        | Event::Drifted(_)
         | Event::RegistrationRefused(_) => STALE,
     }
 }
@@ -203,6 +208,7 @@ pub(super) fn verifying(boot: &Boot, event: Event, now: Now) -> Step {
         | Event::Approved
         | Event::Registered { .. }
         | Event::RegistrationRefused(_)
+        | Event::Drifted(_)
         | Event::AgentFailed { .. } => STALE,
     }
 }

@@ -30,6 +30,7 @@ pub(super) fn admitted(boot: &Boot, attested: &AttestedRecord, event: Event, now
         | Event::Approved
         | Event::Registered { .. }
         | Event::RegistrationRefused(_)
+        | Event::Drifted(_)
         | Event::AgentFailed { .. } => STALE,
     }
 }
@@ -69,6 +70,7 @@ pub(super) fn burning_in(
         | Event::Priced(_)
         | Event::Approved
         | Event::Registered { .. }
+        | Event::Drifted(_)
         | Event::RegistrationRefused(_) => STALE,
     }
 }
@@ -101,6 +103,7 @@ pub(super) fn carving(boot: &Boot, attested: &AttestedRecord, event: Event, now:
         | Event::Approved
         | Event::Registered { .. }
         | Event::RegistrationRefused(_)
+        | Event::Drifted(_)
         | Event::AgentFailed { .. } => STALE,
     }
 }
@@ -145,6 +148,7 @@ pub(super) fn binding(
         | Event::Priced(_)
         | Event::Approved
         | Event::Registered { .. }
+        | Event::Drifted(_)
         | Event::RegistrationRefused(_) => STALE,
     }
 }
@@ -177,6 +181,7 @@ pub(super) fn sealing(boot: &Boot, carved: &Carved, event: Event, now: Now) -> S
         | Event::Approved
         | Event::Registered { .. }
         | Event::RegistrationRefused(_)
+        | Event::Drifted(_)
         | Event::AgentFailed { .. } => STALE,
     }
 }

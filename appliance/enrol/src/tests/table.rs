@@ -182,6 +182,12 @@ fn a_challenge_is_answered_in_time_or_asked_again() {
 }
 
 #[test]
+fn refused_evidence_is_a_drift_with_both_values() {
+    let why = Event::Drifted(rejection().as_ref().into());
+    check(&stage("registered"), why, NOW, &Quarantine("pcr-11", "Measured aa, expected bb"));
+}
+
+#[test]
 fn what_is_wrong_with_a_machine_is_a_quarantine_that_says_it() {
     let verdict = |verdict| Event::BurnInDone { report: digest(8), verdict };
     let slow = || vec!["drive S1: 40 MiB/s, 500 wanted".to_owned(), "memory: 3 errors".to_owned()];
@@ -250,10 +256,14 @@ fn time_alone_moves_nobody_before_a_limit() {
 }
 
 #[test]
-fn a_scaler_node_stays_one() {
+fn only_drift_ends_a_scaler_node() {
     for index in 0..EVENTS {
         let event = event(index, 1);
-        let expected = if matches!(event, Event::Tick) { Wait } else { Ignore };
+        let expected = match event {
+            Event::Tick => Wait,
+            Event::Drifted(_) => Quarantine("drift", "drift says no"),
+            _ => Ignore,
+        };
         check(&stage("registered"), event, NOW, &expected);
     }
 }
@@ -283,6 +293,7 @@ fn answers_to_closed_questions_are_ignored() {
                 &["discovering", "identifying", "challenged", "admitting", "burning-in", "binding"]
             }
             Event::PoweredOn => &["booting"],
+            Event::Drifted(_) => &["registered"],
             Event::Hello(_)
             | Event::PowerLost
             | Event::Attested(_)
