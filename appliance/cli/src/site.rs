@@ -1,6 +1,9 @@
 //! `scalerforge site`: the directory that holds a site's keys and configuration.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use clap::Subcommand;
@@ -16,11 +19,27 @@ pub(crate) enum Verb {
         /// The site directory.
         dir: PathBuf,
     },
+    /// Print the public key with which this appliance signs what it saw as a challenger: what a stranger passes to
+    /// `evidence verify --challenger`, if he believes this appliance.
+    Challenger {
+        /// The site directory.
+        dir: PathBuf,
+    },
 }
 
 pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
-    let Verb::Init { dir } = verb;
-    appliance_server::site::init(&dir)?;
+    match verb {
+        Verb::Init { dir } => init(&dir),
+        Verb::Challenger { dir } => {
+            let keys = appliance_server::site::Keys::read(&dir)?;
+            say!("{}", hex::encode(attest_verify::binding::challenger_public(keys.attestor())?));
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn init(dir: &Path) -> anyhow::Result<ExitCode> {
+    appliance_server::site::init(dir)?;
     for folder in ["endorsement", "evidence"] {
         let path = dir.join(folder);
         std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;

@@ -162,12 +162,14 @@ struct Sender<'a> {
 impl Sender<'_> {
     async fn go(&self) -> Result<End, StoreError> {
         match self.registry.registered(self.intent.node).await {
+            // A machine that was registered, quarantined and mended is still the same node: it is not registered twice.
             Ok(Some(node)) if node.operator == self.app.chain.operator().address() => {
-                if node.evidence_digest != self.intent.evidence_digest {
-                    return Ok(refused(
-                        "registered",
-                        "this node is registered with other evidence; retire it first".into(),
-                    ));
+                tracing::info!(host = %self.host.id, node = %node.node, evidence = %node.evidence_digest, "on chain already");
+                let id = self.host.id.clone();
+                let ours = self.app.db(move |store| store.transaction(&id, Purpose::Register)).await?;
+                if ours.is_none() {
+                    let why = "this node is registered by this operator from another appliance; retire it there first";
+                    return Ok(refused("registered", why.into()));
                 }
             }
             Ok(Some(node)) => {
