@@ -60,6 +60,9 @@ impl Machine {
             .arg(format!("dir={}", self.path("state").display()))
             .arg("--server")
             .arg(format!("type=unixio,path={}", socket.display()))
+            // tpm2-tools look for the control channel here, and do nothing without one.
+            .arg("--ctrl")
+            .arg(format!("type=unixio,path={}.ctrl", socket.display()))
             .stdout(Stdio::null())
             .spawn()
             .expect("swtpm is installed");
@@ -77,6 +80,7 @@ impl Machine {
             child.wait().unwrap();
         }
         let _ = fs::remove_file(self.path("tpm.sock"));
+        let _ = fs::remove_file(self.path("tpm.sock.ctrl"));
     }
 
     /// MakeCredential by tpm2-tools.  Their file: magic, version, then the two TPM2Bs.
