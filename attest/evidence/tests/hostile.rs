@@ -1,8 +1,8 @@
 //! Every way of being almost an evidence file ends in an error that names a place, never in a panic.
 
 use attest_evidence::{
-    Attachments, Endorsements, Evidence, Hex32, Logs, Nonce, ParseReference, Pcr, Purpose, ReferenceValues,
-    Statement, TpmPart,
+    Attachments, Endorsements, Evidence, Hex32, Iak, Logs, Nonce, ParseReference, Pcr, Purpose,
+    ReferenceValues, Statement, TpmPart,
     binding::{Binding, SignedBinding},
     cbor::{self, Fault},
 };

@@ -88,7 +88,7 @@ pub(crate) fn judge(evidence: &Evidence, checks: &mut Checks) {
             checks.skip(&check, "neither in the statement nor in the file");
             continue;
         }
-        let show = |digest: Option<[u8; 32]>| digest.map_or("none".to_owned(), hex::encode);
+        let show = |digest: Option<[u8; 32]>| digest.map_or("none".to_owned(), crate::hexed::encode);
         let note = format!(
             "the {name} in this file is not the one that the TPM signed for: one of them was altered"
         );
@@ -99,8 +99,8 @@ pub(crate) fn judge(evidence: &Evidence, checks: &mut Checks) {
             Ok(computed) => drop(checks.add(
                 "unit-root",
                 computed == root,
-                hex::encode(computed),
-                hex::encode(root),
+                crate::hexed::encode(computed),
+                crate::hexed::encode(root),
                 "the manifest's units do not have the root that the TPM signed for",
             )),
             Err(error) => {

@@ -109,7 +109,7 @@ fn one(
 ) -> Result<[u8; 64], String> {
     let SignedBinding { binding, signature, signed } = SignedBinding::decode(bytes)
         .map_err(|error| format!("a binding statement cannot be read: {error}"))?;
-    let by = hex::encode(binding.challenger.get(..8).unwrap_or_default());
+    let by = crate::hexed::encode(binding.challenger.get(..8).unwrap_or_default());
     if !policy.challengers.contains(&binding.challenger) {
         return Err(format!("challenger {by}… is not known here"));
     }

@@ -388,7 +388,11 @@ pub(crate) fn judge(
     );
     match remembered(endorsements, &public, policy, context) {
         Ok(endorsed) => {
-            checks.remark("ek-certificate", hex::encode(endorsed.certificate), endorsed.tpm.join(" "));
+            checks.remark(
+                "ek-certificate",
+                crate::hexed::encode(endorsed.certificate),
+                endorsed.tpm.join(" "),
+            );
             let unused =
                 endorsements.intermediates.iter().filter(|der| !endorsed.chain.contains(der)).count()
                     + endorsements.ek_certificates.len().saturating_sub(1);

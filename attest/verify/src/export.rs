@@ -43,7 +43,7 @@ pub fn export(evidence: &Evidence) -> Result<Vec<(&'static str, Vec<u8>)>, Expor
         ("quote.sig", evidence.tpm.signature.clone()),
         ("quote.pcrs", pcrs),
         ("ak.pem", pem("PUBLIC KEY", &spki_p256(xy)).into_bytes()),
-        ("nonce.hex", hex::encode(qualifying_data(&evidence.statement)).into_bytes()),
+        ("nonce.hex", crate::hexed::encode(qualifying_data(&evidence.statement)).into_bytes()),
         ("eventlog.bin", evidence.logs.uefi.clone()),
     ])
 }

@@ -15,7 +15,7 @@ const BOOT_PCRS: std::ops::RangeInclusive<u8> = 0..=7;
 pub(crate) fn judge(evidence: &Evidence, quote: &Quote, policy: &Policy, checks: &mut Checks) {
     nonce(evidence, policy, checks);
     let statement = &evidence.statement;
-    let show = |digest: &Option<[u8; 32]>| digest.map_or("none".to_owned(), hex::encode);
+    let show = |digest: &Option<[u8; 32]>| digest.map_or("none".to_owned(), crate::hexed::encode);
     checks.add(
         "previous",
         evidence.previous == statement.previous,
@@ -32,7 +32,7 @@ pub(crate) fn judge(evidence: &Evidence, quote: &Quote, policy: &Policy, checks:
         "sequence",
         statement.sequence > last.sequence && statement.previous == Some(last.evidence),
         format!("{} after {}", statement.sequence, show(&statement.previous)),
-        format!("above {} after {}", last.sequence, hex::encode(last.evidence)),
+        format!("above {} after {}", last.sequence, crate::hexed::encode(last.evidence)),
         "this evidence does not follow the last one of this node: it is an old file, or a file between is missing",
     );
     match counters(quote, last) {
@@ -49,13 +49,13 @@ pub(crate) fn judge(evidence: &Evidence, quote: &Quote, policy: &Policy, checks:
 
 fn nonce(evidence: &Evidence, policy: &Policy, checks: &mut Checks) {
     let statement = &evidence.statement;
-    let encoded = hex::encode(statement.nonce.encode());
+    let encoded = crate::hexed::encode(statement.nonce.encode());
     match &policy.expected_nonce {
         Some(expected) => drop(checks.add(
             "nonce",
             statement.nonce == *expected,
             encoded,
-            hex::encode(expected.encode()),
+            crate::hexed::encode(expected.encode()),
             "the quote was made for another nonce: it is an old one, or was made for somebody else",
         )),
         None => checks.skip("nonce", format!("no nonce was asked for; the statement has {encoded}")),
@@ -64,8 +64,8 @@ fn nonce(evidence: &Evidence, policy: &Policy, checks: &mut Checks) {
         checks.add(
             "nonce-is-own",
             *node == statement.node && *sequence == statement.sequence,
-            format!("{} number {sequence}", hex::encode(node)),
-            format!("{} number {}", hex::encode(statement.node), statement.sequence),
+            format!("{} number {sequence}", crate::hexed::encode(node)),
+            format!("{} number {}", crate::hexed::encode(statement.node), statement.sequence),
             "the block nonce was made for another node or another evidence",
         );
     }

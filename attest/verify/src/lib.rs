@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+pub mod agreement;
 mod attachments;
 pub mod binding;
 pub mod challenge;
@@ -19,11 +20,13 @@ pub mod crypto;
 pub mod endorsement;
 mod export;
 mod freshness;
+mod hexed;
 mod log;
 mod memory;
 mod policy;
 mod quote;
 mod reference;
+pub mod reference_file;
 pub mod secure_boot;
 mod verdict;
 mod verify;

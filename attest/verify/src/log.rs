@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use attest_evidence::{Evidence, digest};
-use attest_wire::eventlog::{Bank, EventLog, boot_url};
+use attest_wire::eventlog::{Bank, Error, EventLog, Replay, boot_url};
 
 use crate::{
     secure_boot,
     verdict::{Checks, Facts},
+    verify::Context,
 };
 
 /// PCRs that firmware always extends: a zero there means that nobody measured the boot.
@@ -15,10 +16,34 @@ const FIRMWARE_PCRS: std::ops::RangeInclusive<u8> = 0..=7;
 /// PCRs that boot loader and kernel extend before the log is closed: what is in them must be in the log.
 const LOADER_PCRS: [u8; 5] = [9, 11, 12, 13, 14];
 
+/// What one log's bytes amount to, whoever presents them.
+#[derive(Debug, Clone)]
+pub(crate) struct Reading {
+    events: usize,
+    replay: Replay,
+    odd_separators: Vec<u32>,
+    secure_boot: Result<Option<bool>, &'static str>,
+    boot_url: Option<String>,
+}
+
+impl Reading {
+    pub(crate) fn of(bytes: &[u8]) -> Result<Self, Error> {
+        let log = EventLog::parse(bytes)?;
+        Ok(Self {
+            events: log.events().len(),
+            replay: log.replay(Bank::Sha256)?,
+            odd_separators: secure_boot::odd_separators(&log),
+            secure_boot: secure_boot::state(&log),
+            boot_url: boot_url(&log),
+        })
+    }
+}
+
 /// Judges the UEFI log against the quoted values.
 pub(crate) fn judge(
     evidence: &Evidence,
     pcrs: &BTreeMap<u8, [u8; 32]>,
+    context: &mut Context<'_>,
     checks: &mut Checks,
     facts: &mut Facts,
 ) {
@@ -26,8 +51,8 @@ pub(crate) fn judge(
     checks.add(
         "log-digest",
         log_digest == evidence.statement.uefi_log,
-        hex::encode(log_digest),
-        hex::encode(evidence.statement.uefi_log),
+        crate::hexed::encode(log_digest),
+        crate::hexed::encode(evidence.statement.uefi_log),
         "the event log in this file is not the one that the statement names",
     );
     let zero: Vec<u8> = FIRMWARE_PCRS.filter(|pcr| pcrs.get(pcr) == Some(&[0; 32])).collect();
@@ -38,24 +63,23 @@ pub(crate) fn judge(
         "[]",
         "PCRs that firmware must extend are zero: the boot was not measured into this bank",
     );
-    let parsed = EventLog::parse(&evidence.logs.uefi).and_then(|log| Ok((log.replay(Bank::Sha256)?, log)));
-    let (replay, log) = match parsed {
-        Ok(parsed) => parsed,
+    let reading = match context.reading(log_digest, &evidence.logs.uefi) {
+        Ok(reading) => reading,
         Err(error) => {
             return checks.fail("log-structure", error.to_string(), "the event log cannot be replayed");
         }
     };
-    checks.add("log-structure", true, format!("{} events", log.events().len()), "", "");
+    checks.add("log-structure", true, format!("{} events", reading.events), "", "");
     let mut unexplained = Vec::new();
     for (pcr, value) in pcrs {
-        let explained = match replay.value(*pcr) {
+        let explained = match reading.replay.value(*pcr) {
             Some(replayed) => replayed == value,
             // No event: an untouched PCR is zero; 15 is the running system's own and has its own log.
             None => (LOADER_PCRS.contains(pcr) && *value == [0; 32]) || !judged(*pcr),
         };
         if !explained {
-            let replayed = replay.value(*pcr).map_or("nothing".to_owned(), hex::encode);
-            unexplained.push((*pcr, hex::encode(value), replayed));
+            let replayed = reading.replay.value(*pcr).map_or("nothing".to_owned(), crate::hexed::encode);
+            unexplained.push((*pcr, crate::hexed::encode(value), replayed));
         }
     }
     let first = unexplained.first().cloned();
@@ -65,8 +89,8 @@ pub(crate) fn judge(
     });
     let note = format!("the event log does not explain the signed values of PCRs {list:?}");
     if checks.add("log-replay", list.is_empty(), measured, expected, note) {
-        facts.secure_boot = secure_boot::judge(&log, checks);
-        facts.boot_url = boot_url(&log);
+        facts.secure_boot = secure_boot::judge(&reading.odd_separators, reading.secure_boot, checks);
+        facts.boot_url.clone_from(&reading.boot_url);
     }
 }
 

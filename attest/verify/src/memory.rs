@@ -1,17 +1,19 @@
 //! What a [`crate::Verifier`] remembers: answers that cannot come out otherwise for the same bytes.
 //!
 //! A chain is remembered by the bytes of key and certificates, for the time in which all its certificates are valid;
-//! the roots are the verifier's and do not change.  Of a binding statement only the fact is remembered that its
+//! the roots are the verifier's and do not change.  A log is remembered by its digest, which is computed each time:
+//! as long as a machine is not restarted it shows the same one.  Of a binding statement only the fact is remembered that its
 //! signature holds: whom it speaks of, and whether its challenger counts, is judged each time.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::RangeInclusive,
+    sync::Arc,
 };
 
 use sha2::{Digest as _, Sha256};
 
-use crate::endorsement::Endorsed;
+use crate::{endorsement::Endorsed, log::Reading};
 
 /// Most entries of a kind; a full memory is emptied, so that strangers cannot make it grow.
 const ENTRIES_MAX: usize = 1 << 17;
@@ -21,6 +23,7 @@ const ENTRIES_MAX: usize = 1 << 17;
 pub(crate) struct Memory {
     chains: BTreeMap<[u8; 32], (Endorsed, RangeInclusive<u64>)>,
     bindings: BTreeSet<[u8; 32]>,
+    logs: BTreeMap<[u8; 32], Arc<Reading>>,
 }
 
 impl Memory {
@@ -34,6 +37,21 @@ impl Memory {
             self.chains.clear();
         }
         self.chains.insert(key, (endorsed.clone(), valid));
+    }
+
+    pub(crate) fn log(&self, digest: &[u8; 32]) -> Option<Arc<Reading>> {
+        self.logs.get(digest).cloned()
+    }
+
+    pub(crate) fn keep_log(&mut self, digest: [u8; 32], reading: Arc<Reading>) {
+        if self.logs.len() >= ENTRIES_MAX {
+            self.logs.clear();
+        }
+        self.logs.insert(digest, reading);
+    }
+
+    pub(crate) fn forget_logs(&mut self) {
+        self.logs.clear();
     }
 
     pub(crate) fn holds(&self, binding: &[u8; 32]) -> bool {

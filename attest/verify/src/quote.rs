@@ -36,23 +36,23 @@ pub(crate) fn judge(evidence: &Evidence, crypto: &dyn Crypto, checks: &mut Check
     checks.add(
         "ak-hierarchy",
         attest.qualified_signer == qualified,
-        hex::encode(attest.qualified_signer.bytes()),
-        hex::encode(qualified.bytes()),
+        crate::hexed::encode(attest.qualified_signer.bytes()),
+        crate::hexed::encode(qualified.bytes()),
         "the attestation key is not a primary key of the endorsement hierarchy: its counters mean nothing",
     );
     checks.add(
         "ak-name",
         evidence.statement.ak_name == ak_name.bytes(),
-        hex::encode(ak_name.bytes()),
-        hex::encode(&evidence.statement.ak_name),
+        crate::hexed::encode(ak_name.bytes()),
+        crate::hexed::encode(&evidence.statement.ak_name),
         "the statement is about another attestation key than the one that signed",
     );
     let qualifying = qualifying_data(&evidence.statement);
     checks.add(
         "qualifying-data",
         attest.extra_data == qualifying,
-        hex::encode(&attest.extra_data),
-        hex::encode(qualifying),
+        crate::hexed::encode(&attest.extra_data),
+        crate::hexed::encode(qualifying),
         "the TPM signed another statement than the one in this file: it was altered, or the quote is an old one",
     );
     let pcrs = match &attest.body {
@@ -99,7 +99,7 @@ fn ak(evidence: &Evidence, checks: &mut Checks) -> Option<(Name, [u8; 65])> {
 fn attest(bytes: &[u8], checks: &mut Checks) -> Option<Attest> {
     let parsed = Attest::parse(bytes);
     let wrong = parsed.as_ref().err().map(|error| error.field);
-    let head = |from: usize, to: usize| bytes.get(from..to).map(hex::encode).unwrap_or_default();
+    let head = |from: usize, to: usize| bytes.get(from..to).map(crate::hexed::encode).unwrap_or_default();
     let magic = checks.add(
         "attest-magic",
         wrong != Some("TPMS_ATTEST.magic"),
@@ -189,14 +189,14 @@ fn values(
     checks.add(
         "pcrs-required",
         missing.is_empty(),
-        format!("{selected:?}"),
-        format!("{REQUIRED_PCRS:?}"),
-        format!("the quote does not cover PCRs {missing:?}"),
+        list(&selected),
+        list(&REQUIRED_PCRS),
+        if missing.is_empty() { String::new() } else { format!("the quote does not cover PCRs {missing:?}") },
     );
     checks.add(
         "pcrs-forbidden",
         forbidden.is_empty(),
-        format!("{forbidden:?}"),
+        list(&forbidden),
         "[]",
         "the quote covers PCRs that software can reset: they prove nothing",
     );
@@ -207,8 +207,8 @@ fn values(
     checks.add(
         "pcr-digest",
         pcr_digest == computed,
-        hex::encode(computed),
-        hex::encode(pcr_digest),
+        crate::hexed::encode(computed),
+        crate::hexed::encode(pcr_digest),
         "the PCR values in this file are not those that the TPM signed",
     );
     Some(values)
@@ -230,8 +230,8 @@ fn presented(evidence: &Evidence, selected: &[u8], checks: &mut Checks) -> Optio
     let same_set = checks.add(
         "pcr-values-match-selection",
         presented == wanted,
-        format!("{:?}", presented.iter().map(|(_, index)| index).collect::<Vec<_>>()),
-        format!("{selected:?}"),
+        list(&presented.iter().map(|(_, index)| *index).collect::<Vec<_>>()),
+        list(selected),
         "the PCR values in this file are not exactly those that the TPM signed, in ascending order, of its bank",
     );
     let lengths = checks.add(
@@ -242,6 +242,24 @@ fn presented(evidence: &Evidence, selected: &[u8], checks: &mut Checks) -> Optio
         "a PCR value in this file does not have 32 bytes: bytes could shift from one PCR to the next",
     );
     (same_set && lengths).then_some(values)
+}
+
+/// `[0, 1, 2]`, without the machinery of formatting: three of these are in every verdict.
+fn list(numbers: &[u8]) -> String {
+    let mut text = String::with_capacity(2 + 4 * numbers.len());
+    text.push('[');
+    for (place, number) in numbers.iter().enumerate() {
+        if place > 0 {
+            text.push_str(", ");
+        }
+        match number {
+            0..10 => text.push(char::from(b'0' + number)),
+            10..100 => text.extend([b'0' + number / 10, b'0' + number % 10].map(char::from)),
+            100.. => text.push_str(&number.to_string()),
+        }
+    }
+    text.push(']');
+    text
 }
 
 /// Whether the key's scheme is none: an endorsement key must not sign.

@@ -32,7 +32,7 @@ pub(crate) fn judge(
     }
     let mut all = true;
     for entry in &best.pcrs {
-        let measured = pcrs.get(&entry.pcr).map_or("not quoted".to_owned(), hex::encode);
+        let measured = pcrs.get(&entry.pcr).map_or("not quoted".to_owned(), crate::hexed::encode);
         let expected: Vec<String> =
             entry.accepted.iter().map(|accepted| accepted.value.to_string()).collect();
         all &= checks.add(

@@ -17,8 +17,11 @@ const GLOBAL_VARIABLE: [u8; 16] =
 const NAME_UNITS_MAX: usize = 256;
 
 /// Judges separators and the Secure Boot variables.  `Some` if the log says believably whether it was on.
-pub(crate) fn judge(log: &EventLog<'_>, checks: &mut Checks) -> Option<bool> {
-    let odd = odd_separators(log);
+pub(crate) fn judge(
+    odd: &[u32],
+    state: Result<Option<bool>, &'static str>,
+    checks: &mut Checks,
+) -> Option<bool> {
     checks.add(
         "log-separators",
         odd.is_empty(),
@@ -26,7 +29,7 @@ pub(crate) fn judge(log: &EventLog<'_>, checks: &mut Checks) -> Option<bool> {
         "[]",
         "PCRs without exactly one regular separator: firmware failed, or the log was rearranged",
     );
-    match state(log) {
+    match state {
         Ok(state) => {
             let measured = match state {
                 Some(true) => "on",

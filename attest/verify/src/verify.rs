@@ -1,6 +1,10 @@
 //! All checks, in order.
 
+use std::sync::Arc;
+
 use attest_evidence::{Evidence, Nonce, Purpose, cbor, digest};
+
+use attest_wire::eventlog::Error as LogError;
 
 use crate::{
     LastSeen, Policy,
@@ -8,7 +12,8 @@ use crate::{
     attachments, binding,
     crypto::{Crypto, Pure},
     endorsement::{self, Endorsed},
-    freshness, log,
+    freshness,
+    log::{self, Reading},
     memory::Memory,
     node_id, quote, reference,
     verdict::{Checks, Facts, Outcome, Tier, Verdict},
@@ -26,7 +31,8 @@ pub fn verify_with(crypto: &dyn Crypto, evidence: &Evidence, policy: &Policy, no
     verdict(evidence, evidence.digest(), policy, &mut Context { crypto, now_unix, memory: None })
 }
 
-/// Judges many files by one policy, and remembers which chains and which challengers' signatures held.
+/// Judges many files by one policy, and remembers which chains and which challengers' signatures held, and what
+/// the logs of these boots amount to.
 #[derive(Debug)]
 pub struct Verifier<'c> {
     policy: Policy,
@@ -52,6 +58,11 @@ impl<'c> Verifier<'c> {
         self.memory = Memory::default();
     }
 
+    /// Forgets logs only: the next file's is read and replayed.
+    pub fn forget_logs(&mut self) {
+        self.memory.forget_logs();
+    }
+
     /// Judges one file's bytes, at `now_unix` (seconds since 1970).
     ///
     /// # Errors
@@ -72,6 +83,18 @@ pub(crate) struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// What the log with this digest amounts to; faulty ones are read anew each time.
+    pub(crate) fn reading(&mut self, digest: [u8; 32], log: &[u8]) -> Result<Arc<Reading>, LogError> {
+        if let Some(known) = self.memory.as_ref().and_then(|memory| memory.log(&digest)) {
+            return Ok(known);
+        }
+        let reading = Arc::new(Reading::of(log)?);
+        if let Some(memory) = &mut self.memory {
+            memory.keep_log(digest, Arc::clone(&reading));
+        }
+        Ok(reading)
+    }
+
     /// Whether a binding statement's signature holds, by `check` or because it is known to.
     pub(crate) fn binding_holds(&mut self, bytes: &[u8], check: impl FnOnce(&dyn Crypto) -> bool) -> bool {
         let Some(memory) = &mut self.memory else { return check(self.crypto) };
@@ -90,8 +113,8 @@ impl Context<'_> {
 fn verdict(evidence: &Evidence, digest: [u8; 32], policy: &Policy, context: &mut Context<'_>) -> Verdict {
     let mut checks = Checks::default();
     let mut facts = Facts {
-        evidence: hex::encode(digest),
-        node: hex::encode(evidence.node),
+        evidence: crate::hexed::encode(digest),
+        node: crate::hexed::encode(evidence.node),
         purpose: match evidence.statement.purpose {
             Purpose::Admission => "admission".into(),
             Purpose::Registration { .. } => "registration".into(),
@@ -118,25 +141,25 @@ fn judge(
     facts: &mut Facts,
 ) -> Option<(Option<Endorsed>, Proven)> {
     let quote = quote::judge(evidence, context.crypto, checks)?;
-    facts.ak_name = Some(hex::encode(quote.ak_name.bytes()));
+    facts.ak_name = Some(crate::hexed::encode(quote.ak_name.bytes()));
     facts.firmware = Some(quote.attest.firmware_version);
     facts.reset_count = Some(quote.attest.clock.reset_count);
-    facts.pcrs = quote.pcrs.iter().map(|(pcr, value)| (*pcr, hex::encode(value))).collect();
+    facts.pcrs = quote.pcrs.iter().map(|(pcr, value)| (*pcr, crate::hexed::encode(value))).collect();
     freshness::judge(evidence, &quote, policy, checks);
     let image = reference::judge(&quote.pcrs, &policy.reference, checks);
     facts.image.clone_from(&image);
-    log::judge(evidence, &quote.pcrs, checks, facts);
+    log::judge(evidence, &quote.pcrs, context, checks, facts);
     let (ek, endorsed) = endorsement::judge(evidence, policy, context, checks)?;
     let ek_name = ek.name();
-    facts.ek_name = Some(hex::encode(ek_name.bytes()));
-    facts.ek_certificate = endorsed.as_ref().map(|endorsed| hex::encode(endorsed.certificate));
+    facts.ek_name = Some(crate::hexed::encode(ek_name.bytes()));
+    facts.ek_certificate = endorsed.as_ref().map(|endorsed| crate::hexed::encode(endorsed.certificate));
     facts.tpm = endorsed.as_ref().map(|endorsed| endorsed.tpm.join(" "));
     let node = node_id(ek_name.bytes());
     checks.add(
         "node-id",
         evidence.node == node && evidence.statement.node == node,
-        hex::encode(if evidence.node == node { evidence.statement.node } else { evidence.node }),
-        hex::encode(node),
+        crate::hexed::encode(if evidence.node == node { evidence.statement.node } else { evidence.node }),
+        crate::hexed::encode(node),
         "the node id is not that of this endorsement key",
     );
     let certificate = endorsed.as_ref().map(|endorsed| endorsed.certificate);

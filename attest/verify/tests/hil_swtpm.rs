@@ -94,6 +94,7 @@ fn evidence(machine: &Machine, tpm: &mut Tpm, order: &Order<'_>) -> Evidence {
             ek_public: ek.raw().to_vec(),
             intermediates: vec![issuer],
             bindings: vec![sign_binding(&CHALLENGER, &seen).unwrap()],
+            iak: None,
         },
         logs: Logs { uefi: machine.log.clone() },
         statement,

@@ -66,6 +66,21 @@ impl Bank {
         }
     }
 
+    /// A PCR's next state, zeros behind it: the hash of the state before and what is extended.
+    fn extend(self, before: &[u8], digest: &[u8]) -> [u8; 48] {
+        fn over<D: sha2::Digest>(before: &[u8], digest: &[u8]) -> [u8; 48] {
+            let mut state = [0; 48];
+            let next = D::new().chain_update(before).chain_update(digest).finalize();
+            state.iter_mut().zip(next).for_each(|(to, from)| *to = from);
+            state
+        }
+        match self {
+            Self::Sha1 => over::<sha1::Sha1>(before, digest),
+            Self::Sha256 => over::<sha2::Sha256>(before, digest),
+            Self::Sha384 => over::<sha2::Sha384>(before, digest),
+        }
+    }
+
     /// The hash of `data`, [`Bank::digest_bytes`] long.
     #[must_use]
     pub fn hash(self, parts: &[&[u8]]) -> Vec<u8> {

@@ -70,3 +70,34 @@ impl SigningKey for P384 {
         Ok(signature.to_der().as_bytes().to_vec())
     }
 }
+
+/// One or the other.
+pub(crate) enum AnyKey {
+    P256(P256),
+    P384(P384),
+}
+
+impl PublicKeyData for AnyKey {
+    fn der_bytes(&self) -> &[u8] {
+        match self {
+            Self::P256(key) => key.der_bytes(),
+            Self::P384(key) => key.der_bytes(),
+        }
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        match self {
+            Self::P256(key) => key.algorithm(),
+            Self::P384(key) => key.algorithm(),
+        }
+    }
+}
+
+impl SigningKey for AnyKey {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        match self {
+            Self::P256(key) => key.sign(message),
+            Self::P384(key) => key.sign(message),
+        }
+    }
+}

@@ -23,7 +23,7 @@ use rcgen::{
 use crate::firmware::{event, events, header};
 
 mod keys;
-pub(crate) use keys::{P256, P384};
+pub(crate) use keys::{AnyKey, P256, P384};
 
 pub(crate) const CHALLENGERS: [[u8; 32]; 2] = [[0x21; 32], [0x22; 32]];
 /// 2026-01-01.
@@ -105,6 +105,8 @@ pub(crate) struct EkCertificate {
     /// Another machine, or another maker's CA.
     pub(crate) machine: u8,
     pub(crate) maker: u8,
+    /// P-256 all the way up; else the intermediate has a P-384 key.
+    pub(crate) all_p256: bool,
 }
 
 impl Default for EkCertificate {
@@ -118,6 +120,7 @@ impl Default for EkCertificate {
             years: (2020, 9999),
             machine: 0,
             maker: 0,
+            all_p256: false,
         }
     }
 }
@@ -143,7 +146,11 @@ impl Forge {
         let root_key = P256::new(0x61 + wanted.maker);
         let root_pem = root.self_signed(&root_key).unwrap().pem();
         let root = Issuer::new(root, root_key);
-        let middle_key = P384::new(0x62 + wanted.maker);
+        let seed = 0x62 + wanted.maker;
+        let middle_key = match wanted.all_p256 {
+            true => AnyKey::P256(P256::new(seed)),
+            false => AnyKey::P384(P384::new(seed)),
+        };
         let middle = ca("Test TPM Intermediate", wanted.issuer_is_ca);
         let intermediate = middle.signed_by(&middle_key, &root).unwrap().der().to_vec();
         let middle = Issuer::new(middle, middle_key);
@@ -227,6 +234,7 @@ impl Forge {
                 ek_public: self.ek_public.clone(),
                 intermediates: vec![self.intermediate.clone()],
                 bindings: CHALLENGERS.iter().map(seen).collect(),
+                iak: None,
             },
             logs: Logs { uefi: log },
             statement,

@@ -3,12 +3,15 @@
 //! It starts every PCR at zero except PCR 0, which starts at the locality of `TPM2_Startup`
 //! (TCG PC Client Platform TPM Profile, "PCR initial values"), and extends in the order of the log.
 
-use alloc::{vec, vec::Vec};
+use alloc::vec::Vec;
 
 use super::{Bank, EV_EFI_HCRTM_EVENT, Error, EventLog, Fault};
 
 /// PCRs 0 to 23.
 const PCRS: usize = 24;
+/// A PCR while it is computed: as long as the longest bank's, so that nothing is allocated for each event.
+const STATE_BYTES: usize = 48;
+type State = [u8; STATE_BYTES];
 const STARTUP_LOCALITY: &[u8] = b"StartupLocality\0";
 
 /// The values a log explains in one bank.
@@ -50,15 +53,16 @@ impl EventLog<'_> {
             return Err(Error { offset: 0, what: Fault::NoSuchBank(bank) });
         }
         let locality = self.startup_locality()?;
-        let mut values: [Option<Vec<u8>>; PCRS] = [const { None }; PCRS];
+        let mut values: [Option<State>; PCRS] = [const { None }; PCRS];
+        let length = bank.digest_bytes();
         for event in self.events().iter().filter(|event| event.extends()) {
             let out_of_range = || Error { offset: event.offset, what: Fault::PcrIndex(event.pcr) };
             let index = usize::try_from(event.pcr).map_err(|_| out_of_range())?;
             let value = values.get_mut(index).ok_or_else(out_of_range)?;
             let digest =
                 event.digest(bank).ok_or(Error { offset: event.offset, what: Fault::NoSuchBank(bank) })?;
-            let before = value.take().unwrap_or_else(|| initial(bank, index, locality));
-            *value = Some(bank.hash(&[&before, digest]));
+            let before = value.unwrap_or_else(|| initial(bank, index, locality));
+            *value = Some(bank.extend(before.get(..length).unwrap_or_default(), digest));
         }
         // A log may record the locality and nothing else for PCR 0 (seen in a real, cut-off log).
         if let Some(zero @ None) = values.first_mut()
@@ -66,6 +70,7 @@ impl EventLog<'_> {
         {
             *zero = Some(initial(bank, 0, locality));
         }
+        let values = values.map(|value| value.and_then(|state| Some(state.get(..length)?.to_vec())));
         Ok(Replay { bank, values, locality })
     }
 
@@ -94,9 +99,9 @@ impl EventLog<'_> {
     }
 }
 
-fn initial(bank: Bank, pcr: usize, locality: u8) -> Vec<u8> {
-    let mut value = vec![0; bank.digest_bytes()];
-    if let (0, Some(last)) = (pcr, value.last_mut()) {
+fn initial(bank: Bank, pcr: usize, locality: u8) -> State {
+    let mut value = [0; STATE_BYTES];
+    if let (0, Some(last)) = (pcr, value.get_mut(bank.digest_bytes() - 1)) {
         *last = locality;
     }
     value
