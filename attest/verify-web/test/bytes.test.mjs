@@ -69,6 +69,48 @@ test("no flipped byte is accepted", async () => {
   }
 });
 
+/** A small generator with a fixed start, so that a failure can be had again. */
+function dice(seed) {
+  let state = seed >>> 0;
+  return (sides) => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return Math.floor((state / 2 ** 32) * sides);
+  };
+}
+
+/** Lengths and counts are where parsers break: bytes are set to extremes, cut out, repeated. */
+function mutated(bytes, roll) {
+  const out = [...bytes];
+  for (let left = 1 + roll(3); left > 0; left--) {
+    const at = roll(out.length + 1);
+    const kind = roll(5);
+    if (kind === 0) out[at] = [0, 1, 0x7f, 0x80, 0xff][roll(5)];
+    else if (kind === 1) out[at] = roll(256);
+    else if (kind === 2) out.splice(at, 1 + roll(4));
+    else if (kind === 3) out.splice(at, 0, ...out.slice(at, at + 1 + roll(40)));
+    else out.length = Math.min(out.length, at);
+  }
+  return Uint8Array.from(out, (byte) => byte ?? 0);
+}
+
+test("every part, mutated, leads to a verdict", async () => {
+  const rounds = process.env.VERIFY_WEB_FLIPS === "all" ? 1000 : 40;
+  const roll = dice(20_260_101);
+  for (const name of ["good-registration", "rack-registration"]) {
+    const vector = of(name);
+    const policy = policyOf(vector);
+    const evidence = verifier.decodeEvidence(read(vector.file));
+    for (const part of Object.keys(evidence).filter((key) => !["file", "statement", "statementBytes", "pcrs"].includes(key))) {
+      const whole = evidence[part];
+      for (let round = 0; round < (whole === undefined ? 0 : rounds); round++) {
+        const changed = Array.isArray(whole) ? whole.map((each) => mutated(each, roll)) : mutated(whole, roll);
+        const verdict = await verifier.verify(subtle, { ...evidence, [part]: changed }, policy, vector.policy.now);
+        assert.ok(["T0", "T1", "T2"].includes(verdict.tier) && verdict.checks.length > 0);
+      }
+    }
+  }
+});
+
 test("hostile shapes cost no stack and no time", async () => {
   const policy = policyOf(of("good-registration"));
   const shapes = [

@@ -17,11 +17,14 @@ const assertHex = (text) => {
 };
 
 /** Members of a policy that this verifier knows; one with others is not judged, as the README demands. */
-const KNOWN = new Set(["roots", "crls", "reference", "allow_software_tpm", "challengers", "k", "nonce", "now", "last_seen", "denied_firmware", "headers"]);
+const KNOWN = new Set(["roots", "reference", "allow_software_tpm", "challengers", "k", "nonce", "now", "last_seen"]);
 const KNOWN_OUTSIDE = new Set(["name", "file", "policy", "expected", "tier", "reason"]);
 
 export function unknownMembers(vector) {
-  return [...Object.keys(vector).filter((name) => !KNOWN_OUTSIDE.has(name)), ...Object.keys(vector.policy).filter((name) => !KNOWN.has(name))];
+  // Empty lists and nulls ask for nothing.
+  const asks = (value) => value !== null && !(Array.isArray(value) && value.length === 0);
+  const policy = Object.entries(vector.policy).filter(([name, value]) => !KNOWN.has(name) && asks(value));
+  return [...Object.keys(vector).filter((name) => !KNOWN_OUTSIDE.has(name)), ...policy.map(([name]) => name)];
 }
 
 export function policyOf({ policy }) {
