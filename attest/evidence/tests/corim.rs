@@ -102,10 +102,12 @@ fn another_implementation_reads_the_same() {
         let [measurement] = record.1.as_slice() else { panic!("{record:?}") };
         let [digest] = measurement.mval.digests.as_deref().unwrap() else { panic!("{record:?}") };
         assert!(matches!(digest.0, DigestAlg::Int(1)), "{digest:?}");
-        let element = match measurement.mkey.as_ref().unwrap() {
-            MeasuredElement::Uint(pcr) => pcr.to_string(),
-            MeasuredElement::Text(text) => text.clone(),
-            other => panic!("{other:?}"),
+        let element = if let Some(MeasuredElement::Uint(pcr)) = &measurement.mkey {
+            pcr.to_string()
+        } else if let Some(MeasuredElement::Text(text)) = &measurement.mkey {
+            text.clone()
+        } else {
+            panic!("{measurement:?}")
         };
         seen.push((element, digest.1[0], measurement.mval.name.clone()));
     }

@@ -126,8 +126,9 @@ mod tests {
         let mut altered = signed.clone();
         let place = altered.windows(32).position(|window| window == [1; 32]).unwrap();
         altered[place] ^= 1;
+        type Row<'a> = (&'a [u8], &'a [[u8; 64]], Result<Option<[u8; 64]>, &'a str>);
         // Who signed it, or the beginning of why it is refused.
-        let rows: [(&[u8], &[[u8; 64]], Result<Option<[u8; 64]>, &str>); 10] = [
+        let rows: [Row<'_>; 10] = [
             (&json, &[], Ok(None)),
             (&json, &[own], Err("nobody signed it")),
             (&unsigned, &[], Ok(None)),

@@ -1,21 +1,22 @@
 //! The discovery image as files in a directory, rebuilt only when something that determines its bytes has changed.
 //!
-//! Writes `discovery.efi`, `reference.json`, `manifest.json` and, last, a stamp of all inputs.  An interrupted run leaves
+//! Writes `discovery.efi`, `reference.json`, `reference.corim`, `manifest.json` and a stamp of all inputs.  An interrupted run leaves
 //! no stamp and is done again; two runs at once wait for each other.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use attest_evidence::{ParseReference, ReferenceValues};
+use attest_evidence::{ParseReference, ReferenceValues, corim::Corim};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::build::{self, Inputs, read, write};
 use crate::packages::{self, Packages};
+use crate::signed;
 
 /// This crate's own code and data: a changed builder may build other bytes.
-const OWN_SOURCES: [(&str, &[u8]); 13] = [
+const OWN_SOURCES: [(&str, &[u8]); 14] = [
     ("build.rs", include_bytes!("build.rs")),
     ("cpio.rs", include_bytes!("cpio.rs")),
     ("discovery.rs", include_bytes!("discovery.rs")),
@@ -27,6 +28,7 @@ const OWN_SOURCES: [(&str, &[u8]); 13] = [
     ("packages.rs", include_bytes!("packages.rs")),
     ("pcr.rs", include_bytes!("pcr.rs")),
     ("pe.rs", include_bytes!("pe.rs")),
+    ("signed.rs", include_bytes!("signed.rs")),
     ("sources.rs", include_bytes!("sources.rs")),
     ("uki.rs", include_bytes!("uki.rs")),
 ];
@@ -78,6 +80,8 @@ pub struct Discovery {
     pub uki: PathBuf,
     /// Reference values for the verifier.
     pub reference_json: PathBuf,
+    /// The same for other people's verifiers; [`crate::signed::sign`] puts a signature on it.
+    pub reference_corim: PathBuf,
     /// What is in the image.
     pub manifest_json: PathBuf,
     /// The reference values themselves.
@@ -139,8 +143,31 @@ pub fn discovery(
     }
     let reference = ReferenceValues::from_json(&read(&reference_json).map_err(Error::Build)?)
         .map_err(|source| Error::Reference { path: reference_json.clone(), source })?;
+    let reference_corim = out_dir.join("reference.corim");
+    signed::keep_or_write(&reference_corim, &corim(reference.clone())).map_err(Error::Build)?;
     let uki_bytes = fs::metadata(&uki).map_err(output("read", &uki))?.len();
-    Ok(Discovery { uki, reference_json, manifest_json, reference, uki_bytes, packages, rebuilt })
+    Ok(Discovery {
+        uki,
+        reference_json,
+        reference_corim,
+        manifest_json,
+        reference,
+        uki_bytes,
+        packages,
+        rebuilt,
+    })
+}
+
+impl Discovery {
+    /// What [`crate::signed::sign`] signs.
+    #[must_use]
+    pub fn corim(&self) -> Corim {
+        corim(self.reference.clone())
+    }
+}
+
+fn corim(reference: ReferenceValues) -> Corim {
+    Corim { reference, version: env!("CARGO_PKG_VERSION").to_owned() }
 }
 
 fn inputs(agent: &[u8], ca_pem: &[u8], packages: &Packages) -> String {

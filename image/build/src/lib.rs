@@ -15,6 +15,7 @@ pub mod modules;
 pub mod packages;
 pub mod pcr;
 pub mod pe;
+pub mod signed;
 pub mod sources;
 pub mod uki;
 
