@@ -259,6 +259,8 @@ export function pemBlocks(text: string, label: string): Bytes[] {
       throw new FormatError("PEM", match.index ?? 0, "not base64");
     }
   }
+  const begun = text.split(`-----BEGIN ${label}-----`).length - 1;
+  if (begun !== blocks.length) throw new FormatError("PEM", 0, `${begun} certificates begin, ${blocks.length} are whole`);
   return blocks;
 }
 
