@@ -7,6 +7,7 @@ mod demo;
 mod gates;
 mod prepare;
 mod run;
+mod soak;
 mod tidy;
 mod tools;
 
@@ -31,6 +32,8 @@ enum Task {
     Tidy,
     /// The checks that need other machines' recorded answers ($SCALERFORGE_FIXTURES, default ../shared/fixtures).
     Judge,
+    /// Fuzz everything in attest that reads bytes of strangers, for so many CPU-minutes each.
+    Soak(soak::Soak),
     /// Write the API's description to appliance/api/openapi/v1.json.
     Openapi,
     /// Install the tools and build the images that scenarios need.
@@ -44,6 +47,7 @@ fn main() -> anyhow::Result<()> {
         Task::Test(test) => gates::test(&root, &test),
         Task::Tidy => gates::tidy(&root),
         Task::Judge => gates::judge(&root),
+        Task::Soak(soak) => soak::run_all(&root, &soak),
         Task::Openapi => gates::openapi(&root, true),
         Task::Prepare => {
             tools::ensure(&root, tools::Need::Tests)?;

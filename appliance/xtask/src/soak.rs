@@ -1,0 +1,192 @@
+//! `cargo xtask soak`: libFuzzer on everything in attest that reads bytes of strangers, for so many CPU-minutes each.
+//!
+//! The targets are a workspace of their own (`attest/fuzz`), built by cargo-fuzz with the tool chain of the product:
+//! instrumentation is unstable, so `RUSTC_BOOTSTRAP` asks for it.  A crash leaves its input in `artifacts` and fails
+//! the task; what was learnt stays in `corpus` for the next run.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use crate::{
+    run::{cargo, run},
+    tools,
+};
+
+/// Every target of `attest/fuzz`.
+const TARGETS: [&str; 6] = ["wire", "eventlog", "evidence", "binding", "corim", "x509"];
+/// No input of this size needs more, MiB.
+const MEMORY_MIB_MAX: u32 = 1024;
+/// Longer is a defect too, seconds for one input.
+const INPUT_SECONDS_MAX: u32 = 10;
+
+/// How long, and which.
+#[derive(Debug, Args)]
+pub(crate) struct Soak {
+    /// CPU-minutes for each target.
+    #[arg(long, default_value_t = 1)]
+    minutes: u32,
+    /// Only these targets.
+    #[arg(value_parser = TARGETS)]
+    targets: Vec<String>,
+}
+
+/// What one target did.
+#[derive(Debug, PartialEq, Eq)]
+struct Report {
+    executions: u64,
+    /// Edges of the code that were reached.
+    edges: u64,
+    corpus: usize,
+    /// Inputs that crashed, took too long or too much memory.
+    crashes: Vec<PathBuf>,
+}
+
+pub(crate) fn run_all(root: &Path, soak: &Soak) -> anyhow::Result<()> {
+    let folder = root.join("attest/fuzz");
+    if !tools::present_cargo("cargo-fuzz") {
+        run(cargo(root).args(["install", "--quiet", "--locked", "cargo-fuzz"]))?;
+    }
+    let built = folder.join("target");
+    run(cargo(&folder).args(["run", "--quiet", "--release", "--example", "seeds"]))?;
+    let build = ["fuzz", "build", "--fuzz-dir", ".", "--sanitizer", "none", "--debug-assertions"];
+    run(cargo(&folder).env("RUSTC_BOOTSTRAP", "1").args(build).arg("--target-dir").arg(&built))?;
+    let targets: Vec<&str> = match soak.targets.as_slice() {
+        [] => TARGETS.to_vec(),
+        some => some.iter().map(String::as_str).collect(),
+    };
+    let mut lines = Vec::new();
+    let mut crashed = Vec::new();
+    for target in targets {
+        let program = programs(&built)?.join(target);
+        let report = one(&folder, &program, target, soak.minutes)?;
+        lines.push(format!(
+            "{target:<10} {:>12} executions  {:>6} edges  {:>6} inputs kept  {} crashes",
+            report.executions,
+            report.edges,
+            report.corpus,
+            report.crashes.len()
+        ));
+        crashed.extend(report.crashes);
+    }
+    println!("{} CPU-minutes each\n{}", soak.minutes, lines.join("\n"));
+    for input in &crashed {
+        println!("crash: {}", input.display());
+    }
+    if !crashed.is_empty() {
+        bail!("{} inputs crash; each target runs one again when given its file", crashed.len());
+    }
+    Ok(())
+}
+
+/// cargo-fuzz always names the platform, so its programs lie below the platform's folder.
+fn programs(built: &Path) -> anyhow::Result<PathBuf> {
+    let entries = fs::read_dir(built).with_context(|| format!("listing {}", built.display()))?;
+    let mut folders = entries.filter_map(|entry| Some(entry.ok()?.path().join("release")));
+    folders
+        .find(|folder| TARGETS.iter().all(|target| folder.join(target).is_file()))
+        .with_context(|| format!("cargo-fuzz has left no programs below {}", built.display()))
+}
+
+/// Runs one target until it has had its CPU time.  libFuzzer counts real time, so on a busy machine it takes rounds.
+fn one(folder: &Path, program: &Path, target: &str, minutes: u32) -> anyhow::Result<Report> {
+    let (corpus, artifacts) = (folder.join("corpus").join(target), folder.join("artifacts").join(target));
+    for needed in [&corpus, &artifacts] {
+        fs::create_dir_all(needed).with_context(|| format!("making {}", needed.display()))?;
+    }
+    let before = files(&artifacts)?;
+    let mut report = Report { executions: 0, edges: 0, corpus: 0, crashes: Vec::new() };
+    let mut left = f64::from(minutes) * 60.0;
+    eprintln!("{target}: {minutes} CPU-minutes");
+    // The last second is not worth another round.
+    while left >= 1.0 && report.crashes.is_empty() {
+        let output = Command::new("nice")
+            .args(["-n", "10", "sh", "-c", "\"$@\"; code=$?; times; exit $code", "sh"])
+            .arg(program)
+            .args([format!("-max_total_time={left:.0}"), format!("-rss_limit_mb={MEMORY_MIB_MAX}")])
+            .args([format!("-timeout={INPUT_SECONDS_MAX}"), "-print_final_stats=1".to_owned()])
+            .arg(format!("-artifact_prefix={}/", artifacts.display()))
+            .arg(&corpus)
+            .current_dir(folder)
+            .output()
+            .with_context(|| format!("starting {}", program.display()))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        report.crashes = files(&artifacts)?;
+        report.crashes.retain(|file| !before.contains(file));
+        let (executions, edges) = counts(&said);
+        report.executions += executions;
+        report.edges = report.edges.max(edges);
+        let used = cpu_seconds(&String::from_utf8_lossy(&output.stdout));
+        if report.crashes.is_empty() && (!output.status.success() || used.is_none()) {
+            bail!("{target} ended ({}) without a crashing input: {}", output.status, tail(&said));
+        }
+        left -= used.unwrap_or(left);
+    }
+    report.corpus = files(&corpus)?.len();
+    Ok(report)
+}
+
+/// User and system time of a shell's children: the second line of what `times` prints, `1m2.345s 0m0.678s`.
+fn cpu_seconds(times: &str) -> Option<f64> {
+    let words = times.lines().nth(1)?.split_whitespace();
+    let seconds = words.map(|word| {
+        let (minutes, seconds) = word.strip_suffix('s')?.split_once('m')?;
+        Some(minutes.parse::<f64>().ok()? * 60.0 + seconds.parse::<f64>().ok()?)
+    });
+    seconds.sum()
+}
+
+fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))?;
+    Ok(entries.filter_map(|entry| Some(entry.ok()?.path())).collect())
+}
+
+/// Executions and edges, of what libFuzzer prints.
+fn counts(said: &str) -> (u64, u64) {
+    let number = |text: Option<&str>| text.and_then(|text| text.parse().ok()).unwrap_or(0);
+    let executions =
+        said.lines().filter_map(|line| line.strip_prefix("stat::number_of_executed_units:")).next_back();
+    let edges =
+        said.lines().filter_map(|line| line.split_once(" cov: ")?.1.split_whitespace().next()).next_back();
+    (number(executions.map(str::trim)), number(edges))
+}
+
+fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines.get(lines.len().saturating_sub(12)..).unwrap_or_default().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_libfuzzer_prints_is_read() {
+        let said = "#2\tINITED cov: 12 ft: 13 corp: 1/1b exec/s: 0 rss: 27Mb\n\
+                    #99\tDONE   cov: 345 ft: 400 corp: 9/1Kb lim: 4 exec/s: 0 rss: 27Mb\n\
+                    stat::number_of_executed_units: 43489053\nstat::average_exec_per_sec:     712935\n";
+        assert_eq!(counts(said), (43_489_053, 345));
+        assert_eq!(counts("nothing"), (0, 0));
+        assert_eq!(cpu_seconds("0m0.00s 0m0.00s\n1m2.50s 0m0.25s\n"), Some(62.75));
+        assert_eq!(cpu_seconds("0m0.00s 0m0.00s\n"), None);
+    }
+
+    #[test]
+    fn every_target_of_the_workspace_is_run() {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../attest/fuzz/Cargo.toml");
+        let text = fs::read_to_string(manifest).unwrap();
+        let mut named: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("path = \"fuzz_targets/")?.strip_suffix(".rs\""))
+            .collect();
+        named.sort_unstable();
+        let mut run = TARGETS.to_vec();
+        run.sort_unstable();
+        assert_eq!(named, run);
+    }
+}
