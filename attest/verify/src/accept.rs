@@ -18,6 +18,7 @@ pub(crate) struct Proven {
     pub(crate) seen: LastSeen,
     pub(crate) image: Option<String>,
     pub(crate) challengers: usize,
+    pub(crate) board: bool,
     pub(crate) has_unit_root: bool,
 }
 

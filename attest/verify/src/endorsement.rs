@@ -7,153 +7,23 @@
 use std::ops::RangeInclusive;
 
 use attest_wire::{Attributes, Public};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
     crypto::{Crypto, Pure},
     memory::chain_key,
+    revocation::{self, Crl, DeniedFirmware},
     verdict::Checks,
     verify::Context,
     x509::Cert,
 };
 
+pub use crate::roots::{Added, PemError, Roots};
+
 /// Longest chain, issuers above the EK certificate; makers use one to three.
 const DEPTH_MAX: usize = 6;
 /// Most signature checks for one chain: stops a file full of look-alike intermediates.
 const SIGNATURES_MAX: usize = 64;
-/// Largest PEM file, bytes; the largest known bundle has 320 KB.
-const PEM_BYTES_MAX: usize = 8 << 20;
-
-/// TPM makers that are believed, and the intermediates they use.
-#[derive(Debug, Clone, Default)]
-pub struct Roots {
-    roots: Vec<Cert>,
-    intermediates: Vec<Cert>,
-}
-
-/// What a PEM file held.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Added {
-    /// Certificates taken as roots.
-    pub roots: usize,
-    /// Certificates taken as intermediates.
-    pub intermediates: usize,
-    /// Certificates that could not be read, with the reason and their place in the file, from 1.  They are not
-    /// believed; the rest of the file is.
-    pub unreadable: Vec<String>,
-}
-
-/// Why a PEM file was refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PemError {
-    /// Too large.
-    #[error("the certificate file has {0} bytes, more than {PEM_BYTES_MAX}: split it")]
-    TooLarge(usize),
-    /// There is no certificate in it.
-    #[error(
-        "there is no `-----BEGIN CERTIFICATE-----` in the certificate file: give certificates in PEM form"
-    )]
-    Empty,
-    /// A block that does not end.
-    #[error(
-        "certificate {0} of the file has no `-----END CERTIFICATE-----`: the file was cut off; fetch it again"
-    )]
-    Unfinished(usize),
-}
-
-impl Roots {
-    /// Adds all certificates of a PEM file: self-issued ones as roots, others as intermediates.  Text between them is
-    /// ignored.
-    ///
-    /// # Errors
-    /// [`PemError`]: nothing was added.
-    pub fn add_pem(&mut self, pem: &[u8]) -> Result<Added, PemError> {
-        self.add(pem, Cert::is_self_issued)
-    }
-
-    /// Adds all certificates of a PEM file as roots: some makers' anchors are signed by somebody else.
-    ///
-    /// # Errors
-    /// [`PemError`]: nothing was added.
-    pub fn add_roots_pem(&mut self, pem: &[u8]) -> Result<Added, PemError> {
-        self.add(pem, |_| true)
-    }
-
-    fn add(&mut self, pem: &[u8], is_root: impl Fn(&Cert) -> bool) -> Result<Added, PemError> {
-        const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
-        const END: &str = "-----END CERTIFICATE-----";
-        if pem.len() > PEM_BYTES_MAX {
-            return Err(PemError::TooLarge(pem.len()));
-        }
-        let text = String::from_utf8_lossy(pem);
-        let mut blocks = Vec::new();
-        for (place, block) in text.split(BEGIN).skip(1).enumerate() {
-            let (body, _) = block.split_once(END).ok_or(PemError::Unfinished(place + 1))?;
-            blocks.push(body.chars().filter(|c| !c.is_ascii_whitespace()).collect::<String>());
-        }
-        if blocks.is_empty() {
-            return Err(PemError::Empty);
-        }
-        let mut added = Added::default();
-        for (place, body) in blocks.iter().enumerate() {
-            let parsed = STANDARD.decode(body).map_err(|error| error.to_string());
-            match parsed.and_then(|der| Cert::parse(&der)) {
-                Ok(cert) if is_root(&cert) => {
-                    added.roots += 1;
-                    self.roots.push(cert);
-                }
-                Ok(cert) => {
-                    added.intermediates += 1;
-                    self.intermediates.push(cert);
-                }
-                Err(why) => added.unreadable.push(format!("certificate {}: {why}", place + 1)),
-            }
-        }
-        Ok(added)
-    }
-
-    /// How many roots and intermediates there are.
-    #[must_use]
-    pub fn len(&self) -> (usize, usize) {
-        (self.roots.len(), self.intermediates.len())
-    }
-
-    /// Whether no maker is believed.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.roots.is_empty()
-    }
-
-    /// Intermediates that lead to no root at `now_unix`, with the reason: of no use to anybody.
-    #[must_use]
-    pub fn loose(&self, now_unix: u64) -> Vec<String> {
-        let why = |cert: &Cert| {
-            let mut search = Search::new(self, &[], now_unix, &Pure);
-            match search.root_of(cert, 1) {
-                Some(_) => None,
-                None => Some(format!("`{}` of `{}`{}", cert.subject(), cert.issuer(), search.why)),
-            }
-        };
-        self.intermediates.iter().filter_map(why).collect()
-    }
-
-    /// Names the bundle: SHA-256 over the sorted SHA-256 digests of its certificates, roots before intermediates.
-    #[must_use]
-    pub fn digest(&self) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        for list in [&self.roots, &self.intermediates] {
-            let mut digests: Vec<[u8; 32]> =
-                list.iter().map(|cert| Sha256::digest(&cert.der).into()).collect();
-            digests.sort_unstable();
-            digests.dedup();
-            hash.update(u64::try_from(digests.len()).unwrap_or(u64::MAX).to_be_bytes());
-            digests.iter().for_each(|digest| hash.update(digest));
-        }
-        hash.finalize().into()
-    }
-}
-
 /// An endorsement key that a believed maker vouches for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endorsed {
@@ -165,6 +35,8 @@ pub struct Endorsed {
     pub root: String,
     /// Intermediates between the EK certificate and the root, DER, from the EK upwards: what evidence should carry.
     pub chain: Vec<Vec<u8>>,
+    /// Revocation lists that were consulted, with their dates, for people.
+    pub lists: Vec<String>,
 }
 
 impl Endorsed {
@@ -196,6 +68,9 @@ pub enum EndorsementError {
         /// What was wrong with candidates, if there were any.
         why: String,
     },
+    /// Its issuer, or the issuer of one above, took a certificate back.
+    #[error("a certificate of the chain does not count any more: {0}")]
+    Revoked(String),
 }
 
 /// The first of `eks` that one of `certificates` (DER) is for, and that certificate.  It says nothing about trust:
@@ -248,16 +123,22 @@ fn check_with(
     }
     let given: Vec<Cert> = intermediates.iter().filter_map(|der| Cert::parse(der).ok()).collect();
     let mut search = Search::new(roots, &given, now_unix, crypto);
-    let root = search.root_of(&leaf, 0).ok_or_else(|| EndorsementError::NoChain {
-        issuer: leaf.issuer(),
-        why: if roots.is_empty() { ": no roots were given".into() } else { search.why.clone() },
-    })?;
+    let Some(root) = search.root_of(&leaf, 0) else {
+        return Err(match search.revoked {
+            Some(why) => EndorsementError::Revoked(why),
+            None => EndorsementError::NoChain {
+                issuer: leaf.issuer(),
+                why: if roots.is_empty() { ": no roots were given".into() } else { search.why.clone() },
+            },
+        });
+    };
     let valid = overlap(&leaf.validity(), &search.valid);
     let endorsed = Endorsed {
         certificate: Sha256::digest(&leaf.der).into(),
         tpm: leaf.tpm().unwrap_or_else(|| ["unnamed".into(), String::new(), String::new()]),
         root,
         chain: search.chain,
+        lists: search.lists,
     };
     Ok((endorsed, valid))
 }
@@ -266,22 +147,30 @@ fn overlap(left: &RangeInclusive<u64>, right: &RangeInclusive<u64>) -> RangeIncl
     *left.start().max(right.start())..=*left.end().min(right.end())
 }
 
-struct Search<'a> {
-    roots: &'a Roots,
+pub(crate) struct Search<'a> {
+    roots: &'a [Cert],
+    intermediates: &'a [Cert],
+    crls: &'a [Crl],
     given: &'a [Cert],
     now_unix: u64,
     signatures: usize,
-    why: String,
+    pub(crate) why: String,
     chain: Vec<Vec<u8>>,
     /// When all issuers of the chain are valid.
     valid: RangeInclusive<u64>,
     crypto: &'a dyn Crypto,
+    /// What revocation lists said on the way.
+    pub(crate) revoked: Option<String>,
+    lists: Vec<String>,
 }
 
 impl<'a> Search<'a> {
-    fn new(roots: &'a Roots, given: &'a [Cert], now_unix: u64, crypto: &'a dyn Crypto) -> Self {
+    /// For endorsement keys.
+    pub(crate) fn new(roots: &'a Roots, given: &'a [Cert], now_unix: u64, crypto: &'a dyn Crypto) -> Self {
         Self {
-            roots,
+            roots: &roots.roots,
+            intermediates: &roots.intermediates,
+            crls: &roots.crls,
             given,
             now_unix,
             signatures: 0,
@@ -289,23 +178,30 @@ impl<'a> Search<'a> {
             chain: Vec::new(),
             valid: 0..=u64::MAX,
             crypto,
+            revoked: None,
+            lists: Vec::new(),
         }
     }
 
+    /// For boards' keys: other makers are believed, the same lists count.
+    pub(crate) fn boards(roots: &'a Roots, given: &'a [Cert], now_unix: u64, crypto: &'a dyn Crypto) -> Self {
+        Self { roots: &roots.boards, intermediates: &[], ..Self::new(roots, given, now_unix, crypto) }
+    }
+
     /// Subject of the root above `cert`, with `below` CA certificates already under way.
-    fn root_of(&mut self, cert: &Cert, below: usize) -> Option<String> {
+    pub(crate) fn root_of(&mut self, cert: &Cert, below: usize) -> Option<String> {
         if below >= DEPTH_MAX {
             self.why = "; the chain is too long".into();
             return None;
         }
         let roots = self.roots;
-        for root in &roots.roots {
+        for root in roots {
             if self.issued(cert, root, below) {
                 self.valid = overlap(&self.valid, &root.validity());
                 return Some(root.subject());
             }
         }
-        for issuer in self.given.iter().chain(&roots.intermediates) {
+        for issuer in self.given.iter().chain(self.intermediates) {
             if !issuer.is_self_issued()
                 && self.issued(cert, issuer, below)
                 && let Some(root) = self.root_of(issuer, below + 1)
@@ -326,7 +222,12 @@ impl<'a> Search<'a> {
         self.signatures += 1;
         let fault = match cert.is_signed_by(issuer, self.crypto) {
             Ok(true) if !issuer.is_valid_at(self.now_unix) => Some("is not valid at this time".into()),
-            Ok(true) => issuer.issuer_fault(below),
+            Ok(true) => issuer.issuer_fault(below).or_else(|| {
+                let found = revocation::look_up(self.crls, cert, issuer, self.now_unix, self.crypto);
+                self.lists.extend(found.lists);
+                self.revoked = found.revoked.clone().or(self.revoked.take());
+                found.revoked
+            }),
             Ok(false) => Some("did not sign it".into()),
             Err(why) => Some(why),
         };
@@ -362,6 +263,7 @@ fn remembered(
 /// Judges endorsement key and certificate of a file.
 pub(crate) fn judge(
     evidence: &attest_evidence::Evidence,
+    firmware: u64,
     policy: &crate::Policy,
     context: &mut Context<'_>,
     checks: &mut Checks,
@@ -391,7 +293,7 @@ pub(crate) fn judge(
             checks.remark(
                 "ek-certificate",
                 crate::hexed::encode(endorsed.certificate),
-                endorsed.tpm.join(" "),
+                described(&endorsed, firmware),
             );
             let unused =
                 endorsements.intermediates.iter().filter(|der| !endorsed.chain.contains(der)).count()
@@ -401,6 +303,11 @@ pub(crate) fn judge(
                 _ => format!("{unused} certificates in the file belong to no chain and were not judged"),
             };
             checks.remark("ek-chain", endorsed.root.clone(), note);
+            if !policy.roots.crls.is_empty() {
+                let note =
+                    if endorsed.lists.is_empty() { "no list is of an issuer of this chain" } else { "" };
+                checks.remark("ek-revoked", endorsed.lists.join("; "), note);
+            }
             let software = endorsed.is_software();
             checks.add(
                 "hardware-tpm",
@@ -409,12 +316,47 @@ pub(crate) fn judge(
                 if policy.allow_software_tpm { "any" } else { "hardware" },
                 "this TPM is a program: it proves nothing, and the policy does not allow it",
             );
+            self::firmware(&endorsed, firmware, &policy.roots.denied, checks);
             Some((public, Some(endorsed)))
         }
         Err(error) => {
-            let chain = matches!(error, EndorsementError::NoChain { .. });
-            checks.fail(if chain { "ek-chain" } else { "ek-certificate" }, "", error.to_string());
+            let name = match error {
+                EndorsementError::NoChain { .. } => "ek-chain",
+                EndorsementError::Revoked(_) => "ek-revoked",
+                EndorsementError::NoCertificate(..) | EndorsementError::Certificate(_) => "ek-certificate",
+            };
+            checks.fail(name, "", error.to_string());
             Some((public, None))
         }
     }
+}
+
+/// The firmware version that the TPM signed, against what policy denies.
+fn firmware(endorsed: &Endorsed, firmware: u64, denied: &[DeniedFirmware], checks: &mut Checks) {
+    let [manufacturer, ..] = &endorsed.tpm;
+    if !denied.is_empty() {
+        let found = denied.iter().find(|one| one.matches(manufacturer, firmware));
+        let why = found.map_or(String::new(), |one| one.why.clone());
+        checks.add(
+            "tpm-firmware",
+            found.is_none(),
+            format!("{manufacturer} {firmware:#018x}"),
+            "not denied",
+            format!("policy does not believe TPMs with this firmware: {why}"),
+        );
+    }
+}
+
+/// The TPM as its certificate says, and whether its firmware is still the one of that day.
+fn described(endorsed: &Endorsed, firmware: u64) -> String {
+    let [_, _, version] = &endorsed.tpm;
+    let certified = version.get(3..).and_then(|hex| u32::from_str_radix(hex, 16).ok());
+    // Certificates carry the version of the day they were made (TCG EK Credential Profile, 3.1.2): upper half.
+    let note = match certified {
+        Some(certified) if u64::from(certified) != firmware >> 32 => {
+            "; its firmware is another than when it was certified"
+        }
+        Some(_) | None => "",
+    };
+    format!("{}{note}", endorsed.tpm.join(" "))
 }

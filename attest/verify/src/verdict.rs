@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
-use crate::{Attested, accept::Proven};
+use crate::{Attested, accept::Proven, trust::TrustVector};
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -83,6 +83,9 @@ pub struct Facts {
     pub boot_url: Option<String>,
     /// Values of the quoted PCRs (SHA-256).
     pub pcrs: BTreeMap<u8, String>,
+    /// The board, as its maker's certificate of the board key says, if all of that holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub board: Option<String>,
     /// How many known challengers bound the attestation key to the endorsement key.
     pub challengers: usize,
 }
@@ -96,6 +99,8 @@ pub struct Verdict {
     pub tier: Tier,
     /// Why it is not the next higher tier.
     pub why_not_higher: String,
+    /// The same, claim by claim.
+    pub trust: TrustVector,
     /// What the evidence says.
     pub facts: Facts,
     #[serde(skip)]

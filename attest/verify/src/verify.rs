@@ -9,13 +9,13 @@ use attest_wire::eventlog::Error as LogError;
 use crate::{
     LastSeen, Policy,
     accept::Proven,
-    attachments, binding,
+    attachments, binding, board,
     crypto::{Crypto, Pure},
     endorsement::{self, Endorsed},
     freshness,
     log::{self, Reading},
     memory::Memory,
-    node_id, quote, reference,
+    node_id, quote, reference, trust,
     verdict::{Checks, Facts, Outcome, Tier, Verdict},
 };
 
@@ -127,8 +127,10 @@ fn verdict(evidence: &Evidence, digest: [u8; 32], policy: &Policy, context: &mut
         Some((Some(endorsed), proven)) if !failed => tier(endorsed, proven, policy),
         Some(_) | None => (Tier::T0, "a check failed: nothing may be claimed".into()),
     };
+    let is_software = proven.as_ref().and_then(|(endorsed, _)| Some(endorsed.as_ref()?.is_software()));
+    let trust = trust::vector(&checks.0, &facts, is_software);
     let proven = proven.filter(|(endorsed, _)| endorsed.is_some()).map(|(_, proven)| proven);
-    Verdict { checks: checks.0, tier, why_not_higher: why, facts, proven }
+    Verdict { checks: checks.0, tier, why_not_higher: why, trust, facts, proven }
 }
 
 /// `None` if the quote or the endorsement key could not even be read.
@@ -149,7 +151,8 @@ fn judge(
     let image = reference::judge(&quote.pcrs, &policy.reference, checks);
     facts.image.clone_from(&image);
     log::judge(evidence, &quote.pcrs, context, checks, facts);
-    let (ek, endorsed) = endorsement::judge(evidence, policy, context, checks)?;
+    let (ek, endorsed) =
+        endorsement::judge(evidence, quote.attest.firmware_version, policy, context, checks)?;
     let ek_name = ek.name();
     facts.ek_name = Some(crate::hexed::encode(ek_name.bytes()));
     facts.ek_certificate = endorsed.as_ref().map(|endorsed| crate::hexed::encode(endorsed.certificate));
@@ -165,6 +168,7 @@ fn judge(
     let certificate = endorsed.as_ref().map(|endorsed| endorsed.certificate);
     let challengers = binding::judge(evidence, &quote.ak_name, certificate, policy, context, checks);
     facts.challengers = challengers;
+    facts.board = board::judge(evidence, &quote.ak_name, policy, context, checks);
     attachments::judge(evidence, checks);
     let seen = LastSeen {
         evidence: digest,
@@ -186,6 +190,7 @@ fn judge(
         seen,
         image,
         challengers,
+        board: facts.board.is_some(),
         has_unit_root: evidence.attachments.manifest.is_some(),
     };
     Some((endorsed, proven))
@@ -211,5 +216,8 @@ fn tier(endorsed: &Endorsed, proven: &Proven, policy: &Policy) -> (Tier, String)
     if proven.image.is_none() {
         return (Tier::T1, "no reference values: which image was booted is not judged".into());
     }
-    (Tier::T2, "no OEM IAK or platform certificate ties this TPM to this board".into())
+    if !proven.board {
+        return (Tier::T2, "no OEM IAK or platform certificate ties this TPM to this board".into());
+    }
+    (Tier::T3, "no key that is off the TPM's bus (SEV-SNP, TDX, GPU) vouches for the same statement".into())
 }

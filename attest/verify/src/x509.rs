@@ -8,11 +8,12 @@ use x509_cert::{
     Certificate,
     der::{
         Decode as _, Reader as _, SliceReader,
-        asn1::{AnyRef, ObjectIdentifier},
+        asn1::{AnyRef, BitString, ObjectIdentifier},
         referenced::OwnedToRef as _,
     },
     ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName, name::GeneralName},
     name::Name,
+    spki::AlgorithmIdentifierOwned,
 };
 
 use crate::crypto::{self, Crypto};
@@ -129,6 +130,22 @@ impl Cert {
         }
     }
 
+    /// What is wrong with this certificate as one of a key that signs; `None` if nothing.
+    pub(crate) fn signer_fault(&self) -> Option<String> {
+        match self.extension::<BasicConstraints>() {
+            Ok(Some(constraints)) if constraints.ca => return Some("is a CA certificate".into()),
+            Ok(Some(_) | None) => {}
+            Err(error) => return Some(error),
+        }
+        match self.extension::<KeyUsage>() {
+            Ok(Some(usage)) if !usage.0.contains(KeyUsages::DigitalSignature) => {
+                Some("its key usage does not allow signatures".into())
+            }
+            Ok(Some(_) | None) => self.critical_fault(),
+            Err(error) => Some(error),
+        }
+    }
+
     fn critical_fault(&self) -> Option<String> {
         let extensions = self.parsed.tbs_certificate.extensions.as_deref().unwrap_or_default();
         let unknown = extensions
@@ -200,30 +217,53 @@ impl Cert {
     /// # Errors
     /// Why the signature cannot be checked: an algorithm or key that is not supported.
     pub(crate) fn is_signed_by(&self, issuer: &Self, crypto: &dyn Crypto) -> Result<bool, String> {
-        let signature = self.parsed.signature.as_bytes().ok_or("its signature has odd bits")?;
-        let algorithm = self.parsed.signature_algorithm.oid;
-        // Parameters too (RFC 5280, 4.1.1.2): the outer copy is not signed.
-        if self.parsed.signature_algorithm != self.parsed.tbs_certificate.signature {
-            return Err("names two signature algorithms".into());
-        }
-        let (scheme, hash) = scheme(&algorithm.to_string())
-            .ok_or_else(|| format!("is signed with {algorithm}, which is not accepted"))?;
-        Ok(match (scheme, issuer.key()?) {
-            (SignatureKind::Rsa, Key::Rsa { modulus, exponent }) => {
-                let key = crypto::Key::Rsa { modulus: &modulus, exponent: &exponent };
-                crypto.x509(key, hash, &self.tbs, signature)
-            }
-            (SignatureKind::Ecdsa, Key::Ecdsa { curve, point }) => {
-                crypto.x509(crypto::Key::Ecdsa { curve, point: &point }, hash, &self.tbs, signature)
-            }
-            (SignatureKind::Rsa, Key::Ecdsa { .. }) | (SignatureKind::Ecdsa, Key::Rsa { .. }) => false,
-        })
+        let parts = (&self.parsed.signature_algorithm, &self.parsed.tbs_certificate.signature);
+        signature_holds(&self.tbs, parts, &self.parsed.signature, issuer, crypto)
     }
+
+    /// Whether its key signed `message`, as TPMs do: r ‖ s for ECDSA as DER, or PKCS#1 v1.5.
+    pub(crate) fn signed(
+        &self,
+        hash: HashAlg,
+        message: &[u8],
+        signature: &[u8],
+        crypto: &dyn Crypto,
+    ) -> bool {
+        self.key().is_ok_and(|key| crypto.x509(key.as_ref(), hash, message, signature))
+    }
+}
+
+/// Whether `issuer`'s key signed `tbs`; `algorithms` are the outer one and the one that is signed along.
+///
+/// # Errors
+/// Why the signature cannot be checked: an algorithm or key that is not supported.
+pub(crate) fn signature_holds(
+    tbs: &[u8],
+    algorithms: (&AlgorithmIdentifierOwned, &AlgorithmIdentifierOwned),
+    signature: &BitString,
+    issuer: &Cert,
+    crypto: &dyn Crypto,
+) -> Result<bool, String> {
+    let signature = signature.as_bytes().ok_or("its signature has odd bits")?;
+    let (outer, inner) = algorithms;
+    // Parameters too (RFC 5280, 4.1.1.2): the outer copy is not signed.
+    if outer != inner {
+        return Err("names two signature algorithms".into());
+    }
+    let (scheme, hash) = scheme(&outer.oid.to_string())
+        .ok_or_else(|| format!("is signed with {}, which is not accepted", outer.oid))?;
+    let key = issuer.key()?;
+    Ok(match (scheme, &key) {
+        (SignatureKind::Rsa, Key::Rsa { .. }) | (SignatureKind::Ecdsa, Key::Ecdsa { .. }) => {
+            crypto.x509(key.as_ref(), hash, tbs, signature)
+        }
+        (SignatureKind::Rsa, Key::Ecdsa { .. }) | (SignatureKind::Ecdsa, Key::Rsa { .. }) => false,
+    })
 }
 
 /// Whether two names are one: attribute by attribute, text without regard to its string type, to case and to the
 /// number of spaces (RFC 5280, 7.1).  STMicroelectronics write one name in two string types.
-fn same_name(left: &Name, right: &Name) -> bool {
+pub(crate) fn same_name(left: &Name, right: &Name) -> bool {
     let plain = |name: &Name| -> Vec<Vec<(ObjectIdentifier, Vec<u8>)>> {
         let text = |value: &x509_cert::der::Any| match std::str::from_utf8(value.value()) {
             Ok(text) => {
@@ -246,6 +286,15 @@ enum Key {
     Rsa { modulus: Vec<u8>, exponent: Vec<u8> },
     /// SEC1, uncompressed.  P-521: makers' roots only.
     Ecdsa { curve: Curve, point: Vec<u8> },
+}
+
+impl Key {
+    fn as_ref(&self) -> crypto::Key<'_> {
+        match self {
+            Self::Rsa { modulus, exponent } => crypto::Key::Rsa { modulus, exponent },
+            Self::Ecdsa { curve, point } => crypto::Key::Ecdsa { curve: *curve, point },
+        }
+    }
 }
 
 enum SignatureKind {
@@ -287,7 +336,7 @@ fn rsa_key(bits: &[u8]) -> Result<Key, String> {
 }
 
 /// The bytes that the signature covers: the first element of the outer sequence, as it stands.
-fn tbs_bytes(der: &[u8]) -> x509_cert::der::Result<Vec<u8>> {
+pub(crate) fn tbs_bytes(der: &[u8]) -> x509_cert::der::Result<Vec<u8>> {
     let mut reader = SliceReader::new(der)?;
     let tbs = reader.sequence(|inner| {
         let tbs = inner.tlv_bytes()?.to_vec();

@@ -12,6 +12,8 @@ use std::{
 use attest_evidence::Evidence;
 use attest_verify::verify;
 
+#[path = "vector_files/beyond.rs"]
+mod beyond;
 #[path = "vector_files/endorsements.rs"]
 mod endorsements;
 #[path = "vector_files/file.rs"]
@@ -60,7 +62,7 @@ impl Case {
 
 fn all() -> Vec<Case> {
     let forge = Forge::new(&EkCertificate::default());
-    [quotes::cases(&forge), statements::cases(&forge), endorsements::cases(&forge)]
+    [quotes::cases(&forge), statements::cases(&forge), endorsements::cases(&forge), beyond::cases(&forge)]
         .into_iter()
         .flatten()
         .collect()

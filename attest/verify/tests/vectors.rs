@@ -13,7 +13,7 @@ use p256::ecdsa::Signature;
 use proptest::prelude::*;
 
 mod firmware;
-#[allow(dead_code, reason = "shared with another test, which uses the rest")]
+#[allow(dead_code, unused_imports, reason = "shared with another test, which uses the rest")]
 mod forge;
 use forge::{Bend, EkCertificate, Forge, NOW, tpmt_signature};
 

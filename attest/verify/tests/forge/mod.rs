@@ -16,13 +16,16 @@ use attest_verify::{
 use attest_wire::{Public, eventlog::Bank, templates::Template};
 use p256::ecdsa::{Signature, SigningKey, signature::Signer as _};
 use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose, RevocationReason, RevokedCertParams,
+    SerialNumber,
 };
 
 use crate::firmware::{event, events, header};
 
+mod board;
 mod keys;
+pub(crate) use board::{IakBend, boards_pem};
 pub(crate) use keys::{AnyKey, P256, P384};
 
 pub(crate) const CHALLENGERS: [[u8; 32]; 2] = [[0x21; 32], [0x22; 32]];
@@ -131,6 +134,7 @@ pub(crate) struct Forge {
     ek_certificate: Vec<u8>,
     intermediate: Vec<u8>,
     root_pem: String,
+    middle: Issuer<'static, AnyKey>,
 }
 
 impl Forge {
@@ -139,7 +143,7 @@ impl Forge {
             let mut params = CertificateParams::default();
             params.distinguished_name.push(rcgen::DnType::CommonName, name);
             params.is_ca = if is_ca { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
-            params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+            params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
             params
         };
         let root = ca("Test TPM Root", true);
@@ -182,6 +186,7 @@ impl Forge {
             ek_certificate,
             intermediate,
             root_pem,
+            middle,
         }
     }
 
@@ -268,6 +273,29 @@ impl Forge {
     pub(crate) fn root_der(&self) -> Vec<u8> {
         let body: String = self.root_pem.lines().filter(|line| !line.starts_with('-')).collect();
         base64::Engine::decode(&base64::engine::general_purpose::STANDARD, body).unwrap()
+    }
+
+    /// The intermediate's revocation list: of this EK certificate, or of another.
+    pub(crate) fn crl(&self, revoke: bool) -> String {
+        use x509_cert::der::Decode as _;
+        let parsed = x509_cert::Certificate::from_der(&self.ek_certificate).unwrap();
+        let mut serial = parsed.tbs_certificate.serial_number.as_bytes().to_vec();
+        serial[0] ^= u8::from(!revoke);
+        let entry = RevokedCertParams {
+            serial_number: SerialNumber::from_slice(&serial),
+            revocation_time: rcgen::date_time_ymd(2025, 6, 1),
+            reason_code: Some(RevocationReason::KeyCompromise),
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2025, 7, 1),
+            next_update: rcgen::date_time_ymd(2026, 7, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: vec![entry],
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.middle).unwrap().pem().unwrap()
     }
 
     pub(crate) fn root_pem(&self) -> &str {

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use attest_evidence::{Nonce, ReferenceValues};
-use attest_verify::{LastSeen, Policy, binding::challenger_public, endorsement::Roots};
+use attest_verify::{DeniedFirmware, LastSeen, Policy, binding::challenger_public, endorsement::Roots};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     folder,
-    forge::{CHALLENGERS, EkCertificate, Forge, NOW},
+    forge::{CHALLENGERS, EkCertificate, Forge, NOW, boards_pem},
 };
 
 #[derive(Serialize, Deserialize)]
@@ -40,6 +40,22 @@ pub(crate) struct PolicyFile {
     pub(crate) nonce: Option<String>,
     pub(crate) now: u64,
     pub(crate) last_seen: Option<LastSeenFile>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) crls: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) boards: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) denied_firmware: Vec<DeniedFile>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeniedFile {
+    pub(crate) manufacturer: String,
+    /// 16 hex digits, like `to`; both inclusive.
+    pub(crate) from: String,
+    pub(crate) to: String,
+    pub(crate) why: String,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -101,6 +117,9 @@ impl PolicyFile {
             nonce: Some(hex::encode(Nonce::Verifier([7; 32]).encode())),
             now: NOW,
             last_seen: None,
+            crls: Vec::new(),
+            boards: Vec::new(),
+            denied_firmware: Vec::new(),
         }
     }
 
@@ -108,6 +127,14 @@ impl PolicyFile {
         let read = |path: &String| std::fs::read(folder().join(path)).unwrap();
         let mut roots = Roots::default();
         self.roots.iter().for_each(|path| drop(roots.add_pem(&read(path)).unwrap()));
+        self.crls.iter().for_each(|path| assert_eq!(roots.add_crls_pem(&read(path)).unwrap().1.len(), 0));
+        self.boards.iter().for_each(|path| drop(roots.add_boards_pem(&read(path)).unwrap()));
+        let version = |hex: &str| u64::from_str_radix(hex, 16).unwrap();
+        for one in &self.denied_firmware {
+            let (from, to) = (version(&one.from), version(&one.to));
+            let (manufacturer, why) = (one.manufacturer.clone(), one.why.clone());
+            roots.deny_firmware(DeniedFirmware { manufacturer, from, to, why });
+        }
         Policy {
             roots,
             reference: self
@@ -145,6 +172,10 @@ pub(crate) fn policy_files() -> Vec<(String, Vec<u8>)> {
     vec![
         ("policy/root.pem".into(), forge.root_pem().into()),
         ("policy/another-maker.pem".into(), other.root_pem().into()),
+        ("policy/revoked.crl.pem".into(), forge.crl(true).into()),
+        ("policy/other.crl.pem".into(), forge.crl(false).into()),
+        ("policy/forged.crl.pem".into(), other.crl(true).into()),
+        ("policy/boards.pem".into(), boards_pem().into()),
         ("policy/reference.json".into(), json(&reference)),
         ("policy/reference-another.json".into(), json(&another)),
         ("policy/reference-incomplete.json".into(), json(&incomplete)),
