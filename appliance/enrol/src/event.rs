@@ -2,6 +2,7 @@
 
 use appliance_model::{Digest, HostId, NodeId, burn_in::Verdict};
 use attest_verify::{Attested, Bound, Rejection};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     registration::Price,
@@ -104,7 +105,7 @@ pub enum Event {
 }
 
 /// Why something was refused, in words for a technician.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// Short name of the rule (`ek-taken`, `no-class`).
     pub rule: String,

@@ -8,6 +8,7 @@
 //! It refuses: registering anything without a `Bound`, which only `attest-verify` makes ([`Event::Bound`]); moving a
 //! quarantined host without an operator; forgetting a burn-in because the power went out.
 
+mod drift;
 mod effect;
 mod event;
 mod registration;
@@ -18,6 +19,7 @@ mod why;
 #[cfg(test)]
 mod tests;
 
+pub use drift::drift;
 pub use effect::Effect;
 pub use event::{Event, Refusal};
 pub use registration::{Price, RegistrationIntent};

@@ -267,6 +267,31 @@ impl Stage {
         }
     }
 
+    /// Whether this is a ScalerNode, or was one until it drifted: then HyperNodes may challenge it.
+    #[must_use]
+    pub fn answers_verifiers(&self) -> bool {
+        match self {
+            Self::Registered { .. } => true,
+            Self::Quarantined { was, .. } => was == "registered",
+            Self::Found
+            | Self::Booting { .. }
+            | Self::Discovering { .. }
+            | Self::Identifying { .. }
+            | Self::Challenging { .. }
+            | Self::Challenged { .. }
+            | Self::Admitting { .. }
+            | Self::Verifying { .. }
+            | Self::Admitted { .. }
+            | Self::BurningIn { .. }
+            | Self::Carving { .. }
+            | Self::Binding { .. }
+            | Self::Sealing { .. }
+            | Self::Pricing { .. }
+            | Self::Approving { .. }
+            | Self::Registering { .. } => false,
+        }
+    }
+
     /// The boot whose agent this stage relies on, if it relies on one.
     #[must_use]
     pub fn boot(&self) -> Option<&Boot> {

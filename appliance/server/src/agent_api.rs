@@ -19,7 +19,7 @@ use axum::{
 
 use crate::{
     app::{App, Progress, now},
-    intake, orders, site,
+    intake, orders, requests, site,
 };
 
 /// How many ports a hello may list; a real server has a dozen.
@@ -84,7 +84,15 @@ async fn hello(State(app): State<Arc<App>>, Json(hello): Json<Hello>) -> Result<
     let session =
         Session(site::random().map_err(|error| Refused(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?);
     let (id, boot) = (host.clone(), hello.boot_nonce);
-    app.db(move |store| store.open_session(&id, session.fingerprint(), boot)).await?;
+    app.db(move |store| {
+        let before = store.host(&id)?;
+        // A node that was restarted; asked before the session names the new boot, so that a crash here loses nothing.
+        if before.stage.answers_verifiers() && before.boot != Some(boot) {
+            requests::ask_inventory(store, &id)?;
+        }
+        store.open_session(&id, session.fingerprint(), boot)
+    })
+    .await?;
     app.heard(&host);
     app.advance(&host, Event::Hello(Boot { nonce: boot, at: now() }), None).await?;
     Ok(Json(Welcome { host, session: session.reveal() }))
@@ -132,6 +140,9 @@ async fn next(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Json<Or
         if !matches!(work, Work::Wait) {
             return Ok(Json(Order { id: host.generation, work }));
         }
+        if let Some(order) = requests::order(&app, &host).await? {
+            return Ok(Json(order));
+        }
         tokio::select! {
             () = &mut deadline => return Ok(Json(Order { id: 0, work: Work::Wait })),
             changed = changes.changed() => if changed.is_err() {
@@ -147,6 +158,10 @@ async fn report(
     Json(report): Json<Report>,
 ) -> Result<StatusCode, Refused> {
     let host = authenticate(&app, &headers).await?;
+    if let Some(request) = requests::named_by(report.order) {
+        requests::take(&app, &host, request, report.outcome).await?;
+        return Ok(StatusCode::NO_CONTENT);
+    }
     // An answer to an order that is no longer open: the agent repeats itself after a lost reply, or was overtaken.
     if report.order != host.generation || matches!(report.outcome, Outcome::Leaving) {
         return Ok(StatusCode::NO_CONTENT);

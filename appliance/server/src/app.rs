@@ -7,7 +7,7 @@ use std::{
 };
 
 use appliance_enrol::{Event, Stage, Step};
-use appliance_model::{HostId, Now};
+use appliance_model::{HostId, Now, Seconds};
 use appliance_store::{Advanced, Store, StoreError};
 use tokio::sync::watch;
 
@@ -38,6 +38,7 @@ pub(crate) struct App {
 struct Live {
     progress: HashMap<HostId, Progress>,
     heard: HashMap<HostId, Now>,
+    reattested: HashMap<HostId, Now>,
 }
 
 /// Reads the clock.  The executor's side of the house is the only one that does.
@@ -129,6 +130,17 @@ impl App {
     /// When the host's agent was last heard; the start of this appliance if not since.
     pub(crate) fn last_heard(&self, host: &HostId) -> Now {
         self.live().heard.get(host).copied().unwrap_or(self.started)
+    }
+
+    /// Whether the host was not asked to re-attest within `every`; if so, it counts as asked now.
+    pub(crate) fn may_reattest(&self, host: &HostId, every: Seconds) -> bool {
+        let mut live = self.live();
+        let at = now();
+        if live.reattested.get(host).is_some_and(|last| at.since(*last).0 < every.0) {
+            return false;
+        }
+        live.reattested.insert(host.clone(), at);
+        true
     }
 
     pub(crate) fn set_progress(&self, host: &HostId, progress: Progress) {

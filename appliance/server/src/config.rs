@@ -11,146 +11,7 @@ use std::{
 use appliance_model::Address;
 
 /// What people write.
-pub mod wire {
-    use serde::Deserialize;
-
-    /// `scalerforge.toml`.
-    #[derive(Debug, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    pub struct Config {
-        /// The site.
-        pub site: Site,
-        /// The provisioning LAN.
-        pub pxe: pxe_server::config::wire::Config,
-        /// What hosts boot.
-        pub image: Image,
-        /// Where agents call.
-        pub agent: Listen,
-        /// Where people and programs call.
-        pub operator: Listen,
-        /// How machines are tested.
-        pub burn_in: BurnIn,
-        /// Whom we believe.
-        pub trust: Trust,
-        /// The chain.
-        pub chain: Chain,
-        /// What is registered.
-        pub registration: Registration,
-        /// Management controllers.
-        #[serde(default)]
-        pub bmc: Vec<Bmc>,
-    }
-
-    /// The site.
-    #[derive(Debug, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    pub struct Site {
-        /// Its name, first part of its nodes' names.
-        pub name: String,
-        /// `auto` enrols every server found, `manual` waits for `host enrol`.
-        pub enrolment: Policy,
-        /// `auto` is a standing approval of every stake, `manual` waits for `host approve`.
-        pub approval: Policy,
-        /// How long an agent may be silent before its machine is looked at.
-        pub silence_seconds_max: u64,
-    }
-
-    /// Who decides.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-    #[serde(rename_all = "kebab-case")]
-    pub enum Policy {
-        /// The appliance.
-        Auto,
-        /// A person.
-        Manual,
-    }
-
-    /// What hosts boot.
-    #[derive(Debug, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    pub struct Image {
-        /// The discovery UKI.
-        pub uki: String,
-        /// Its reference values.
-        pub reference: String,
-    }
-
-    /// A listener.
-    #[derive(Debug, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    pub struct Listen {
-        /// Address and port.
-        pub listen: String,
-    }
-
-    /// How machines are tested.
-    #[derive(Debug, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    pub struct BurnIn {
-        /// Name of a built-in profile.
-        pub profile: String,
-    }
-
-    /// Whom we believe.
-    #[derive(Debug, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    pub struct Trust {
-        /// Directory of EK root and intermediate certificates (PEM).
-        pub endorsement_dir: String,
-        /// Whether a TPM made of software may be admitted: for laboratories only.
-        pub allow_software_tpm: bool,
-    }
-
-    /// The chain.
-    #[derive(Debug, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    pub struct Chain {
-        /// JSON-RPC endpoint.  Absent: the embedded development chain.
-        pub rpc_url: Option<String>,
-        /// Chain id that the endpoint must report.
-        pub chain_id: u64,
-        /// Registry contract.  Absent: deploy the reference contracts, on a development chain only.
-        pub registry: Option<String>,
-        /// File with the operator's key.
-        pub operator_key_file: String,
-        /// The most a transaction may pay a unit of gas, in gwei.
-        pub fee_gwei_max: u64,
-    }
-
-    /// What is registered.
-    #[derive(Debug, Clone, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    pub struct Registration {
-        /// Region of the registry.
-        pub region: String,
-        /// ICN's number of the hardware provider.
-        pub hp_id: u64,
-        /// ISO 3166-1 alpha-3 country as ICN's location code.
-        pub location_code: u8,
-        /// Reservation price a month, in whole ICNT.
-        pub reservation_price_icnt: u64,
-        /// Share of rewards for delegators, in thousandths.
-        pub reward_share_permille: u16,
-        /// How long the collateral is locked, in days.
-        pub commitment_days: u32,
-        /// Longest booking accepted, in days.
-        pub booking_days_max: u32,
-    }
-
-    /// A management controller.
-    #[derive(Debug, Clone, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    pub struct Bmc {
-        /// `https://ADDRESS`.
-        pub url: String,
-        /// Account.
-        pub user: String,
-        /// File that holds the password.
-        pub password_file: String,
-        /// Rack position, if the asset tag does not tell.
-        pub position: Option<String>,
-    }
-}
+pub mod wire;
 
 /// A site file that was understood.
 #[derive(Debug)]
@@ -169,6 +30,8 @@ pub struct Config {
     pub agent: SocketAddr,
     /// Where people and programs call.
     pub operator: SocketAddr,
+    /// Where verifiers call.
+    pub verifier: Option<Verifier>,
     /// The burn-in profile.
     pub profile: firmware_checks_burn_in::Profile,
     /// Directory of EK certificates.
@@ -181,6 +44,15 @@ pub struct Config {
     pub registration: wire::Registration,
     /// Management controllers.
     pub bmcs: Vec<Bmc>,
+}
+
+/// Where verifiers call, understood.
+#[derive(Debug, Clone)]
+pub struct Verifier {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// Challengers whose binding statements are taken; `None` is anybody.
+    pub challengers: Option<Vec<[u8; 64]>>,
 }
 
 /// The chain, understood.
@@ -294,6 +166,9 @@ impl Config {
 /// A node's name is the site's and the host's; the registry keeps it in storage, which costs by the word.
 const NAME_BYTES_MAX: usize = 64;
 
+/// A re-attestation costs the TPM up to a second, and the appliance a file that it keeps.
+const REATTEST_SECONDS_MIN: u64 = 10;
+
 struct Reader<'a> {
     dir: &'a Path,
     config: &'a Path,
@@ -324,6 +199,7 @@ impl Reader<'_> {
         Ok(Config {
             agent: self.socket("agent.listen", &wire.agent.listen)?,
             operator: self.socket("operator.listen", &wire.operator.listen)?,
+            verifier: wire.verifier.map(|verifier| self.verifier(verifier)).transpose()?,
             chain: self.chain(wire.chain)?,
             endorsement_dir: self.dir.join(&wire.trust.endorsement_dir),
             allow_software_tpm: wire.trust.allow_software_tpm,
@@ -353,6 +229,10 @@ impl Reader<'_> {
                 &site.silence_seconds_max.to_string(),
                 &expected,
             ));
+        }
+        if let Some(every) = site.reattest_seconds.filter(|every| *every < REATTEST_SECONDS_MIN) {
+            let expected = format!("at least the {REATTEST_SECONDS_MIN} s that leave a TPM time for others");
+            return Err(self.value("site.reattest_seconds", &every.to_string(), &expected));
         }
         if registration.reward_share_permille > 1000 {
             let value = registration.reward_share_permille.to_string();
@@ -390,6 +270,22 @@ impl Reader<'_> {
             registry,
             operator_key_file: self.dir.join(wire.operator_key_file),
             fee_wei_max: u128::from(wire.fee_gwei_max) * 1_000_000_000,
+        })
+    }
+
+    fn verifier(&self, wire: wire::Verifier) -> Result<Verifier, ConfigError> {
+        let key = |text: String| {
+            let mut key = [0; 64];
+            match hex::decode_to_slice(&text, &mut key) {
+                Ok(()) => Ok(key),
+                Err(_) => {
+                    Err(self.value("verifier.challengers", &text, "a P-256 public key of 128 hex digits"))
+                }
+            }
+        };
+        Ok(Verifier {
+            listen: self.socket("verifier.listen", &wire.listen)?,
+            challengers: wire.challengers.map(|keys| keys.into_iter().map(key).collect()).transpose()?,
         })
     }
 

@@ -14,7 +14,7 @@ use crate::{
     app::{App, now},
     challenge,
     config::wire::{Policy, Site},
-    power, proof, stake, work,
+    power, proof, requests, stake, work,
 };
 
 /// How an effect ended.
@@ -130,6 +130,7 @@ async fn pass_time(app: &Arc<App>) -> Result<(), StoreError> {
             standing_decision(&app.config.site, &host.stage).unwrap_or(Event::Tick)
         };
         app.advance(&host.id, event, None).await?;
+        requests::pass_time(app, &host).await?;
     }
     Ok(())
 }

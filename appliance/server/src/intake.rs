@@ -9,18 +9,16 @@ use appliance_model::{
     burn_in::{Plan, Reading, Report, Verdict},
     inventory::Inventory,
 };
-use appliance_store::{HostRow, Kind};
-use attest_evidence::{Attachments, Endorsements, Evidence, Logs, Pcr, Statement, TpmPart};
+use appliance_store::{HostRow, Kind, StoreError};
+use attest_evidence::Attachments;
 use axum::http::StatusCode;
 
 use crate::{
     agent_api::Refused,
     app::{App, now},
     challenge::{self, Challenge},
+    evidence::{self, Quoted},
 };
-
-/// TPM_ALG_SHA256 (TCG Algorithm Registry).
-const SHA256: u16 = 0x000B;
 
 /// Takes the answer to the host's open order.
 pub(crate) async fn take(app: &Arc<App>, host: &HostRow, outcome: Outcome) -> Result<(), Refused> {
@@ -31,16 +29,7 @@ pub(crate) async fn take(app: &Arc<App>, host: &HostRow, outcome: Outcome) -> Re
         Outcome::Inventory { json } => inventory(app, host, json).await?,
         Outcome::Identity { .. } => identity(app, host, &outcome).await?,
         Outcome::Activated { answer } => challenge::answered(app, host, answer).await?,
-        Outcome::Quoted { statement, attest, signature, pcrs, uefi_log } => {
-            let parts = Quoted {
-                statement: unhex(&statement, "statement")?,
-                attest: unhex(&attest, "attest")?,
-                signature: unhex(&signature, "signature")?,
-                uefi_log: unhex(&uefi_log, "uefi_log")?,
-                pcrs,
-            };
-            quoted(app, host, parts).await?
-        }
+        Outcome::Quoted { .. } => quoted(app, host, Quoted::read(outcome).map_err(malformed)?).await?,
         Outcome::BurnInStep { reading } => step(app, host, reading).await?,
         Outcome::BurnIn { json } => burn_in(app, host, json).await?,
         Outcome::Failed { why } => {
@@ -70,10 +59,6 @@ fn malformed(what: &str) -> Refused {
     Refused(StatusCode::BAD_REQUEST, format!("the report's {what} is not what the protocol says"))
 }
 
-fn unhex(text: &str, what: &str) -> Result<Vec<u8>, Refused> {
-    hex::decode(text).map_err(|_| malformed(what))
-}
-
 async fn inventory(app: &Arc<App>, host: &HostRow, json: String) -> Result<Event, Refused> {
     let inventory: Inventory = serde_json::from_str(&json).map_err(|_| malformed("inventory"))?;
     if inventory.system.serial.as_ref() != Some(&host.facts.serial) {
@@ -83,19 +68,27 @@ async fn inventory(app: &Arc<App>, host: &HostRow, json: String) -> Result<Event
             text: format!("the machine booted as serial {} now reports serial {found}", host.facts.serial),
         }));
     }
+    Ok(Event::Inventory { inventory: keep_inventory(app, host, inventory, json).await? })
+}
+
+/// Keeps an inventory, and where it disagrees with what the BMC says.
+pub(crate) async fn keep_inventory(
+    app: &Arc<App>,
+    host: &HostRow,
+    inventory: Inventory,
+    json: String,
+) -> Result<Digest, StoreError> {
     let (id, bytes) = (host.id.clone(), json.into_bytes());
-    let digest = app
-        .db(move |store| {
-            let bmc = store.document(&id, Kind::BmcInventory)?;
-            let bmc: Option<Inventory> = bmc.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-            let findings = bmc.map(|bmc| appliance_bmc::join::join(&inventory, &bmc)).unwrap_or_default();
-            let findings =
-                serde_json::to_vec(&findings.iter().map(finding).collect::<Vec<_>>()).unwrap_or_default();
-            store.put(&id, Kind::Findings, &findings, now())?;
-            store.put(&id, Kind::Inventory, &bytes, now())
-        })
-        .await?;
-    Ok(Event::Inventory { inventory: digest })
+    app.db(move |store| {
+        let bmc = store.document(&id, Kind::BmcInventory)?;
+        let bmc: Option<Inventory> = bmc.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let findings = bmc.map(|bmc| appliance_bmc::join::join(&inventory, &bmc)).unwrap_or_default();
+        let findings =
+            serde_json::to_vec(&findings.iter().map(finding).collect::<Vec<_>>()).unwrap_or_default();
+        store.put(&id, Kind::Findings, &findings, now())?;
+        store.put(&id, Kind::Inventory, &bytes, now())
+    })
+    .await
 }
 
 /// A disagreement as people and programs get it.
@@ -114,19 +107,10 @@ async fn identity(app: &Arc<App>, host: &HostRow, outcome: &Outcome) -> Result<E
     Ok(Event::Identity { identity: digest })
 }
 
-struct Quoted {
-    statement: Vec<u8>,
-    attest: Vec<u8>,
-    signature: Vec<u8>,
-    uefi_log: Vec<u8>,
-    pcrs: Vec<(u8, Digest)>,
-}
-
 /// Puts the evidence file together.  Nothing in it is believed here: the next stage verifies it as a stranger would.
-async fn quoted(app: &Arc<App>, host: &HostRow, parts: Quoted) -> Result<Event, Refused> {
-    let statement = Statement::decode(&parts.statement).map_err(|_| malformed("statement"))?;
+async fn quoted(app: &Arc<App>, host: &HostRow, quoted: Quoted) -> Result<Event, Refused> {
     let challenge = Challenge::load(app, &host.id).await?.ok_or_else(|| malformed("order"))?;
-    let registration = host.stage.order() == Order::QuoteRegistration;
+    let registration = host.stage.order() == appliance_enrol::Order::QuoteRegistration;
     let id = host.id.clone();
     let digest = app
         .db(move |store| {
@@ -135,34 +119,7 @@ async fn quoted(app: &Arc<App>, host: &HostRow, parts: Quoted) -> Result<Event, 
                 burn_in: if registration { store.document(&id, Kind::BurnIn)? } else { None },
                 manifest: if registration { store.document(&id, Kind::Manifest)? } else { None },
             };
-            let evidence = Evidence {
-                node: challenge.node.0,
-                previous: statement.previous,
-                statement,
-                tpm: TpmPart {
-                    ak_public: hex::decode(&challenge.ak_public).unwrap_or_default(),
-                    attest: parts.attest,
-                    signature: parts.signature,
-                    pcrs: parts
-                        .pcrs
-                        .iter()
-                        .map(|(index, digest)| Pcr { bank: SHA256, index: *index, digest: digest.0.to_vec() })
-                        .collect(),
-                },
-                endorsements: Endorsements {
-                    ek_certificates: vec![hex::decode(&challenge.ek_certificate).unwrap_or_default()],
-                    ek_public: hex::decode(&challenge.ek_public).unwrap_or_default(),
-                    intermediates: challenge
-                        .intermediates
-                        .iter()
-                        .map(|der| hex::decode(der).unwrap_or_default())
-                        .collect(),
-                    bindings: store.document(&id, Kind::Binding)?.into_iter().collect(),
-                    iak: None,
-                },
-                logs: Logs { uefi: parts.uefi_log },
-                attachments,
-            };
+            let evidence = evidence::assemble(store, &id, &challenge, quoted, attachments)?;
             let kind = if registration { Kind::Registration } else { Kind::Admission };
             store.put(&id, kind, &evidence.encode(), now())
         })

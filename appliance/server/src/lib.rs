@@ -1,7 +1,7 @@
 //! The appliance: executor, HTTP, wiring.  No rule lives here.
 //!
 //! [`serve`] reads the site directory and runs until it is told to stop: the PXE server, the agents' API (TLS, with a
-//! certificate of the site's own authority), the operator's API and page, the executor and the link to the chain.
+//! certificate of the site's own authority), the operator's API and page, the verifiers' API, the executor and the link to the chain.
 //! What follows from an event is decided by `appliance/enrol`; what is true of evidence by `attest/verify`; what
 //! firmware is answered by `pxe/policy`.
 
@@ -11,16 +11,20 @@ mod chain;
 mod challenge;
 pub mod config;
 mod discovery;
+mod evidence;
 mod executor;
 mod intake;
 mod operator_api;
 mod orders;
+mod plain;
 mod power;
 mod proof;
+mod requests;
 mod serve;
 pub mod site;
 mod stake;
 mod tls;
+mod verifier_api;
 mod work;
 
 pub use serve::{Inherited, ServeError, serve};

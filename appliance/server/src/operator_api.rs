@@ -2,8 +2,11 @@
 
 use std::{convert::Infallible, sync::Arc};
 
-use appliance_api::operator::{
-    Approval, ChainView, HostDetail, HostView, JournalView, NodeView, ProblemView, WhyView,
+use appliance_api::{
+    operator::{Approval, ChainView, HostDetail, HostView, JournalView, NodeView, ProblemView, WhyView},
+    verifier::{
+        CredentialAnswer, CredentialChallenge, EvidenceEntry, NodeIdentity, NonceChallenge, VerifiableNode,
+    },
 };
 use appliance_enrol::{Event, Stage};
 use appliance_model::HostId;
@@ -18,7 +21,7 @@ use axum::{
 };
 use utoipa::OpenApi;
 
-use crate::app::App;
+use crate::{app::App, verifier_api};
 
 const PAGE: &str = include_str!("../../ui/index.html");
 
@@ -62,8 +65,29 @@ fn is_own(headers: &HeaderMap) -> bool {
 /// The description of this API; `cargo xtask openapi` writes it to `appliance/api/openapi/v1.json`.
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Scalerforge appliance", description = "Hosts, their stages and evidence, the chain."),
-    paths(hosts, host, evidence, enrol, approve, retry, chain, live),
+    info(
+        title = "Scalerforge appliance",
+        description = "Hosts, their stages and evidence, the chain; below /v1/nodes, on a listener of its own, what \
+            HyperNodes and other verifiers ask."
+    ),
+    paths(
+        hosts,
+        host,
+        evidence,
+        enrol,
+        approve,
+        retry,
+        chain,
+        live,
+        verifier_api::nodes,
+        verifier_api::node,
+        verifier_api::identity,
+        verifier_api::newest,
+        verifier_api::evidence,
+        verifier_api::challenge,
+        verifier_api::credential,
+        verifier_api::bindings
+    ),
     components(schemas(
         HostView,
         HostDetail,
@@ -72,7 +96,13 @@ fn is_own(headers: &HeaderMap) -> bool {
         ChainView,
         NodeView,
         ProblemView,
-        Approval
+        Approval,
+        VerifiableNode,
+        EvidenceEntry,
+        NodeIdentity,
+        NonceChallenge,
+        CredentialChallenge,
+        CredentialAnswer
     ))
 )]
 pub(crate) struct Document;

@@ -15,10 +15,6 @@ use crate::{
     site,
 };
 
-/// Evidence of a node is counted: admission first, registration second.
-const ADMISSION_SEQUENCE: u64 = 0;
-const REGISTRATION_SEQUENCE: u64 = 1;
-
 /// The nonce of an open quote order: kept, so that the agent gets the same one however often it asks.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct OpenNonce {
@@ -72,7 +68,16 @@ async fn burn_in(app: &Arc<App>, host: &HostId) -> Result<Work, StoreError> {
 
 async fn quote(app: &Arc<App>, host: &HostRow, registration: bool) -> Result<Work, StoreError> {
     let Some(challenge) = Challenge::load(app, &host.id).await? else { return Ok(Work::Wait) };
-    let sequence = if registration { REGISTRATION_SEQUENCE } else { ADMISSION_SEQUENCE };
+    // Evidence of a node is counted: admission, registration, then what it shows as a node.  A machine that is enrolled
+    // again goes on counting, so that nobody takes its new evidence for an old file.
+    let id = host.id.clone();
+    let (newest, accepted) =
+        app.db(move |store| Ok((store.newest_evidence(&id)?, store.accepted_evidence(&id)?))).await?;
+    let sequence = newest.map_or(0, |row| row.sequence + 1) + u64::from(registration);
+    let previous = match previous(&host.stage) {
+        Some(admission) => Some(admission),
+        None => accepted.map(|row| row.digest),
+    };
     let Some(nonce) = nonce(app, host, &challenge, sequence).await? else { return Ok(Work::Wait) };
     let (target, manifest) = if registration {
         let id = host.id.clone();
@@ -93,7 +98,7 @@ async fn quote(app: &Arc<App>, host: &HostRow, registration: bool) -> Result<Wor
             operator: target.operator,
         }),
         manifest,
-        previous: previous(&host.stage),
+        previous,
         sequence,
     }))
 }

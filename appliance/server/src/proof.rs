@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use appliance_enrol::Event;
-use appliance_store::{HostRow, Kind, StoreError};
-use attest_evidence::Evidence;
-use attest_verify::{Attested, Bound, Policy, Rejection, binding, verify};
+use appliance_store::{HostRow, Judged, Kind, NewEvidence, StoreError};
+use attest_evidence::{Evidence, Nonce};
+use attest_verify::{Attested, Bound, LastSeen, Policy, Rejection, binding, verify};
 
 use crate::{
     app::{App, now},
@@ -35,6 +35,8 @@ pub(crate) async fn registration(app: &Arc<App>, host: &HostRow) -> Result<End, 
         Ok(bound) => bound,
         Err(why) => return Ok(End::Done(Event::Rejected(Box::new(why)))),
     };
+    let (id, row) = (host.id.clone(), accepted(bound.attested(), bytes.clone()));
+    app.db(move |store| store.keep_evidence(&id, &row, now())).await?;
     if let Err(error) = keep(app, &bound, &bytes).await {
         return Ok(End::later(format!(
             "the evidence file cannot be written: {error}; check the site directory"
@@ -58,11 +60,18 @@ async fn attested(
     bytes: &[u8],
     with_nonce: bool,
 ) -> Result<Result<Attested, Box<Rejection>>, StoreError> {
-    let evidence = match Evidence::decode(bytes) {
-        Ok(evidence) => evidence,
-        Err(error) => return Ok(Err(Box::new(unreadable(&error)))),
-    };
     let expected_nonce = if with_nonce { open_nonce(app, host).await? } else { None };
+    Ok(judge(app, bytes, expected_nonce, None))
+}
+
+/// Judges a file by the site's policy.
+pub(crate) fn judge(
+    app: &App,
+    bytes: &[u8],
+    expected_nonce: Option<Nonce>,
+    last_seen: Option<LastSeen>,
+) -> Result<Attested, Box<Rejection>> {
+    let evidence = Evidence::decode(bytes).map_err(|error| Box::new(unreadable(&error)))?;
     let policy = Policy {
         roots: app.roots.clone(),
         reference: vec![app.config.reference.clone()],
@@ -70,10 +79,15 @@ async fn attested(
         challengers: binding::challenger_public(app.keys.attestor()).into_iter().collect(),
         k: 1,
         expected_nonce,
-        last_seen: None,
+        last_seen,
     };
-    let verdict = verify(&evidence, &policy, now().0 / 1000);
-    Ok(verdict.accept().map_err(Box::new))
+    verify(&evidence, &policy, now().0 / 1000).accept().map_err(Box::new)
+}
+
+/// Accepted evidence for the node's row, with what the next one is judged by.
+pub(crate) fn accepted(proof: &Attested, bytes: Vec<u8>) -> NewEvidence {
+    let seen = serde_json::to_string(proof.last_seen()).unwrap_or_default();
+    NewEvidence { sequence: proof.statement().sequence, bytes, judged: Judged::Accepted { seen } }
 }
 
 /// A file that is no evidence at all.
@@ -87,7 +101,7 @@ fn unreadable(error: &attest_evidence::cbor::Error) -> Rejection {
 }
 
 /// The nonce of the newest quote order: the quote in the evidence must answer it.
-async fn open_nonce(app: &Arc<App>, host: &HostRow) -> Result<Option<attest_evidence::Nonce>, StoreError> {
+async fn open_nonce(app: &Arc<App>, host: &HostRow) -> Result<Option<Nonce>, StoreError> {
     let id = host.id.clone();
     let bytes = app.db(move |store| store.document(&id, Kind::Nonce)).await?;
     let open: Option<OpenNonce> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());

@@ -16,9 +16,9 @@ use crate::{
     app::{self, App, Parts},
     chain::ChainLink,
     config::{Config, ConfigError},
-    discovery, executor, operator_api,
+    discovery, executor, operator_api, plain,
     site::{self, Keys, SiteError},
-    tls,
+    tls, verifier_api,
 };
 
 /// One more listener for operators, opened by whoever started us.
@@ -92,6 +92,10 @@ pub async fn serve(
     let tls = keys.tls(config.agent.ip()).map_err(ServeError::Keys)?;
     let agents = listen("agents", config.agent).await?;
     let operators = listen("operators", config.operator).await?;
+    let verifiers = match &config.verifier {
+        Some(verifier) => Some(listen("verifiers", verifier.listen).await?),
+        None => None,
+    };
     let inherited = inherited.map(|listener| adopt(listener, config.operator)).transpose()?;
     let signers = Signers::read(&config)?;
     if let Some(url) = &config.chain.rpc_url {
@@ -117,6 +121,7 @@ pub async fn serve(
             ServeError::Listen { what: "operators", at: app.config.operator, source }
         }),
         () = tls::serve(agents, tls, agent_api::router(Arc::clone(&app))) => Ok(()),
+        () = plain::serve(verifiers, verifier_api::router(Arc::clone(&app))) => Ok(()),
         () = app.chain.run() => Ok(()),
         () = discovery::run(Arc::clone(&app)) => Ok(()),
         ended = chain(devnet) => ended.map_err(ServeError::Devnet),

@@ -259,10 +259,12 @@ fn time_alone_moves_nobody_before_a_limit() {
 fn only_drift_ends_a_scaler_node() {
     for index in 0..EVENTS {
         let event = event(index, 1);
-        let expected = match event {
-            Event::Tick => Wait,
-            Event::Drifted(_) => Quarantine("drift", "drift says no"),
-            _ => Ignore,
+        let expected = if matches!(event, Event::Tick) {
+            Wait
+        } else if matches!(event, Event::Drifted(_)) {
+            Quarantine("drift", "drift says no")
+        } else {
+            Ignore
         };
         check(&stage("registered"), event, NOW, &expected);
     }

@@ -1,0 +1,81 @@
+//! What HyperNodes and other verifiers say to the appliance, version 1: JSON over HTTP, below `/v1/nodes`.
+//!
+//! The appliance is a relay: it cannot answer a challenge without the node's TPM, and cannot forge the answer to a
+//! credential.  Nobody has to believe it: evidence files are `application/cbor` as `attest/FORMAT.md` has them, to be
+//! verified by whoever asked.  Byte strings are lower-case hex.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The largest body that a verifier may send.
+pub const VERIFIER_BODY_BYTES_MAX: usize = 8 << 10;
+
+/// Asks for evidence made now.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NonceChallenge {
+    /// 64 hex digits, drawn at random by the verifier: the quote is made for it.
+    pub nonce: String,
+}
+
+/// A credential for the node's TPM, made by the challenger (TPM2_MakeCredential).
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialChallenge {
+    /// TPM2B_ID_OBJECT, sized field included.
+    pub credential_blob: String,
+    /// TPM2B_ENCRYPTED_SECRET, sized field included.
+    pub encrypted_secret: String,
+    /// What the answer is bound to: 64 hex digits.
+    pub transcript: String,
+}
+
+/// The TPM's answer to a credential.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct CredentialAnswer {
+    /// HMAC-SHA256(secret, transcript): only who made the credential can tell whether it is right.
+    pub answer: String,
+}
+
+/// What a challenger needs to make a credential.  All of it is hearsay: check the chain, compute the Name.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct NodeIdentity {
+    /// Node id.
+    pub node: String,
+    /// Endorsement key certificates, X.509 DER.
+    pub ek_certificates: Vec<String>,
+    /// Certificates between them and a root, X.509 DER.
+    pub intermediates: Vec<String>,
+    /// TPMT_PUBLIC of the endorsement key.
+    pub ek_public: String,
+    /// TPMT_PUBLIC of the attestation key.
+    pub ak_public: String,
+    /// TPM firmware version, as the TPM says: 16 hex digits.
+    pub tpm_firmware: String,
+}
+
+/// A node that answers verifiers.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct VerifiableNode {
+    /// Node id.
+    pub node: String,
+    /// Whether the appliance's own check holds it for what was registered.
+    pub in_order: bool,
+    /// Why not.
+    pub why: Option<String>,
+    /// Evidence that can be fetched, newest first.
+    pub evidence: Vec<EvidenceEntry>,
+}
+
+/// An evidence file that can be fetched.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct EvidenceEntry {
+    /// Its place in the row of this node's evidence.
+    pub sequence: u64,
+    /// SHA-256 of the file.
+    pub digest: String,
+    /// When the appliance got it, milliseconds since 1970.
+    pub at_ms: u64,
+    /// Whether the appliance's own check accepted it.
+    pub accepted: bool,
+}

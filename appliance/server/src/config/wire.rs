@@ -1,0 +1,157 @@
+//! The site file as people write it: `scalerforge.toml`, key by key.  What makes sense of it is [`super::Config`].
+//!
+//! Every unit is in its key, an unknown key is refused, and a secret is the path of a file.
+
+use serde::Deserialize;
+
+/// `scalerforge.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The site.
+    pub site: Site,
+    /// The provisioning LAN.
+    pub pxe: pxe_server::config::wire::Config,
+    /// What hosts boot.
+    pub image: Image,
+    /// Where agents call.
+    pub agent: Listen,
+    /// Where people and programs call.
+    pub operator: Listen,
+    /// Where HyperNodes and other verifiers call.  Absent: nowhere.
+    pub verifier: Option<Verifier>,
+    /// How machines are tested.
+    pub burn_in: BurnIn,
+    /// Whom we believe.
+    pub trust: Trust,
+    /// The chain.
+    pub chain: Chain,
+    /// What is registered.
+    pub registration: Registration,
+    /// Management controllers.
+    #[serde(default)]
+    pub bmc: Vec<Bmc>,
+}
+
+/// The site.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Site {
+    /// Its name, first part of its nodes' names.
+    pub name: String,
+    /// `auto` enrols every server found, `manual` waits for `host enrol`.
+    pub enrolment: Policy,
+    /// `auto` is a standing approval of every stake, `manual` waits for `host approve`.
+    pub approval: Policy,
+    /// How long an agent may be silent before its machine is looked at.
+    pub silence_seconds_max: u64,
+    /// How old a ScalerNode's newest evidence may be before it is asked for new.  Absent: only verifiers ask.
+    pub reattest_seconds: Option<u64>,
+}
+
+/// Who decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Policy {
+    /// The appliance.
+    Auto,
+    /// A person.
+    Manual,
+}
+
+/// What hosts boot.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Image {
+    /// The discovery UKI.
+    pub uki: String,
+    /// Its reference values.
+    pub reference: String,
+}
+
+/// A listener.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// Address and port.
+    pub listen: String,
+}
+
+/// Where verifiers call: plain HTTP, to stand behind the provider's own reverse proxy.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Verifier {
+    /// Address and port.
+    pub listen: String,
+    /// Challengers whose binding statements join the evidence: P-256 public keys, 128 hex digits (x, y).  Absent:
+    /// anybody's, as long as there is room.
+    pub challengers: Option<Vec<String>>,
+}
+
+/// How machines are tested.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BurnIn {
+    /// Name of a built-in profile.
+    pub profile: String,
+}
+
+/// Whom we believe.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trust {
+    /// Directory of EK root and intermediate certificates (PEM).
+    pub endorsement_dir: String,
+    /// Whether a TPM made of software may be admitted: for laboratories only.
+    pub allow_software_tpm: bool,
+}
+
+/// The chain.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Chain {
+    /// JSON-RPC endpoint.  Absent: the embedded development chain.
+    pub rpc_url: Option<String>,
+    /// Chain id that the endpoint must report.
+    pub chain_id: u64,
+    /// Registry contract.  Absent: deploy the reference contracts, on a development chain only.
+    pub registry: Option<String>,
+    /// File with the operator's key.
+    pub operator_key_file: String,
+    /// The most a transaction may pay a unit of gas, in gwei.
+    pub fee_gwei_max: u64,
+}
+
+/// What is registered.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Registration {
+    /// Region of the registry.
+    pub region: String,
+    /// ICN's number of the hardware provider.
+    pub hp_id: u64,
+    /// ISO 3166-1 alpha-3 country as ICN's location code.
+    pub location_code: u8,
+    /// Reservation price a month, in whole ICNT.
+    pub reservation_price_icnt: u64,
+    /// Share of rewards for delegators, in thousandths.
+    pub reward_share_permille: u16,
+    /// How long the collateral is locked, in days.
+    pub commitment_days: u32,
+    /// Longest booking accepted, in days.
+    pub booking_days_max: u32,
+}
+
+/// A management controller.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bmc {
+    /// `https://ADDRESS`.
+    pub url: String,
+    /// Account.
+    pub user: String,
+    /// File that holds the password.
+    pub password_file: String,
+    /// Rack position, if the asset tag does not tell.
+    pub position: Option<String>,
+}
