@@ -66,6 +66,7 @@ pub(crate) fn test(root: &Path, test: &Test) -> anyhow::Result<()> {
         })?;
         if test.scenario.is_none() {
             gate("api", &mut || openapi(root, false))?;
+            gate("second verifier", &mut || second_verifier(root))?;
             gate("tests", &mut || {
                 nextest(root, list.as_deref(), &["--workspace", "-E", "not package(hil-tests-scenarios)"])
             })?;
@@ -136,17 +137,28 @@ pub(crate) fn openapi(root: &Path, write: bool) -> anyhow::Result<()> {
 /// The committed contract artefacts are what the sources compile to.
 fn contracts(root: &Path) -> anyhow::Result<()> {
     let folder = root.join("appliance/chain/contracts");
-    run(Command::new("npm").current_dir(&folder).args([
-        "ci",
-        "--ignore-scripts",
-        "--no-audit",
-        "--no-fund",
-        "--silent",
-    ]))?;
+    run(&mut npm(&folder, NPM_CI))?;
     run(Command::new("node").current_dir(&folder).args(["compile.js", "check"]))
 }
 
-/// Licences, banned crates and sources of the whole tree, by `deny.toml`.
+/// The second verifier: the same files, the same answers as the first one, in Node and in a browser.
+fn second_verifier(root: &Path) -> anyhow::Result<()> {
+    let folder = root.join("attest/verify-web");
+    run(&mut npm(&folder, NPM_CI))?;
+    let first = prepare::target(root).join("debug/scalerforge");
+    run(npm(&folder, &["test"]).env("SCALERFORGE_BIN", first))?;
+    run(&mut npm(&folder, &["run", "test:browser"]))
+}
+
+/// What the lock file says, and nobody's install scripts.
+const NPM_CI: &[&str] = &["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"];
+
+fn npm(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new("npm");
+    command.current_dir(folder).args(arguments);
+    command
+}
+
 fn licences(root: &Path) -> anyhow::Result<()> {
     if !tools::present_cargo("cargo-deny") {
         // Unoptimised: it runs for a second, and building it is what takes time.
