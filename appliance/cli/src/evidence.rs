@@ -29,6 +29,8 @@ pub(crate) enum Verb {
     },
     /// Check an evidence file.  Exit status 0: accepted, 1: refused, 2: not evidence.
     Verify(Verify),
+    /// How many boards of one model measured the same firmware (PCR 0 and 2).  Advice only; no verdict depends on it.
+    Agreement(crate::agreement::Files),
     /// Write the parts for other people's tools: quote.msg quote.sig quote.pcrs ak.pem nonce.hex eventlog.bin.
     Export {
         /// The file.
@@ -46,12 +48,30 @@ pub(crate) struct Verify {
     /// The nonce that must have been answered: 64 hex digits (a random nonce, or the block's hash).
     #[arg(long)]
     nonce: Option<String>,
+    /// JSON-RPC endpoint of the chain whose block the nonce names: asks it whether that is its block.  Exit status 1 if
+    /// it is not.
+    #[arg(long)]
+    rpc: Option<String>,
+    #[command(flatten)]
+    trust: Trust,
+    /// Print the verdict as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What whoever verifies believes.
+#[derive(Debug, Args)]
+pub(crate) struct Trust {
     /// Directory of EK root and intermediate certificates (PEM) you trust.
     #[arg(long)]
     roots: Option<PathBuf>,
-    /// Reference values of an image (reference.json of its build).  May be repeated.
+    /// Reference values of an image (reference.json or reference.corim of its build).  May be repeated.
     #[arg(long)]
     reference: Vec<PathBuf>,
+    /// Public key of an image build you trust, as it printed it: 128 hex digits (x, y).  Reference values then count
+    /// only if signed by one of these.  May be repeated.
+    #[arg(long)]
+    image_signer: Vec<String>,
     /// Public key of a challenger whose binding statements you believe: 128 hex digits (x, y).  May be repeated.
     #[arg(long)]
     challenger: Vec<String>,
@@ -61,9 +81,23 @@ pub(crate) struct Verify {
     /// Accept a TPM made of software: tier T0, for laboratories.
     #[arg(long)]
     allow_software_tpm: bool,
-    /// Print the verdict as JSON.
-    #[arg(long)]
-    json: bool,
+}
+
+impl Trust {
+    /// The policy for a file that has to answer `expected_nonce`, if one is given.
+    pub(crate) fn policy(&self, expected_nonce: Option<Nonce>) -> anyhow::Result<Policy> {
+        let signers: Vec<[u8; 64]> =
+            self.image_signer.iter().map(|key| public_key("--image-signer", key)).collect::<anyhow::Result<_>>()?;
+        Ok(Policy {
+            roots: roots(self.roots.as_deref())?,
+            reference: self.reference.iter().map(|file| reference(file, &signers)).collect::<anyhow::Result<_>>()?,
+            allow_software_tpm: self.allow_software_tpm,
+            challengers: self.challenger.iter().map(|key| public_key("--challenger", key)).collect::<anyhow::Result<_>>()?,
+            k: if self.challenger.is_empty() { 0 } else { self.challengers_min },
+            expected_nonce,
+            last_seen: None,
+        })
+    }
 }
 
 pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
@@ -81,6 +115,7 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Verb::Verify(call) => verify_file(&call),
+        Verb::Agreement(call) => crate::agreement::run(&call),
         Verb::Export { file, dir } => {
             let evidence = decode(&read(&file)?, &file.display().to_string())?;
             let parts = attest_verify::export(&evidence)?;
@@ -97,23 +132,73 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
 
 fn verify_file(call: &Verify) -> anyhow::Result<ExitCode> {
     let evidence = decode(&read(&call.file)?, &call.file.display().to_string())?;
-    let policy = Policy {
-        roots: roots(call.roots.as_deref())?,
-        reference: call.reference.iter().map(|file| reference(file)).collect::<anyhow::Result<_>>()?,
-        allow_software_tpm: call.allow_software_tpm,
-        challengers: call.challenger.iter().map(|key| challenger(key)).collect::<anyhow::Result<_>>()?,
-        k: if call.challenger.is_empty() { 0 } else { call.challengers_min },
-        expected_nonce: call.nonce.as_deref().map(|hex| nonce(hex, &evidence)).transpose()?,
-        last_seen: None,
-    };
+    let nonce = call.nonce.as_deref().map(|hex| nonce(hex, &evidence)).transpose()?;
+    let policy = call.trust.policy(nonce)?;
     let verdict = verify(&evidence, &policy, unix_seconds());
-    let code = if verdict.is_accepted() { ExitCode::SUCCESS } else { ExitCode::from(1) };
+    let block = call.rpc.as_deref().map(|rpc| block(rpc, &evidence)).transpose()?;
     if call.json {
         print(&verdict)?;
     } else {
         show(&verdict);
     }
-    Ok(code)
+    let fresh = match &block {
+        Some(Sandwich::Above(text)) => {
+            tell(call.json, text);
+            true
+        }
+        Some(Sandwich::Not(text)) => {
+            tell(call.json, &format!("REFUSED by the chain: {text}"));
+            false
+        }
+        None => true,
+    };
+    Ok(code(verdict.is_accepted() && fresh))
+}
+
+/// Standard output has nothing but the verdict when that is JSON.
+fn tell(json: bool, text: &str) {
+    if json {
+        eprintln!("{text}");
+    } else {
+        say!("{text}");
+    }
+}
+
+/// 0: accepted, 1: refused.
+pub(crate) fn code(accepted: bool) -> ExitCode {
+    if accepted { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}
+
+/// What the chain says of the block in a nonce.
+enum Sandwich {
+    /// It is the chain's: the quote is younger than that.
+    Above(String),
+    /// It is not.
+    Not(String),
+}
+
+/// Asks a chain for the block that the nonce names.
+fn block(rpc: &str, evidence: &Evidence) -> anyhow::Result<Sandwich> {
+    let Nonce::Block { chain_id, number, hash, .. } = evidence.statement.nonce else {
+        return Ok(Sandwich::Not(
+            "the nonce names no block: it was drawn by a verifier, whose --nonce shows how fresh the quote is".into(),
+        ));
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let found =
+        runtime.block_on(async { chain_client::Chain::connect(rpc, chain_id).await?.block(number).await })?;
+    Ok(match found {
+        Some(block) if block.hash == hash => Sandwich::Above(format!(
+            "made after block {number} of chain {chain_id}, which is of {} s since 1970",
+            block.timestamp_unix
+        )),
+        Some(block) => Sandwich::Not(format!(
+            "block {number} of chain {chain_id} has hash {}, and the nonce says {}",
+            hex::encode(block.hash),
+            hex::encode(hash)
+        )),
+        None => Sandwich::Not(format!("chain {chain_id} has no block {number}")),
+    })
 }
 
 /// Enough digits to tell two digests apart by eye.
@@ -122,7 +207,7 @@ const DIGITS_SHOWN: usize = 16;
 /// Other measured values fit a line of a terminal beside the check's name.
 const TEXT_SHOWN: usize = 60;
 
-fn show(verdict: &Verdict) {
+pub(crate) fn show(verdict: &Verdict) {
     for check in &verdict.checks {
         let mark = match check.outcome {
             Outcome::Pass => "ok  ",
@@ -165,7 +250,7 @@ fn cut(text: &str, chars: usize) -> String {
     }
 }
 
-fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
     let failed = || format!("cannot read the evidence file {}; check the path", file.display());
     let meta = std::fs::metadata(file).with_context(failed)?;
     if !meta.is_file() {
@@ -178,7 +263,7 @@ fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(file).with_context(failed)
 }
 
-fn decode(bytes: &[u8], name: &str) -> anyhow::Result<Evidence> {
+pub(crate) fn decode(bytes: &[u8], name: &str) -> anyhow::Result<Evidence> {
     Evidence::decode(bytes).with_context(|| {
         format!(
             "{name} is not a whole evidence file ({} bytes): get it again from whoever made it",
@@ -202,16 +287,17 @@ fn roots(dir: Option<&Path>) -> anyhow::Result<Roots> {
     Ok(roots)
 }
 
-fn reference(file: &Path) -> anyhow::Result<ReferenceValues> {
-    let json = std::fs::read(file)
+fn reference(file: &Path, signers: &[[u8; 64]]) -> anyhow::Result<ReferenceValues> {
+    let bytes = std::fs::read(file)
         .with_context(|| format!("cannot read the reference values {}", file.display()))?;
-    ReferenceValues::from_json(&json).with_context(|| format!("{} holds no reference values", file.display()))
+    let read = attest_verify::reference_file::read(&bytes, signers);
+    Ok(read.with_context(|| format!("{} holds no reference values to believe", file.display()))?.values)
 }
 
-fn challenger(key: &str) -> anyhow::Result<[u8; 64]> {
+fn public_key(flag: &str, key: &str) -> anyhow::Result<[u8; 64]> {
     let mut bytes = [0; 64];
     hex::decode_to_slice(key, &mut bytes)
-        .map_err(|_| anyhow!("--challenger: `{key}` is not a P-256 public key of 128 hex digits"))?;
+        .map_err(|_| anyhow!("{flag}: `{key}` is not a P-256 public key of 128 hex digits"))?;
     Ok(bytes)
 }
 
@@ -230,6 +316,6 @@ fn nonce(text: &str, evidence: &Evidence) -> anyhow::Result<Nonce> {
     clippy::disallowed_methods,
     reason = "a command line may read the clock; the verifier gets it as an argument"
 )]
-fn unix_seconds() -> u64 {
+pub(crate) fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

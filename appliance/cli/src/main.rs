@@ -1,11 +1,14 @@
 //! The `scalerforge` command: a noun, then a verb.  Reads have `--json`; what stakes money or destroys data demands its
 //! own flag.  Rules live in the cores; this file parses, calls, prints.
 
+mod agreement;
 mod chain;
 mod client;
+mod endorsement;
 mod evidence;
 mod host;
 mod image;
+mod node;
 mod serve;
 mod site;
 
@@ -42,6 +45,12 @@ enum Noun {
     /// Evidence files.
     #[command(subcommand)]
     Evidence(evidence::Verb),
+    /// Nodes of other people's sites, as a HyperNode sees them.
+    #[command(subcommand)]
+    Node(node::Verb),
+    /// Whose TPMs are believed.
+    #[command(subcommand)]
+    Endorsement(endorsement::Verb),
     /// The chain.
     #[command(subcommand)]
     Chain(chain::Verb),
@@ -67,6 +76,8 @@ fn main() -> ExitCode {
         Noun::Site(verb) => site::run(verb),
         Noun::Host(verb) => host::run(verb),
         Noun::Evidence(verb) => evidence::run(verb),
+        Noun::Node(verb) => node::run(verb),
+        Noun::Endorsement(verb) => endorsement::run(verb),
         Noun::Chain(verb) => chain::run(verb),
         Noun::Image(verb) => image::run(verb),
         Noun::Api => {

@@ -22,8 +22,11 @@ use crate::{artefacts::Artefacts, site_file};
 /// Where the operator's API listens inside the lab's namespace.
 pub(crate) const OPERATOR_ADDRESS: &str = "127.0.0.1:8090";
 
+/// Where verifiers call inside the lab's namespace.
+pub const VERIFIER_ADDRESS: &str = "127.0.0.1:8091";
+
 /// Where a chain that runs apart listens inside the lab's namespace.
-pub(crate) const CHAIN_ADDRESS: &str = "127.0.0.1:8545";
+pub const CHAIN_ADDRESS: &str = "127.0.0.1:8545";
 
 /// How often the API is asked while a test waits.
 const POLL: Duration = Duration::from_millis(250);
@@ -55,6 +58,8 @@ pub struct LabConfig {
     pub altered_image: bool,
     /// How long an agent may be silent.
     pub silence_seconds_max: u64,
+    /// How old a node's evidence may become before the appliance asks for new.
+    pub reattest_seconds: Option<u64>,
     /// What BMCs say against the truth: server, resource, what is merged into it.
     pub lies: Vec<(usize, String, serde_json::Value)>,
     /// The operator's listener, if it is to live outside the lab's namespace.
@@ -72,6 +77,7 @@ impl LabConfig {
             profile: "demo".into(),
             altered_image: false,
             silence_seconds_max: 15,
+            reattest_seconds: None,
             lies: Vec::new(),
             operator: None,
         }

@@ -12,4 +12,4 @@ mod site_file;
 
 pub use artefacts::Artefacts;
 pub use browser::Browser;
-pub use lab::{Chain, Lab, LabConfig, run};
+pub use lab::{CHAIN_ADDRESS, Chain, Lab, LabConfig, VERIFIER_ADDRESS, run};

@@ -51,7 +51,7 @@ name = "lab"
 enrolment = "auto"
 approval = "auto"
 silence_seconds_max = {silence}
-
+{reattest}
 [pxe]
 interface = "br0"
 address = "10.77.0.1"
@@ -71,6 +71,9 @@ listen = "10.77.0.1:8443"
 
 [operator]
 listen = "{operator}"
+
+[verifier]
+listen = "{verifier}"
 
 [burn_in]
 profile = "{profile}"
@@ -96,7 +99,10 @@ booking_days_max = 365
         silence = lab.silence_seconds_max,
         uki = image.join("discovery.efi").display(),
         reference = artefacts.image.join("reference.json").display(),
+        reattest =
+            lab.reattest_seconds.map_or(String::new(), |every| format!("reattest_seconds = {every}\n")),
         operator = crate::lab::OPERATOR_ADDRESS,
+        verifier = crate::lab::VERIFIER_ADDRESS,
         profile = lab.profile,
     );
     for (index, host) in rack.hosts().iter().enumerate() {

@@ -147,6 +147,21 @@ impl Chain {
         Ok(Block { number, hash: block.header.hash.0, timestamp_unix })
     }
 
+    /// The block with this number, if the chain has it.
+    ///
+    /// # Errors
+    /// [`Error::Down`] and the like.
+    pub async fn block(&self, number: u64) -> Result<Option<Block>, Error> {
+        let tag = BlockNumberOrTag::Number(number);
+        let asked = self.provider.get_block_by_number(tag).into_future();
+        let block = self.ask("asking for a block by its number", asked).await?;
+        Ok(block.map(|block| Block {
+            number: block.header.number(),
+            hash: block.header.hash.0,
+            timestamp_unix: block.header.timestamp(),
+        }))
+    }
+
     /// How certain the block with this number is now.
     ///
     /// # Errors
