@@ -1,15 +1,32 @@
 // From a certificate up to a root that the reader of the evidence trusts.
 
 import { concat, equal, fitted, type Bytes } from "./bytes.js";
+import { isRevoked, type Crl } from "./crl.js";
 import { derDocument, inside, TAG } from "./der.js";
-import { KNOWN_CRITICAL, sameName, showName, unsigned, type Certificate, type CertificateKey } from "./x509.js";
+import { KNOWN_CRITICAL, sameName, showName, unsigned, type Certificate, type CertificateKey, type Signed } from "./x509.js";
 
 /** Certificates of TPM makers.  A self-issued one is a root; only those are believed. */
 export interface Roots {
   readonly certificates: readonly Certificate[];
 }
 
-export type Chain = { readonly path: readonly Certificate[] } | { readonly wrong: string };
+export type Chain = { readonly path: readonly Certificate[] } | { readonly wrong: string; readonly revoked: boolean };
+
+/** Whom to believe, and as of when. */
+export interface Belief {
+  /** Certificates that end a chain. */
+  readonly anchors: readonly Certificate[];
+  /** Other certificates of the bundle. */
+  readonly others: readonly Certificate[];
+  readonly crls: readonly Crl[];
+  readonly now: number;
+}
+
+/** TPM makers: self-issued certificates are roots. */
+export function makers(roots: Roots, crls: readonly Crl[], now: number): Belief {
+  const [anchors, others] = [true, false].map((root) => roots.certificates.filter((each) => isSelfIssued(each) === root));
+  return { anchors: anchors ?? [], others: others ?? [], crls, now };
+}
 
 /** Issuers above the endorsement key's certificate, the root included. */
 const ISSUERS_MAX = 6;
@@ -25,14 +42,14 @@ export async function chainToRoot(
   subtle: SubtleCrypto,
   leaf: Certificate,
   fromFile: readonly Certificate[],
-  roots: Roots,
-  now: number,
+  belief: Belief,
 ): Promise<Chain> {
-  const trusted = new Set<Certificate>(roots.certificates.filter(isSelfIssued));
+  const trusted = new Set<Certificate>(belief.anchors);
   // A self-issued certificate ends a chain or is none of ours: a file cannot bring its own root.
-  const pool = [...roots.certificates, ...fromFile.filter((certificate) => !isSelfIssued(certificate))];
+  const pool = [...belief.anchors, ...belief.others, ...fromFile.filter((certificate) => !isSelfIssued(certificate))];
   const seen = new Set<Certificate>();
   let wrong = `no issuer "${showName(leaf.issuer)}" among the roots and intermediates`;
+  let revoked: string | undefined;
   let paths: (readonly Certificate[])[] = [[leaf]];
   for (let depth = 1; depth <= ISSUERS_MAX && paths.length > 0; depth++) {
     const longer: (readonly Certificate[])[] = [];
@@ -40,7 +57,11 @@ export async function chainToRoot(
       const child = path[path.length - 1] ?? leaf;
       for (const issuer of pool) {
         if (seen.has(issuer) || !sameName(child.issuer, issuer.subject)) continue;
-        const objection = objectionTo(issuer, path, now) ?? ((await isSignedBy(subtle, child, issuer)) ? undefined : "did not sign");
+        const objection = objectionTo(issuer, path, belief.now) ?? ((await isSignedBy(subtle, child, issuer)) ? undefined : "did not sign");
+        if (objection === undefined && (await isRevoked(subtle, child, issuer, belief.crls))) {
+          revoked = `${showName(issuer.subject)} took back ${showName(child.subject)}`;
+          continue;
+        }
         if (objection !== undefined) {
           wrong = `${showName(issuer.subject)} ${objection}`;
           continue;
@@ -53,7 +74,7 @@ export async function chainToRoot(
     }
     paths = longer;
   }
-  return { wrong };
+  return { wrong: revoked ?? wrong, revoked: revoked !== undefined };
 }
 
 export function isSelfIssued(certificate: Certificate): boolean {
@@ -83,23 +104,16 @@ const ALGORITHMS: ReadonlyMap<string, Algorithm> = new Map<string, Algorithm>([
 
 const COORDINATE_BYTES: ReadonlyMap<string, number> = new Map([["P-256", 32], ["P-384", 48], ["P-521", 66]]);
 
-/** What is signed: the signed part, both notes of the algorithm, and the signature. */
-export interface Signed {
-  readonly tbs: Bytes;
-  readonly innerAlgorithm: Bytes;
-  readonly outerAlgorithm: Bytes;
-  readonly signatureAlgorithm: string;
-  readonly signature: Bytes;
-}
-
 export async function isSignedBy(subtle: SubtleCrypto, signed: Signed, issuer: Certificate): Promise<boolean> {
   const algorithm = ALGORITHMS.get(signed.signatureAlgorithm);
   if (algorithm === undefined || algorithm.kind !== issuer.key.kind) return false;
   if (!equal(signed.innerAlgorithm, signed.outerAlgorithm)) return false;
   try {
-    if (issuer.key.kind === "rsa") return await verifyRsa(subtle, issuer.key, algorithm.hash, signed);
-    if (issuer.key.kind === "ecc") return await verifyEcdsa(subtle, issuer.key, algorithm.hash, signed);
-    return false;
+    if (issuer.key.kind === "rsa") return await rsaHolds(subtle, issuer.key, algorithm.hash, signed.tbs, signed.signature);
+    if (issuer.key.kind !== "ecc") return false;
+    const parts = inside(derDocument(signed.signature, "signature"), TAG.sequence, "signature");
+    const numbers = parts.map((part) => unsigned(part, "signature"));
+    return numbers.length === 2 && (await ecdsaHolds(subtle, issuer.key, algorithm.hash, signed.tbs, numbers));
   } catch {
     // WebCrypto throws on keys that are none, and the reader of a signature on bytes that are none: not signed.
     return false;
@@ -109,22 +123,40 @@ export async function isSignedBy(subtle: SubtleCrypto, signed: Signed, issuer: C
 type RsaKey = CertificateKey & { kind: "rsa" };
 type EccKey = CertificateKey & { kind: "ecc" };
 
-async function verifyRsa(subtle: SubtleCrypto, key: RsaKey, hash: string, signed: Signed): Promise<boolean> {
+/** Whether a certified key signed a message the way a TPM writes signatures: r and s, or one number of RSA. */
+export async function isSignedByKey(
+  subtle: SubtleCrypto,
+  key: CertificateKey,
+  hash: string,
+  message: Bytes,
+  numbers: readonly Bytes[],
+): Promise<boolean> {
+  const [first, second, ...more] = numbers;
+  if (first === undefined || more.length > 0) return false;
+  try {
+    if (key.kind === "rsa" && second === undefined) return await rsaHolds(subtle, key, hash, message, first);
+    if (key.kind === "ecc" && second !== undefined) return await ecdsaHolds(subtle, key, hash, message, [first, second]);
+    return false;
+  } catch {
+    return false;
+  }
+}
+
+async function rsaHolds(subtle: SubtleCrypto, key: RsaKey, hash: string, message: Bytes, signature: Bytes): Promise<boolean> {
   const bits = 8 * key.modulus.length;
   if (bits < 2048 || bits > 4096) return false;
   const jwk = { kty: "RSA", n: base64url(key.modulus), e: base64url(key.exponent) };
   const name = "RSASSA-PKCS1-v1_5";
   const imported = await subtle.importKey("jwk", jwk, { name, hash }, false, ["verify"]);
-  return subtle.verify(name, imported, signed.signature, signed.tbs);
+  return subtle.verify(name, imported, signature, message);
 }
 
-async function verifyEcdsa(subtle: SubtleCrypto, key: EccKey, hash: string, signed: Signed): Promise<boolean> {
+async function ecdsaHolds(subtle: SubtleCrypto, key: EccKey, hash: string, message: Bytes, numbers: readonly Bytes[]): Promise<boolean> {
   const length = COORDINATE_BYTES.get(key.curve) ?? 0;
-  const [r, s] = inside(derDocument(signed.signature, "signature"), TAG.sequence, "signature")
-    .map((part) => fitted(unsigned(part, "signature"), length));
+  const [r, s] = numbers.map((number) => fitted(number, length));
   if (!r || !s || key.point[0] !== 0x04) return false;
   const imported = await subtle.importKey("raw", key.point, { name: "ECDSA", namedCurve: key.curve }, false, ["verify"]);
-  return subtle.verify({ name: "ECDSA", hash }, imported, concat(r, s), signed.tbs);
+  return subtle.verify({ name: "ECDSA", hash }, imported, concat(r, s), message);
 }
 
 export function base64url(bytes: Uint8Array): string {

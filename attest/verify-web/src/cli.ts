@@ -7,12 +7,14 @@ import { join } from "node:path";
 import { FormatError, fromHex, type Bytes } from "./bytes.js";
 import { decodeEvidence, FILE_BYTES_MAX } from "./evidence.js";
 import { parseReference, type Policy } from "./policy.js";
-import { loadRoots } from "./load.js";
+import { loadCrls, loadRoots } from "./load.js";
 import { firstFailure, verdictJson, type Verdict } from "./verdict.js";
 import { verify } from "./verify.js";
 
 const USAGE = `usage: node dist/cli.js FILE [options]
   --roots DIR            EK root and intermediate certificates (*.pem) you trust
+                         and their revocation lists
+  --boards DIR           certificates (*.pem) of board makers you trust, for IAKs
   --reference FILE       reference values of an image; may be repeated
   --challenger HEX       public key (x, y) of a challenger you believe; may be repeated
   --challengers-min N    how many of them must have signed (1)
@@ -49,7 +51,7 @@ function parseCall(args: readonly string[]): Call {
     const arg = args[at] ?? "";
     if (["--json", "--allow-software-tpm"].includes(arg)) {
       flags.add(arg);
-    } else if (["--roots", "--reference", "--challenger", "--challengers-min", "--nonce", "--now"].includes(arg)) {
+    } else if (["--roots", "--boards", "--reference", "--challenger", "--challengers-min", "--nonce", "--now"].includes(arg)) {
       const value = args[++at];
       if (value === undefined) throw new UsageError(`${arg} lacks its value`);
       values.set(arg, [...(values.get(arg) ?? []), value]);
@@ -62,13 +64,17 @@ function parseCall(args: readonly string[]): Call {
   const [file, ...more] = files;
   if (file === undefined || more.length > 0) throw new UsageError("exactly one file, please");
   const challengers = (values.get("--challenger") ?? []).map((text) => hexOption("--challenger", text, 64));
+  const makers = (values.get("--roots") ?? []).flatMap(pemFiles);
   const nonce = values.get("--nonce")?.[0];
   return {
     file,
     json: flags.has("--json"),
     now: number("--now", values, Math.floor(Date.now() / 1000)),
     policy: {
-      roots: loadRoots((values.get("--roots") ?? []).flatMap(pemFiles)),
+      roots: loadRoots(makers),
+      boards: loadRoots((values.get("--boards") ?? []).flatMap(pemFiles)),
+      crls: loadCrls(makers),
+      deniedFirmware: [],
       references: (values.get("--reference") ?? []).map((path) => parseReference(bytesOf(path), path)),
       allowSoftwareTpm: flags.has("--allow-software-tpm"),
       challengers,

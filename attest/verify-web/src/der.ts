@@ -30,8 +30,8 @@ export const TAG = {
   set: 0x31,
 } as const;
 
-/** Items that one document may hold: certificates have a few hundred. */
-const ITEMS_MAX = 4096;
+/** Items that one level may hold: some makers' revocation lists have a few hundred thousand. */
+const ITEMS_MAX = 1_000_000;
 
 /** The item that `bytes` consists of. */
 export function derDocument(bytes: Bytes, field: string): Der {

@@ -1,7 +1,7 @@
 // Whose TPM this is: the endorsement key, its maker's certificate, and the node's name that follows from both.
 
 import { concat, equal, fitted, FormatError, isZero, toHex, u16be, utf8, type Bytes } from "./bytes.js";
-import { chainToRoot } from "./chain.js";
+import { chainToRoot, makers } from "./chain.js";
 import type { Evidence } from "./evidence.js";
 import type { Policy } from "./policy.js";
 import { failOn, hex32 } from "./quote.js";
@@ -36,6 +36,7 @@ export async function checkEndorsement(
   evidence: Evidence,
   policy: Policy,
   now: number,
+  firmware: bigint | undefined,
   facts: Facts,
   checks: Checks,
 ): Promise<Endorsed> {
@@ -56,6 +57,7 @@ export async function checkEndorsement(
       software = isSoftware(certificate);
       checks.add("hardware-tpm", !software || policy.allowSoftwareTpm, software ? "software TPM" : "TPM of a maker",
         policy.allowSoftwareTpm ? "any" : "TPM of a maker", "a TPM made of software proves nothing");
+      checkFirmware(certificate, firmware, policy, checks);
     }
   }
   const name = await tpmName(subtle, ek.nameAlg, evidence.ekPublic);
@@ -67,6 +69,16 @@ export async function checkEndorsement(
     checks.add("node-id", right, toHex(measured), toHex(nodeId), "this is the id of another endorsement key");
   }
   return { certificateHash, software };
+}
+
+/** The firmware version that the TPM signed, against what policy denies. */
+function checkFirmware(certificate: Certificate, firmware: bigint | undefined, policy: Policy, checks: Checks): void {
+  if (policy.deniedFirmware.length === 0 || firmware === undefined) return;
+  const maker = certificate.altNames.get(OID_MANUFACTURER) ?? "";
+  const same = (other: string): boolean => other.toLowerCase() === maker.toLowerCase();
+  const denied = policy.deniedFirmware.find((one) => same(one.manufacturer) && one.from <= firmware && firmware <= one.to);
+  const measured = `${maker} 0x${firmware.toString(16).padStart(16, "0")}`;
+  checks.add("tpm-firmware", denied === undefined, measured, "not denied", `this firmware is not believed: ${denied?.why ?? ""}`);
 }
 
 function checkEkPublic(evidence: Evidence, checks: Checks): PublicArea | undefined {
@@ -107,7 +119,7 @@ function checkCertificate(evidence: Evidence, ek: PublicArea, now: number, check
   return undefined;
 }
 
-function isForKey(certificate: Certificate, unique: Unique): boolean {
+export function isForKey(certificate: Certificate, unique: Unique): boolean {
   const { key } = certificate;
   if (unique.kind === "rsa") {
     const exponent = fitted(Uint8Array.of(...u16be(unique.exponent >>> 16), ...u16be(unique.exponent & 0xffff)), 8);
@@ -148,14 +160,15 @@ async function checkChain(
       // A certificate that cannot be read leads nowhere; it is counted below.
     }
   }
-  const chain = await chainToRoot(subtle, certificate, intermediates, policy.roots, now);
+  const chain = await chainToRoot(subtle, certificate, intermediates, makers(policy.roots, policy.crls, now));
   if ("wrong" in chain) {
-    checks.fail("ek-chain", showName(certificate.issuer), chain.wrong);
+    checks.fail(chain.revoked ? "ek-revoked" : "ek-chain", showName(certificate.issuer), chain.wrong);
     return false;
   }
   const root = chain.path[chain.path.length - 1];
   const unused = evidence.intermediates.length - chain.path.filter((each) => intermediates.includes(each)).length;
   const note = unused === 0 ? "" : `${unused} certificates in the file belong to no chain and were not judged`;
   checks.pass("ek-chain", root ? showName(root.subject) : "", note);
+  if (policy.crls.length > 0) checks.pass("ek-revoked", `${policy.crls.length} lists`);
   return true;
 }

@@ -15,6 +15,14 @@ export interface PcrClaim {
   readonly digest: Bytes;
 }
 
+/** A board maker's initial attestation key, and its word on the attestation key. */
+export interface Iak {
+  readonly certificates: readonly Bytes[];
+  readonly public: Bytes;
+  readonly attest: Bytes;
+  readonly signature: Bytes;
+}
+
 export interface Evidence {
   readonly file: Bytes;
   readonly nodeId: Bytes;
@@ -26,6 +34,7 @@ export interface Evidence {
   readonly ekPublic: Bytes;
   readonly intermediates: readonly Bytes[];
   readonly bindings: readonly Bytes[];
+  readonly iak: Iak | undefined;
   readonly uefiLog: Bytes;
   readonly statementBytes: Bytes;
   readonly statement: Statement;
@@ -95,6 +104,7 @@ export function decodeEvidence(file: Bytes): Evidence {
     ekPublic: endorsements.bytes(2, "ek-public"),
     intermediates: endorsements.list(3, "intermediates", LIST_MAX),
     bindings: endorsements.list(4, "bindings", LIST_MAX),
+    iak: endorsements.has(5) ? decodeIak(endorsements.members(5, "iak")) : undefined,
     uefiLog: logs.bytes(1, "uefi"),
     statementBytes,
     statement: decodeStatement(statementBytes, statementItem.kind === "bytes" ? statementItem.bodyAt : 0),
@@ -105,6 +115,19 @@ export function decodeEvidence(file: Bytes): Evidence {
   };
   for (const members of [top, tpm, endorsements, logs, attachments]) members.end();
   return evidence;
+}
+
+function decodeIak(members: Members): Iak {
+  // Asked for by name, unlike other lists: without a certificate the key is nobody's.
+  members.member(1, "certificates");
+  const iak = {
+    certificates: members.list(1, "certificates", LIST_MAX),
+    public: members.bytes(2, "public"),
+    attest: members.bytes(3, "attest"),
+    signature: members.bytes(4, "signature"),
+  };
+  members.end();
+  return iak;
 }
 
 function pcrClaim(item: Item, index: number): PcrClaim {

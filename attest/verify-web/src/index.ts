@@ -2,7 +2,7 @@
 
 export { FormatError, fromHex, toHex } from "./bytes.js";
 export { decodeEvidence, type Evidence } from "./evidence.js";
-export { loadRoots } from "./load.js";
+export { loadCrls, loadRoots } from "./load.js";
 export { unitRootOf } from "./attachments.js";
 export { parseEventLog, replay } from "./eventlog.js";
 export { parseReference, type LastSeen, type Policy, type Reference } from "./policy.js";

@@ -2,7 +2,7 @@
 
 import { FormatError, fromHex, type Bytes } from "./bytes.js";
 import { decodeEvidence } from "./evidence.js";
-import { loadRoots } from "./load.js";
+import { loadCrls, loadRoots } from "./load.js";
 import { parseReference, type Policy } from "./policy.js";
 import { firstFailure, type Check, type Facts, type Verdict } from "./verdict.js";
 import { verify } from "./verify.js";
@@ -74,6 +74,9 @@ function policy(): Policy {
   const k = Number.parseInt(element<HTMLInputElement>("k").value, 10);
   return {
     roots: loadRoots(given.roots.map(text)),
+    boards: { certificates: [] },
+    crls: loadCrls(given.roots.map(text)),
+    deniedFirmware: [],
     references: given.references.map((file) => parseReference(file.bytes, file.name)),
     allowSoftwareTpm: element<HTMLInputElement>("software").checked,
     challengers: keys.map((key) => hexField(key, 64, "challenger")),

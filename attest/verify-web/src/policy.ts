@@ -2,10 +2,16 @@
 
 import { FormatError, fromHex, type Bytes } from "./bytes.js";
 import type { Roots } from "./chain.js";
+import type { Crl } from "./crl.js";
 import { parseJson, type Json } from "./json.js";
 
 export interface Policy {
   readonly roots: Roots;
+  /** Board makers' CAs, every one of them believed. */
+  readonly boards: Roots;
+  /** Revocation lists: dated snapshots. */
+  readonly crls: readonly Crl[];
+  readonly deniedFirmware: readonly DeniedFirmware[];
   readonly references: readonly Reference[];
   readonly allowSoftwareTpm: boolean;
   /** P-256 public keys, x ‖ y. */
@@ -15,6 +21,14 @@ export interface Policy {
   /** The nonce that was asked for: its bytes (a random nonce, or a block's hash). */
   readonly nonce: ExpectedNonce | undefined;
   readonly lastSeen: LastSeen | undefined;
+}
+
+/** Versions of a maker's firmware that are not believed, both ends included. */
+export interface DeniedFirmware {
+  readonly manufacturer: string;
+  readonly from: bigint;
+  readonly to: bigint;
+  readonly why: string;
 }
 
 /** Either the 32 bytes that nonce must carry, or the whole nonce object in CBOR. */

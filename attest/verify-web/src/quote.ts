@@ -2,7 +2,7 @@
 
 import { concat, equal, FormatError, isZero, toHex, u256be, utf8, type Bytes } from "./bytes.js";
 import type { Evidence } from "./evidence.js";
-import { ALG, decodePublic, decodeQuote, decodeSignature, digest, HASHES, tpmName, type PublicArea, type Quote } from "./tpm.js";
+import { ALG, decodePublic, decodeQuote, decodeSignature, digest, qualifiedName, tpmName, type PublicArea, type Quote } from "./tpm.js";
 import type { Checks } from "./verdict.js";
 
 /** fixedTPM, fixedParent, sensitiveDataOrigin, userWithAuth, noDA, restricted, sign. */
@@ -10,7 +10,6 @@ const AK_ATTRIBUTES = 0x0005_0472;
 const REQUIRED_PCRS = [0, 1, 2, 3, 4, 5, 6, 7, 9, 11, 12, 13, 14, 15];
 const MAGIC = "ff544347";
 const TYPE_QUOTE = "8018";
-const HANDLE_ENDORSEMENT = Uint8Array.of(0x40, 0x00, 0x00, 0x0b);
 
 /** What the quote proved: nothing is in here that was not signed. */
 export interface Quoted {
@@ -30,8 +29,7 @@ export async function checkQuote(subtle: SubtleCrypto, evidence: Evidence, check
   }
   const akName = ak && (await tpmName(subtle, ak.nameAlg, evidence.akPublic));
   if (akName !== undefined && quote !== undefined) {
-    const hash = HASHES.get(ak?.nameAlg ?? 0)?.name ?? "SHA-256";
-    const expected = concat(akName.subarray(0, 2), await digest(subtle, hash, HANDLE_ENDORSEMENT, akName));
+    const expected = await qualifiedName(subtle, akName);
     checks.add("ak-hierarchy", equal(quote.qualifiedSigner, expected), toHex(quote.qualifiedSigner), toHex(expected),
       "the attestation key is not a primary key of the endorsement hierarchy");
   }

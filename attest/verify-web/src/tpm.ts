@@ -10,6 +10,7 @@ export const ATTRIBUTE = {
   restricted: 1 << 16,
   decrypt: 1 << 17,
   sign: 1 << 18,
+  sensitiveDataOrigin: 1 << 5,
 } as const;
 
 /** Hashes that name keys and fill banks: WebCrypto's name and the digest's length in bytes. */
@@ -50,7 +51,7 @@ export interface PublicArea {
   readonly unique: Unique;
 }
 
-const RSASSA = 0x0014;
+export const RSASSA = 0x0014;
 const RSAPSS = 0x0016;
 /** Bits of TPMA_OBJECT that have a meaning; the rest are reserved and zero. */
 const ATTRIBUTES_KNOWN = 0x000f_0ff6;
@@ -123,7 +124,8 @@ export interface PcrSelection {
   readonly indices: readonly number[];
 }
 
-export interface Quote {
+/** What every attestation begins with. */
+interface Attested {
   readonly qualifiedSigner: Bytes;
   readonly extraData: Bytes;
   readonly clock: bigint;
@@ -131,8 +133,17 @@ export interface Quote {
   readonly restartCount: number;
   readonly safe: boolean;
   readonly firmware: bigint;
+}
+
+export interface Quote extends Attested {
   readonly selections: readonly PcrSelection[];
   readonly pcrDigest: Bytes;
+}
+
+/** TPM2_Certify: the signer says that this object is in the same TPM. */
+export interface Certified extends Attested {
+  readonly name: Bytes;
+  readonly qualifiedName: Bytes;
 }
 
 /** TPM2B_DATA and TPM2B_DIGEST of a TPM with SHA-512. */
@@ -143,15 +154,16 @@ const BANKS_MAX = 16;
 /** PCR_SELECT_MAX is 3 or 4 bytes on every TPM there is. */
 const SELECT_BYTES_MAX = 4;
 
-/** TPMS_ATTEST of a quote, past magic and type, which the caller has judged. */
-export function decodeQuote(bytes: Bytes): Quote {
-  const reader = whole(bytes, "attest");
-  reader.take(6, "attest.magic");
-  const qualifiedSigner = reader.sized("attest.qualifiedSigner");
-  const signer = qualifiedSigner.length < 2 ? 0 : (qualifiedSigner[0] ?? 0) * 256 + (qualifiedSigner[1] ?? 0);
-  if (!NAME_HASHES.has(signer) || qualifiedSigner.length !== 2 + (HASHES.get(signer)?.length ?? 0)) {
-    reader.fail("attest.qualifiedSigner", "not a TPM Name");
-  }
+function decodeName(reader: Reader, field: string): Bytes {
+  const name = reader.sized(field);
+  const alg = name.length < 2 ? 0 : (name[0] ?? 0) * 256 + (name[1] ?? 0);
+  if (!NAME_HASHES.has(alg) || name.length !== 2 + (HASHES.get(alg)?.length ?? 0)) reader.fail(field, "not a TPM Name");
+  return name;
+}
+
+/** What follows magic and type in every TPMS_ATTEST. */
+function decodeAttested(reader: Reader): Attested {
+  const qualifiedSigner = decodeName(reader, "attest.qualifiedSigner");
   const extraData = bounded(reader, "attest.extraData", EXTRA_BYTES_MAX);
   const clock = reader.u64("attest.clock");
   const resetCount = reader.u32("attest.resetCount");
@@ -159,12 +171,35 @@ export function decodeQuote(bytes: Bytes): Quote {
   const safe = reader.u8("attest.safe");
   if (safe > 1) reader.fail("attest.safe", `${safe} is neither 0 nor 1`);
   const firmware = reader.u64("attest.firmwareVersion");
+  return { qualifiedSigner, extraData, clock, resetCount, restartCount, safe: safe === 1, firmware };
+}
+
+const MAGIC = 0xff54_4347;
+const TYPE_CERTIFY = 0x8017;
+
+/** TPMS_ATTEST of TPM2_Certify, whole. */
+export function decodeCertified(bytes: Bytes): Certified {
+  const reader = whole(bytes, "attest");
+  if (reader.u32("attest.magic") !== MAGIC) reader.fail("attest.magic", "not made by a TPM");
+  if (reader.u16("attest.type") !== TYPE_CERTIFY) reader.fail("attest.type", "not TPM2_Certify");
+  const attested = decodeAttested(reader);
+  const name = decodeName(reader, "attest.name");
+  const qualifiedName = decodeName(reader, "attest.qualifiedName");
+  reader.end("attest");
+  return { ...attested, name, qualifiedName };
+}
+
+/** TPMS_ATTEST of a quote, past magic and type, which the caller has judged. */
+export function decodeQuote(bytes: Bytes): Quote {
+  const reader = whole(bytes, "attest");
+  reader.take(6, "attest.magic");
+  const attested = decodeAttested(reader);
   const count = reader.u32("attest.pcrSelect");
   if (count > BANKS_MAX) reader.fail("attest.pcrSelect", `${count} banks`);
   const selections = Array.from({ length: count }, () => decodeSelection(reader));
   const pcrDigest = bounded(reader, "attest.pcrDigest", DIGEST_BYTES_MAX);
   reader.end("attest");
-  return { qualifiedSigner, extraData, clock, resetCount, restartCount, safe: safe === 1, firmware, selections, pcrDigest };
+  return { ...attested, selections, pcrDigest };
 }
 
 function decodeSelection(reader: Reader): PcrSelection {
@@ -184,6 +219,8 @@ export interface TpmSignature {
   readonly hash: number;
   /** r ‖ s if both fit P-256; nothing for another algorithm or a larger curve. */
   readonly raw: Bytes | undefined;
+  /** The numbers as they stand: r and s, or the one of RSA. */
+  readonly numbers: readonly Bytes[];
 }
 
 const ECC_BYTES_MAX = 66;
@@ -200,20 +237,28 @@ export function decodeSignature(bytes: Bytes): TpmSignature {
     return value.length === 0 ? reader.fail(field, "empty") : value;
   };
   if (alg !== ALG.ecdsa) {
-    number("signature.sig", RSA_BYTES_MAX);
+    const numbers = [number("signature.sig", RSA_BYTES_MAX)];
     reader.end("signature");
-    return { alg, hash, raw: undefined };
+    return { alg, hash, raw: undefined, numbers };
   }
   const [r, s] = [number("signature.r", ECC_BYTES_MAX), number("signature.s", ECC_BYTES_MAX)];
   reader.end("signature");
   // 33 bytes do not fit, even if the first is zero: a TPM leaves zeros out, it does not add them.
-  if (r.length > 32 || s.length > 32) return { alg, hash, raw: undefined };
-  return { alg, hash, raw: concat(fitted(r, 32) ?? r, fitted(s, 32) ?? s) };
+  if (r.length > 32 || s.length > 32) return { alg, hash, raw: undefined, numbers: [r, s] };
+  return { alg, hash, raw: concat(fitted(r, 32) ?? r, fitted(s, 32) ?? s), numbers: [r, s] };
 }
 
 /** Hashes through WebCrypto; `Digest` is handed to whoever needs one, so that Node 18 and browsers look alike. */
 export async function digest(subtle: SubtleCrypto, name: string, ...parts: readonly Uint8Array[]): Promise<Bytes> {
   return new Uint8Array(await subtle.digest(name, concat(...parts)));
+}
+
+const HANDLE_ENDORSEMENT = Uint8Array.of(0x40, 0x00, 0x00, 0x0b);
+
+/** Name that a primary key of the endorsement hierarchy signs under: nameAlg ‖ H(handle ‖ Name). */
+export async function qualifiedName(subtle: SubtleCrypto, name: Bytes): Promise<Bytes> {
+  const hash = HASHES.get((name[0] ?? 0) * 256 + (name[1] ?? 0))?.name ?? "SHA-256";
+  return concat(name.subarray(0, 2), await digest(subtle, hash, HANDLE_ENDORSEMENT, name));
 }
 
 /** TPM Name of a public area: nameAlg ‖ H(TPMT_PUBLIC); nothing for a hash that names no key here. */

@@ -10,7 +10,7 @@ export interface Check {
   readonly note: string;
 }
 
-export type Tier = "T0" | "T1" | "T2";
+export type Tier = "T0" | "T1" | "T2" | "T3";
 
 /** What the evidence says, as far as it could be read.  Names are those of the JSON verdict. */
 export interface Facts {
@@ -20,6 +20,8 @@ export interface Facts {
   ak_name: string | null;
   ek_name: string | null;
   ek_certificate: string | null;
+  /** The board as its maker's certificate names it; left out where nothing is proven about it. */
+  board?: string;
   tpm: string | null;
   firmware: bigint | null;
   reset_count: number | null;

@@ -3,6 +3,7 @@
 
 import { checkAttachments } from "./attachments.js";
 import { checkBindings } from "./binding.js";
+import { checkBoard } from "./board.js";
 import { checkLog, checkReference } from "./boot.js";
 import { toHex } from "./bytes.js";
 import { checkEndorsement } from "./endorsement.js";
@@ -25,8 +26,10 @@ export async function verify(subtle: SubtleCrypto, evidence: Evidence, policy: P
   checkFreshness(evidence, quoted, policy, checks);
   if (quoted.pcrs !== undefined) checkReference(quoted.pcrs, policy, facts, checks);
   await checkLog(subtle, evidence, quoted.pcrs, facts, checks);
-  const endorsed = await checkEndorsement(subtle, evidence, policy, now, facts, checks);
+  const endorsed = await checkEndorsement(subtle, evidence, policy, now, quoted.quote?.firmware, facts, checks);
   facts.challengers = await checkBindings(subtle, evidence, quoted.akName, endorsed, policy, now, checks);
+  const board = await checkBoard(subtle, evidence, quoted.akName, policy, now, checks);
+  if (board !== undefined) facts.board = board;
   await checkAttachments(subtle, evidence, checks);
   const [tier, why_not_higher] = grade(checks, policy, facts, endorsed.software);
   return { checks: checks.list, tier, why_not_higher, facts };
@@ -58,5 +61,6 @@ function grade(checks: Checks, policy: Policy, facts: Facts, software: boolean):
   if (policy.references.length === 0) return ["T1", "no reference values: nobody judged the image"];
   const needed = Math.max(2, policy.k);
   if (facts.challengers < needed) return ["T1", `bound by ${facts.challengers} known challengers; ${needed} are needed`];
-  return ["T2", "evidence of this version does not say which board the TPM sits on"];
+  if (facts.board === undefined) return ["T2", "nothing ties this TPM to this board: no maker's IAK vouches for it"];
+  return ["T3", "no key that is off the TPM's bus vouches for the same statement"];
 }

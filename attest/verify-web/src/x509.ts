@@ -19,9 +19,17 @@ interface NamePart {
 /** Relative distinguished names, each a set. */
 export type Name = readonly (readonly NamePart[])[];
 
-export interface Certificate {
-  readonly der: Bytes;
+/** What is signed: the signed part, both notes of the algorithm, and the signature. */
+export interface Signed {
   readonly tbs: Bytes;
+  readonly innerAlgorithm: Bytes;
+  readonly outerAlgorithm: Bytes;
+  readonly signatureAlgorithm: string;
+  readonly signature: Bytes;
+}
+
+export interface Certificate extends Signed {
+  readonly der: Bytes;
   readonly serial: string;
   readonly issuer: Name;
   readonly subject: Name;
@@ -30,10 +38,6 @@ export interface Certificate {
   /** Seconds since 1970; Infinity for a certificate without end. */
   readonly notAfter: number;
   readonly key: CertificateKey;
-  readonly innerAlgorithm: Bytes;
-  readonly outerAlgorithm: Bytes;
-  readonly signatureAlgorithm: string;
-  readonly signature: Bytes;
   /** Basic constraints; without them `ca` is false. */
   readonly ca: boolean;
   readonly pathLength: number | undefined;
@@ -74,27 +78,37 @@ const CERTIFICATE_BYTES_MAX = 16 * 1024;
 
 export function parseCertificate(der: Bytes, field: string): Certificate {
   if (der.length > CERTIFICATE_BYTES_MAX) throw new FormatError(field, CERTIFICATE_BYTES_MAX, `${der.length} bytes`);
-  const [tbs, outer, signature, ...more] = inside(derDocument(der, field), TAG.sequence, field);
-  if (more.length > 0) throw new FormatError(field, 0, "more than three parts");
-  const parts = inside(tbs, TAG.sequence, `${field}.tbs`);
+  const { parts, ...signed } = signedParts(der, field);
   if (parts[0]?.tag === 0xa0) parts.shift();
-  const [serial, inner, issuer, validity, subject, spki, ...optional] = parts;
+  const [serial, , issuer, validity, subject, spki, ...optional] = parts;
   const [notBefore, notAfter] = inside(validity, TAG.sequence, `${field}.validity`);
-  const [algorithm] = inside(outer, TAG.sequence, `${field}.signatureAlgorithm`);
   return {
     der,
-    tbs: want(tbs, TAG.sequence, field).whole,
+    ...signed,
     serial: toHex(want(serial, TAG.integer, `${field}.serial`).body),
     issuer: parseName(issuer, `${field}.issuer`),
     subject: parseName(subject, `${field}.subject`),
     notBefore: parseTime(notBefore, `${field}.notBefore`),
     notAfter: parseTime(notAfter, `${field}.notAfter`),
     key: parseKey(spki, `${field}.key`),
-    innerAlgorithm: want(inner, TAG.sequence, `${field}.algorithm`).whole,
+    ...parseExtensions(optional.find((part) => part.tag === 0xa3), field),
+  };
+}
+
+/** The parts that every signed X.509 document has. */
+export function signedParts(der: Bytes, field: string): Signed & { readonly parts: Der[] } {
+  const [tbs, outer, signature, ...more] = inside(derDocument(der, field), TAG.sequence, field);
+  if (more.length > 0) throw new FormatError(field, 0, "more than three parts");
+  const [algorithm] = inside(outer, TAG.sequence, `${field}.signatureAlgorithm`);
+  const parts = inside(tbs, TAG.sequence, `${field}.tbs`);
+  return {
+    parts,
+    tbs: want(tbs, TAG.sequence, field).whole,
     outerAlgorithm: want(outer, TAG.sequence, `${field}.algorithm`).whole,
+    // The first sequence in a certificate and in a revocation list alike.
+    innerAlgorithm: want(parts.find((part) => part.tag === TAG.sequence), TAG.sequence, `${field}.algorithm`).whole,
     signatureAlgorithm: oid(algorithm, `${field}.signatureAlgorithm`),
     signature: bitBytes(signature, `${field}.signature`),
-    ...parseExtensions(optional.find((part) => part.tag === 0xa3), field),
   };
 }
 
@@ -120,7 +134,7 @@ export function unsigned(item: Der | undefined, field: string): Bytes {
   return body.subarray(start);
 }
 
-function parseName(item: Der | undefined, field: string): Name {
+export function parseName(item: Der | undefined, field: string): Name {
   return inside(item, TAG.sequence, field).map((set) =>
     inside(set, TAG.set, field).map((pair) => {
       const [type, value] = inside(pair, TAG.sequence, field);
@@ -176,7 +190,7 @@ export function showName(name: Name): string {
 /** 9999-12-31T23:59:59Z: RFC 5280's word for "no end". */
 const NO_END = "99991231235959Z";
 
-function parseTime(item: Der | undefined, field: string): number {
+export function parseTime(item: Der | undefined, field: string): number {
   if (item?.tag !== TAG.utcTime && item?.tag !== TAG.generalizedTime) throw new FormatError(field, item?.at ?? 0, "no time");
   const text = Array.from(item.body.subarray(0, 32), (byte) => String.fromCharCode(byte)).join("");
   const short = item.tag === TAG.utcTime;

@@ -17,7 +17,7 @@ const assertHex = (text) => {
 };
 
 /** Members of a policy that this verifier knows; one with others is not judged, as the README demands. */
-const KNOWN = new Set(["roots", "reference", "allow_software_tpm", "challengers", "k", "nonce", "now", "last_seen"]);
+const KNOWN = new Set(["roots", "boards", "crls", "denied_firmware", "reference", "allow_software_tpm", "challengers", "k", "nonce", "now", "last_seen"]);
 const KNOWN_OUTSIDE = new Set(["name", "file", "policy", "expected", "tier", "reason"]);
 
 export function unknownMembers(vector) {
@@ -31,6 +31,9 @@ export function policyOf({ policy }) {
   const text = (path) => ({ name: path, text: readFileSync(folder + path, "latin1") });
   return {
     roots: verifier.loadRoots(policy.roots.map(text)),
+    boards: verifier.loadRoots((policy.boards ?? []).map(text)),
+    crls: verifier.loadCrls((policy.crls ?? []).map(text)),
+    deniedFirmware: (policy.denied_firmware ?? []).map((one) => ({ ...one, from: BigInt(`0x${one.from}`), to: BigInt(`0x${one.to}`) })),
     references: policy.reference.map((path) => verifier.parseReference(read(path), path)),
     allowSoftwareTpm: policy.allow_software_tpm,
     challengers: policy.challengers.map(hex),
