@@ -20,7 +20,7 @@ function run(program, args) {
   return { status, verdict: status === 2 ? undefined : JSON.parse(stdout) };
 }
 
-/** Neither command line takes a whole nonce object or the last evidence seen: those are judged by the vectors' own test. */
+/** What only some command line takes (a nonce object, the last evidence seen, boards, revocation lists) is judged by the vectors' own test. */
 function argumentsOf({ file, policy }, roots) {
   const args = [folder + file, "--json", "--roots", roots, "--challengers-min", String(policy.k)];
   for (const reference of policy.reference) args.push("--reference", folder + reference);
@@ -34,7 +34,7 @@ const COMMAND_LINES = new Set(["rack-registration", "rack-registration-strict", 
 
 /** This verifier without a process of its own, asked what the command line would ask. */
 async function inProcess(vector) {
-  const asked = { ...vector, policy: { ...vector.policy, nonce: null, last_seen: null, now: Math.floor(Date.now() / 1000) } };
+  const asked = { ...vector, policy: { ...vector.policy, nonce: null, last_seen: null, boards: [], crls: [], denied_firmware: [], now: Math.floor(Date.now() / 1000) } };
   if (asked.policy.challengers.length === 0) asked.policy.k = 0;
   const { verdict } = await judge(asked);
   return verdict && JSON.parse(verdictJson(verdict));
