@@ -6,6 +6,7 @@ mod evidence;
 mod running;
 mod serve;
 mod site;
+mod trust;
 mod usage;
 
 use std::{
