@@ -6,6 +6,7 @@ import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { FormatError, fromHex, type Bytes } from "./bytes.js";
 import { decodeEvidence, FILE_BYTES_MAX } from "./evidence.js";
+import { parseHeader } from "./header.js";
 import { parseReference, type Policy } from "./policy.js";
 import { loadCrls, loadRoots } from "./load.js";
 import { firstFailure, verdictJson, type Verdict } from "./verdict.js";
@@ -19,6 +20,7 @@ const USAGE = `usage: node dist/cli.js FILE [options]
   --challenger HEX       public key (x, y) of a challenger you believe; may be repeated
   --challengers-min N    how many of them must have signed (1)
   --nonce HEX            the nonce that must have been answered, or the block's hash
+  --header FILE          a block header of the chain, RLP raw or in hex; may be repeated
   --allow-software-tpm   accept a TPM made of software: tier T0
   --now SECONDS          judge as of this time (seconds since 1970) instead of now
   --json                 print the verdict as JSON`;
@@ -37,6 +39,13 @@ function bytesOf(file: string): Bytes {
   return new Uint8Array(readFileSync(file));
 }
 
+/** RLP as it is, or in hex as `debug_getRawHeader` answers. */
+function headerBytes(file: string): Bytes {
+  const bytes = bytesOf(file);
+  const text = new TextDecoder("latin1").decode(bytes).trim().replace(/^"?0x|"$/g, "");
+  return fromHex(text) ?? bytes;
+}
+
 function hexOption(option: string, text: string, length: number): Bytes {
   const bytes = fromHex(text);
   if (bytes?.length !== length) throw new UsageError(`${option}: "${text}" is not ${2 * length} hex digits`);
@@ -51,7 +60,7 @@ function parseCall(args: readonly string[]): Call {
     const arg = args[at] ?? "";
     if (["--json", "--allow-software-tpm"].includes(arg)) {
       flags.add(arg);
-    } else if (["--roots", "--boards", "--reference", "--challenger", "--challengers-min", "--nonce", "--now"].includes(arg)) {
+    } else if (["--roots", "--boards", "--reference", "--challenger", "--challengers-min", "--nonce", "--now", "--header"].includes(arg)) {
       const value = args[++at];
       if (value === undefined) throw new UsageError(`${arg} lacks its value`);
       values.set(arg, [...(values.get(arg) ?? []), value]);
@@ -81,6 +90,7 @@ function parseCall(args: readonly string[]): Call {
       k: challengers.length === 0 ? 0 : number("--challengers-min", values, 1),
       nonce: nonce === undefined ? undefined : { word: hexOption("--nonce", nonce, 32) },
       lastSeen: undefined,
+      headers: (values.get("--header") ?? []).map((path) => parseHeader(headerBytes(path), path)),
     },
   };
 }

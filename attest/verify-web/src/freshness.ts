@@ -2,6 +2,7 @@
 
 import { equal, toHex, type Bytes } from "./bytes.js";
 import type { Evidence, Nonce } from "./evidence.js";
+import type { Header } from "./header.js";
 import type { ExpectedNonce, LastSeen, Policy } from "./policy.js";
 import type { Quoted } from "./quote.js";
 import type { Checks } from "./verdict.js";
@@ -30,6 +31,15 @@ export function checkFreshness(evidence: Evidence, quoted: Quoted, policy: Polic
   }
   checkSequence(evidence, policy.lastSeen, checks);
   checkCounters(quoted, policy.lastSeen, checks);
+}
+
+/** Whether a block nonce is the hash of a given header; then the time the quote is younger than. */
+export function checkBlock(nonce: Nonce, headers: readonly Header[], checks: Checks): bigint | undefined {
+  if (nonce.kind !== "block" || headers.length === 0) return undefined;
+  const found = headers.find((header) => equal(header.hash, nonce.hash) && header.number === nonce.number);
+  checks.add("nonce-block", found !== undefined, `block ${nonce.number}, ${toHex(nonce.hash)}`, "a block whose header is given",
+    "none of the given headers is the block that the nonce names");
+  return found?.time;
 }
 
 function checkNonce(nonce: Nonce, wanted: ExpectedNonce, checks: Checks): void {

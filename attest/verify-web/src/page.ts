@@ -83,6 +83,7 @@ function policy(): Policy {
     k: keys.length === 0 || !(k >= 0) ? 0 : k,
     nonce: nonce === "" ? undefined : { word: hexField(nonce, 32, "nonce") },
     lastSeen: undefined,
+    headers: [],
   };
 }
 

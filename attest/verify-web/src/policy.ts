@@ -3,6 +3,7 @@
 import { FormatError, fromHex, type Bytes } from "./bytes.js";
 import type { Roots } from "./chain.js";
 import type { Crl } from "./crl.js";
+import type { Header } from "./header.js";
 import { parseJson, type Json } from "./json.js";
 
 export interface Policy {
@@ -21,6 +22,8 @@ export interface Policy {
   /** The nonce that was asked for: its bytes (a random nonce, or a block's hash). */
   readonly nonce: ExpectedNonce | undefined;
   readonly lastSeen: LastSeen | undefined;
+  /** Block headers of the chain; with any, a block nonce must be the hash of one. */
+  readonly headers: readonly Header[];
 }
 
 /** Versions of a maker's firmware that are not believed, both ends included. */

@@ -28,6 +28,8 @@ export interface Facts {
   image: string | null;
   secure_boot: boolean | null;
   boot_url: string | null;
+  /** The quote is younger than this block's time, seconds since 1970; left out where no header says so. */
+  not_before?: bigint;
   pcrs: Record<string, string>;
   challengers: number;
 }

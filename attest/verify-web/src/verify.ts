@@ -8,7 +8,7 @@ import { checkLog, checkReference } from "./boot.js";
 import { toHex } from "./bytes.js";
 import { checkEndorsement } from "./endorsement.js";
 import type { Evidence } from "./evidence.js";
-import { checkFreshness } from "./freshness.js";
+import { checkBlock, checkFreshness } from "./freshness.js";
 import type { Policy } from "./policy.js";
 import { checkQuote } from "./quote.js";
 import { digest } from "./tpm.js";
@@ -24,6 +24,8 @@ export async function verify(subtle: SubtleCrypto, evidence: Evidence, policy: P
   facts.reset_count = quoted.quote?.resetCount ?? null;
   for (const [pcr, value] of quoted.pcrs ?? []) facts.pcrs[pcr] = toHex(value);
   checkFreshness(evidence, quoted, policy, checks);
+  const notBefore = checkBlock(evidence.statement.nonce, policy.headers, checks);
+  if (notBefore !== undefined) facts.not_before = notBefore;
   if (quoted.pcrs !== undefined) checkReference(quoted.pcrs, policy, facts, checks);
   await checkLog(subtle, evidence, quoted.pcrs, facts, checks);
   const endorsed = await checkEndorsement(subtle, evidence, policy, now, quoted.quote?.firmware, facts, checks);

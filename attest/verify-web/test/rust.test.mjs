@@ -34,7 +34,7 @@ const COMMAND_LINES = new Set(["rack-registration", "rack-registration-strict", 
 
 /** This verifier without a process of its own, asked what the command line would ask. */
 async function inProcess(vector) {
-  const asked = { ...vector, policy: { ...vector.policy, nonce: null, last_seen: null, boards: [], crls: [], denied_firmware: [], now: Math.floor(Date.now() / 1000) } };
+  const asked = { ...vector, policy: { ...vector.policy, nonce: null, last_seen: null, boards: [], crls: [], headers: [], denied_firmware: [], now: Math.floor(Date.now() / 1000) } };
   if (asked.policy.challengers.length === 0) asked.policy.k = 0;
   const { verdict } = await judge(asked);
   return verdict && JSON.parse(verdictJson(verdict));

@@ -17,7 +17,7 @@ const assertHex = (text) => {
 };
 
 /** Members of a policy that this verifier knows; one with others is not judged, as the README demands. */
-const KNOWN = new Set(["roots", "boards", "crls", "denied_firmware", "reference", "allow_software_tpm", "challengers", "k", "nonce", "now", "last_seen"]);
+const KNOWN = new Set(["roots", "boards", "crls", "denied_firmware", "reference", "allow_software_tpm", "challengers", "k", "nonce", "now", "last_seen", "headers"]);
 const KNOWN_OUTSIDE = new Set(["name", "file", "policy", "expected", "tier", "reason"]);
 
 export function unknownMembers(vector) {
@@ -39,6 +39,7 @@ export function policyOf({ policy }) {
     challengers: policy.challengers.map(hex),
     k: policy.k,
     nonce: policy.nonce === null ? undefined : { cbor: hex(policy.nonce) },
+    headers: (policy.headers ?? []).map((rlp) => verifier.parseHeader(hex(rlp))),
     lastSeen: policy.last_seen === null ? undefined : lastSeenOf(policy.last_seen),
   };
 }
