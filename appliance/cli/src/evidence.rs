@@ -86,13 +86,24 @@ pub(crate) struct Trust {
 impl Trust {
     /// The policy for a file that has to answer `expected_nonce`, if one is given.
     pub(crate) fn policy(&self, expected_nonce: Option<Nonce>) -> anyhow::Result<Policy> {
-        let signers: Vec<[u8; 64]> =
-            self.image_signer.iter().map(|key| public_key("--image-signer", key)).collect::<anyhow::Result<_>>()?;
+        let signers: Vec<[u8; 64]> = self
+            .image_signer
+            .iter()
+            .map(|key| public_key("--image-signer", key))
+            .collect::<anyhow::Result<_>>()?;
         Ok(Policy {
             roots: roots(self.roots.as_deref())?,
-            reference: self.reference.iter().map(|file| reference(file, &signers)).collect::<anyhow::Result<_>>()?,
+            reference: self
+                .reference
+                .iter()
+                .map(|file| reference(file, &signers))
+                .collect::<anyhow::Result<_>>()?,
             allow_software_tpm: self.allow_software_tpm,
-            challengers: self.challenger.iter().map(|key| public_key("--challenger", key)).collect::<anyhow::Result<_>>()?,
+            challengers: self
+                .challenger
+                .iter()
+                .map(|key| public_key("--challenger", key))
+                .collect::<anyhow::Result<_>>()?,
             k: if self.challenger.is_empty() { 0 } else { self.challengers_min },
             expected_nonce,
             last_seen: None,
