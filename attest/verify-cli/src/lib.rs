@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use attest_evidence::Evidence;
-use attest_verify::{Verdict, verify};
+use attest_verify::{Verdict, Verifier, crypto::Pure};
 use clap::Args;
 
 pub use show::show;
@@ -43,6 +43,15 @@ pub struct Verify {
     /// How many of them must have signed.
     #[arg(long, default_value_t = 1)]
     challengers_min: usize,
+    /// Revocation lists (PEM, `X509 CRL`): a file or a directory.
+    #[arg(long)]
+    crls: Option<PathBuf>,
+    /// Board makers' CA certificates (PEM), for the board's own word: a file or a directory.
+    #[arg(long)]
+    boards: Option<PathBuf>,
+    /// A block header in RLP (raw or hex): the block nonce must be its hash.  May be repeated.
+    #[arg(long)]
+    header: Vec<PathBuf>,
     /// Accept a TPM made of software: tier T0, for laboratories.
     #[arg(long)]
     allow_software_tpm: bool,
@@ -74,9 +83,11 @@ impl Verify {
     /// # Errors
     /// As [`Verify::run`].
     pub fn verdict(&self) -> anyhow::Result<Verdict> {
-        let evidence = decode(&read(&self.file)?, &self.file.display().to_string())?;
-        let policy = self.policy(&evidence)?;
-        Ok(verify(&evidence, &policy, self.at.unwrap_or_else(unix_seconds)))
+        let bytes = read(&self.file)?;
+        let evidence = decode(&bytes, &self.file.display().to_string())?;
+        let mut verifier = Verifier::new(self.policy(&evidence)?, &Pure);
+        verifier.headers(self.headers()?);
+        Ok(verifier.verify(&bytes, self.at.unwrap_or_else(unix_seconds))?)
     }
 }
 

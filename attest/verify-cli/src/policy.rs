@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use attest_evidence::{Evidence, Nonce, ReferenceValues};
-use attest_verify::{Policy, endorsement::Roots};
+use attest_verify::{Policy, endorsement::Roots, header::Header};
 
 use crate::Verify;
 
 impl Verify {
     pub(crate) fn policy(&self, evidence: &Evidence) -> anyhow::Result<Policy> {
         Ok(Policy {
-            roots: self.roots.as_deref().map(roots).transpose()?.unwrap_or_default(),
+            roots: self.bundle()?,
             reference: self.reference.iter().map(|file| reference(file)).collect::<anyhow::Result<_>>()?,
             allow_software_tpm: self.allow_software_tpm,
             challengers: self.challenger.iter().map(|key| challenger(key)).collect::<anyhow::Result<_>>()?,
@@ -19,6 +19,36 @@ impl Verify {
             expected_nonce: self.nonce.as_deref().map(|hex| nonce(hex, evidence)).transpose()?,
             last_seen: None,
         })
+    }
+}
+
+impl Verify {
+    fn bundle(&self) -> anyhow::Result<Roots> {
+        let mut bundle = self.roots.as_deref().map(roots).transpose()?.unwrap_or_default();
+        for path in self.crls.as_deref().map(pem_files).transpose()?.unwrap_or_default() {
+            let pem = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            let (_, unreadable) =
+                bundle.add_crls_pem(&pem).with_context(|| format!("{} holds no lists", path.display()))?;
+            unreadable.iter().for_each(|why| eprintln!("{}: not believed: {why}", path.display()));
+        }
+        for path in self.boards.as_deref().map(pem_files).transpose()?.unwrap_or_default() {
+            let pem = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            bundle
+                .add_boards_pem(&pem)
+                .with_context(|| format!("{} holds no certificates", path.display()))?;
+        }
+        Ok(bundle)
+    }
+
+    pub(crate) fn headers(&self) -> anyhow::Result<Vec<Header>> {
+        let read = |path: &PathBuf| {
+            let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let text = std::str::from_utf8(&bytes).ok().map(str::trim);
+            let decoded = text.and_then(|text| hex::decode(text.strip_prefix("0x").unwrap_or(text)).ok());
+            Header::parse(decoded.as_deref().unwrap_or(&bytes))
+                .with_context(|| format!("--header {}", path.display()))
+        };
+        self.header.iter().map(read).collect()
     }
 }
 

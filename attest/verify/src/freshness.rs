@@ -3,6 +3,7 @@
 use attest_evidence::{Evidence, Nonce};
 
 use crate::{
+    header::Header,
     policy::{LastSeen, Policy},
     quote::Quote,
     verdict::Checks,
@@ -10,6 +11,24 @@ use crate::{
 
 /// PCRs that cannot change without a restart of the machine.
 const BOOT_PCRS: std::ops::RangeInclusive<u8> = 0..=7;
+
+/// Whether a block nonce is the hash of one of these headers; then the time that it says.  Nothing is said without
+/// headers, or of other nonces.
+pub(crate) fn block(evidence: &Evidence, headers: &[Header], checks: &mut Checks) -> Option<u64> {
+    let Nonce::Block { number, hash, .. } = &evidence.statement.nonce else { return None };
+    if headers.is_empty() {
+        return None;
+    }
+    let found = headers.iter().find(|header| header.hash == *hash && header.number == *number);
+    checks.add(
+        "nonce-block",
+        found.is_some(),
+        format!("block {number}, {}", crate::hexed::encode(hash)),
+        "a block whose header is given",
+        "none of the given headers is the block that the nonce names",
+    );
+    found.map(|header| header.time)
+}
 
 /// Judges nonce, node, previous evidence and counters.
 pub(crate) fn judge(evidence: &Evidence, quote: &Quote, policy: &Policy, checks: &mut Checks) {

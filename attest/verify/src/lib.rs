@@ -22,6 +22,7 @@ pub mod crypto;
 pub mod endorsement;
 mod export;
 mod freshness;
+pub mod header;
 mod hexed;
 mod log;
 mod memory;

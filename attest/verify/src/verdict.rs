@@ -83,6 +83,9 @@ pub struct Facts {
     pub boot_url: Option<String>,
     /// Values of the quoted PCRs (SHA-256).
     pub pcrs: BTreeMap<u8, String>,
+    /// The quote is younger than this, seconds since 1970: the time of the block whose hash it answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<u64>,
     /// The board, as its maker's certificate of the board key says, if all of that holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub board: Option<String>,

@@ -13,6 +13,7 @@ use crate::{
     crypto::{Crypto, Pure},
     endorsement::{self, Endorsed},
     freshness,
+    header::Header,
     log::{self, Reading},
     memory::Memory,
     node_id, quote, reference, trust,
@@ -28,7 +29,12 @@ pub fn verify(evidence: &Evidence, policy: &Policy, now_unix: u64) -> Verdict {
 /// [`verify`] with another library's signature checks.
 #[must_use]
 pub fn verify_with(crypto: &dyn Crypto, evidence: &Evidence, policy: &Policy, now_unix: u64) -> Verdict {
-    verdict(evidence, evidence.digest(), policy, &mut Context { crypto, now_unix, memory: None })
+    verdict(
+        evidence,
+        evidence.digest(),
+        policy,
+        &mut Context { crypto, now_unix, memory: None, headers: &[] },
+    )
 }
 
 /// Judges many files by one policy, and remembers which chains and which challengers' signatures held, and what
@@ -38,19 +44,25 @@ pub struct Verifier<'c> {
     policy: Policy,
     crypto: &'c dyn Crypto,
     memory: Memory,
+    headers: Vec<Header>,
 }
 
 impl<'c> Verifier<'c> {
     /// A verifier that remembers nothing yet.  The policy's roots stay as they are.
     #[must_use]
     pub fn new(policy: Policy, crypto: &'c dyn Crypto) -> Self {
-        Self { policy, crypto, memory: Memory::default() }
+        Self { policy, crypto, memory: Memory::default(), headers: Vec::new() }
     }
 
     /// Sets what the next files must answer and follow: the parts of a policy that differ from node to node.
     pub fn expect(&mut self, nonce: Option<Nonce>, last_seen: Option<LastSeen>) {
         self.policy.expected_nonce = nonce;
         self.policy.last_seen = last_seen;
+    }
+
+    /// Gives block headers of the chain: a block nonce must then be the hash of one of them.
+    pub fn headers(&mut self, headers: Vec<Header>) {
+        self.headers = headers;
     }
 
     /// Forgets everything: the next file is judged from the ground up.
@@ -69,7 +81,8 @@ impl<'c> Verifier<'c> {
     /// The bytes are not evidence of this version.
     pub fn verify(&mut self, file: &[u8], now_unix: u64) -> Result<Verdict, cbor::Error> {
         let evidence = Evidence::decode(file)?;
-        let mut context = Context { crypto: self.crypto, now_unix, memory: Some(&mut self.memory) };
+        let mut context =
+            Context { crypto: self.crypto, now_unix, memory: Some(&mut self.memory), headers: &self.headers };
         // A file that could be read is its evidence's only encoding, so its hash is the evidence's.
         Ok(verdict(&evidence, digest(file), &self.policy, &mut context))
     }
@@ -80,6 +93,7 @@ pub(crate) struct Context<'a> {
     pub(crate) crypto: &'a dyn Crypto,
     pub(crate) now_unix: u64,
     pub(crate) memory: Option<&'a mut Memory>,
+    pub(crate) headers: &'a [Header],
 }
 
 impl Context<'_> {
@@ -148,6 +162,7 @@ fn judge(
     facts.reset_count = Some(quote.attest.clock.reset_count);
     facts.pcrs = quote.pcrs.iter().map(|(pcr, value)| (*pcr, crate::hexed::encode(value))).collect();
     freshness::judge(evidence, &quote, policy, checks);
+    facts.not_before = freshness::block(evidence, context.headers, checks);
     let image = reference::judge(&quote.pcrs, &policy.reference, checks);
     facts.image.clone_from(&image);
     log::judge(evidence, &quote.pcrs, context, checks, facts);

@@ -128,8 +128,15 @@ fn every_vector_gets_its_own_answer(folder: &Path) {
 /// `accepted` and the tier, or the first check that fails.
 fn answer(vector: &Vector) -> (String, Option<String>) {
     let bytes = std::fs::read(folder().join(&vector.file)).unwrap();
-    let Ok(evidence) = Evidence::decode(&bytes) else { return ("file".into(), None) };
-    let verdict = verify(&evidence, &vector.policy.load(), vector.policy.now);
+    let mut verifier = vector.policy.verifier();
+    let Ok(verdict) = verifier.verify(&bytes, vector.policy.now) else { return ("file".into(), None) };
+    // The same from memory, and from scratch where policy has nothing that only a verifier can be given.
+    let again = verifier.verify(&bytes, vector.policy.now).unwrap();
+    assert_eq!(again.checks, verdict.checks, "{}", vector.name);
+    if vector.policy.headers.is_empty() {
+        let evidence = Evidence::decode(&bytes).unwrap();
+        assert_eq!(verify(&evidence, &vector.policy.load(), vector.policy.now).checks, verdict.checks);
+    }
     match verdict.accept() {
         Ok(attested) => ("accepted".into(), Some(attested.tier().to_string())),
         Err(rejection) => (rejection.check, None),

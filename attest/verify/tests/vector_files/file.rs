@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use attest_evidence::{Nonce, ReferenceValues};
-use attest_verify::{DeniedFirmware, LastSeen, Policy, binding::challenger_public, endorsement::Roots};
+use attest_verify::{
+    DeniedFirmware, LastSeen, Policy, Verifier, binding::challenger_public, crypto::Pure, endorsement::Roots,
+    header::Header,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -46,6 +49,8 @@ pub(crate) struct PolicyFile {
     pub(crate) boards: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) denied_firmware: Vec<DeniedFile>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) headers: Vec<String>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -120,7 +125,15 @@ impl PolicyFile {
             crls: Vec::new(),
             boards: Vec::new(),
             denied_firmware: Vec::new(),
+            headers: Vec::new(),
         }
+    }
+
+    pub(crate) fn verifier(&self) -> Verifier<'static> {
+        let mut verifier = Verifier::new(self.load(), &Pure);
+        let headers = self.headers.iter().map(|hex| Header::parse(&hex::decode(hex).unwrap()).unwrap());
+        verifier.headers(headers.collect());
+        verifier
     }
 
     pub(crate) fn load(&self) -> Policy {

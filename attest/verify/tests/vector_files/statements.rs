@@ -1,7 +1,7 @@
 //! Statements that are old, somebody else's, or about other documents; counters that went the wrong way.
 
 use attest_evidence::{Evidence, Nonce, Purpose, digest};
-use attest_verify::{LastSeen, verify};
+use attest_verify::{LastSeen, header::Header, verify};
 
 use crate::{
     Case, case,
@@ -10,10 +10,18 @@ use crate::{
 };
 
 pub(crate) fn cases(forge: &Forge) -> Vec<Case> {
-    [freshness(forge), hosts(forge), documents(forge), targets(forge), counters(forge), images(forge)]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        freshness(forge),
+        blocks(forge),
+        hosts(forge),
+        documents(forge),
+        targets(forge),
+        counters(forge),
+        images(forge),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn altered(mut evidence: Evidence, change: impl FnOnce(&mut Evidence)) -> Evidence {
@@ -23,10 +31,6 @@ fn altered(mut evidence: Evidence, change: impl FnOnce(&mut Evidence)) -> Eviden
 
 fn freshness(forge: &Forge) -> Vec<Case> {
     let nonce = |nonce: Nonce| forge.evidence(|b| b.nonce = nonce);
-    let node = forge.evidence(|_| {}).node;
-    let block = |node, sequence| Nonce::Block { chain_id: 31_337, number: 9, hash: [9; 32], node, sequence };
-    let asked = |nonce: Nonce| Some(hex::encode(nonce.encode()));
-    let own = block(node, 0);
     vec![
         case("nonce-replayed", "nonce", "the quote answers an older nonce", &nonce(Nonce::Verifier([6; 32]))),
         case("nonce-relabelled", "qualifying-data", "an old quote under a statement with the new nonce", &{
@@ -48,6 +52,27 @@ fn freshness(forge: &Forge) -> Vec<Case> {
             let extra = attest_evidence::qualifying_data(&forge.evidence(|_| {}).statement);
             forge.evidence(|b| b.extra = Some([&extra[..], &[0]].concat()))
         }),
+        case(
+            "nonce-unasked",
+            "accepted",
+            "no nonce was asked for: freshness is judged elsewhere",
+            &nonce(Nonce::Verifier([6; 32])),
+        )
+        .under(|p| p.nonce = None),
+    ]
+}
+
+fn blocks(forge: &Forge) -> Vec<Case> {
+    let nonce = |nonce: Nonce| forge.evidence(|b| b.nonce = nonce);
+    let node = forge.evidence(|_| {}).node;
+    let block = |node, sequence| Nonce::Block { chain_id: 31_337, number: 9, hash: [9; 32], node, sequence };
+    let asked = |nonce: Nonce| Some(hex::encode(nonce.encode()));
+    let own = block(node, 0);
+    let header = header(7);
+    let hash = Header::parse(&hex::decode(&header).unwrap()).unwrap().hash;
+    let real = Nonce::Block { chain_id: 31_337, number: 7, hash, node, sequence: 0 };
+    let renumbered = Nonce::Block { chain_id: 31_337, number: 8, hash, node, sequence: 0 };
+    vec![
         case("nonce-block", "accepted", "the nonce is a block's hash", &nonce(own))
             .under(|p| p.nonce = asked(own)),
         case("nonce-block-another", "nonce", "another block than the one that was asked for", &nonce(own))
@@ -69,14 +94,43 @@ fn freshness(forge: &Forge) -> Vec<Case> {
             &nonce(block(node, 1)),
         )
         .under(|p| p.nonce = None),
+        case("nonce-block-header", "accepted", "the nonce is the hash of a given header", &nonce(real))
+            .under(|p| (p.nonce, p.headers) = (None, vec![header.clone()])),
         case(
-            "nonce-unasked",
-            "accepted",
-            "no nonce was asked for: freshness is judged elsewhere",
-            &nonce(Nonce::Verifier([6; 32])),
+            "nonce-block-header-another",
+            "nonce-block",
+            "no given header is the nonce's block",
+            &nonce(own),
         )
-        .under(|p| p.nonce = None),
+        .under(|p| (p.nonce, p.headers) = (None, vec![header.clone()])),
+        case(
+            "nonce-block-header-number",
+            "nonce-block",
+            "the right hash under another number",
+            &nonce(renumbered),
+        )
+        .under(|p| (p.nonce, p.headers) = (None, vec![header.clone()])),
     ]
+}
+
+/// A header of height `number`, made one minute before [`NOW`]; hex.
+fn header(number: u8) -> String {
+    let string = |bytes: &[u8]| [&[0x80 + u8::try_from(bytes.len()).unwrap()], bytes].concat();
+    let time = u32::try_from(NOW - 60).unwrap().to_be_bytes();
+    let roots = [
+        string(&[1; 32]),
+        string(&[2; 32]),
+        string(&[3; 20]),
+        string(&[4; 32]),
+        string(&[5; 32]),
+        string(&[6; 32]),
+    ];
+    let bloom = [&[0xb9, 1, 0][..], &[0; 256]].concat();
+    let numbers =
+        [vec![0x80], vec![number], string(&[0x1c, 0x9c, 0x38, 0]), vec![0x80], string(&time)].concat();
+    let rest = [vec![0x80], string(&[7; 32]), string(&[0; 8])].concat();
+    let content = [roots.concat(), bloom, numbers, rest].concat();
+    hex::encode([&[0xf9][..], &u16::try_from(content.len()).unwrap().to_be_bytes(), &content].concat())
 }
 
 fn hosts(forge: &Forge) -> Vec<Case> {
