@@ -11,7 +11,7 @@ use crate::{
     cbor::{self, Error, Fault, Fields, Item, Value},
 };
 
-/// The largest file that is read, bytes; one of the discovery image has about 1,100.
+/// The largest file that is read, bytes; that of the discovery image has about 1,300.
 pub const CORIM_BYTES_MAX: usize = 64 << 10;
 /// A digest's numbers stand nine levels deep, and there is one more where the tag of a signed file is.
 const DEPTH_MAX: usize = 10;
