@@ -1,6 +1,7 @@
 //! The store on a real SQLite file, killed and cut where it hurts.
 
 mod crash;
+mod queue;
 mod records;
 
 use std::path::Path;
