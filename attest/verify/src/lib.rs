@@ -24,6 +24,7 @@ mod export;
 mod freshness;
 pub mod header;
 mod hexed;
+mod lenient;
 mod log;
 mod memory;
 mod policy;

@@ -16,7 +16,10 @@ use x509_cert::{
     spki::AlgorithmIdentifierOwned,
 };
 
-use crate::crypto::{self, Crypto};
+use crate::{
+    crypto::{self, Crypto},
+    lenient,
+};
 
 /// The largest certificate that is read, bytes; EK certificates have 0.8 to 1.5 KiB.
 pub(crate) const CERTIFICATE_BYTES_MAX: usize = 16 << 10;
@@ -42,13 +45,19 @@ pub(crate) struct Cert {
 }
 
 impl Cert {
-    /// Reads DER that must be one certificate and nothing else.
+    /// Reads DER, or nearly DER, that must be one certificate and nothing else.
     pub(crate) fn parse(der: &[u8]) -> Result<Self, String> {
         if der.len() > CERTIFICATE_BYTES_MAX {
             return Err(format!("has {} bytes, more than {CERTIFICATE_BYTES_MAX}", der.len()));
         }
-        let parsed = Certificate::from_der(der).map_err(|error| format!("is not strict DER: {error}"))?;
-        let tbs = tbs_bytes(der).map_err(|error| format!("is not strict DER: {error}"))?;
+        let strict = Certificate::from_der(der).and_then(|parsed| Ok((parsed, tbs_bytes(der)?)));
+        let (parsed, tbs) = strict.or_else(|error| {
+            let read = || {
+                let parsed = Certificate::from_der(&lenient::strict(der)?).ok()?;
+                Some((parsed, lenient::first_inner(der)?.to_vec()))
+            };
+            read().ok_or_else(|| format!("is not DER: {error}"))
+        })?;
         Ok(Self { der: der.to_vec(), parsed, tbs })
     }
 

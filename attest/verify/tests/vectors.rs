@@ -163,6 +163,21 @@ fn endorsement_certificates_are_read_strictly() {
 }
 
 #[test]
+fn a_certificate_that_is_not_quite_der_is_read_as_it_stands() {
+    let forge = Forge::new(&EkCertificate::default());
+    let evidence = forge.with_ber_certificate(forge.evidence(|_| {}));
+    let verdict = verify(&evidence, &forge.policy(), NOW);
+    assert!(verdict.is_accepted(), "{:#?}", verdict.failures().collect::<Vec<_>>());
+    assert_eq!(verdict.tier, Tier::T2);
+    // The signature is over these bytes: the strict form of the same certificate was not signed.
+    let mut tidied = evidence;
+    let der = &mut tidied.endorsements.ek_certificates[0];
+    let truth = der.windows(3).position(|three| three == [1, 1, 1]).unwrap();
+    der[truth + 2] = 0xff;
+    assert_eq!(verify(&tidied, &forge.policy(), NOW).accept().unwrap_err().check, "ek-chain");
+}
+
+#[test]
 fn a_rejection_names_pcr_and_both_values() {
     let forge = Forge::new(&EkCertificate::default());
     let mut policy = forge.policy();

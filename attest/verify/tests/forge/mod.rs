@@ -18,7 +18,7 @@ use p256::ecdsa::{Signature, SigningKey, signature::Signer as _};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose, RevocationReason, RevokedCertParams,
-    SerialNumber,
+    SerialNumber, SigningKey as _,
 };
 
 use crate::firmware::{event, events, header};
@@ -296,6 +296,30 @@ impl Forge {
             key_identifier_method: rcgen::KeyIdMethod::Sha256,
         };
         list.signed_by(&self.middle).unwrap().pem().unwrap()
+    }
+
+    /// Evidence whose EK certificate says TRUE with another byte than DER does, signed like that by its issuer.
+    pub(crate) fn with_ber_certificate(&self, mut evidence: Evidence) -> Evidence {
+        let der = &self.ek_certificate;
+        let length = |at: usize| usize::from(u16::from_be_bytes([der[at], der[at + 1]]));
+        assert_eq!((der[..2].to_vec(), der[4..6].to_vec()), (vec![0x30, 0x82], vec![0x30, 0x82]));
+        let end = 8 + length(6);
+        let mut tbs = der[4..end].to_vec();
+        let truth = tbs.windows(3).position(|three| three == [1, 1, 0xff]).unwrap();
+        tbs[truth + 2] = 1;
+        let algorithm = &der[end..end + 2 + usize::from(der[end + 1])];
+        let signature = self.middle.key().sign(&tbs).unwrap();
+        let mut bits = vec![3, u8::try_from(signature.len() + 1).unwrap(), 0];
+        bits.extend(signature);
+        let content = [&tbs[..], algorithm, &bits].concat();
+        let head = u16::try_from(content.len()).unwrap().to_be_bytes();
+        let certificate = [&[0x30, 0x82][..], &head, &content].concat();
+        let seen = Forge { ek_certificate: certificate.clone(), ..Forge::new(&EkCertificate::default()) };
+        let (key, node) = (evidence.tpm.ak_public.clone(), evidence.node);
+        evidence.endorsements.bindings =
+            CHALLENGERS.iter().map(|one| seen.binding(one, &key, node, NOW)).collect();
+        evidence.endorsements.ek_certificates = vec![certificate];
+        evidence
     }
 
     pub(crate) fn root_pem(&self) -> &str {
