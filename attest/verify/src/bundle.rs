@@ -144,7 +144,7 @@ mod tests {
             (&ek, NOW, "is not a CA certificate"),
             (&altered, NOW, "is not signed by its own key"),
             (&root.der, 0, "is not valid now, but from "),
-            (&[0x30, 0x00], NOW, "is not strict DER"),
+            (&[0x30, 0x00], NOW, "is not DER"),
         ];
         for (der, now, why) in rows {
             let found = read(der, now).unwrap();
