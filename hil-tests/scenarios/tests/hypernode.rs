@@ -4,6 +4,7 @@
 use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
+    process::Stdio,
     time::Duration,
 };
 
@@ -40,6 +41,7 @@ fn a_hypernode_decides_for_itself() -> anyhow::Result<()> {
         killed_with_a_challenge_open(&mut lab, &hypernode).await?;
         too_often(&hypernode).await?;
         switched_off(&lab, &hypernode).await?;
+        switched_on(&lab, &hypernode).await?;
         let host = lab.wait_stage(SERIAL, "registered", LIMIT).await?;
         ensure!(host.stage == "registered", "a lie on the way or silence cost the node its stage: {host:?}");
         lab.stop().await;
@@ -320,4 +322,49 @@ async fn switched_off(lab: &Lab, hypernode: &HyperNode) -> anyhow::Result<()> {
             _ => bail!("{status}: {text}"),
         }
     }
+}
+
+/// Started again by its owner: a boot whose agent knows nothing takes its inventory, re-attests without the burn-in it
+/// cannot vouch for, and answers verifiers as before.
+async fn switched_on(lab: &Lab, hypernode: &HyperNode) -> anyhow::Result<()> {
+    let newest = |entries: Vec<Value>| entries.first().and_then(|entry| entry["sequence"].as_u64());
+    let before = newest(hypernode.entries().await?);
+    let over = serde_json::json!({ "Boot": {
+        "BootSourceOverrideEnabled": "Once", "BootSourceOverrideTarget": "UefiHttp",
+    } });
+    redfish(lab, "PATCH", "/redfish/v1/Systems/1", over).await?;
+    let on = serde_json::json!({ "ResetType": "On" });
+    redfish(lab, "POST", "/redfish/v1/Systems/1/Actions/ComputerSystem.Reset", on).await?;
+    let begun = Instant::now();
+    while newest(hypernode.entries().await?) <= before {
+        ensure!(begun.elapsed() < LIMIT, "the new boot did not re-attest\n{}", lab.scene().await);
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    let file = hypernode.dir.join("rebooted.evidence");
+    let out: [&OsStr; 2] = ["--out".as_ref(), file.as_ref()];
+    let (code, text) = hypernode.call(lab, "challenge", VERIFIER_ADDRESS, &out).await?;
+    ensure!(code == 0, "refused after a restart: {text}\n{}", lab.scene().await);
+    let burn_in = text.lines().find(|line| line.contains("attachment-burn-in")).unwrap_or_default();
+    ensure!(burn_in.contains("neither in the statement nor in the file"), "{text}");
+    let inventory = text.lines().find(|line| line.contains("attachment-inventory")).unwrap_or_default();
+    ensure!(inventory.starts_with("ok"), "{text}");
+    Ok(())
+}
+
+/// What a technician does at the BMC.
+async fn redfish(lab: &Lab, method: &'static str, path: &str, body: Value) -> anyhow::Result<()> {
+    let host = lab.rack.host(0);
+    // The password goes by standard input: everybody on a machine can read its command lines.
+    let login = format!("user = \"{}:{}\"\n", host.bmc_user(), host.bmc_password());
+    let mut curl = tokio::process::Command::new("curl")
+        .args(["--config", "-", "--silent", "--show-error", "--fail", "--insecure", "--request", method])
+        .args(["--header", "content-type: application/json", "--data", &body.to_string()])
+        .arg(host.bmc_url() + path)
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    curl.stdin.take().context("no standard input")?.write_all(login.as_bytes()).await?;
+    let output = curl.wait_with_output().await?;
+    ensure!(output.status.success(), "{method} {path}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
 }
