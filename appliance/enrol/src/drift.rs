@@ -85,10 +85,11 @@ mod tests {
                 serial(name)
             )
         };
-        let mut inventory = Inventory::default();
-        inventory.drives = serde_json::from_str(&format!("[{}]", list(&drive, drives))).unwrap();
-        inventory.dimms = serde_json::from_str(&format!("[{}]", list(&module, modules))).unwrap();
-        inventory
+        Inventory {
+            drives: serde_json::from_str(&format!("[{}]", list(&drive, drives))).unwrap(),
+            dimms: serde_json::from_str(&format!("[{}]", list(&module, modules))).unwrap(),
+            ..Inventory::default()
+        }
     }
 
     #[test]
