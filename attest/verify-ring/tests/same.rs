@@ -1,5 +1,4 @@
 //! Two libraries, one answer: for right signatures, and for each of them with a bit flipped anywhere.
-#![expect(clippy::unwrap_used, reason = "in a test, a panic that names its line is the report")]
 
 use attest_verify::crypto::{Crypto, Key, Pure};
 use attest_verify_ring::Ring;
