@@ -6,7 +6,7 @@ use appliance_api::agent::{
     BODY_BYTES_MAX, Hello, Order, Outcome, POLL_SECONDS_MAX, PROTOCOL, Problem, Progress as WireProgress,
     Report, Welcome, Work,
 };
-use appliance_enrol::{Boot, Event};
+use appliance_enrol::{Boot, Event, Stage};
 use appliance_model::{HostId, Mac, Serial, Session};
 use appliance_store::{HostRow, NewHost, StoreError};
 use axum::{
@@ -19,6 +19,7 @@ use axum::{
 
 use crate::{
     app::{App, Progress, now},
+    config::wire::Policy,
     intake, orders, requests, site,
 };
 
@@ -81,6 +82,7 @@ async fn hello(State(app): State<Arc<App>>, Json(hello): Json<Hello>) -> Result<
         Some(host) => host,
         None => stranger(&app, serial, hello.macs).await?,
     };
+    wanted(&app, &host).await?;
     let session =
         Session(site::random().map_err(|error| Refused(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?);
     let (id, boot) = (host.clone(), hello.boot_nonce);
@@ -96,6 +98,20 @@ async fn hello(State(app): State<Arc<App>>, Json(hello): Json<Hello>) -> Result<
     app.heard(&host);
     app.advance(&host, Event::Hello(Boot { nonce: boot, at: now() }), None).await?;
     Ok(Json(Welcome { host, session: session.reveal() }))
+}
+
+/// Where a person decides about enrolment, nothing is asked of a machine before: not even its inventory.
+async fn wanted(app: &Arc<App>, host: &HostId) -> Result<(), Refused> {
+    let id = host.clone();
+    let found = matches!(app.db(move |store| store.host(&id)).await?.stage, Stage::Found);
+    if found && app.config.site.enrolment == Policy::Manual {
+        app.bump();
+        return Err(Refused(
+            StatusCode::FORBIDDEN,
+            format!("this server is known as {host} now and waits for `scalerforge host enrol {host}`"),
+        ));
+    }
+    Ok(())
 }
 
 /// The host with this serial, if it is known.  The port that was booted must be one that its BMC lists, and no other
