@@ -61,7 +61,7 @@ export async function checkLog(
     return;
   }
   if (pcrs === undefined) return;
-  const wrong = unexplained(await replay(subtle, log), pcrs);
+  const wrong = unexplained(replay(log), pcrs);
   const explained = checks.add("log-replay", wrong.length === 0, wrong.length === 0 ? "all" : `not [${wrong.join(", ")}]`, "all",
     "the log does not lead to the values that were signed");
   // Nothing in a log that the TPM did not sign for is worth reading.

@@ -2,6 +2,7 @@
 // Types and data of events are not covered by replay; whoever reads them must check the digest first.
 
 import { FormatError, isZero, Reader, type Bytes } from "./bytes.js";
+import { sha256 } from "./sha256.js";
 import { ALG, digest } from "./tpm.js";
 
 export const EVENT = {
@@ -148,27 +149,22 @@ function startLocality(events: readonly LogEvent[]): number {
   return locality ?? (hcrtm ? 4 : 0);
 }
 
-/** SHA-256 values that the log leads to, for each PCR it extends.  PCRs are replayed side by side: each waits for itself. */
-export async function replay(subtle: SubtleCrypto, log: EventLog): Promise<ReadonlyMap<number, Bytes>> {
-  const chains = new Map<number, Bytes[]>();
+/** SHA-256 values that the log leads to, for each PCR it extends. */
+export function replay(log: EventLog): ReadonlyMap<number, Bytes> {
+  const values = new Map<number, Bytes>();
+  const start = (pcr: number): Bytes => {
+    const value = new Uint8Array(32);
+    if (pcr === 0) value[31] = log.locality;
+    return value;
+  };
   // Firmware that says where PCR 0 starts and extends nothing has still set it.
-  if (log.locality !== 0) chains.set(0, []);
+  if (log.locality !== 0) values.set(0, start(0));
   for (const event of log.events) {
-    const value = event.digests.get(ALG.sha256);
-    if (event.type === EVENT.noAction || value === undefined) continue;
-    const chain = chains.get(event.pcr) ?? [];
-    chain.push(value);
-    chains.set(event.pcr, chain);
+    const extended = event.digests.get(ALG.sha256);
+    if (event.type === EVENT.noAction || extended === undefined) continue;
+    values.set(event.pcr, sha256(values.get(event.pcr) ?? start(event.pcr), extended));
   }
-  const replayed = await Promise.all(
-    [...chains].map(async ([pcr, chain]): Promise<[number, Bytes]> => {
-      let value: Bytes = new Uint8Array(32);
-      if (pcr === 0) value[31] = log.locality;
-      for (const extended of chain) value = await digest(subtle, "SHA-256", value, extended);
-      return [pcr, value];
-    }),
-  );
-  return new Map(replayed);
+  return values;
 }
 
 /** PCRs 0 to 7 without exactly one separator of four equal bytes 0x00 or 0xff whose digest is its data's. */

@@ -4,6 +4,7 @@ export { FormatError, fromHex, toHex } from "./bytes.js";
 export { decodeEvidence, type Evidence } from "./evidence.js";
 export { parseHeader } from "./header.js";
 export { keccak256 } from "./keccak.js";
+export { sha256 } from "./sha256.js";
 export { loadCrls, loadRoots } from "./load.js";
 export { unitRootOf } from "./attachments.js";
 export { parseEventLog, replay } from "./eventlog.js";

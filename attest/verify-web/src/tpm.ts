@@ -1,6 +1,7 @@
 // TPM 2.0 structures as a TPM writes them: big-endian, without padding, and here without a byte left over.
 
 import { concat, fitted, Reader, u16be, type Bytes } from "./bytes.js";
+import { sha256 } from "./sha256.js";
 
 export const ALG = { rsa: 0x0001, sha1: 0x0004, sha256: 0x000b, sha384: 0x000c, sha512: 0x000d, null: 0x0010, ecdsa: 0x0018, ecc: 0x0023 } as const;
 
@@ -248,8 +249,12 @@ export function decodeSignature(bytes: Bytes): TpmSignature {
   return { alg, hash, raw: concat(fitted(r, 32) ?? r, fitted(s, 32) ?? s), numbers: [r, s] };
 }
 
-/** Hashes through WebCrypto; `Digest` is handed to whoever needs one, so that Node 18 and browsers look alike. */
+/** Up to here hashing takes less time than asking WebCrypto to; see sha256.ts. */
+const SHORT_BYTES_MAX = 2048;
+
+/** A hash of the parts as one message.  `subtle` is handed in, so that Node 18 and browsers look alike. */
 export async function digest(subtle: SubtleCrypto, name: string, ...parts: readonly Uint8Array[]): Promise<Bytes> {
+  if (name === "SHA-256" && parts.reduce((sum, part) => sum + part.length, 0) <= SHORT_BYTES_MAX) return sha256(...parts);
   return new Uint8Array(await subtle.digest(name, concat(...parts)));
 }
 
