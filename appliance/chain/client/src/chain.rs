@@ -308,7 +308,11 @@ impl Chain {
         Error::Answer { during, url: self.shown_url.clone(), what }
     }
 
-    async fn ask<T>(
+    pub(crate) fn provider(&self) -> &RootProvider<Ethereum> {
+        &self.provider
+    }
+
+    pub(crate) async fn ask<T>(
         &self,
         during: &'static str,
         asked: impl Future<Output = Result<T, TransportError>>,

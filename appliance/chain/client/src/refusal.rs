@@ -118,6 +118,8 @@ sentences! { fn of_registry(RegistryError) {
     NotTheOperator(e) => "{} may not do this: the node belongs to {}", e.caller, e.operator;
     StillCommitted(e) =>
         "the node is committed for another {}", days(e.until.saturating_sub(e.time));
+    SequenceNotAbove(e) =>
+        "evidence {} of this node cannot be published after evidence {}: sequences only rise", e.given, e.published;
     OwnableUnauthorizedAccount(e) => "{} does not own the contract", e.account;
     OwnableInvalidOwner(e) => "{} cannot own the contract", e.owner;
     SafeERC20FailedOperation(e) => "the token {} did not do what was asked", e.token;

@@ -77,6 +77,8 @@ pub struct NodeRecord {
     pub committed_until_unix: u64,
     /// The longest booking.
     pub max_booking: Seconds,
+    /// Sequence of the evidence that was published last; 0 if none was since the registration.
+    pub published_sequence: u64,
     /// Region.
     pub region: String,
     /// Name.
@@ -223,6 +225,29 @@ impl Registry {
         self.simulate_and_sign(key, during, self.address, &input, Purpose::Register, nonce, fees).await
     }
 
+    /// Signs the publication of a registered node's evidence: its place in the row and the file's SHA-256.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the contract's reason; [`Error::Down`] and the like.  Nothing is sent.
+    pub async fn sign_publish(
+        &self,
+        key: &OperatorKey,
+        node: NodeId,
+        sequence: u64,
+        evidence: Digest,
+        nonce: u64,
+        fees: Fees,
+    ) -> Result<SignedTransaction, Error> {
+        let call = abi::publishEvidenceCall {
+            nodeId: B256::new(node.0),
+            sequence,
+            evidenceDigest: B256::new(evidence.0),
+        };
+        let during = "simulating the publication of evidence";
+        self.simulate_and_sign(key, during, self.address, &call.abi_encode(), Purpose::Publish, nonce, fees)
+            .await
+    }
+
     /// Signs the end of a node whose commitment is over; the collateral comes back to `key`'s account.
     ///
     /// # Errors
@@ -353,6 +378,7 @@ fn record(node: NodeId, found: ScalerNodeRegistry::Node) -> Option<NodeRecord> {
         registered_at_unix: found.registeredAt,
         committed_until_unix: found.committedUntil,
         max_booking: Seconds(found.maxBookingDuration),
+        published_sequence: found.publishedSequence,
         region: params.regionId,
         name: params.name,
         hp_id: small(params.hpId),

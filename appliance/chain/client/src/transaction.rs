@@ -37,6 +37,8 @@ pub enum Purpose {
     Approve,
     /// Registers the node.
     Register,
+    /// Says on chain that evidence exists.
+    Publish,
     /// Ends a node after its commitment.
     Retire,
     /// A step of a development deployment.
@@ -175,6 +177,7 @@ impl Chain {
         let named = match purpose {
             Purpose::Approve => "the approval",
             Purpose::Register => "the registration",
+            Purpose::Publish => "the publication of evidence",
             Purpose::Retire => "the retirement",
             Purpose::Deploy => "a deployment",
         };

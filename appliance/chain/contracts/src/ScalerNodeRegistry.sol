@@ -71,6 +71,8 @@ contract ScalerNodeRegistry is Ownable2Step {
         uint64 registeredAt;
         uint64 committedUntil;
         uint64 maxBookingDuration;
+        /// Of the evidence that was published last; shares a word with the two before it, which makes publishing cheap.
+        uint64 publishedSequence;
         bytes32 akX;
         bytes32 akY;
         bytes32 statementDigest;
@@ -105,6 +107,7 @@ contract ScalerNodeRegistry is Ownable2Step {
     error AlreadyRetired(bytes32 nodeId);
     error NotTheOperator(address caller, address operator);
     error StillCommitted(uint256 time, uint256 until);
+    error SequenceNotAbove(uint64 given, uint64 published);
 
     event RegionSet(string regionId, bool known);
     event HwClassSet(string regionId, string hwClass, bool known, uint256 collateralReq);
@@ -121,6 +124,9 @@ contract ScalerNodeRegistry is Ownable2Step {
         uint64 committedUntil,
         bytes32 unitRoot,
         bytes32 evidenceDigest
+    );
+    event EvidencePublished(
+        bytes32 indexed nodeId, address indexed operator, uint64 sequence, bytes32 evidenceDigest
     );
     event NodeRetired(bytes32 indexed nodeId, address indexed operator, uint256 collateralAmount);
 
@@ -171,12 +177,18 @@ contract ScalerNodeRegistry is Ownable2Step {
         token.safeTransferFrom(msg.sender, address(this), params.collateralAmount);
     }
 
+    /// Says that evidence with this SHA-256 exists now: whoever holds the file knows that it is older than this block.
+    /// Nothing in it is checked here.  Sequences only rise, so that of two published files it is plain which is newer.
+    function publishEvidence(bytes32 nodeId, uint64 sequence, bytes32 evidenceDigest) external {
+        Node storage n = _registeredBySender(nodeId);
+        if (sequence <= n.publishedSequence) revert SequenceNotAbove(sequence, n.publishedSequence);
+        n.publishedSequence = sequence;
+        emit EvidencePublished(nodeId, msg.sender, sequence, evidenceDigest);
+    }
+
     /// Ends a node after its commitment; the collateral goes back to the account that registered it.
     function retire(bytes32 nodeId) external {
-        Node storage n = _nodes[nodeId];
-        if (n.status == Status.None) revert UnknownNode(nodeId);
-        if (n.status == Status.Retired) revert AlreadyRetired(nodeId);
-        if (n.operator != msg.sender) revert NotTheOperator(msg.sender, n.operator);
+        Node storage n = _registeredBySender(nodeId);
         if (block.timestamp < n.committedUntil) revert StillCommitted(block.timestamp, n.committedUntil);
         n.status = Status.Retired;
         emit NodeRetired(nodeId, msg.sender, n.params.collateralAmount);
@@ -260,6 +272,13 @@ contract ScalerNodeRegistry is Ownable2Step {
         return sha256(abi.encodePacked(QUOTE_DOMAIN, anchor, statementDigest));
     }
 
+    function _registeredBySender(bytes32 nodeId) private view returns (Node storage n) {
+        n = _nodes[nodeId];
+        if (n.status == Status.None) revert UnknownNode(nodeId);
+        if (n.status == Status.Retired) revert AlreadyRetired(nodeId);
+        if (n.operator != msg.sender) revert NotTheOperator(msg.sender, n.operator);
+    }
+
     function _checkParams(RegistrationParams calldata p, uint64 maxBookingDuration) private view {
         uint256 nameBytes = bytes(p.name).length;
         if (nameBytes == 0 || nameBytes > NAME_BYTES_MAX) revert InvalidName(nameBytes, 1, NAME_BYTES_MAX);
@@ -301,6 +320,7 @@ contract ScalerNodeRegistry is Ownable2Step {
             registeredAt: uint64(block.timestamp),
             committedUntil: committedUntil,
             maxBookingDuration: a.maxBookingDuration,
+            publishedSequence: 0,
             akX: a.akX,
             akY: a.akY,
             statementDigest: a.statementDigest,

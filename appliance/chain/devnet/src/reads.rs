@@ -2,7 +2,7 @@
 
 use alloy::{
     eips::{BlockId, BlockNumberOrTag},
-    primitives::{B256, U256},
+    primitives::{B256, Bytes, U256},
     rpc::types::{FeeHistory, Filter, FilterBlockOption},
 };
 use serde_json::{Value, json};
@@ -83,6 +83,11 @@ pub(crate) fn receipt(chain: &Chain, hash: &B256) -> Value {
 
 pub(crate) fn block(chain: &Chain, block: BlockId, full: bool) -> Value {
     find(chain, block).map_or(Value::Null, |block| json!(views::block(block, full)))
+}
+
+/// The header's RLP: its Keccak-256 is the block's hash.
+pub(crate) fn raw_header(chain: &Chain, block: BlockId) -> Value {
+    find(chain, block).map_or(Value::Null, |block| json!(Bytes::from(alloy::rlp::encode(&block.header))))
 }
 
 pub(crate) fn block_receipts(chain: &Chain, block: BlockId) -> Value {

@@ -264,6 +264,7 @@ fn read(chain: &Chain, method: &str, params: &Params, now: u64) -> Result<Value,
             let block = params.need::<BlockId>(0)?;
             Ok(reads::block(chain, block, params.or(1, false)?))
         }
+        "debug_getRawHeader" => Ok(reads::raw_header(chain, params.need(0)?)),
         "eth_getBlockReceipts" => Ok(reads::block_receipts(chain, params.need(0)?)),
         "eth_getLogs" => reads::logs(chain, params),
         _ => Err(Refusal::new(-32601, format!("the method {method} does not exist/is not available"))),

@@ -2,5 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "tests and what they stand on")]
 
 mod faults;
+mod publication;
 mod registration;
 mod support;

@@ -3,7 +3,7 @@
 use alloy::{
     eips::{BlockId, BlockNumberOrTag},
     network::TransactionBuilder as _,
-    primitives::{Address, B256, Bytes, U256, address, bytes},
+    primitives::{Address, B256, Bytes, U256, address, bytes, keccak256},
     providers::Provider as _,
     rpc::types::{Filter, TransactionRequest},
 };
@@ -34,6 +34,8 @@ async fn a_transfer_costs_21000_gas_and_is_seen_everywhere() {
         let block = provider.get_block(tag.into()).full().await.unwrap().unwrap();
         assert_eq!(block.header.hash, receipt.block_hash.unwrap());
         assert_eq!(block.header.hash, block.header.inner.hash_slow(), "the hash is the header's");
+        let raw: Bytes = provider.client().request("debug_getRawHeader", (tag,)).await.unwrap();
+        assert_eq!(block.header.hash, keccak256(raw));
         assert!(block.transactions.as_transactions().unwrap()[0].block_number == Some(1));
     }
     let genesis = provider.get_block(BlockId::earliest()).await.unwrap().unwrap();

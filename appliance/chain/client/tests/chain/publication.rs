@@ -1,0 +1,229 @@
+//! Evidence on chain: who may publish, in which order, and a proof that a stranger checks by the block's hash alone.
+
+use alloy::{
+    consensus::{Header, ReceiptEnvelope},
+    eips::eip2718::Decodable2718 as _,
+    primitives::{Bytes, keccak256},
+    rlp::Decodable as _,
+};
+use alloy_trie::{Nibbles, nodes::TrieNode, proof::verify_proof};
+use appliance_model::{Digest, NodeId};
+use chain_client::{Block, Chain, Error, Outcome, Publication, Published, Purpose, Registry};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::support::{FEE_CAP, Machine, World, ask, world};
+
+/// A world with a registered machine.
+async fn registered(test: &str) -> (World, Machine, Digest) {
+    let world = world(test).await;
+    let machine = Machine::new(test, "machine");
+    let intent = machine.intent(&world).await;
+    world.approve(intent.collateral).await;
+    world.register(&intent).await;
+    (world, machine, intent.evidence_digest)
+}
+
+async fn publish(world: &World, node: NodeId, sequence: u64, evidence: Digest) -> chain_client::Receipt {
+    let fees = world.chain.fees(FEE_CAP).await.unwrap();
+    let nonce = world.nonce().await;
+    let signed =
+        world.registry.sign_publish(&world.operator, node, sequence, evidence, nonce, fees).await.unwrap();
+    assert_eq!(signed.purpose, Purpose::Publish);
+    world.send(&signed).await
+}
+
+/// Reads a publication as a stranger would: with alloy's own verifier, and nothing from the node.
+fn check(publication: &Publication, block: &Block) -> alloy::primitives::Log {
+    assert_eq!(keccak256(&publication.header).0, block.hash);
+    let header = Header::decode(&mut publication.header.as_ref()).unwrap();
+    assert_eq!((header.number, header.timestamp), (block.number, block.timestamp_unix));
+    let leaf = TrieNode::decode(&mut publication.proof.last().unwrap().as_ref()).unwrap();
+    let TrieNode::Leaf(leaf) = leaf else { panic!("the last node is the receipt's") };
+    let key = Nibbles::unpack(alloy::rlp::encode(publication.transaction));
+    verify_proof(header.receipts_root, key, Some(leaf.value.clone()), &publication.proof).unwrap();
+    let receipt = ReceiptEnvelope::<alloy::primitives::Log>::decode_2718(&mut leaf.value.as_slice()).unwrap();
+    receipt.logs()[usize::try_from(publication.log).unwrap()].clone()
+}
+
+fn names(log: &alloy::primitives::Log, world: &World, node: NodeId, evidence: Digest) -> bool {
+    // The last word of the one event, the seventh of the other, whose strings come after it.
+    let mut words = log.data.data.chunks(32);
+    log.address.0 == world.registry.address().0
+        && log.topics()[1].0 == node.0
+        && words.any(|word| word == evidence.0)
+}
+
+#[tokio::test]
+async fn published_evidence_is_proven_by_the_blocks_hash_alone() {
+    let (world, machine, first) = registered("publication").await;
+    let second = Digest::of(b"second evidence");
+    let receipt = publish(&world, machine.node, 2, second).await;
+    let third = publish(&world, machine.node, 9, Digest::of(b"third evidence")).await;
+    println!("publishEvidence {} gas the first time, {} after", receipt.gas_used, third.gas_used);
+    assert!(receipt.gas_used < 60_000);
+    for (evidence, sequence, near) in
+        [(first, None, None), (second, Some(2), None), (second, Some(2), Some(receipt.block))]
+    {
+        let found = world.registry.publication(machine.node, evidence, near).await.unwrap().unwrap();
+        assert_eq!((found.operator, found.sequence), (world.operator.address(), sequence));
+        let block = world.chain.block(found.block.number).await.unwrap().unwrap();
+        assert_eq!(found.block, block);
+        assert!(names(&check(&found.publication, &block), &world, machine.node, evidence));
+        // What is written is what is read, and has these names.
+        let text = serde_json::to_value(&found.publication).unwrap();
+        let members: Vec<_> = text.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(members, ["header", "log", "proof", "transaction"]);
+        assert_eq!(serde_json::from_value::<Publication>(text).unwrap(), found.publication);
+    }
+    let record = world.registry.registered(machine.node).await.unwrap().unwrap();
+    assert_eq!((record.published_sequence, record.evidence_digest), (9, first));
+    for (node, evidence, near) in [
+        (machine.node, Digest::of(b"never published"), None),
+        (machine.node, second, Some(receipt.block + 1)),
+        (NodeId([7; 32]), second, None),
+    ] {
+        assert_eq!(world.registry.publication(node, evidence, near).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn evidence_is_published_by_the_operator_upwards_while_the_node_is_registered() {
+    let (world, machine, _) = registered("who publishes").await;
+    publish(&world, machine.node, 5, Digest([5; 32])).await;
+    let fees = world.chain.fees(FEE_CAP).await.unwrap();
+    for (key, node, sequence, error, words) in [
+        (&world.operator, machine.node, 5, "SequenceNotAbove", "evidence 5 of this node"),
+        (&world.operator, machine.node, 0, "SequenceNotAbove", "after evidence 5: sequences only rise"),
+        (&world.operator, NodeId([7; 32]), 6, "UnknownNode", "has no node"),
+        (&world.deployer, machine.node, 6, "NotTheOperator", "belongs to"),
+    ] {
+        let signed = world.registry.sign_publish(key, node, sequence, Digest([6; 32]), 0, fees).await;
+        let refusal = signed.unwrap_err().refusal().cloned().unwrap();
+        assert_eq!(refusal.error, error);
+        assert!(refusal.sentence.contains(words), "{refusal}");
+    }
+    ask(&world.url, "evm_increaseTime", json!([2_000_000_000])).await;
+    ask(&world.url, "evm_mine", json!([])).await;
+    let nonce = world.nonce().await;
+    let retire = world.registry.sign_retire(&world.operator, machine.node, nonce, fees).await.unwrap();
+    assert_eq!(world.send(&retire).await.outcome, Outcome::Success);
+    let after = world.registry.sign_publish(&world.operator, machine.node, 6, Digest([6; 32]), 0, fees).await;
+    assert_eq!(after.unwrap_err().refusal().unwrap().error, "AlreadyRetired");
+}
+
+/// The trie's keys are RLP: 0 is 0x80, 128 is 0x8180.  Each of these places is reached another way.
+#[tokio::test]
+async fn every_place_in_a_full_block_is_proven() {
+    let (world, machine, _) = registered("full block").await;
+    let fees = world.chain.fees(FEE_CAP).await.unwrap();
+    let start = world.nonce().await;
+    let mut publishing = Vec::new();
+    ask(&world.url, "evm_setAutomine", json!([false])).await;
+    for place in 0..132_u64 {
+        let nonce = start + place;
+        let signed = if [0, 1, 15, 16, 126, 127, 128, 131].contains(&place) {
+            let evidence = Digest::of(&place.to_be_bytes());
+            publishing.push(evidence);
+            world
+                .registry
+                .sign_publish(&world.operator, machine.node, place + 1, evidence, nonce, fees)
+                .await
+                .unwrap()
+        } else {
+            let amount = appliance_model::Icnt(place.into());
+            world.registry.sign_approve(&world.operator, amount, nonce, fees).await.unwrap()
+        };
+        world.chain.broadcast(&signed).await.unwrap();
+    }
+    ask(&world.url, "evm_mine", json!([])).await;
+    ask(&world.url, "evm_setAutomine", json!([true])).await;
+    let mut places = Vec::new();
+    for evidence in publishing {
+        let found = world.registry.publication(machine.node, evidence, None).await.unwrap().unwrap();
+        assert!(names(&check(&found.publication, &found.block), &world, machine.node, evidence));
+        places.push(found.publication.transaction);
+    }
+    assert_eq!(places, [0, 1, 15, 16, 126, 127, 128, 131]);
+}
+
+/// A node that answers as the real one does, but for one method.
+async fn lying(url: String, method: &'static str, lie: fn(&mut Value)) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let shown = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            let body = loop {
+                let mut part = [0; 4096];
+                let count = stream.read(&mut part).await.unwrap();
+                request.extend_from_slice(&part[..count]);
+                let text = String::from_utf8_lossy(&request);
+                let body = text
+                    .split_once("\r\n\r\n")
+                    .and_then(|(_, body)| serde_json::from_str::<Value>(body).ok());
+                if let Some(body) = body {
+                    break body;
+                }
+                assert!(count > 0, "a whole request");
+            };
+            let named = body["method"].as_str().unwrap().to_owned();
+            // Not every node has that method, and those that have it are asked in the other tests.
+            let mut result = match named.as_str() {
+                "debug_getRawHeader" => Value::Null,
+                _ => ask(&url, &named, body["params"].clone()).await,
+            };
+            if method == named {
+                lie(&mut result);
+            }
+            let answer = json!({"jsonrpc": "2.0", "id": body["id"], "result": result}).to_string();
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                answer.len()
+            );
+            stream.write_all((head + &answer).as_bytes()).await.unwrap();
+        }
+    });
+    shown
+}
+
+#[tokio::test]
+async fn a_node_that_lies_about_a_block_gives_no_publication() {
+    let (world, machine, _) = registered("lies").await;
+    let evidence = Digest::of(b"evidence");
+    let receipt = publish(&world, machine.node, 2, evidence).await;
+    type Lie = fn(&mut Value);
+    let rows: [(&str, Lie, Result<(), &str>); 8] = [
+        // A node without that method is as good, and one that answers it wrongly is not believed.
+        ("debug_getRawHeader", |_| {}, Ok(())),
+        ("debug_getRawHeader", |header| *header = json!("0xc0"), Ok(())),
+        ("eth_getBlockReceipts", |receipts| *receipts = Value::Null, Err("has no receipts")),
+        ("eth_getBlockReceipts", |receipts| receipts[0]["status"] = json!("0x0"), Err("hash to")),
+        ("eth_getBlockReceipts", |receipts| *receipts = json!([]), Err("hash to")),
+        ("eth_getLogs", |logs| logs[0]["logIndex"] = json!("0x7"), Err("log 7 is not in receipt 0")),
+        ("eth_getLogs", |logs| logs[0]["blockHash"] = Value::Null, Err("in no block")),
+        ("eth_getBlockByHash", |block| *block = Value::Null, Err("knows no block")),
+    ];
+    for (method, lie, expected) in rows {
+        let url = lying(world.url.clone(), method, lie).await;
+        let chain = Chain::connect(&url, world.chain.id()).await.unwrap();
+        let registry = Registry::open(&chain, world.registry.address()).await.unwrap();
+        let found = registry.publication(machine.node, evidence, Some(receipt.block)).await;
+        match (expected, found) {
+            (Ok(()), Ok(Some(Published { publication, block, .. }))) => drop(check(&publication, &block)),
+            (Err(words), Err(error @ Error::Answer { .. })) => {
+                assert!(error.to_string().contains(words), "{method}: {error}");
+            }
+            (_, found) => panic!("{method}: {found:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_publication_is_written_so() {
+    let publication =
+        Publication { header: Bytes::from([0xC0]), transaction: 1, log: 2, proof: vec![Bytes::new()] };
+    let text = serde_json::to_string(&publication).unwrap();
+    assert_eq!(text, r#"{"header":"0xc0","transaction":1,"log":2,"proof":["0x"]}"#);
+}
