@@ -1,7 +1,8 @@
 //! The discovery image as files in a directory, rebuilt only when something that determines its bytes has changed.
 //!
-//! Writes `discovery.efi`, `reference.json`, `reference.corim`, `manifest.json` and a stamp of all inputs.  An interrupted run leaves
-//! no stamp and is done again; two runs at once wait for each other.
+//! Writes `discovery.efi`, `reference.json`, `reference.corim`, `manifest.json` and a stamp of all inputs; beside them
+//! `vmlinuz` and `initrd`, the very bytes of the UKI's sections, for iPXE, which cannot start a UKI.  An interrupted run
+//! leaves no stamp and is done again; two runs at once wait for each other.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::build::{self, Inputs, read, write};
 use crate::packages::{self, Packages};
+use crate::pe::{self, Image};
 use crate::signed;
 
 /// This crate's own code and data: a changed builder may build other bytes.
@@ -78,6 +80,10 @@ pub enum Error {
 pub struct Discovery {
     /// The UKI, to be served by UEFI HTTP boot.
     pub uki: PathBuf,
+    /// The kernel in the UKI, signed by Debian, for iPXE and GRUB.
+    pub kernel: PathBuf,
+    /// The initramfs in the UKI, which nothing but the UKI's own signature covers.
+    pub initrd: PathBuf,
     /// Reference values for the verifier.
     pub reference_json: PathBuf,
     /// The same for other people's verifiers; [`crate::signed::sign`] puts a signature on it.
@@ -124,10 +130,12 @@ pub fn discovery(
     let ca_pem = read(ca).map_err(Error::Build)?;
     let inputs_sha256 = inputs(&read(agent).map_err(Error::Build)?, &ca_pem, &packages);
     let uki = out_dir.join("discovery.efi");
+    let (kernel, initrd) = (out_dir.join("vmlinuz"), out_dir.join("initrd"));
     let reference_json = out_dir.join("reference.json");
     let manifest_json = out_dir.join("manifest.json");
     let stamp_path = out_dir.join(".discovery.stamp");
-    let rebuilt = !up_to_date(&stamp_path, &inputs_sha256, &[&uki, &reference_json, &manifest_json]);
+    let rebuilt =
+        !up_to_date(&stamp_path, &inputs_sha256, &[&uki, &kernel, &initrd, &reference_json, &manifest_json]);
     if rebuilt {
         if stamp_path.exists() {
             fs::remove_file(&stamp_path).map_err(output("remove", &stamp_path))?;
@@ -136,6 +144,7 @@ pub fn discovery(
             Inputs { agent, ca_pem: &ca_pem, packages: &packages, extra_files: &[], cache: Some(cache) };
         let built = build::build(&inputs, progress).map_err(Error::Build)?;
         write(&uki, &built.uki).map_err(Error::Build)?;
+        write_parts(&built.uki, &kernel, &initrd).map_err(Error::Build)?;
         write_json(&reference_json, &built.reference)?;
         write_json(&manifest_json, &built.manifest)?;
         let uki_sha256 = built.manifest.uki_sha256;
@@ -148,6 +157,8 @@ pub fn discovery(
     let uki_bytes = fs::metadata(&uki).map_err(output("read", &uki))?.len();
     Ok(Discovery {
         uki,
+        kernel,
+        initrd,
         reference_json,
         reference_corim,
         manifest_json,
@@ -164,6 +175,16 @@ impl Discovery {
     pub fn corim(&self) -> Corim {
         corim(self.reference.clone())
     }
+}
+
+/// The UKI's kernel and initramfs as files of their own.
+fn write_parts(uki: &[u8], kernel: &Path, initrd: &Path) -> Result<(), build::Error> {
+    let image = Image::parse(uki).map_err(build::Error::Uki)?;
+    for (section, path) in [(".linux", kernel), (".initrd", initrd)] {
+        let missing = pe::Error::Malformed { what: "it lacks its kernel or initramfs" };
+        write(path, image.section(section).ok_or(build::Error::Uki(missing))?)?;
+    }
+    Ok(())
 }
 
 fn corim(reference: ReferenceValues) -> Corim {
@@ -186,7 +207,7 @@ fn inputs(agent: &[u8], ca_pem: &[u8], packages: &Packages) -> String {
     hex::encode(hash.finalize())
 }
 
-fn up_to_date(stamp: &Path, inputs_sha256: &str, products: &[&Path; 3]) -> bool {
+fn up_to_date(stamp: &Path, inputs_sha256: &str, products: &[&Path; 5]) -> bool {
     let Some(stamp) = fs::read(stamp).ok().and_then(|text| serde_json::from_slice::<Stamp>(&text).ok())
     else {
         return false;

@@ -19,8 +19,9 @@ const FORMAT: u32 = 1;
 const RECORD: &str = "packages.json";
 /// The package that always depends on the newest signed kernel.
 const KERNEL_META: &str = "linux-image-amd64";
-/// systemd's UEFI boot stub, and UEFI firmware for virtual machines.
-const OTHERS: [&str; 2] = ["systemd-boot-efi", "ovmf"];
+/// systemd's UEFI boot stub, UEFI firmware for virtual machines, iPXE for firmware that can do no better, and the chain
+/// that Microsoft's and Debian's keys have signed, for hosts whose firmware trusts only those.
+const OTHERS: [&str; 5] = ["systemd-boot-efi", "ovmf", "ipxe", "shim-signed", "grub-efi-amd64-signed"];
 
 /// Why packages cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -157,6 +158,36 @@ impl Packages {
         self.root().join("usr/share/OVMF/OVMF_VARS_4M.fd")
     }
 
+    /// UEFI firmware's variables with the keys that a server leaves the factory with: Microsoft's.
+    #[must_use]
+    pub fn ovmf_vars_microsoft(&self) -> PathBuf {
+        self.root().join("usr/share/OVMF/OVMF_VARS_4M.ms.fd")
+    }
+
+    /// iPXE for UEFI, on the network driver of the firmware.
+    #[must_use]
+    pub fn ipxe_uefi(&self) -> PathBuf {
+        self.root().join("usr/lib/ipxe/snponly.efi")
+    }
+
+    /// iPXE for BIOS, on the network driver of the PXE ROM.
+    #[must_use]
+    pub fn ipxe_bios(&self) -> PathBuf {
+        self.root().join("usr/lib/ipxe/undionly.kpxe")
+    }
+
+    /// The first link of the chain under factory keys: signed by Microsoft, trusts what Debian signed.
+    #[must_use]
+    pub fn shim(&self) -> PathBuf {
+        self.root().join("usr/lib/shim/shimx64.efi.signed")
+    }
+
+    /// The second link: GRUB for network boot, signed by Debian, starts kernels that Debian signed.
+    #[must_use]
+    pub fn grub(&self) -> PathBuf {
+        self.root().join("usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed")
+    }
+
     /// A folder that a test has filled.
     #[cfg(test)]
     pub(crate) fn unpacked(dir: PathBuf, kernel_release: String) -> Packages {
@@ -176,6 +207,11 @@ impl Packages {
             self.ovmf_code(),
             self.ovmf_code_secure_boot(),
             self.ovmf_vars(),
+            self.ovmf_vars_microsoft(),
+            self.ipxe_uefi(),
+            self.ipxe_bios(),
+            self.shim(),
+            self.grub(),
         ];
         match files.into_iter().find(|path| !path.exists()) {
             Some(missing) => Err(missing),

@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use image_build::{Discovery, discovery};
+use image_build::{Discovery, discovery, pe::Image};
 
 const CA: &str = "-----BEGIN CERTIFICATE-----\ntest\n-----END CERTIFICATE-----\n";
 
@@ -41,9 +41,15 @@ fn it_is_rebuilt_exactly_when_something_changed() {
     assert!(first.uki_bytes < 32 << 20);
     let manifest: image_build::manifest::Manifest =
         serde_json::from_slice(&fs::read(&first.manifest_json).unwrap()).unwrap();
-    assert_eq!(manifest.packages.len(), 3);
+    assert_eq!(manifest.packages.len(), 6);
     assert_eq!(manifest.uki_sha256, first.reference.uki_sha256.to_string());
     assert!(manifest.files.iter().any(|file| file.path.ends_with("/nvme.ko")));
+    // What iPXE and GRUB load is what the UKI holds.
+    let bytes = fs::read(&first.uki).unwrap();
+    let image = Image::parse(&bytes).unwrap();
+    for (file, section) in [(&first.kernel, ".linux"), (&first.initrd, ".initrd")] {
+        assert!(fs::read(file).unwrap() == image.section(section).unwrap(), "{section}");
+    }
     assert!(!run(dir.path()).rebuilt, "nothing changed");
 
     // A product that somebody damaged or removed.
