@@ -12,6 +12,7 @@
 mod decide;
 mod desk;
 mod leases;
+pub mod recorder;
 mod request;
 mod tickets;
 

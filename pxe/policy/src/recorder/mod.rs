@@ -1,0 +1,154 @@
+//! Boot flight recorder: what each machine sent and was sent on its way to the image, and a plain word on why it is
+//! where it is.
+//!
+//! [`Recorder::frame`] takes datagrams as they were on the wire, [`Recorder::note`] what is not in a datagram: that an
+//! image went out in full, that the pool was empty.  Per machine both lie in one bounded ring.  [`Recorder::why`] reads
+//! a ring back by the rules in `rules.rs`; [`Recorder::pcap`] hands it to anybody's packet analyser.
+//!
+//! Everything here comes from a LAN on which anybody may invent MACs, so memory is bounded twice: per machine
+//! ([`Limits::machine_bytes_max`]) and in all, with a budget of its own for machines somebody has announced.  A flood of
+//! strangers pushes out strangers only.  The default is 48 MiB for known machines and 16 MiB for strangers.
+//!
+//! This room refuses to decide what is answered (`decide.rs`) and reads no clock.  Read next: `ring.rs`, `rules.rs`.
+
+mod note;
+mod ring;
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use appliance_model::{Mac, Now};
+
+pub use note::{Note, Quiet, Words};
+use ring::{Entry, Shelf};
+
+/// How a datagram came by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// Sent to us, or to everybody.
+    Received,
+    /// Sent by us.
+    Sent,
+    /// Between others: a second server's offer.
+    Overheard,
+}
+
+/// A UDP datagram of DHCP, port 4011 or TFTP as it was on the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// When.
+    pub at: Now,
+    /// How it came by.
+    pub seen: Seen,
+    /// From where.
+    pub source: SocketAddr,
+    /// To where.
+    pub target: SocketAddr,
+    /// The UDP payload; what exceeds [`FRAME_BYTES_MAX`] is not kept.
+    pub payload: Vec<u8>,
+}
+
+/// Longest payload kept of one datagram: an Ethernet frame's.
+pub const FRAME_BYTES_MAX: usize = 1500;
+
+/// How much is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Frames and notes kept of one machine: a boot takes about 40, so the last two or three boots.
+    pub machine_entries_max: usize,
+    /// Bytes kept of one machine.
+    pub machine_bytes_max: usize,
+    /// Bytes kept of all machines somebody has announced.
+    pub known_bytes_max: usize,
+    /// Bytes kept of all others.
+    pub strangers_bytes_max: usize,
+}
+
+impl Default for Limits {
+    /// 64 MiB in all.  A boot leaves 6 to 10 KiB, so the last boot of about 5,000 known machines.
+    fn default() -> Self {
+        Self {
+            machine_entries_max: 128,
+            machine_bytes_max: 32 << 10,
+            known_bytes_max: 48 << 20,
+            strangers_bytes_max: 16 << 20,
+        }
+    }
+}
+
+/// What the rules have to know of the server that records.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Around {
+    /// Our own addresses on the provisioning LANs: every other DHCP server is a second one.
+    pub own: Vec<Ipv4Addr>,
+    /// Whether addresses are another server's business here (proxy modes).
+    pub proxy: bool,
+}
+
+/// A machine in the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    /// Its port.
+    pub mac: Mac,
+    /// Whether somebody has announced it.
+    pub known: bool,
+    /// When it was first seen, as far as the recorder remembers.
+    pub first: Now,
+    /// When something last happened to it.
+    pub last: Now,
+    /// Frames and notes since then, those no longer kept included.
+    pub entries: u64,
+}
+
+/// What happened to every machine, as far as there is room.
+#[derive(Debug)]
+pub struct Recorder {
+    limits: Limits,
+    around: Around,
+    shelf: Shelf,
+}
+
+impl Recorder {
+    /// An empty recorder.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, around: Around::default(), shelf: Shelf::new(limits) }
+    }
+
+    /// Says what the rules have to know of this server; may change while it runs.
+    pub fn set_around(&mut self, around: Around) {
+        self.around = around;
+    }
+
+    /// Keeps a datagram of `mac`.
+    pub fn frame(&mut self, mac: Mac, known: bool, mut frame: Frame) {
+        frame.payload.truncate(FRAME_BYTES_MAX);
+        frame.payload.shrink_to_fit();
+        self.shelf.push(mac, known, Entry::Frame(frame));
+    }
+
+    /// Keeps a note on `mac`.
+    pub fn note(&mut self, mac: Mac, known: bool, at: Now, note: Note) {
+        self.shelf.push(mac, known, Entry::Note(at, note.bounded()));
+    }
+
+    /// All machines there is something of, the most recent first.
+    #[must_use]
+    pub fn list(&self) -> Vec<Machine> {
+        self.shelf.machines()
+    }
+
+    /// Bytes in use, as counted against the limits.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.shelf.bytes()
+    }
+
+    /// The limits.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+}
+
+#[cfg(test)]
+mod tests;
