@@ -1,8 +1,9 @@
 // Documents that travel with the quote, and the root over the units in the manifest.
 
-import { concat, equal, FormatError, toHex, type Bytes } from "./bytes.js";
+import { equal, FormatError, toHex, type Bytes } from "./bytes.js";
 import type { Evidence } from "./evidence.js";
 import { parseJson } from "./json.js";
+import { sha256 } from "./sha256.js";
 import { digest } from "./tpm.js";
 import type { Checks } from "./verdict.js";
 
@@ -13,12 +14,14 @@ export async function checkAttachments(subtle: SubtleCrypto, evidence: Evidence,
     ["attachment-burn-in", evidence.burnIn, statement.burnIn],
     ["attachment-manifest", evidence.manifest, statement.manifest],
   ];
-  for (const [name, document, named] of pairs) {
+  // Long ones are hashed side by side.
+  const hashes = pairs.map(([, document]) => document && digest(subtle, "SHA-256", document).then(toHex));
+  for (const [at, [name, document, named]] of pairs.entries()) {
     if (document === undefined && named === undefined) {
       checks.skip(name, "neither in the file nor in the statement");
       continue;
     }
-    const hash = document && toHex(await digest(subtle, "SHA-256", document));
+    const hash = await hashes[at];
     const expected = named && toHex(named);
     checks.add(name, hash === expected, hash ?? "none", expected ?? "none", "the statement was made over another document");
   }
@@ -57,16 +60,16 @@ export async function unitRootOf(subtle: SubtleCrypto, manifest: Bytes): Promise
   const units = members?.get("units");
   if (units?.kind !== "array") throw new FormatError("manifest.units", units?.from ?? 0, "not a list");
   if (units.items.length > UNITS_MAX) throw new FormatError("manifest.units", units.from, `more than ${UNITS_MAX}`);
-  let level = await Promise.all(
+  let level: Bytes[] = await Promise.all(
     units.items.map((unit) => digest(subtle, "SHA-256", Uint8Array.of(0), manifest.subarray(unit.from, unit.to))),
   );
   while (level.length > 1) {
-    const above: Promise<Bytes>[] = [];
+    const above: Bytes[] = [];
     for (let at = 0; at < level.length; at += 2) {
       const [left, right] = [level[at] ?? new Uint8Array(), level[at + 1]];
-      above.push(right === undefined ? Promise.resolve(left) : digest(subtle, "SHA-256", concat(Uint8Array.of(1), left, right)));
+      above.push(right === undefined ? left : sha256(Uint8Array.of(1), left, right));
     }
-    level = await Promise.all(above);
+    level = above;
   }
   return level[0] ?? new Uint8Array(32);
 }

@@ -1,7 +1,8 @@
 // Statements of challengers that the attestation key lives in the TPM of the endorsement key (FORMAT.md, section 4).
 
-import { concat, equal, FormatError, toHex, utf8, type Bytes } from "./bytes.js";
+import { equal, FormatError, toHex, type Bytes } from "./bytes.js";
 import { asBytes, decodeCbor, Members, type Item } from "./cbor.js";
+import { sigStructure } from "./cborwrite.js";
 import type { Endorsed } from "./endorsement.js";
 import type { Evidence } from "./evidence.js";
 import type { Policy } from "./policy.js";
@@ -25,11 +26,31 @@ const PROTECTED = Uint8Array.of(0xa1, 0x01, 0x26);
 /** Clocks of challengers may be ahead by this much. */
 const AHEAD_SECONDS_MAX = 600;
 
+/** A statement that could be read, and whether its challenger, if known, signed it. */
+interface Heard {
+  readonly binding: Binding;
+  readonly signed: Promise<boolean> | undefined;
+}
+
+/** Reads all statements and has their signatures judged side by side; an objection stands for what cannot be read. */
+export function hearBindings(subtle: SubtleCrypto, evidence: Evidence, policy: Policy): readonly (Heard | string)[] {
+  return evidence.bindings.map((bytes, index) => {
+    try {
+      const binding = decodeBinding(bytes, `bindings[${index}]`);
+      const known = policy.challengers.some((one) => equal(one, binding.challenger));
+      return { binding, signed: known ? verifyP256(subtle, binding.challenger, sigStructure(PROTECTED, binding.payload), binding.signature) : undefined };
+    } catch (error) {
+      if (!(error instanceof FormatError)) throw error;
+      return error.message;
+    }
+  });
+}
+
 /** Counts different known challengers whose statement holds. */
 export async function checkBindings(
-  subtle: SubtleCrypto,
+  heard: readonly (Heard | string)[],
   evidence: Evidence,
-  akName: Bytes | undefined,
+  akName: Bytes,
   endorsed: Endorsed,
   policy: Policy,
   now: number,
@@ -37,22 +58,16 @@ export async function checkBindings(
 ): Promise<number> {
   const counted = new Set<string>();
   const objections: string[] = [];
-  for (const [index, bytes] of evidence.bindings.entries()) {
-    try {
-      const binding = decodeBinding(bytes, `bindings[${index}]`);
-      const objection = await objectionTo(subtle, binding, evidence, akName, endorsed, policy, now);
-      if (objection === undefined) counted.add(toHex(binding.challenger));
-      else objections.push(objection);
-    } catch (error) {
-      if (!(error instanceof FormatError)) throw error;
-      objections.push(error.message);
-    }
+  for (const one of heard) {
+    const objection = typeof one === "string" ? one : await objectionTo(one, evidence, akName, endorsed, now);
+    if (objection !== undefined) objections.push(objection);
+    else if (typeof one !== "string") counted.add(toHex(one.binding.challenger));
   }
   const note = objections.join("; ");
   if (policy.k === 0 && counted.size === 0) {
     checks.skip("bindings", note || "none is asked for");
   } else if (counted.size >= policy.k) {
-    checks.list.push({ name: "bindings", outcome: "pass", measured: `${counted.size}`, expected: `at least ${policy.k}`, note });
+    checks.remark("bindings", `${counted.size}`, `at least ${policy.k}`, note);
   } else {
     checks.add("bindings", false, `${counted.size}`, `at least ${policy.k}`, note || "no known challenger bound the key");
   }
@@ -87,32 +102,19 @@ function decodeBinding(bytes: Bytes, field: string): Binding {
 }
 
 async function objectionTo(
-  subtle: SubtleCrypto,
-  binding: Binding,
+  { binding, signed }: Heard,
   evidence: Evidence,
-  akName: Bytes | undefined,
+  akName: Bytes,
   endorsed: Endorsed,
-  policy: Policy,
   now: number,
 ): Promise<string | undefined> {
   const who = `challenger ${toHex(binding.challenger).slice(0, 16)}…`;
-  if (!policy.challengers.some((known) => equal(known, binding.challenger))) return `${who} is not known here`;
-  if (!(await verifyP256(subtle, binding.challenger, sigStructure(binding.payload), binding.signature))) {
-    return `${who} did not sign this`;
-  }
+  if (signed === undefined) return `${who} is not known here`;
+  if (!(await signed)) return `${who} did not sign this`;
   const same = (a: Bytes, b: Bytes | undefined): boolean => b !== undefined && equal(a, b);
   if (!same(binding.certificateHash, endorsed.certificateHash)) return `${who} speaks of another certificate`;
   if (!same(binding.akName, akName)) return `${who} speaks of another attestation key`;
   if (!equal(binding.nodeId, evidence.nodeId)) return `${who} speaks of another node`;
   if (binding.time > BigInt(Math.trunc(now)) + BigInt(AHEAD_SECONDS_MAX)) return `${who} speaks from the future`;
   return undefined;
-}
-
-/** Sig_structure of RFC 9052, 4.4: ["Signature1", protected, h'', payload]. */
-function sigStructure(payload: Bytes): Bytes {
-  const { length } = payload;
-  const head = length < 24 ? [0x40 | length] : length < 256 ? [0x58, length] : [0x59, length >>> 8, length & 0xff];
-  const context = utf8("Signature1");
-  return concat(Uint8Array.of(0x84, 0x60 | context.length), context, Uint8Array.of(0x43), PROTECTED,
-    Uint8Array.of(0x40), Uint8Array.from(head), payload);
 }

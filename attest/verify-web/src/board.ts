@@ -17,13 +17,13 @@ const DIGITAL_SIGNATURE = 0;
 export async function checkBoard(
   subtle: SubtleCrypto,
   evidence: Evidence,
-  akName: Bytes | undefined,
+  akName: Bytes,
   policy: Policy,
   now: number,
   checks: Checks,
 ): Promise<string | undefined> {
   const { iak } = evidence;
-  if (iak === undefined || akName === undefined) return undefined;
+  if (iak === undefined) return undefined;
   let area: PublicArea;
   try {
     area = decodePublic(iak.public, "iak-public");

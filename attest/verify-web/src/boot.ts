@@ -6,7 +6,7 @@ import { badSeparators, bootUrl, parseEventLog, replay, type EventLog } from "./
 import type { Policy, Reference } from "./policy.js";
 import { failOn, zeroBootPcrs } from "./quote.js";
 import { secureBoot } from "./secureboot.js";
-import { ALG, digest } from "./tpm.js";
+import { ALG } from "./tpm.js";
 import type { Checks, Facts } from "./verdict.js";
 
 type Pcrs = ReadonlyMap<number, Bytes>;
@@ -27,7 +27,8 @@ export function checkReference(pcrs: Pcrs, policy: Policy, facts: Facts, checks:
   }
   const whole = [4, 11].every((pcr) => (best.pcrs.get(pcr)?.length ?? 0) > 0);
   checks.add("reference", whole, best.name, "values for PCR 4 and PCR 11", "these reference values leave the image open");
-  let all = whole;
+  if (!whole) return;
+  let all = true;
   for (const [pcr, accepted] of best.pcrs) {
     const value = pcrs.get(pcr);
     const measured = value ? toHex(value) : "not quoted";
@@ -40,17 +41,16 @@ export function checkReference(pcrs: Pcrs, policy: Policy, facts: Facts, checks:
 export async function checkLog(
   subtle: SubtleCrypto,
   evidence: Evidence,
-  pcrs: Pcrs | undefined,
+  hashing: Promise<Bytes>,
+  pcrs: Pcrs,
   facts: Facts,
   checks: Checks,
 ): Promise<void> {
-  const hash = toHex(await digest(subtle, "SHA-256", evidence.uefiLog));
+  const hash = toHex(await hashing);
   const named = toHex(evidence.statement.uefiLog);
   checks.add("log-digest", hash === named, hash, named, "the statement was made over another log");
-  if (pcrs !== undefined) {
-    const zero = zeroBootPcrs(pcrs);
-    checks.add("pcrs-not-zero", zero.length === 0, `[${zero.join(", ")}]`, "[]", "nothing was measured into these: they can be filled later");
-  }
+  const zero = zeroBootPcrs(pcrs);
+  checks.add("pcrs-not-zero", zero.length === 0, `[${zero.join(", ")}]`, "[]", "nothing was measured into these: they can be filled later");
   let log: EventLog;
   try {
     log = parseEventLog(evidence.uefiLog);
@@ -60,7 +60,6 @@ export async function checkLog(
     failOn(error, "log-structure", checks);
     return;
   }
-  if (pcrs === undefined) return;
   const wrong = unexplained(replay(log), pcrs);
   const explained = checks.add("log-replay", wrong.length === 0, wrong.length === 0 ? "all" : `not [${wrong.join(", ")}]`, "all",
     "the log does not lead to the values that were signed");

@@ -19,9 +19,17 @@ const ITEMS_MAX = 16_384;
 /** COSE_Sign1, the one tag there is. */
 const TAG_COSE_SIGN1 = 18n;
 
+/** What a kind of document may have beyond evidence. */
+export interface Grammar {
+  readonly depth: number;
+  readonly tags: readonly bigint[];
+}
+
+const EVIDENCE: Grammar = { depth: DEPTH_MAX, tags: [TAG_COSE_SIGN1] };
+
 /** Decodes exactly one document; `base` is its place in the file. */
-export function decodeCbor(bytes: Bytes, field: string, base = 0): Item {
-  const decoder = new Decoder(new Reader(bytes, base), field);
+export function decodeCbor(bytes: Bytes, field: string, base = 0, grammar = EVIDENCE): Item {
+  const decoder = new Decoder(new Reader(bytes, base), field, grammar);
   const item = decoder.item(0);
   decoder.reader.end(field);
   return item;
@@ -33,11 +41,12 @@ class Decoder {
   constructor(
     readonly reader: Reader,
     private readonly field: string,
+    private readonly grammar: Grammar,
   ) {}
 
   item(depth: number): Item {
     const at = this.reader.offset;
-    if (depth > DEPTH_MAX) this.fail(at, `nested deeper than ${DEPTH_MAX}`);
+    if (depth > this.grammar.depth) this.fail(at, `nested deeper than ${this.grammar.depth}`);
     if (++this.items > ITEMS_MAX) this.fail(at, `more than ${ITEMS_MAX} items`);
     const initial = this.reader.u8(this.field);
     const major = initial >>> 5;
@@ -59,7 +68,7 @@ class Decoder {
       case 5:
         return { at, kind: "map", value: this.map(value, at, depth) };
       default:
-        if (value !== TAG_COSE_SIGN1) this.fail(at, `tag ${value} is not used`);
+        if (!this.grammar.tags.includes(value)) this.fail(at, `tag ${value} is not used`);
         return { at, kind: "tag", tag: value, value: this.item(depth + 1) };
     }
   }

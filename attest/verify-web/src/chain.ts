@@ -34,6 +34,37 @@ const ISSUERS_MAX = 6;
 /** Key usage bit 5: may sign certificates. */
 const KEY_CERT_SIGN = 5;
 
+/** Signature checks for one chain: a file full of look-alike intermediates costs no more. */
+const SIGNATURES_MAX = 64;
+
+/** Signatures under way or done: the likeliest path is judged side by side before the search walks it. */
+class Signatures {
+  private readonly begun = new Map<Certificate, Map<Certificate, Promise<boolean>>>();
+  private count = 0;
+
+  constructor(private readonly subtle: SubtleCrypto) {}
+
+  holds(child: Certificate, issuer: Certificate): Promise<boolean> {
+    const known = this.begun.get(child)?.get(issuer);
+    if (known !== undefined) return known;
+    if (++this.count > SIGNATURES_MAX) return Promise.resolve(false);
+    const asked = isSignedBy(this.subtle, child, issuer);
+    this.begun.set(child, (this.begun.get(child) ?? new Map<Certificate, Promise<boolean>>()).set(issuer, asked));
+    return asked;
+  }
+
+  /** By names alone, the first that fits each time: usually the chain there is. */
+  guess(leaf: Certificate, pool: readonly Certificate[], trusted: ReadonlySet<Certificate>): void {
+    let child = leaf;
+    for (let depth = 0; depth < ISSUERS_MAX && !trusted.has(child); depth++) {
+      const issuer = pool.find((one) => sameName(child.issuer, one.subject));
+      if (issuer === undefined) return;
+      void this.holds(child, issuer);
+      child = issuer;
+    }
+  }
+}
+
 /**
  * Searches breadth first, each certificate once: the shortest path is found first, and hostile intermediates cost at
  * most one signature check for each pair.
@@ -47,6 +78,8 @@ export async function chainToRoot(
   const trusted = new Set<Certificate>(belief.anchors);
   // A self-issued certificate ends a chain or is none of ours: a file cannot bring its own root.
   const pool = [...belief.anchors, ...belief.others, ...fromFile.filter((certificate) => !isSelfIssued(certificate))];
+  const signatures = new Signatures(subtle);
+  signatures.guess(leaf, pool, trusted);
   const seen = new Set<Certificate>();
   let wrong = `no issuer "${showName(leaf.issuer)}" among the roots and intermediates`;
   let revoked: string | undefined;
@@ -57,7 +90,7 @@ export async function chainToRoot(
       const child = path[path.length - 1] ?? leaf;
       for (const issuer of pool) {
         if (seen.has(issuer) || !sameName(child.issuer, issuer.subject)) continue;
-        const objection = objectionTo(issuer, path, belief.now) ?? ((await isSignedBy(subtle, child, issuer)) ? undefined : "did not sign");
+        const objection = objectionTo(issuer, path, belief.now) ?? ((await signatures.holds(child, issuer)) ? undefined : "did not sign");
         if (objection === undefined && (await isRevoked(subtle, child, issuer, belief.crls))) {
           revoked = `${showName(issuer.subject)} took back ${showName(child.subject)}`;
           continue;

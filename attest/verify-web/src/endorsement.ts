@@ -12,7 +12,8 @@ import { KNOWN_CRITICAL, parseCertificate, showName, type Certificate } from "./
 export interface Endorsed {
   /** SHA-256 of the endorsement certificate, if a believed maker issued it. */
   readonly certificateHash: Bytes | undefined;
-  readonly software: boolean;
+  /** Nothing where no believed maker vouches for the TPM. */
+  readonly software: boolean | undefined;
 }
 
 const OID_EK = "2.23.133.8.1";
@@ -39,12 +40,12 @@ export async function checkEndorsement(
   firmware: bigint | undefined,
   facts: Facts,
   checks: Checks,
-): Promise<Endorsed> {
+): Promise<Endorsed | undefined> {
   const ek = checkEkPublic(evidence, checks);
-  if (ek === undefined) return { certificateHash: undefined, software: false };
+  if (ek === undefined) return undefined;
   const certificate = checkCertificate(evidence, ek, now, checks);
   let certificateHash: Bytes | undefined;
-  let software = false;
+  let software: boolean | undefined;
   if (certificate !== undefined) {
     const hash = await digest(subtle, "SHA-256", certificate.der);
     const maker = [OID_MANUFACTURER, OID_MODEL, OID_VERSION].map((oid) => certificate.altNames.get(oid) ?? "?").join(" ");

@@ -1,6 +1,7 @@
 // Whether this evidence is the one asked for, and newer than the last.
 
 import { equal, toHex, type Bytes } from "./bytes.js";
+import { bytesCbor, mapCbor, uintCbor } from "./cborwrite.js";
 import type { Evidence, Nonce } from "./evidence.js";
 import type { Header } from "./header.js";
 import type { ExpectedNonce, LastSeen, Policy } from "./policy.js";
@@ -59,7 +60,6 @@ function checkSequence(evidence: Evidence, last: LastSeen, checks: Checks): void
 
 function checkCounters(quoted: Quoted, last: LastSeen, checks: Checks): void {
   const { quote, akName, pcrs } = quoted;
-  if (quote === undefined || akName === undefined) return;
   const wrong: string[] = [];
   if (!equal(akName, last.akName)) wrong.push("another attestation key");
   if (quote.firmware !== last.firmware) wrong.push("another TPM firmware");
@@ -68,8 +68,8 @@ function checkCounters(quoted: Quoted, last: LastSeen, checks: Checks): void {
     if (quote.clock <= last.clock) wrong.push("the clock did not go on");
     if (quote.restartCount < last.restartCount) wrong.push("the count of restarts went back");
     for (let pcr = 0; pcr < 8; pcr++) {
-      const [now, then] = [pcrs?.get(pcr), last.pcrs.get(pcr)];
-      if (pcrs !== undefined && (now === undefined || then === undefined || !equal(now, then))) {
+      const [now, then] = [pcrs.get(pcr), last.pcrs.get(pcr)];
+      if (now === undefined || then === undefined || !equal(now, then)) {
         wrong.push(`PCR ${pcr} changed without a reboot`);
       }
     }
@@ -85,30 +85,7 @@ function checkCounters(quoted: Quoted, last: LastSeen, checks: Checks): void {
 
 /** The nonce object in deterministic CBOR, as it stands in its statement. */
 function nonceCbor(nonce: Nonce): Bytes {
-  const out: number[] = [];
-  const number = (major: number, value: bigint): void => {
-    const size = value < 24n ? 0 : value < 0x100n ? 1 : value < 0x1_0000n ? 2 : value < 0x1_0000_0000n ? 4 : 8;
-    out.push((major << 5) | (size === 0 ? Number(value) : 24 + Math.log2(size)));
-    for (let at = size - 1; at >= 0; at--) out.push(Number((value >> BigInt(8 * at)) & 0xffn));
-  };
-  const bytes = (value: Bytes): void => {
-    number(2, BigInt(value.length));
-    out.push(...value);
-  };
-  if (nonce.kind === "verifier") {
-    out.push(0xa2, 1, 1, 2);
-    bytes(nonce.random);
-  } else {
-    out.push(0xa6, 1, 2, 3);
-    number(0, nonce.chainId);
-    out.push(4);
-    number(0, nonce.number);
-    out.push(5);
-    bytes(nonce.hash);
-    out.push(6);
-    bytes(nonce.node);
-    out.push(7);
-    number(0, nonce.sequence);
-  }
-  return Uint8Array.from(out);
+  if (nonce.kind === "verifier") return mapCbor([1, uintCbor(1)], [2, bytesCbor(nonce.random)]);
+  return mapCbor([1, uintCbor(2)], [3, uintCbor(nonce.chainId)], [4, uintCbor(nonce.number)], [5, bytesCbor(nonce.hash)],
+    [6, bytesCbor(nonce.node)], [7, uintCbor(nonce.sequence)]);
 }

@@ -1,6 +1,7 @@
 // What others may use: decode a file, load what you trust, verify.
 
 export { FormatError, fromHex, toHex } from "./bytes.js";
+export { parseCorim, readReference, type CorimFile } from "./corim.js";
 export { decodeEvidence, type Evidence } from "./evidence.js";
 export { parseHeader } from "./header.js";
 export { keccak256 } from "./keccak.js";

@@ -11,37 +11,42 @@ const REQUIRED_PCRS = [0, 1, 2, 3, 4, 5, 6, 7, 9, 11, 12, 13, 14, 15];
 const MAGIC = "ff544347";
 const TYPE_QUOTE = "8018";
 
-/** What the quote proved: nothing is in here that was not signed. */
+/** What the quote says. */
 export interface Quoted {
-  readonly akName: Bytes | undefined;
-  readonly quote: Quote | undefined;
-  /** PCR values, if they are those that were signed. */
-  readonly pcrs: ReadonlyMap<number, Bytes> | undefined;
+  readonly akName: Bytes;
+  readonly quote: Quote;
+  /** Values of exactly the signed selection. */
+  readonly pcrs: ReadonlyMap<number, Bytes>;
 }
 
-export async function checkQuote(subtle: SubtleCrypto, evidence: Evidence, checks: Checks): Promise<Quoted> {
+/** Judges the quote; nothing if it could not be read far enough to judge anything that rests on it. */
+export async function checkQuote(subtle: SubtleCrypto, evidence: Evidence, checks: Checks): Promise<Quoted | undefined> {
   const ak = checkKey(evidence, checks);
+  if (ak === undefined) return undefined;
   const quote = checkAttest(evidence, checks);
+  if (quote === undefined) return undefined;
   const signature = checkSignatureStructure(evidence, checks);
-  if (ak !== undefined && signature !== undefined) {
-    const holds = await isSigned(subtle, ak, evidence.attest, signature);
-    checks.add("quote-signature", holds, holds ? "valid" : "invalid", "valid", "the attestation key did not sign these bytes");
+  if (signature !== undefined) {
+    // Nothing below rests on it, so nothing below waits for it.
+    checks.later(isSigned(subtle, ak, evidence.attest, signature).then((holds) => ({
+      name: "quote-signature",
+      outcome: holds ? "pass" : "fail",
+      measured: holds ? "valid" : "invalid",
+      expected: "valid",
+      note: holds ? "" : "the attestation key did not sign these bytes",
+    })));
   }
-  const akName = ak && (await tpmName(subtle, ak.nameAlg, evidence.akPublic));
-  if (akName !== undefined && quote !== undefined) {
-    const expected = await qualifiedName(subtle, akName);
-    checks.add("ak-hierarchy", equal(quote.qualifiedSigner, expected), toHex(quote.qualifiedSigner), toHex(expected),
-      "the attestation key is not a primary key of the endorsement hierarchy");
-  }
-  if (akName !== undefined) {
-    checks.add("ak-name", equal(evidence.statement.akName, akName), toHex(evidence.statement.akName), toHex(akName),
-      "the statement names another attestation key");
-  }
-  if (quote === undefined) return { akName, quote, pcrs: undefined };
+  const akName = (await tpmName(subtle, ak.nameAlg, evidence.akPublic)) ?? new Uint8Array();
+  const expected = await qualifiedName(subtle, akName);
+  checks.add("ak-hierarchy", equal(quote.qualifiedSigner, expected), toHex(quote.qualifiedSigner), toHex(expected),
+    "the attestation key is not a primary key of the endorsement hierarchy");
+  checks.add("ak-name", equal(evidence.statement.akName, akName), toHex(evidence.statement.akName), toHex(akName),
+    "the statement names another attestation key");
   const wanted = await qualifyingData(subtle, evidence);
   checks.add("qualifying-data", equal(quote.extraData, wanted), toHex(quote.extraData), toHex(wanted),
     "the quote was not made for this statement");
-  return { akName, quote, pcrs: await checkPcrs(subtle, evidence, quote, checks) };
+  const pcrs = await checkPcrs(subtle, evidence, quote, checks);
+  return pcrs && { akName, quote, pcrs };
 }
 
 /** The attestation key, if its public area has the one form that is accepted. */
@@ -141,7 +146,7 @@ async function qualifyingData(subtle: SubtleCrypto, evidence: Evidence): Promise
 const list = (indices: readonly (number | bigint)[]): string => `[${indices.join(", ")}]`;
 
 /** Judges the selection by the signed bytes alone, then the claimed values against it. */
-async function checkPcrs(subtle: SubtleCrypto, evidence: Evidence, quote: Quote, checks: Checks): Promise<Quoted["pcrs"]> {
+async function checkPcrs(subtle: SubtleCrypto, evidence: Evidence, quote: Quote, checks: Checks): Promise<Quoted["pcrs"] | undefined> {
   const [selection, ...others] = quote.selections;
   const oneBank = selection?.bank === ALG.sha256 && others.length === 0;
   const banks = quote.selections.map((each) => (each.bank === ALG.sha256 ? "sha256" : `0x${each.bank.toString(16)}`));
@@ -163,9 +168,8 @@ async function checkPcrs(subtle: SubtleCrypto, evidence: Evidence, quote: Quote,
     "", "a SHA-256 value has 32 bytes");
   if (!match || !lengths) return undefined;
   const actual = await digest(subtle, "SHA-256", ...claimed.map((claim) => claim.digest));
-  const signed = checks.add("pcr-digest", equal(actual, quote.pcrDigest), toHex(actual), toHex(quote.pcrDigest),
+  checks.add("pcr-digest", equal(actual, quote.pcrDigest), toHex(actual), toHex(quote.pcrDigest),
     "the values are not those that were signed");
-  if (!signed) return undefined;
   return new Map(claimed.map((claim) => [Number(claim.index), claim.digest]));
 }
 

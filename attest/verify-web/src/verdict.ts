@@ -1,5 +1,7 @@
 // The answer: named checks, what they measured and should have measured, and what the whole may claim.
 
+import type { TrustVector } from "./trust.js";
+
 export type Outcome = "pass" | "fail" | "not-applicable";
 
 export interface Check {
@@ -38,12 +40,26 @@ export interface Verdict {
   readonly checks: readonly Check[];
   readonly tier: Tier;
   readonly why_not_higher: string;
+  /** The same, claim by claim. */
+  readonly trust: TrustVector;
   readonly facts: Facts;
 }
 
-/** Collects checks in the order they are made. */
+/** Collects checks in the order they are made.  Those that wait for a signature keep their place. */
 export class Checks {
-  readonly list: Check[] = [];
+  private readonly list: (Check | Promise<Check>)[] = [];
+
+  /** All of them, once the last signature is judged. */
+  settled(): Promise<Check[]> {
+    return Promise.all(this.list);
+  }
+
+  /** A check whose outcome is still being worked on. */
+  later(check: Promise<Check>): void {
+    // Whoever collects the list hears of a failure; until then it is nobody's surprise.
+    check.catch(() => undefined);
+    this.list.push(check);
+  }
 
   /** Adds a check; `note` is kept if it fails.  Returns `holds`. */
   add(name: string, holds: boolean, measured: string, expected: string, note: string): boolean {
@@ -53,6 +69,11 @@ export class Checks {
 
   pass(name: string, measured: string, note = ""): void {
     this.list.push({ name, outcome: "pass", measured, expected: "", note });
+  }
+
+  /** Passed, with what was measured, what it had to be, and a remark. */
+  remark(name: string, measured: string, expected: string, note: string): void {
+    this.list.push({ name, outcome: "pass", measured, expected, note });
   }
 
   fail(name: string, measured: string, note: string): void {

@@ -2,7 +2,7 @@
 // and signatures are WebCrypto's, handed in, so that browsers and Node run the same code.
 
 import { checkAttachments } from "./attachments.js";
-import { checkBindings } from "./binding.js";
+import { checkBindings, hearBindings } from "./binding.js";
 import { checkBoard } from "./board.js";
 import { checkLog, checkReference } from "./boot.js";
 import { toHex } from "./bytes.js";
@@ -12,35 +12,67 @@ import { checkBlock, checkFreshness } from "./freshness.js";
 import type { Policy } from "./policy.js";
 import { checkQuote } from "./quote.js";
 import { digest } from "./tpm.js";
-import { Checks, type Facts, type Tier, type Verdict } from "./verdict.js";
+import { trustVector } from "./trust.js";
+import { Checks, type Check, type Facts, type Tier, type Verdict } from "./verdict.js";
 
 /** Verifies evidence at a time in seconds since 1970.  Never throws on the evidence's account: every objection is a check. */
 export async function verify(subtle: SubtleCrypto, evidence: Evidence, policy: Policy, now: number): Promise<Verdict> {
-  const checks = new Checks();
-  const facts = await emptyFacts(subtle, evidence);
-  const quoted = await checkQuote(subtle, evidence, checks);
-  facts.ak_name = quoted.akName ? toHex(quoted.akName) : null;
-  facts.firmware = quoted.quote?.firmware ?? null;
-  facts.reset_count = quoted.quote?.resetCount ?? null;
-  for (const [pcr, value] of quoted.pcrs ?? []) facts.pcrs[pcr] = toHex(value);
-  checkFreshness(evidence, quoted, policy, checks);
-  const notBefore = checkBlock(evidence.statement.nonce, policy.headers, checks);
-  if (notBefore !== undefined) facts.not_before = notBefore;
-  if (quoted.pcrs !== undefined) checkReference(quoted.pcrs, policy, facts, checks);
-  await checkLog(subtle, evidence, quoted.pcrs, facts, checks);
-  const endorsed = await checkEndorsement(subtle, evidence, policy, now, quoted.quote?.firmware, facts, checks);
-  facts.challengers = await checkBindings(subtle, evidence, quoted.akName, endorsed, policy, now, checks);
-  const board = await checkBoard(subtle, evidence, quoted.akName, policy, now, checks);
-  if (board !== undefined) facts.board = board;
-  await checkAttachments(subtle, evidence, checks);
-  const [tier, why_not_higher] = grade(checks, policy, facts, endorsed.software);
-  return { checks: checks.list, tier, why_not_higher, facts };
+  const facts = emptyFacts(evidence);
+  const groups: Checks[] = [];
+  // Begun before anything is waited for: the engine's threads hash and judge signatures while this one reads the log.
+  const hash = digest(subtle, "SHA-256", evidence.file);
+  const software = await judge({ subtle, evidence, policy, now, facts, group: () => groups[groups.push(new Checks()) - 1] as Checks });
+  facts.evidence = toHex(await hash);
+  const checks = (await Promise.all(groups.map((group) => group.settled()))).flat();
+  const [tier, why_not_higher] = grade(checks, policy, facts, software === true);
+  return { checks, tier, why_not_higher, trust: trustVector(checks, facts, software), facts };
 }
 
-async function emptyFacts(subtle: SubtleCrypto, evidence: Evidence): Promise<Facts> {
+interface Case {
+  readonly subtle: SubtleCrypto;
+  readonly evidence: Evidence;
+  readonly policy: Policy;
+  readonly now: number;
+  readonly facts: Facts;
+  /** A list of its own for each group of checks, in the format's order: groups are judged side by side. */
+  readonly group: () => Checks;
+}
+
+/** Whether the TPM is software; nothing if no believed maker says what it is, or reading did not come that far. */
+async function judge({ subtle, evidence, policy, now, facts, group }: Case): Promise<boolean | undefined> {
+  const logHash = digest(subtle, "SHA-256", evidence.uefiLog);
+  const heard = hearBindings(subtle, evidence, policy);
+  const first = group();
+  const quoted = await checkQuote(subtle, evidence, first);
+  if (quoted === undefined) return undefined;
+  const { akName, quote, pcrs } = quoted;
+  facts.ak_name = toHex(akName);
+  facts.firmware = quote.firmware;
+  facts.reset_count = quote.resetCount;
+  for (const [pcr, value] of pcrs) facts.pcrs[pcr] = toHex(value);
+  const [boot, ownership, binding] = [group(), group(), group()];
+  const endorsing = checkEndorsement(subtle, evidence, policy, now, quote.firmware, facts, ownership);
+  checkFreshness(evidence, quoted, policy, first);
+  const notBefore = checkBlock(evidence.statement.nonce, policy.headers, first);
+  if (notBefore !== undefined) facts.not_before = notBefore;
+  checkReference(pcrs, policy, facts, first);
+  const [endorsed] = await Promise.all([endorsing, checkLog(subtle, evidence, logHash, pcrs, facts, boot)]);
+  if (endorsed === undefined) return undefined;
+  const [board, attachments] = [group(), group()];
+  const [challengers, named] = await Promise.all([
+    checkBindings(heard, evidence, akName, endorsed, policy, now, binding),
+    checkBoard(subtle, evidence, akName, policy, now, board),
+    checkAttachments(subtle, evidence, attachments),
+  ]);
+  facts.challengers = challengers;
+  if (named !== undefined) facts.board = named;
+  return endorsed.software;
+}
+
+function emptyFacts(evidence: Evidence): Facts {
   return {
-    evidence: toHex(await digest(subtle, "SHA-256", evidence.file)),
-    node: toHex(evidence.statement.nodeId),
+    evidence: "",
+    node: toHex(evidence.nodeId),
     purpose: evidence.statement.purpose,
     ak_name: null,
     ek_name: null,
@@ -56,8 +88,8 @@ async function emptyFacts(subtle: SubtleCrypto, evidence: Evidence): Promise<Fac
   };
 }
 
-function grade(checks: Checks, policy: Policy, facts: Facts, software: boolean): [Tier, string] {
-  const failed = checks.list.find((check) => check.outcome === "fail");
+function grade(checks: readonly Check[], policy: Policy, facts: Facts, software: boolean): [Tier, string] {
+  const failed = checks.find((check) => check.outcome === "fail");
   if (failed !== undefined) return ["T0", `${failed.name}: ${failed.note}`];
   if (software) return ["T0", "software TPM: whoever runs it can sign anything"];
   if (policy.references.length === 0) return ["T1", "no reference values: nobody judged the image"];

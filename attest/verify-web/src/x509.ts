@@ -16,8 +16,11 @@ interface NamePart {
   readonly folded: string;
 }
 
-/** Relative distinguished names, each a set. */
-export type Name = readonly (readonly NamePart[])[];
+/** Relative distinguished names, each a set, and what names are compared by. */
+export interface Name {
+  readonly sets: readonly (readonly NamePart[])[];
+  readonly key: string;
+}
 
 /** What is signed: the signed part, both notes of the algorithm, and the signature. */
 export interface Signed {
@@ -135,13 +138,14 @@ export function unsigned(item: Der | undefined, field: string): Bytes {
 }
 
 export function parseName(item: Der | undefined, field: string): Name {
-  return inside(item, TAG.sequence, field).map((set) =>
+  const sets = inside(item, TAG.sequence, field).map((set) =>
     inside(set, TAG.set, field).map((pair) => {
       const [type, value] = inside(pair, TAG.sequence, field);
       const text = value === undefined ? "" : nameText(value);
       return { type: oid(type, field), text, folded: fold(text) };
     }),
   );
+  return { sets, key: JSON.stringify(sets.map((set) => set.map((part) => `${part.type}=${part.folded}`).sort())) };
 }
 
 /** Text of a directory string of any type; other types keep their bytes. */
@@ -166,9 +170,7 @@ function fold(text: string): string {
 }
 
 export function sameName(a: Name, b: Name): boolean {
-  const key = (name: Name): string =>
-    JSON.stringify(name.map((set) => set.map((part) => `${part.type}=${part.folded}`).sort()));
-  return key(a) === key(b);
+  return a.key === b.key;
 }
 
 const SHORT_TYPES: ReadonlyMap<string, string> = new Map([
@@ -183,7 +185,7 @@ const SHORT_TYPES: ReadonlyMap<string, string> = new Map([
 
 /** A name for people, last part first as usual. */
 export function showName(name: Name): string {
-  const parts = name.flat().map((part) => `${SHORT_TYPES.get(part.type) ?? part.type}=${part.text}`);
+  const parts = name.sets.flat().map((part) => `${SHORT_TYPES.get(part.type) ?? part.type}=${part.text}`);
   return parts.length === 0 ? "without a name" : parts.reverse().join(",");
 }
 
@@ -255,7 +257,7 @@ function directoryNames(item: Der, into: Map<string, string>, field: string): vo
   for (const general of inside(item, TAG.sequence, `${field}.altName`)) {
     if (general.tag !== 0xa4) continue;
     const [name] = derItems(general.body, general.at, `${field}.altName`);
-    for (const part of parseName(name, `${field}.altName`).flat()) {
+    for (const part of parseName(name, `${field}.altName`).sets.flat()) {
       into.set(part.type, part.text);
     }
   }

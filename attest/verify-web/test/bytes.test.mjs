@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import * as verifier from "../dist/index.js";
+import { dice, mutated } from "./mutate.mjs";
 import { policyOf, read, subtle, vectors } from "./vectors.mjs";
 
 const of = (name) => vectors.find((vector) => vector.name === name);
@@ -68,30 +69,6 @@ test("no flipped byte is accepted", async () => {
     console.log(name, JSON.stringify(Object.fromEntries(seen)));
   }
 });
-
-/** A small generator with a fixed start, so that a failure can be had again. */
-function dice(seed) {
-  let state = seed >>> 0;
-  return (sides) => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return Math.floor((state / 2 ** 32) * sides);
-  };
-}
-
-/** Lengths and counts are where parsers break: bytes are set to extremes, cut out, repeated. */
-function mutated(bytes, roll) {
-  const out = [...bytes];
-  for (let left = 1 + roll(3); left > 0; left--) {
-    const at = roll(out.length + 1);
-    const kind = roll(5);
-    if (kind === 0) out[at] = [0, 1, 0x7f, 0x80, 0xff][roll(5)];
-    else if (kind === 1) out[at] = roll(256);
-    else if (kind === 2) out.splice(at, 1 + roll(4));
-    else if (kind === 3) out.splice(at, 0, ...out.slice(at, at + 1 + roll(40)));
-    else out.length = Math.min(out.length, at);
-  }
-  return Uint8Array.from(out, (byte) => byte ?? 0);
-}
 
 test("every part, mutated, leads to a verdict", async () => {
   const rounds = process.env.VERIFY_WEB_FLIPS === "all" ? 1000 : 40;
