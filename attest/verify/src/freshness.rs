@@ -12,9 +12,13 @@ use crate::{
 /// PCRs that cannot change without a restart of the machine.
 const BOOT_PCRS: std::ops::RangeInclusive<u8> = 0..=7;
 
-/// Whether a block nonce is the hash of one of these headers; then the time that it says.  Nothing is said without
-/// headers, or of other nonces.
-pub(crate) fn block(evidence: &Evidence, headers: &[Header], checks: &mut Checks) -> Option<u64> {
+/// Whether a block nonce is the hash of one of these headers; then this header.  Nothing is said without headers, or of
+/// other nonces.
+pub(crate) fn block<'h>(
+    evidence: &Evidence,
+    headers: &'h [Header],
+    checks: &mut Checks,
+) -> Option<&'h Header> {
     let Nonce::Block { number, hash, .. } = &evidence.statement.nonce else { return None };
     if headers.is_empty() {
         return None;
@@ -27,7 +31,7 @@ pub(crate) fn block(evidence: &Evidence, headers: &[Header], checks: &mut Checks
         "a block whose header is given",
         "none of the given headers is the block that the nonce names",
     );
-    found.map(|header| header.time)
+    found
 }
 
 /// Judges nonce, node, previous evidence and counters.

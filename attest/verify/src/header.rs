@@ -5,6 +5,8 @@
 
 use sha3::{Digest as _, Keccak256};
 
+use crate::rlp;
+
 /// Largest header that is read, bytes; they have 500 to 700.
 const HEADER_BYTES_MAX: usize = 4096;
 /// Fields up to the time; later forks append some.
@@ -20,6 +22,8 @@ pub struct Header {
     pub number: u64,
     /// Seconds since 1970, as its proposer wrote.
     pub time: u64,
+    /// Root of the trie of the block's receipts.
+    pub receipts_root: [u8; 32],
 }
 
 /// Why bytes are no header.
@@ -46,19 +50,14 @@ impl Header {
         if rlp.len() > HEADER_BYTES_MAX {
             return Err(wrong(HEADER_BYTES_MAX, "too long"));
         }
-        let (is_list, content, rest) = item(rlp).ok_or(wrong(0, "no RLP item"))?;
-        if !is_list || !rest.is_empty() {
-            return Err(wrong(0, "not exactly one list"));
-        }
+        let content = rlp::only(rlp).and_then(rlp::Item::list).ok_or(wrong(0, "not exactly one list"))?;
         let mut fields = Vec::new();
         let mut left = content;
         while !left.is_empty() {
             let offset = rlp.len() - left.len();
-            let (is_list, field, after) = item(left).ok_or(wrong(offset, "no RLP item"))?;
-            if is_list || fields.len() >= FIELDS_MAX {
-                return Err(wrong(offset, "not a header's field"));
-            }
-            fields.push(field);
+            let (item, after) = rlp::item(left).ok_or(wrong(offset, "no RLP item"))?;
+            let field = item.bytes().filter(|_| fields.len() < FIELDS_MAX);
+            fields.push(field.ok_or(wrong(offset, "not a header's field"))?);
             left = after;
         }
         // parentHash, ommersHash, coinbase, stateRoot, transactionsRoot, receiptsRoot, logsBloom (Yellow Paper, 4.3).
@@ -67,43 +66,15 @@ impl Header {
         if fields.len() < FIELDS_MIN || !shaped {
             return Err(wrong(0, "not the fields of a header"));
         }
-        let number = |place: usize| fields.get(place).and_then(|field| number(field));
-        match (number(8), number(11)) {
-            (Some(number), Some(time)) => Ok(Self { hash: Keccak256::digest(rlp).into(), number, time }),
-            (None, _) | (_, None) => Err(wrong(0, "number or time is no integer")),
+        let number = |place: usize| fields.get(place).and_then(|field| rlp::number(field));
+        let root = fields.get(5).and_then(|field| <[u8; 32]>::try_from(*field).ok());
+        match (number(8), number(11), root) {
+            (Some(number), Some(time), Some(receipts_root)) => {
+                Ok(Self { hash: Keccak256::digest(rlp).into(), number, time, receipts_root })
+            }
+            (None, ..) | (_, None, _) | (.., None) => Err(wrong(0, "number or time is no integer")),
         }
     }
-}
-
-/// One RLP item: whether it is a list, its content, and what follows.
-fn item(bytes: &[u8]) -> Option<(bool, &[u8], &[u8])> {
-    let (&first, rest) = bytes.split_first()?;
-    let (is_list, short) = match first {
-        0..0x80 => return Some((false, bytes.get(..1)?, rest)),
-        0x80..0xc0 => (false, usize::from(first - 0x80)),
-        0xc0.. => (true, usize::from(first - 0xc0)),
-    };
-    let (length, rest) = match short {
-        0..=55 => (short, rest),
-        56.. => {
-            let (digits, rest) = rest.split_at_checked(short - 55)?;
-            let length = usize::try_from(number(digits)?).ok()?;
-            // The short form would have done.
-            (length > 55).then_some((length, rest))?
-        }
-    };
-    let (content, after) = rest.split_at_checked(length)?;
-    // A single byte below 0x80 stands for itself.
-    let doubled = !is_list && matches!(content, [0..0x80]);
-    (!doubled).then_some((is_list, content, after))
-}
-
-/// A big-endian integer without leading zeros.
-fn number(digits: &[u8]) -> Option<u64> {
-    if digits.len() > 8 || digits.first() == Some(&0) {
-        return None;
-    }
-    Some(digits.iter().fold(0, |number, digit| number << 8 | u64::from(*digit)))
 }
 
 #[cfg(test)]

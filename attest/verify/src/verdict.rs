@@ -86,6 +86,12 @@ pub struct Facts {
     /// The quote is younger than this, seconds since 1970: the time of the block whose hash it answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_before: Option<u64>,
+    /// The quote is older than this, seconds since 1970: the time of the block in which its hash was published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<u64>,
+    /// Hash of that block, for whoever can ask the chain whether it is one of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub published_block: Option<String>,
     /// The board, as its maker's certificate of the board key says, if all of that holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub board: Option<String>,

@@ -16,7 +16,9 @@ use crate::{
     header::Header,
     log::{self, Reading},
     memory::Memory,
-    node_id, quote, reference, trust,
+    node_id,
+    publication::{self, Publication, Published},
+    quote, reference, trust,
     verdict::{Checks, Facts, Outcome, Tier, Verdict},
 };
 
@@ -33,7 +35,7 @@ pub fn verify_with(crypto: &dyn Crypto, evidence: &Evidence, policy: &Policy, no
         evidence,
         evidence.digest(),
         policy,
-        &mut Context { crypto, now_unix, memory: None, headers: &[] },
+        &mut Context { crypto, now_unix, memory: None, headers: &[], published: &Published::default() },
     )
 }
 
@@ -45,13 +47,20 @@ pub struct Verifier<'c> {
     crypto: &'c dyn Crypto,
     memory: Memory,
     headers: Vec<Header>,
+    published: Published,
 }
 
 impl<'c> Verifier<'c> {
     /// A verifier that remembers nothing yet.  The policy's roots stay as they are.
     #[must_use]
     pub fn new(policy: Policy, crypto: &'c dyn Crypto) -> Self {
-        Self { policy, crypto, memory: Memory::default(), headers: Vec::new() }
+        Self {
+            policy,
+            crypto,
+            memory: Memory::default(),
+            headers: Vec::new(),
+            published: Published::default(),
+        }
     }
 
     /// Sets what the next files must answer and follow: the parts of a policy that differ from node to node.
@@ -63,6 +72,12 @@ impl<'c> Verifier<'c> {
     /// Gives block headers of the chain: a block nonce must then be the hash of one of them.
     pub fn headers(&mut self, headers: Vec<Header>) {
         self.headers = headers;
+    }
+
+    /// Gives the next file's publication ([`publication::PublicationFile`]), and the hash that its block must have
+    /// where the caller knows it.  A publication that proves nothing fails the file's check `published`.
+    pub fn publication(&mut self, json: Option<&[u8]>, block: Option<[u8; 32]>) {
+        self.published = Published { publication: json.map(Publication::read), block };
     }
 
     /// Forgets everything: the next file is judged from the ground up.
@@ -81,8 +96,13 @@ impl<'c> Verifier<'c> {
     /// The bytes are not evidence of this version.
     pub fn verify(&mut self, file: &[u8], now_unix: u64) -> Result<Verdict, cbor::Error> {
         let evidence = Evidence::decode(file)?;
-        let mut context =
-            Context { crypto: self.crypto, now_unix, memory: Some(&mut self.memory), headers: &self.headers };
+        let mut context = Context {
+            crypto: self.crypto,
+            now_unix,
+            memory: Some(&mut self.memory),
+            headers: &self.headers,
+            published: &self.published,
+        };
         // A file that could be read is its evidence's only encoding, so its hash is the evidence's.
         Ok(verdict(&evidence, digest(file), &self.policy, &mut context))
     }
@@ -94,6 +114,7 @@ pub(crate) struct Context<'a> {
     pub(crate) now_unix: u64,
     pub(crate) memory: Option<&'a mut Memory>,
     pub(crate) headers: &'a [Header],
+    pub(crate) published: &'a Published,
 }
 
 impl Context<'_> {
@@ -162,7 +183,8 @@ fn judge(
     facts.reset_count = Some(quote.attest.clock.reset_count);
     facts.pcrs = quote.pcrs.iter().map(|(pcr, value)| (*pcr, crate::hexed::encode(value))).collect();
     freshness::judge(evidence, &quote, policy, checks);
-    facts.not_before = freshness::block(evidence, context.headers, checks);
+    let first = freshness::block(evidence, context.headers, checks);
+    facts.not_before = first.map(|header| header.time);
     let image = reference::judge(&quote.pcrs, &policy.reference, checks);
     facts.image.clone_from(&image);
     log::judge(evidence, &quote.pcrs, context, checks, facts);
@@ -185,6 +207,7 @@ fn judge(
     facts.challengers = challengers;
     facts.board = board::judge(evidence, &quote.ak_name, policy, context, checks);
     attachments::judge(evidence, checks);
+    publication::judge(evidence, digest, context.published, first, checks, facts);
     let seen = LastSeen {
         evidence: digest,
         sequence: evidence.statement.sequence,

@@ -14,6 +14,7 @@ use attest_verify::verify;
 
 #[path = "vector_files/beyond.rs"]
 mod beyond;
+mod chain;
 #[path = "vector_files/endorsements.rs"]
 mod endorsements;
 #[path = "vector_files/file.rs"]
@@ -21,6 +22,8 @@ mod file;
 mod firmware;
 #[allow(dead_code, reason = "shared with another test, which uses the rest")]
 mod forge;
+#[path = "vector_files/published.rs"]
+mod published;
 #[path = "vector_files/quotes.rs"]
 mod quotes;
 #[path = "vector_files/statements.rs"]
@@ -40,6 +43,7 @@ pub(crate) struct Case {
     reason: String,
     bytes: Vec<u8>,
     policy: PolicyFile,
+    publication: Option<Vec<u8>>,
 }
 
 /// A case under the usual policy.
@@ -50,6 +54,7 @@ pub(crate) fn case(name: &str, expected: &'static str, reason: &str, evidence: &
         reason: reason.to_owned(),
         bytes: evidence.encode(),
         policy: PolicyFile::usual(),
+        publication: None,
     }
 }
 
@@ -58,14 +63,27 @@ impl Case {
         change(&mut self.policy);
         self
     }
+
+    /// With a publication beside it.
+    pub(crate) fn published(mut self, json: Vec<u8>) -> Self {
+        self.policy.publication = Some(format!("files/{}.publication", self.name));
+        self.publication = Some(json);
+        self
+    }
 }
 
 fn all() -> Vec<Case> {
     let forge = Forge::new(&EkCertificate::default());
-    [quotes::cases(&forge), statements::cases(&forge), endorsements::cases(&forge), beyond::cases(&forge)]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        quotes::cases(&forge),
+        statements::cases(&forge),
+        endorsements::cases(&forge),
+        beyond::cases(&forge),
+        published::cases(&forge),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 #[test]
@@ -86,6 +104,9 @@ fn files_are_the_ones_that_the_tables_describe_and_each_gets_its_own_answer() {
     let mut vectors = Vec::new();
     for case in all() {
         let path = format!("files/{}.evidence", case.name);
+        if let (Some(path), Some(json)) = (&case.policy.publication, &case.publication) {
+            settle(path, json);
+        }
         let tier = (case.expected == "accepted").then(|| {
             let verdict =
                 verify(&Evidence::decode(&case.bytes).unwrap(), &case.policy.load(), case.policy.now);
@@ -133,7 +154,7 @@ fn answer(vector: &Vector) -> (String, Option<String>) {
     // The same from memory, and from scratch where policy has nothing that only a verifier can be given.
     let again = verifier.verify(&bytes, vector.policy.now).unwrap();
     assert_eq!(again.checks, verdict.checks, "{}", vector.name);
-    if vector.policy.headers.is_empty() {
+    if vector.policy.headers.is_empty() && vector.policy.publication.is_none() {
         let evidence = Evidence::decode(&bytes).unwrap();
         assert_eq!(verify(&evidence, &vector.policy.load(), vector.policy.now).checks, verdict.checks);
     }

@@ -51,6 +51,10 @@ pub(crate) struct PolicyFile {
     pub(crate) denied_firmware: Vec<DeniedFile>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) headers: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) publication: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) published_block: Option<String>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -126,6 +130,8 @@ impl PolicyFile {
             boards: Vec::new(),
             denied_firmware: Vec::new(),
             headers: Vec::new(),
+            publication: None,
+            published_block: None,
         }
     }
 
@@ -133,6 +139,8 @@ impl PolicyFile {
         let mut verifier = Verifier::new(self.load(), &Pure);
         let headers = self.headers.iter().map(|hex| Header::parse(&hex::decode(hex).unwrap()).unwrap());
         verifier.headers(headers.collect());
+        let publication = self.publication.as_ref().map(|path| std::fs::read(folder().join(path)).unwrap());
+        verifier.publication(publication.as_deref(), self.published_block.as_deref().map(bytes));
         verifier
     }
 

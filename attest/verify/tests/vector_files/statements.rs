@@ -114,7 +114,7 @@ fn blocks(forge: &Forge) -> Vec<Case> {
 }
 
 /// A header of height `number`, made one minute before [`NOW`]; hex.
-fn header(number: u8) -> String {
+pub(crate) fn header(number: u8) -> String {
     let string = |bytes: &[u8]| [&[0x80 + u8::try_from(bytes.len()).unwrap()], bytes].concat();
     let time = u32::try_from(NOW - 60).unwrap().to_be_bytes();
     let roots = [
