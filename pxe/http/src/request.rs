@@ -1,0 +1,200 @@
+//! Reading one request: a pure function over bytes of strangers.
+//!
+//! `httparse` finds the pieces; what is refused beyond its rules is everything with two readings (a body, both ways to
+//! say where it ends, two hosts, bare line feeds) and every path that a file system could understand in its own way.
+
+use crate::Why;
+
+/// Request line and headers together; firmware and boot loaders send well below 1 KiB.
+pub(crate) const HEADER_BYTES_MAX: usize = 16 << 10;
+/// Browsers send about twenty.
+const HEADERS_MAX: usize = 64;
+/// The longest we hand out has 81 (`/images/sha256/…`).
+const PATH_BYTES_MAX: usize = 512;
+
+/// GET, HEAD, or neither.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// GET.
+    Get,
+    /// HEAD.
+    Head,
+    /// Any other; answered by 405.
+    Other,
+}
+
+/// One request, as far as anything of it matters to us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// Starts with `/`; letters, digits, `-._~+:=@,` and single slashes; no dot segments; at most 512 bytes.
+    pub path: String,
+    /// Whether the connection may be used again.
+    pub keep_alive: bool,
+    /// `Range`, where there is exactly one.
+    pub range: Option<String>,
+    /// `If-Range`: the range counts only if this is our entity tag.
+    pub if_range: Option<String>,
+    /// `If-None-Match`.
+    pub if_none_match: Option<String>,
+}
+
+/// What bytes so far amount to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Parsed {
+    /// More must come.
+    Partial,
+    /// A request, and how many bytes it took.
+    Complete(Request, usize),
+    /// Refused: answer 400 (or 431) and close.
+    Bad(Why),
+}
+
+/// Reads the first request of `bytes`.
+#[must_use]
+pub fn parse_request(bytes: &[u8]) -> Parsed {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut raw = httparse::Request::new(&mut headers);
+    let used = match raw.parse(bytes) {
+        Ok(httparse::Status::Complete(used)) if used <= HEADER_BYTES_MAX => used,
+        Ok(httparse::Status::Complete(_)) | Err(httparse::Error::TooManyHeaders) => {
+            return Parsed::Bad(Why::HeaderTooLarge);
+        }
+        Ok(httparse::Status::Partial) if bytes.len() >= HEADER_BYTES_MAX => {
+            return Parsed::Bad(Why::HeaderTooLarge);
+        }
+        Ok(httparse::Status::Partial) => return Parsed::Partial,
+        Err(
+            httparse::Error::HeaderName
+            | httparse::Error::HeaderValue
+            | httparse::Error::NewLine
+            | httparse::Error::Status
+            | httparse::Error::Token
+            | httparse::Error::Version,
+        ) => return Parsed::Bad(Why::NotHttp),
+    };
+    match bytes.get(..used).map_or(Err(Why::NotHttp), |head| understood(&raw, head)) {
+        Ok(request) => Parsed::Complete(request, used),
+        Err(why) => Parsed::Bad(why),
+    }
+}
+
+fn understood(raw: &httparse::Request<'_, '_>, head: &[u8]) -> Result<Request, Why> {
+    if bare_line_feed(head) {
+        return Err(Why::NotHttp);
+    }
+    let (Some(method), Some(path), Some(version)) = (raw.method, raw.path, raw.version) else {
+        return Err(Why::NotHttp);
+    };
+    let headers = read_headers(raw.headers)?;
+    if headers.hosts > 1 || (version == 1 && headers.hosts == 0) {
+        return Err(Why::Host);
+    }
+    let method = match method {
+        "GET" => Method::Get,
+        "HEAD" => Method::Head,
+        _ => Method::Other,
+    };
+    if !plain(path) {
+        return Err(Why::Path);
+    }
+    Ok(Request {
+        method,
+        path: path.to_owned(),
+        keep_alive: !headers.close && (version == 1 || headers.keep_alive),
+        range: headers.range.one(),
+        if_range: headers.if_range.one(),
+        if_none_match: headers.if_none_match.one(),
+    })
+}
+
+/// `httparse` takes a line feed alone as the end of a line; other readers do not, which is how requests are smuggled.
+fn bare_line_feed(head: &[u8]) -> bool {
+    let before = std::iter::once(&0).chain(head);
+    // Empty lines before the request line are skipped by it too; these are as strict.
+    before.zip(head).any(|(before, byte)| *byte == b'\n' && *before != b'\r')
+}
+
+#[derive(Default)]
+struct Headers {
+    hosts: usize,
+    close: bool,
+    keep_alive: bool,
+    range: Once,
+    if_range: Once,
+    if_none_match: Once,
+}
+
+/// A header that counts only if it came once.
+#[derive(Default)]
+enum Once {
+    #[default]
+    Never,
+    One(String),
+    Several,
+}
+
+impl Once {
+    fn add(&mut self, value: &[u8]) {
+        *self = match (&*self, str::from_utf8(value)) {
+            (Once::Never, Ok(text)) => Once::One(text.trim().to_owned()),
+            (Once::Never | Once::One(_) | Once::Several, Ok(_) | Err(_)) => Once::Several,
+        };
+    }
+
+    fn one(self) -> Option<String> {
+        match self {
+            Once::One(value) => Some(value),
+            Once::Never | Once::Several => None,
+        }
+    }
+}
+
+fn read_headers(raw: &[httparse::Header<'_>]) -> Result<Headers, Why> {
+    let mut headers = Headers::default();
+    let mut lengths = 0_usize;
+    for header in raw {
+        let is = |name: &str| header.name.eq_ignore_ascii_case(name);
+        if is("host") {
+            headers.hosts = headers.hosts.saturating_add(1);
+        } else if is("transfer-encoding") {
+            return Err(Why::Body);
+        } else if is("content-length") {
+            lengths = lengths.saturating_add(1);
+            // Nothing that we serve takes a body; `0` is harmless and some clients send it.
+            if lengths > 1 || header.value != b"0" {
+                return Err(Why::Body);
+            }
+        } else if is("connection") {
+            for token in header.value.split(|b| *b == b',') {
+                let token = token.trim_ascii();
+                headers.close |= token.eq_ignore_ascii_case(b"close");
+                headers.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+            }
+        } else if is("range") {
+            headers.range.add(header.value);
+        } else if is("if-range") {
+            headers.if_range.add(header.value);
+        } else if is("if-none-match") {
+            headers.if_none_match.add(header.value);
+        }
+    }
+    Ok(headers)
+}
+
+/// Whether nobody could read this path in another way than we do.
+pub(crate) fn plain(path: &str) -> bool {
+    let Some(rest) = path.strip_prefix('/') else { return false };
+    let bytes_fine = path.bytes().all(|b| {
+        b.is_ascii_alphanumeric()
+            || matches!(b, b'/' | b'-' | b'.' | b'_' | b'~' | b'+' | b':' | b'=' | b'@' | b',')
+    });
+    let last = rest.split('/').count();
+    let segments_fine = rest.split('/').enumerate().all(|(i, segment)| {
+        // The root alone, and a slash at the end, are plain though nothing is there.
+        let empty_at_end = segment.is_empty() && i.saturating_add(1) == last;
+        empty_at_end || !matches!(segment, "" | "." | "..")
+    });
+    bytes_fine && segments_fine && path.len() <= PATH_BYTES_MAX
+}
