@@ -79,3 +79,16 @@ pub struct EvidenceEntry {
     /// Whether the appliance's own check accepted it.
     pub accepted: bool,
 }
+
+/// The proof that an evidence file was on chain, as attest/FORMAT.md has it.  Byte strings are 0x and hex.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct PublicationView {
+    /// RLP of the block's header.
+    pub header: String,
+    /// The transaction's index in the block.
+    pub transaction: u64,
+    /// The log's index within this transaction's receipt.
+    pub log: u64,
+    /// Nodes of the receipts trie, from the root to the receipt.
+    pub proof: Vec<String>,
+}

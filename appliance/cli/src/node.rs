@@ -2,6 +2,7 @@
 //! credential is made here, and what is signed is what the TPM has shown.
 
 use std::{
+    io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -10,7 +11,9 @@ use std::{
 use anyhow::{Context as _, anyhow, bail};
 use appliance_api::{
     operator::ProblemView,
-    verifier::{CredentialAnswer, CredentialChallenge, NodeIdentity, NonceChallenge, VerifiableNode},
+    verifier::{
+        CredentialAnswer, CredentialChallenge, NodeIdentity, NonceChallenge, PublicationView, VerifiableNode,
+    },
 };
 use appliance_model::{Digest, NodeId};
 use appliance_server::site::random;
@@ -57,6 +60,14 @@ pub(crate) enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Print the proof that evidence of a node was on chain in some block (attest/FORMAT.md, section 9), to be kept in a file.
+    Publication {
+        #[command(flatten)]
+        node: Node,
+        /// Which evidence, by its place in the node's row.  Absent: the newest that was published.
+        #[arg(long)]
+        sequence: Option<u64>,
+    },
     /// Have the node's TPM open a credential made here, and sign for everybody that this endorsement key holds this
     /// attestation key.  Exit status 0: bound, 1: refused and nothing signed, 2: no answer.
     Bind {
@@ -83,6 +94,7 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::List { url, json } => list(&url, json),
         Verb::Challenge { node, out, trust, json } => challenge(&node, out.as_deref(), &trust, json),
+        Verb::Publication { node, sequence } => publication(&node, sequence),
         Verb::Bind { node, key, trust } => bind(&node, &key, &trust),
     }
 }
@@ -124,6 +136,30 @@ fn challenge(node: &Node, out: Option<&Path>, trust: &Trust, json: bool) -> anyh
         return Ok(code(false));
     }
     Ok(code(verdict.is_accepted()))
+}
+
+fn publication(node: &Node, sequence: Option<u64>) -> anyhow::Result<ExitCode> {
+    let what = match sequence {
+        None => "publication".to_owned(),
+        Some(sequence) => {
+            let url = format!("{}/v1/nodes/{}", base(&node.url), node.node);
+            let bytes = answer(&node.url, agent().get(url).call())?;
+            let view: VerifiableNode = serde_json::from_slice(&bytes).with_context(|| odd(&node.url))?;
+            let entry = view.evidence.into_iter().find(|entry| entry.sequence == sequence);
+            let Some(entry) = entry else {
+                bail!(
+                    "{} keeps no evidence {sequence} of this node; `node list --json` says which it has",
+                    node.url
+                );
+            };
+            let digest: Digest = entry.digest.parse().map_err(|_| anyhow!(odd(&node.url)))?;
+            format!("publication?evidence={digest}")
+        }
+    };
+    let found: PublicationView = serde_json::from_slice(&node.get(&what)?).with_context(|| odd(&node.url))?;
+    // To the byte: verifiers take no other text, not even a line's end.
+    std::io::stdout().write_all(&serde_json::to_vec(&found)?)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn bind(node: &Node, key: &Path, trust: &Trust) -> anyhow::Result<ExitCode> {

@@ -11,7 +11,7 @@ use appliance_model::{HostId, Now, Seconds};
 use appliance_store::{Advanced, Store, StoreError};
 use tokio::sync::watch;
 
-use crate::{chain::ChainLink, config::Config, site::Keys};
+use crate::{chain::ChainLink, config::Config, publication::Publications, site::Keys};
 
 /// How far a host's order is, as its agent last said.  Kept in memory: it is worth nothing after a restart.
 #[derive(Debug, Clone)]
@@ -29,6 +29,7 @@ pub(crate) struct App {
     pub(crate) pxe: pxe_server::Handle,
     pub(crate) chain: ChainLink,
     pub(crate) roots: attest_verify::endorsement::Roots,
+    pub(crate) publications: Publications,
     live: Mutex<Live>,
     changed: watch::Sender<u64>,
     started: Now,
@@ -38,7 +39,9 @@ pub(crate) struct App {
 struct Live {
     progress: HashMap<HostId, Progress>,
     heard: HashMap<HostId, Now>,
+    /// When the site itself last got evidence of a node, and when it last asked for some.
     reattested: HashMap<HostId, Now>,
+    asked: HashMap<HostId, Now>,
 }
 
 /// Reads the clock.  The executor's side of the house is the only one that does.
@@ -68,6 +71,7 @@ impl App {
             pxe,
             chain,
             roots,
+            publications: Publications::default(),
             live: Mutex::default(),
             changed: watch::Sender::new(0),
             started: now(),
@@ -132,14 +136,24 @@ impl App {
         self.live().heard.get(host).copied().unwrap_or(self.started)
     }
 
-    /// Whether the host was not asked to re-attest within `every`; if so, it counts as asked now.
-    pub(crate) fn may_reattest(&self, host: &HostId, every: Seconds) -> bool {
+    /// Notes evidence that the site itself has asked for.
+    pub(crate) fn reattested(&self, host: &HostId) {
+        self.live().reattested.insert(host.clone(), now());
+    }
+
+    /// When the site itself last got evidence of a host, if that is remembered.
+    pub(crate) fn last_reattested(&self, host: &HostId) -> Option<Now> {
+        self.live().reattested.get(host).copied()
+    }
+
+    /// Whether the site did not ask the host within `pause`; if so, it counts as asked now.
+    pub(crate) fn may_ask(&self, host: &HostId, pause: Seconds) -> bool {
         let mut live = self.live();
         let at = now();
-        if live.reattested.get(host).is_some_and(|last| at.since(*last).0 < every.0) {
+        if live.asked.get(host).is_some_and(|last| at.since(*last).0 < pause.0) {
             return false;
         }
-        live.reattested.insert(host.clone(), at);
+        live.asked.insert(host.clone(), at);
         true
     }
 

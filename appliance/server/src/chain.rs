@@ -152,6 +152,10 @@ impl ChainLink {
         &self.operator
     }
 
+    pub(crate) fn publish(&self) -> config::wire::Publish {
+        self.config.publish
+    }
+
     pub(crate) fn fee_cap(&self) -> u128 {
         self.config.fee_wei_max
     }

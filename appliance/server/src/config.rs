@@ -68,6 +68,8 @@ pub struct Chain {
     pub operator_key_file: PathBuf,
     /// Fee cap in wei a unit of gas.
     pub fee_wei_max: u128,
+    /// Which evidence is published.
+    pub publish: wire::Publish,
 }
 
 /// A management controller, its password read.
@@ -270,6 +272,7 @@ impl Reader<'_> {
             registry,
             operator_key_file: self.dir.join(wire.operator_key_file),
             fee_wei_max: u128::from(wire.fee_gwei_max) * 1_000_000_000,
+            publish: wire.publish,
         })
     }
 

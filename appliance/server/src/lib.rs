@@ -19,6 +19,8 @@ mod orders;
 mod plain;
 mod power;
 mod proof;
+mod publication;
+mod publish;
 mod requests;
 mod serve;
 pub mod site;

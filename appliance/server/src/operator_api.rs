@@ -5,7 +5,8 @@ use std::{convert::Infallible, sync::Arc};
 use appliance_api::{
     operator::{Approval, ChainView, HostDetail, HostView, JournalView, NodeView, ProblemView, WhyView},
     verifier::{
-        CredentialAnswer, CredentialChallenge, EvidenceEntry, NodeIdentity, NonceChallenge, VerifiableNode,
+        CredentialAnswer, CredentialChallenge, EvidenceEntry, NodeIdentity, NonceChallenge, PublicationView,
+        VerifiableNode,
     },
 };
 use appliance_enrol::{Event, Stage};
@@ -84,6 +85,7 @@ fn is_own(headers: &HeaderMap) -> bool {
         verifier_api::identity,
         verifier_api::newest,
         verifier_api::evidence,
+        verifier_api::publication,
         verifier_api::challenge,
         verifier_api::credential,
         verifier_api::bindings
@@ -101,6 +103,7 @@ fn is_own(headers: &HeaderMap) -> bool {
         EvidenceEntry,
         NodeIdentity,
         NonceChallenge,
+        PublicationView,
         CredentialChallenge,
         CredentialAnswer
     ))

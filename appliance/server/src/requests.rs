@@ -31,6 +31,9 @@ pub(crate) const ANSWER_SECONDS_MAX: Seconds = Seconds(30);
 /// An inventory waits for the agent of this boot: probing a full server takes minutes, and nobody holds the line.
 const INVENTORY_SECONDS_MAX: Seconds = Seconds(900);
 
+/// A re-attestation that was overtaken by a verifier's challenge, or found the agent silent, is asked for again so soon.
+const REATTEST_RETRY_SECONDS_MAX: u64 = 30;
+
 /// How often verifiers may ask one node: a hardware TPM makes one to five quotes a second, and most of its time is the
 /// node's own.
 const LIMIT: Limit = Limit { requests_max: 12, within: Seconds(60) };
@@ -276,6 +279,9 @@ async fn quoted(
     if !end(app, request.id, answer, Some(row)).await? {
         return Ok(());
     }
+    if !request.from_outside {
+        app.reattested(&host.id);
+    }
     tracing::info!(host = %host.id, request = request.id, sequence = order.sequence, refused = refused.is_some(), "evidence of a node");
     if let Some(why) = refused {
         app.advance(&host.id, Event::Drifted(why), None).await?;
@@ -331,7 +337,10 @@ pub(crate) async fn pass_time(app: &Arc<App>, host: &HostRow) -> Result<(), Stor
         return Ok(());
     }
     let Some(every) = app.config.site.reattest_seconds else { return Ok(()) };
-    if now().since(newest.at).0 >= every && app.may_reattest(&host.id, Seconds(every)) {
+    // What strangers asked for does not count: its nonces name no block, and who asks without pause could keep the node
+    // from ever showing evidence whose age anybody can check.
+    let last = app.last_reattested(&host.id).unwrap_or(newest.at);
+    if now().since(last).0 >= every && app.may_ask(&host.id, Seconds(every.min(REATTEST_RETRY_SECONDS_MAX))) {
         reattest(app, host).await?;
     }
     Ok(())

@@ -16,7 +16,7 @@ use crate::{
     app::{self, App, Parts},
     chain::ChainLink,
     config::{Config, ConfigError},
-    discovery, executor, operator_api, plain,
+    discovery, executor, operator_api, plain, publish,
     site::{self, Keys, SiteError},
     tls, verifier_api,
 };
@@ -123,6 +123,7 @@ pub async fn serve(
         () = tls::serve(agents, tls, agent_api::router(Arc::clone(&app))) => Ok(()),
         () = plain::serve(verifiers, verifier_api::router(Arc::clone(&app))) => Ok(()),
         () = app.chain.run() => Ok(()),
+        () = publish::run(&app) => Ok(()),
         () = discovery::run(Arc::clone(&app)) => Ok(()),
         ended = chain(devnet) => ended.map_err(ServeError::Devnet),
     }

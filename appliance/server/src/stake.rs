@@ -152,6 +152,22 @@ fn name(app: &App, host: &HostRow) -> String {
     ascii.iter().skip(ascii.len().saturating_sub(30)).collect()
 }
 
+/// The transactions of a registration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Approve,
+    Register,
+}
+
+impl Part {
+    fn stored(self) -> Purpose {
+        match self {
+            Self::Approve => Purpose::Approve,
+            Self::Register => Purpose::Register,
+        }
+    }
+}
+
 struct Sender<'a> {
     app: &'a Arc<App>,
     host: &'a HostRow,
@@ -178,13 +194,13 @@ impl Sender<'_> {
                 return Ok(refused("registered", why));
             }
             Ok(None) => {
-                if let Err(end) = self.mined(Purpose::Approve).await? {
+                if let Err(end) = self.mined(Part::Approve).await? {
                     return Ok(end);
                 }
             }
             Err(error) => return Ok(sort(&error)),
         }
-        match self.mined(Purpose::Register).await? {
+        match self.mined(Part::Register).await? {
             Err(end) => Ok(end),
             Ok(receipt) => {
                 Ok(End::Done(Event::Registered { transaction: Digest(receipt.hash.0), block: receipt.block }))
@@ -193,28 +209,28 @@ impl Sender<'_> {
     }
 
     /// The receipt of the transaction of that purpose: signs, stores and sends what is missing for it.
-    async fn mined(&self, purpose: Purpose) -> Result<Result<Receipt, End>, StoreError> {
-        let transaction = match self.signed(purpose).await? {
+    async fn mined(&self, part: Part) -> Result<Result<Receipt, End>, StoreError> {
+        let transaction = match self.signed(part).await? {
             Ok(transaction) => transaction,
             Err(end) => return Ok(Err(end)),
         };
         if let Ok(Some(receipt)) = self.registry.receipt(transaction.hash).await {
-            return self.settled(purpose, receipt).await;
+            return self.settled(part, receipt).await;
         }
         match self.registry.chain().broadcast(&transaction).await {
             Ok(how) => {
-                tracing::info!(host = %self.host.id, ?purpose, hash = %transaction.hash, ?how, "broadcast")
+                tracing::info!(host = %self.host.id, ?part, hash = %transaction.hash, ?how, "broadcast")
             }
             Err(Error::NonceTaken { .. }) => {
                 let id = self.host.id.clone();
-                self.app.db(move |store| store.forget_transaction(&id, purpose)).await?;
+                self.app.db(move |store| store.forget_transaction(&id, part.stored())).await?;
                 return Ok(Err(End::later("another transaction took this one's nonce; it is signed anew")));
             }
             Err(error) => return Ok(Err(sort(&error))),
         }
         for _ in 0..RECEIPT_POLLS_MAX {
             match self.registry.receipt(transaction.hash).await {
-                Ok(Some(receipt)) => return self.settled(purpose, receipt).await,
+                Ok(Some(receipt)) => return self.settled(part, receipt).await,
                 Ok(None) => tokio::time::sleep(RECEIPT_POLL).await,
                 Err(error) => return Ok(Err(sort(&error))),
             }
@@ -225,14 +241,14 @@ impl Sender<'_> {
         }))
     }
 
-    async fn settled(&self, purpose: Purpose, receipt: Receipt) -> Result<Result<Receipt, End>, StoreError> {
+    async fn settled(&self, part: Part, receipt: Receipt) -> Result<Result<Receipt, End>, StoreError> {
         if receipt.outcome == Outcome::Reverted {
             let why =
                 format!("transaction {} was undone by the contract in block {}", receipt.hash, receipt.block);
             return Ok(Err(refused("reverted", why)));
         }
         let ours = receipt.registered.as_ref().is_some_and(|event| event.node == self.intent.node);
-        if purpose == Purpose::Register && !ours {
+        if part == Part::Register && !ours {
             let why = format!(
                 "transaction {} is in block {} and registered no node of ours",
                 receipt.hash, receipt.block
@@ -240,27 +256,27 @@ impl Sender<'_> {
             return Ok(Err(refused("receipt", why)));
         }
         let id = self.host.id.clone();
-        self.app.db(move |store| store.transaction_done(&id, purpose, now())).await?;
+        self.app.db(move |store| store.transaction_done(&id, part.stored(), now())).await?;
         Ok(Ok(receipt))
     }
 
     /// The stored transaction, or a new one, stored.
-    async fn signed(&self, purpose: Purpose) -> Result<Result<SignedTransaction, End>, StoreError> {
+    async fn signed(&self, part: Part) -> Result<Result<SignedTransaction, End>, StoreError> {
         let id = self.host.id.clone();
         let account = self.app.chain.operator().address();
         let (stored, next) = self
             .app
-            .db(move |store| Ok((store.transaction(&id, purpose)?, store.next_nonce(account)?)))
+            .db(move |store| Ok((store.transaction(&id, part.stored())?, store.next_nonce(account)?)))
             .await?;
-        let kind = match purpose {
-            Purpose::Approve => chain_client::Purpose::Approve,
-            Purpose::Register => chain_client::Purpose::Register,
+        let kind = match part {
+            Part::Approve => chain_client::Purpose::Approve,
+            Part::Register => chain_client::Purpose::Register,
         };
         if let Some(stored) = stored {
             let hash = TxHash(stored.hash.0);
             return Ok(Ok(SignedTransaction { raw: stored.raw, hash, nonce: stored.nonce, purpose: kind }));
         }
-        let transaction = match self.sign(purpose, next.unwrap_or(0)).await {
+        let transaction = match self.sign(part, next.unwrap_or(0)).await {
             Ok(transaction) => transaction,
             Err(error) => return Ok(Err(sort(&error))),
         };
@@ -271,17 +287,17 @@ impl Sender<'_> {
             done: false,
         };
         let id = self.host.id.clone();
-        self.app.db(move |store| store.keep_transaction(&id, purpose, account, &stored, now())).await?;
+        self.app.db(move |store| store.keep_transaction(&id, part.stored(), account, &stored, now())).await?;
         Ok(Ok(transaction))
     }
 
-    async fn sign(&self, purpose: Purpose, at_least: u64) -> Result<SignedTransaction, Error> {
+    async fn sign(&self, part: Part, at_least: u64) -> Result<SignedTransaction, Error> {
         let (chain, key) = (self.registry.chain(), self.app.chain.operator());
         let nonce = chain.transaction_count(key.address(), Count::Pending).await?.max(at_least);
         let fees = chain.fees(self.app.chain.fee_cap()).await?;
-        match purpose {
-            Purpose::Approve => self.registry.sign_approve(key, self.intent.collateral, nonce, fees).await,
-            Purpose::Register => self.registry.sign_register(key, self.intent, nonce, fees).await,
+        match part {
+            Part::Approve => self.registry.sign_approve(key, self.intent.collateral, nonce, fees).await,
+            Part::Register => self.registry.sign_register(key, self.intent, nonce, fees).await,
         }
     }
 }

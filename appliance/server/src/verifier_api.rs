@@ -11,7 +11,7 @@ use appliance_api::{
     agent::Work,
     operator::ProblemView,
     verifier::{
-        CredentialAnswer, CredentialChallenge, EvidenceEntry, NodeIdentity, NonceChallenge,
+        CredentialAnswer, CredentialChallenge, EvidenceEntry, NodeIdentity, NonceChallenge, PublicationView,
         VERIFIER_BODY_BYTES_MAX, VerifiableNode,
     },
 };
@@ -24,15 +24,19 @@ use attest_wire::Public;
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Path, State},
+    extract::{DefaultBodyLimit, Path, Query, State},
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 
+use serde::Deserialize;
+use utoipa::IntoParams;
+
 use crate::{
     app::{App, now},
     challenge::Challenge,
+    publication::{self, Unpublished},
     requests::{self, ANSWER_SECONDS_MAX, Question, Unasked},
 };
 
@@ -52,6 +56,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/nodes/{node}/identity", get(identity))
         .route("/v1/nodes/{node}/evidence", get(newest))
         .route("/v1/nodes/{node}/evidence/{digest}", get(evidence))
+        .route("/v1/nodes/{node}/publication", get(publication))
         .route("/v1/nodes/{node}/challenge", post(challenge))
         .route("/v1/nodes/{node}/credential", post(credential))
         .route("/v1/nodes/{node}/bindings", post(bindings))
@@ -210,6 +215,53 @@ async fn file(app: &Arc<App>, host: &HostRow, digest: Option<Digest>) -> Result<
         )
     })?;
     Ok(([(header::CONTENT_TYPE, "application/cbor")], bytes).into_response())
+}
+
+/// Which evidence's publication.
+#[derive(Debug, Deserialize, IntoParams)]
+struct Which {
+    /// SHA-256 of the file; absent: the newest that was published.
+    evidence: Option<String>,
+}
+
+/// The proof that an evidence file was on chain: the header of a block, and the way through its receipts to the log that
+/// names the file.  Whoever knows the block's hash needs nobody else to believe it; attest/FORMAT.md has the format.
+#[utoipa::path(get, path = "/v1/nodes/{node}/publication", tag = "verifier", params(("node" = String, Path), Which),
+    responses((status = 200, body = PublicationView), (status = 400, body = ProblemView),
+        (status = 404, body = ProblemView), (status = 429, body = ProblemView, description = "Retry-After says when")))]
+async fn publication(
+    State(app): State<Arc<App>>,
+    Path(text): Path<String>,
+    Query(which): Query<Which>,
+) -> Result<Json<PublicationView>, Refused> {
+    let host = host(&app, &text).await?;
+    let evidence = match which.evidence {
+        Some(text) => text.parse().map_err(|_| bad("`evidence` is not 64 hex digits"))?,
+        None => last_published(&app, &host).await?,
+    };
+    match publication::find(&app, &host, evidence).await {
+        Ok(found) => Ok(Json(PublicationView {
+            header: found.header.to_string(),
+            transaction: found.transaction,
+            log: found.log,
+            proof: found.proof.iter().map(ToString::to_string).collect(),
+        })),
+        Err(Unpublished::Never(why)) => Err(Plainly(StatusCode::NOT_FOUND, why)),
+        Err(Unpublished::NotNow(why)) => Err(Later(2, why)),
+    }
+}
+
+async fn last_published(app: &Arc<App>, host: &HostRow) -> Result<Digest, Refused> {
+    let id = host.id.clone();
+    let found = app.db(move |store| {
+        let Some((sequence, _)) = store.last_publication(&id)? else { return Ok(None) };
+        let rows = store.evidence_row(&id)?;
+        // 0 is the registration, whose file is the oldest.
+        let row = if sequence == 0 { rows.last() } else { rows.iter().find(|row| row.sequence == sequence) };
+        Ok(row.map(|row| row.digest))
+    });
+    let nothing = || Plainly(StatusCode::NOT_FOUND, "nothing of this node is on chain".into());
+    found.await?.ok_or_else(nothing)
 }
 
 /// Evidence made now, for the caller's nonce.  It is handed out whatever the appliance's own check makes of it; refused

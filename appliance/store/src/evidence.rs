@@ -9,8 +9,9 @@ use crate::{
     hosts::{count, integer},
 };
 
-/// Files kept a host: a day of one every hour, and some.  The newest accepted one stays whatever its age, because the
-/// next one has to follow it.
+/// Files kept a host: a day of one every hour, and some.  Besides, the newest accepted one stays whatever its age,
+/// because the next one has to follow it, and so do the published ones: verifiers, who cause files too, must not be able
+/// to push out of reach what the chain names.
 pub const EVIDENCE_KEPT_MAX: u64 = 32;
 
 /// An evidence file to be kept.
@@ -214,7 +215,9 @@ pub(crate) fn keep(
         .execute(
             "DELETE FROM evidence WHERE host = ?1
                AND id NOT IN (SELECT id FROM evidence WHERE host = ?1 ORDER BY id DESC LIMIT ?2)
-               AND id <> (SELECT COALESCE(MAX(id), 0) FROM evidence WHERE host = ?1 AND seen IS NOT NULL)",
+               AND id <> (SELECT COALESCE(MAX(id), 0) FROM evidence WHERE host = ?1 AND seen IS NOT NULL)
+               AND NOT EXISTS (SELECT 1 FROM chain_transaction t
+                 WHERE t.host = ?1 AND t.purpose = 'publish ' || evidence.sequence)",
             params![host.as_str(), integer(EVIDENCE_KEPT_MAX)],
         )
         .map_err(&sql)?;

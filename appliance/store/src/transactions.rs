@@ -16,13 +16,30 @@ pub enum Purpose {
     Approve,
     /// Registers the node.
     Register,
+    /// Says on chain that the node's evidence with this place in its row exists.
+    Publish(u64),
 }
 
+/// How the names of publications begin; the sequence follows.
+const PUBLISH: &str = "publish ";
+
+/// Publications kept a host once they are through: as many as there can be evidence files to look up.
+const PUBLICATIONS_KEPT_MAX: u64 = crate::EVIDENCE_KEPT_MAX;
+
 impl Purpose {
-    fn name(self) -> &'static str {
+    fn name(self) -> String {
         match self {
-            Self::Approve => "approve",
-            Self::Register => "register",
+            Self::Approve => "approve".into(),
+            Self::Register => "register".into(),
+            Self::Publish(sequence) => format!("{PUBLISH}{sequence}"),
+        }
+    }
+
+    fn of(name: &str) -> Option<Self> {
+        match name {
+            "approve" => Some(Self::Approve),
+            "register" => Some(Self::Register),
+            name => name.strip_prefix(PUBLISH)?.parse().ok().map(Self::Publish),
         }
     }
 }
@@ -142,6 +159,72 @@ impl Store {
             .map_err(&sql)?
             .map(|text| text.parse().map_err(|_| sql(rusqlite::Error::InvalidQuery)))
             .transpose()
+    }
+
+    /// The signed transactions of `account` whose receipts were not seen yet, in the order of their nonces.
+    ///
+    /// # Errors
+    /// If the store cannot read.
+    pub fn transactions_under_way(
+        &self,
+        account: Address,
+    ) -> Result<Vec<(HostId, Purpose, StoredTransaction)>, StoreError> {
+        let connection = self.lock();
+        let sql = StoreError::sql("look for transactions under way");
+        let odd = || sql(rusqlite::Error::InvalidQuery);
+        let mut statement = connection
+            .prepare(
+                "SELECT host, purpose, nonce, hash, raw FROM chain_transaction
+                 WHERE account = ?1 AND done_at IS NULL ORDER BY nonce",
+            )
+            .map_err(&sql)?;
+        let rows = statement
+            .query_map([account.to_string()], |row| {
+                let texts: (String, String, String) = (row.get(0)?, row.get(1)?, row.get(3)?);
+                Ok((texts, row.get(2)?, row.get(4)?))
+            })
+            .map_err(&sql)?;
+        rows.map(|row| {
+            let ((host, purpose, hash), nonce, raw) = row.map_err(&sql)?;
+            let hash = hash.parse().map_err(|_| odd())?;
+            let transaction = StoredTransaction { nonce: count(nonce), hash, raw, done: false };
+            Ok((host.parse().map_err(|_| odd())?, Purpose::of(&purpose).ok_or_else(odd)?, transaction))
+        })
+        .collect()
+    }
+
+    /// The newest evidence of the host that was signed for publication: its place in the row and when; for a host whose
+    /// registration alone is on chain, 0 and the registration's time.
+    ///
+    /// # Errors
+    /// If the store cannot read.
+    pub fn last_publication(&self, host: &HostId) -> Result<Option<(u64, Now)>, StoreError> {
+        self.lock()
+            .query_row(
+                "SELECT CASE purpose WHEN 'register' THEN 0 ELSE CAST(replace(purpose, ?2, '') AS INTEGER) END AS place, at
+                 FROM chain_transaction WHERE host = ?1 AND (purpose = 'register' OR purpose LIKE 'publish %')
+                 ORDER BY place DESC LIMIT 1",
+                params![host.as_str(), PUBLISH],
+                |row| Ok((count(row.get(0)?), Now(count(row.get(1)?)))),
+            )
+            .optional()
+            .map_err(StoreError::sql("look for the last publication"))
+    }
+
+    /// Forgets all but the newest publications of a host that are through; their evidence files are gone by then.
+    ///
+    /// # Errors
+    /// If the store cannot write.
+    pub fn prune_publications(&self, host: &HostId) -> Result<(), StoreError> {
+        self.lock()
+            .execute(
+                "DELETE FROM chain_transaction WHERE host = ?1 AND purpose LIKE 'publish %' AND done_at IS NOT NULL
+                   AND nonce NOT IN (SELECT nonce FROM chain_transaction
+                     WHERE host = ?1 AND purpose LIKE 'publish %' ORDER BY nonce DESC LIMIT ?2)",
+                params![host.as_str(), integer(PUBLICATIONS_KEPT_MAX)],
+            )
+            .map(drop)
+            .map_err(StoreError::sql("forget old publications"))
     }
 
     /// The nonce after the highest one this account has signed here, if any.

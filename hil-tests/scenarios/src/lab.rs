@@ -60,6 +60,8 @@ pub struct LabConfig {
     pub silence_seconds_max: u64,
     /// How old a node's evidence may become before the appliance asks for new.
     pub reattest_seconds: Option<u64>,
+    /// Which evidence is published on chain (`chain.publish`).
+    pub publish: &'static str,
     /// What BMCs say against the truth: server, resource, what is merged into it.
     pub lies: Vec<(usize, String, serde_json::Value)>,
     /// The operator's listener, if it is to live outside the lab's namespace.
@@ -78,6 +80,7 @@ impl LabConfig {
             altered_image: false,
             silence_seconds_max: 15,
             reattest_seconds: None,
+            publish: "registration",
             lies: Vec::new(),
             operator: None,
         }

@@ -86,6 +86,7 @@ allow_software_tpm = true
 {rpc}chain_id = 777077
 operator_key_file = "operator.key"
 fee_gwei_max = 1000
+publish = "{publish}"
 
 [registration]
 region = "eu-west"
@@ -104,6 +105,7 @@ booking_days_max = 365
         operator = crate::lab::OPERATOR_ADDRESS,
         verifier = crate::lab::VERIFIER_ADDRESS,
         profile = lab.profile,
+        publish = lab.publish,
     );
     for (index, host) in rack.hosts().iter().enumerate() {
         write!(
