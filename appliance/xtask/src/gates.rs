@@ -12,7 +12,7 @@ use clap::Args;
 use crate::{
     prepare,
     run::{cargo, output, run},
-    tidy, tools,
+    soak, tidy, tools,
 };
 
 /// Which tests.
@@ -67,6 +67,7 @@ pub(crate) fn test(root: &Path, test: &Test) -> anyhow::Result<()> {
         if test.scenario.is_none() {
             gate("api", &mut || openapi(root, false))?;
             gate("second verifier", &mut || second_verifier(root))?;
+            gate("fuzz", &mut || soak::short(root))?;
             gate("tests", &mut || {
                 nextest(root, list.as_deref(), &["--workspace", "-E", "not package(hil-tests-scenarios)"])
             })?;

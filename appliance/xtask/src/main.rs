@@ -32,7 +32,7 @@ enum Task {
     Tidy,
     /// The checks that need other machines' recorded answers ($SCALERFORGE_FIXTURES, default ../shared/fixtures).
     Judge,
-    /// Fuzz everything in attest that reads bytes of strangers, for so many CPU-minutes each.
+    /// Fuzz everything that reads bytes of strangers, for so many CPU-minutes each.
     Soak(soak::Soak),
     /// Write the API's description to appliance/api/openapi/v1.json.
     Openapi,

@@ -1,8 +1,8 @@
-//! `cargo xtask soak`: libFuzzer on everything in attest that reads bytes of strangers, for so many CPU-minutes each.
+//! `cargo xtask soak`: libFuzzer on everything that reads bytes of strangers, for so many CPU-minutes each.
 //!
-//! The targets are a workspace of their own (`attest/fuzz`), built by cargo-fuzz with the tool chain of the product:
-//! instrumentation is unstable, so `RUSTC_BOOTSTRAP` asks for it.  A crash leaves its input in `artifacts` and fails
-//! the task; what was learnt stays in `corpus` for the next run.
+//! The targets are a workspace of their own (`hil-tests/fuzz`), built with the tool chain of the product and LLVM's
+//! coverage pass.  A crash leaves its input in `artifacts` and fails the task; what was learnt stays in `corpus` for the
+//! next run.  The tests' run gives each target some seconds.
 
 use std::{
     fs,
@@ -14,12 +14,12 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::{
-    run::{cargo, run},
-    tools,
+    prepare,
+    run::{cargo, output, run},
 };
 
-/// Every target of `attest/fuzz`.
-const TARGETS: [&str; 6] = ["wire", "eventlog", "evidence", "binding", "corim", "x509"];
+/// Every target of `hil-tests/fuzz`.
+const TARGETS: [&str; 8] = ["wire", "eventlog", "evidence", "binding", "corim", "x509", "dhcp4", "tftp"];
 /// No input of this size needs more, MiB.
 const MEMORY_MIB_MAX: u32 = 1024;
 /// Longer is a defect too, seconds for one input.
@@ -29,8 +29,8 @@ const INPUT_SECONDS_MAX: u32 = 10;
 #[derive(Debug, Args)]
 pub(crate) struct Soak {
     /// CPU-minutes for each target.
-    #[arg(long, default_value_t = 1)]
-    minutes: u32,
+    #[arg(long, default_value_t = 1.0)]
+    minutes: f64,
     /// Only these targets.
     #[arg(value_parser = TARGETS)]
     targets: Vec<String>,
@@ -47,15 +47,29 @@ struct Report {
     crashes: Vec<PathBuf>,
 }
 
+/// What libFuzzer wants of the compiler: counters on every edge, and the operands of comparisons.
+const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+                     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+                     -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Cdebug-assertions=on \
+                     -Coverflow-checks=on --cfg fuzzing";
+/// CPU-minutes of each target in the tests' run.
+const SHORT_MINUTES: f64 = 0.15;
+
+/// Every target for some seconds.
+pub(crate) fn short(root: &Path) -> anyhow::Result<()> {
+    run_all(root, &Soak { minutes: SHORT_MINUTES, targets: Vec::new() })
+}
+
 pub(crate) fn run_all(root: &Path, soak: &Soak) -> anyhow::Result<()> {
-    let folder = root.join("attest/fuzz");
-    if !tools::present_cargo("cargo-fuzz") {
-        run(cargo(root).args(["install", "--quiet", "--locked", "cargo-fuzz"]))?;
-    }
-    let built = folder.join("target");
-    run(cargo(&folder).args(["run", "--quiet", "--release", "--example", "seeds"]))?;
-    let build = ["fuzz", "build", "--fuzz-dir", ".", "--sanitizer", "none", "--debug-assertions"];
-    run(cargo(&folder).env("RUSTC_BOOTSTRAP", "1").args(build).arg("--target-dir").arg(&built))?;
+    let folder = root.join("hil-tests/fuzz");
+    // Dependencies' build scripts must not be instrumented, and are not when the platform is named.
+    let platform = platform(root)?;
+    let built = prepare::target(root).join("fuzz");
+    let build = ["build", "--quiet", "--release", "--target", &platform];
+    run(cargo(&folder)
+        .args(["run", "--quiet", "--release", "--example", "seeds"])
+        .env("CARGO_TARGET_DIR", &built))?;
+    run(cargo(&folder).args(build).env("CARGO_TARGET_DIR", &built).env("RUSTFLAGS", FLAGS))?;
     let targets: Vec<&str> = match soak.targets.as_slice() {
         [] => TARGETS.to_vec(),
         some => some.iter().map(String::as_str).collect(),
@@ -63,7 +77,7 @@ pub(crate) fn run_all(root: &Path, soak: &Soak) -> anyhow::Result<()> {
     let mut lines = Vec::new();
     let mut crashed = Vec::new();
     for target in targets {
-        let program = programs(&built)?.join(target);
+        let program = built.join(&platform).join("release").join(target);
         let report = one(&folder, &program, target, soak.minutes)?;
         lines.push(format!(
             "{target:<10} {:>12} executions  {:>6} edges  {:>6} inputs kept  {} crashes",
@@ -84,24 +98,22 @@ pub(crate) fn run_all(root: &Path, soak: &Soak) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// cargo-fuzz always names the platform, so its programs lie below the platform's folder.
-fn programs(built: &Path) -> anyhow::Result<PathBuf> {
-    let entries = fs::read_dir(built).with_context(|| format!("listing {}", built.display()))?;
-    let mut folders = entries.filter_map(|entry| Some(entry.ok()?.path().join("release")));
-    folders
-        .find(|folder| TARGETS.iter().all(|target| folder.join(target).is_file()))
-        .with_context(|| format!("cargo-fuzz has left no programs below {}", built.display()))
+/// The platform that the compiler builds for.
+fn platform(root: &Path) -> anyhow::Result<String> {
+    let said = output(Command::new("rustc").arg("-vV").current_dir(root))?;
+    let host = said.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc -vV names no host")?.to_owned())
 }
 
 /// Runs one target until it has had its CPU time.  libFuzzer counts real time, so on a busy machine it takes rounds.
-fn one(folder: &Path, program: &Path, target: &str, minutes: u32) -> anyhow::Result<Report> {
+fn one(folder: &Path, program: &Path, target: &str, minutes: f64) -> anyhow::Result<Report> {
     let (corpus, artifacts) = (folder.join("corpus").join(target), folder.join("artifacts").join(target));
     for needed in [&corpus, &artifacts] {
         fs::create_dir_all(needed).with_context(|| format!("making {}", needed.display()))?;
     }
     let before = files(&artifacts)?;
     let mut report = Report { executions: 0, edges: 0, corpus: 0, crashes: Vec::new() };
-    let mut left = f64::from(minutes) * 60.0;
+    let mut left = minutes * 60.0;
     eprintln!("{target}: {minutes} CPU-minutes");
     // The last second is not worth another round.
     while left >= 1.0 && report.crashes.is_empty() {
@@ -178,7 +190,7 @@ mod tests {
 
     #[test]
     fn every_target_of_the_workspace_is_run() {
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../attest/fuzz/Cargo.toml");
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../hil-tests/fuzz/Cargo.toml");
         let text = fs::read_to_string(manifest).unwrap();
         let mut named: Vec<&str> = text
             .lines()

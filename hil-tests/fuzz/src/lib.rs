@@ -19,7 +19,7 @@ const CHALLENGERS: [&str; 2] = [
 ];
 
 fn vectors() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../vectors")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../attest/vectors")
 }
 
 /// Every evidence file of the vectors.

@@ -4,8 +4,8 @@
 use std::{collections::BTreeSet, sync::LazyLock};
 
 use attest_evidence::{Evidence, ReferenceValues};
-use attest_fuzz::{policy, seeds};
 use attest_verify::{Policy, verify};
+use hil_tests_fuzz::{policy, seeds};
 use libfuzzer_sys::fuzz_target;
 
 static POLICY: LazyLock<Policy> = LazyLock::new(policy);
@@ -23,7 +23,7 @@ fuzz_target!(|input: &[u8]| {
     if let Some(manifest) = &evidence.attachments.manifest {
         let _ = attest_verify::unit_root(manifest);
     }
-    let verdict = verify(&evidence, &POLICY, attest_fuzz::NOW);
+    let verdict = verify(&evidence, &POLICY, hil_tests_fuzz::NOW);
     assert!(!verdict.checks.is_empty());
     if verdict.is_accepted() {
         assert!(SIGNED.contains(&evidence.statement.encode()), "a statement that nobody signed was accepted");

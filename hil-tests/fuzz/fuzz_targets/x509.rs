@@ -4,12 +4,12 @@
 use std::{collections::BTreeSet, sync::LazyLock};
 
 use attest_evidence::Evidence;
-use attest_fuzz::{NOW, good, pem, policy, seeds};
 use attest_verify::{
     Policy,
     endorsement::{Roots, certified, check},
 };
 use attest_wire::Public;
+use hil_tests_fuzz::{NOW, good, pem, policy, seeds};
 use libfuzzer_sys::fuzz_target;
 
 static POLICY: LazyLock<Policy> = LazyLock::new(policy);

@@ -6,7 +6,7 @@ use attest_evidence::{
     Accepted, Evidence, Hex32, ReferenceBank, ReferencePcr, ReferenceValues, binding::SignedBinding,
     corim::Corim,
 };
-use attest_fuzz::{policy, seeds};
+use hil_tests_fuzz::{policy, seeds};
 
 fn main() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
@@ -18,7 +18,7 @@ fn main() {
         fs::write(folder.join(name), bytes).unwrap();
     };
     let wire = |kind: u8, bytes: &[u8]| put("wire", &[&[kind], bytes].concat());
-    let log = Path::new(env!("CARGO_MANIFEST_DIR")).join("../verify/tests/data/ovmf-uki.bin");
+    let log = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../attest/verify/tests/data/ovmf-uki.bin");
     put("eventlog", &fs::read(log).unwrap());
     for file in seeds() {
         put("evidence", &file);
@@ -36,6 +36,10 @@ fn main() {
         for der in evidence.endorsements.ek_certificates.iter().chain(&evidence.endorsements.intermediates) {
             put("x509", der);
         }
+    }
+    put("tftp", b"\0\x01boot/00112233445566778899aabbccddeeff/discovery.efi\0octet\0tsize\00\0blksize\01468\0windowsize\064\0");
+    for class in ["PXEClient:Arch:00007:UNDI:003001", "HTTPClient:Arch:00016:UNDI:003001"] {
+        put("dhcp4", &pxe_wire::dhcp4::Writer::discover([2, 0, 0, 0, 0, 1], 7, class).finish().unwrap());
     }
     for reference in policy().reference.into_iter().chain([small()]) {
         let corim = Corim { reference, version: "0.1.0".into() };
