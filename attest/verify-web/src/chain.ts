@@ -8,6 +8,8 @@ import { KNOWN_CRITICAL, sameName, showName, unsigned, type Certificate, type Ce
 /** Certificates of TPM makers.  A self-issued one is a root; only those are believed. */
 export interface Roots {
   readonly certificates: readonly Certificate[];
+  /** What could not be read of the files they came from, for people. */
+  readonly remarks: readonly string[];
 }
 
 export type Chain = { readonly path: readonly Certificate[] } | { readonly wrong: string; readonly revoked: boolean };

@@ -5,25 +5,34 @@ import { webcrypto } from "node:crypto";
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { FormatError, fromHex, type Bytes } from "./bytes.js";
+import { readReference } from "./corim.js";
 import { decodeEvidence, FILE_BYTES_MAX } from "./evidence.js";
 import { parseHeader } from "./header.js";
-import { parseReference, type Policy } from "./policy.js";
-import { loadCrls, loadRoots } from "./load.js";
+import { loadCrls, loadRoots, type PemFile } from "./load.js";
+import { parseDeniedFirmware, type Policy } from "./policy.js";
 import { firstFailure, verdictJson, type Verdict } from "./verdict.js";
 import { verify } from "./verify.js";
 
 const USAGE = `usage: node dist/cli.js FILE [options]
-  --roots DIR            EK root and intermediate certificates (*.pem) you trust
-                         and their revocation lists
-  --boards DIR           certificates (*.pem) of board makers you trust, for IAKs
-  --reference FILE       reference values of an image; may be repeated
+  --roots PATH           EK root and intermediate certificates you trust: a PEM
+                         file, or a directory of *.pem
+  --crls PATH            revocation lists (PEM, X509 CRL), likewise
+  --boards PATH          certificates of board makers you trust, for IAKs, likewise
+  --denied-firmware FILE TPM firmware you do not believe (JSON)
+  --reference FILE       reference values of an image, JSON or CoRIM; may be repeated
+  --image-signer HEX     public key (x, y) of an image build: only reference values
+                         that one of these signed are believed; may be repeated
   --challenger HEX       public key (x, y) of a challenger you believe; may be repeated
   --challengers-min N    how many of them must have signed (1)
   --nonce HEX            the nonce that must have been answered, or the block's hash
   --header FILE          a block header of the chain, RLP raw or in hex; may be repeated
+  --publication FILE     a publication of this evidence (JSON)
+  --published-block HEX  hash of the block that it must be of
   --allow-software-tpm   accept a TPM made of software: tier T0
-  --now SECONDS          judge as of this time (seconds since 1970) instead of now
+  --at SECONDS           judge as of this time (seconds since 1970) instead of now
   --json                 print the verdict as JSON`;
+
+const subtle = webcrypto.subtle as SubtleCrypto;
 
 class UsageError extends Error {}
 
@@ -52,7 +61,10 @@ function hexOption(option: string, text: string, length: number): Bytes {
   return bytes;
 }
 
-function parseCall(args: readonly string[]): Call {
+const VALUES = ["--roots", "--crls", "--boards", "--denied-firmware", "--reference", "--image-signer", "--challenger", "--challengers-min",
+  "--nonce", "--at", "--header", "--publication", "--published-block"];
+
+async function parseCall(args: readonly string[]): Promise<Call> {
   const files: string[] = [];
   const values = new Map<string, string[]>();
   const flags = new Set<string>();
@@ -60,7 +72,7 @@ function parseCall(args: readonly string[]): Call {
     const arg = args[at] ?? "";
     if (["--json", "--allow-software-tpm"].includes(arg)) {
       flags.add(arg);
-    } else if (["--roots", "--boards", "--reference", "--challenger", "--challengers-min", "--nonce", "--now", "--header"].includes(arg)) {
+    } else if (VALUES.includes(arg)) {
       const value = args[++at];
       if (value === undefined) throw new UsageError(`${arg} lacks its value`);
       values.set(arg, [...(values.get(arg) ?? []), value]);
@@ -72,25 +84,33 @@ function parseCall(args: readonly string[]): Call {
   }
   const [file, ...more] = files;
   if (file === undefined || more.length > 0) throw new UsageError("exactly one file, please");
-  const challengers = (values.get("--challenger") ?? []).map((text) => hexOption("--challenger", text, 64));
-  const makers = (values.get("--roots") ?? []).flatMap(pemFiles);
-  const nonce = values.get("--nonce")?.[0];
+  const of = (option: string): readonly string[] => values.get(option) ?? [];
+  const keys = (option: string): Bytes[] => of(option).map((text) => hexOption(option, text, 64));
+  const challengers = keys("--challenger");
+  const signers = keys("--image-signer");
+  const [nonce, publication, block] = ["--nonce", "--publication", "--published-block"].map((option) => of(option)[0]);
+  const roots = loadRoots(of("--roots").flatMap(pemFiles));
+  const boards = loadRoots(of("--boards").flatMap(pemFiles));
+  const crls = loadCrls(of("--crls").flatMap(pemFiles));
+  for (const remark of [roots, boards, crls].flatMap(({ remarks }) => remarks)) console.error(remark);
   return {
     file,
     json: flags.has("--json"),
-    now: number("--now", values, Math.floor(Date.now() / 1000)),
+    now: number("--at", values, Math.floor(Date.now() / 1000)),
     policy: {
-      roots: loadRoots(makers),
-      boards: loadRoots((values.get("--boards") ?? []).flatMap(pemFiles)),
-      crls: loadCrls(makers),
-      deniedFirmware: [],
-      references: (values.get("--reference") ?? []).map((path) => parseReference(bytesOf(path), path)),
+      roots,
+      boards,
+      crls: crls.lists,
+      deniedFirmware: of("--denied-firmware").flatMap((path) => parseDeniedFirmware(bytesOf(path), path)),
+      references: await Promise.all(of("--reference").map((path) => readReference(subtle, bytesOf(path), signers, path))),
       allowSoftwareTpm: flags.has("--allow-software-tpm"),
       challengers,
       k: challengers.length === 0 ? 0 : number("--challengers-min", values, 1),
       nonce: nonce === undefined ? undefined : { word: hexOption("--nonce", nonce, 32) },
       lastSeen: undefined,
-      headers: (values.get("--header") ?? []).map((path) => parseHeader(headerBytes(path), path)),
+      headers: of("--header").map((path) => parseHeader(headerBytes(path), path)),
+      publication: publication === undefined ? undefined : bytesOf(publication),
+      publishedBlock: block === undefined ? undefined : hexOption("--published-block", block, 32),
     },
   };
 }
@@ -102,9 +122,11 @@ function number(option: string, values: ReadonlyMap<string, readonly string[]>, 
   return Number(text);
 }
 
-function pemFiles(directory: string): { name: string; text: string }[] {
-  const names = readdirSync(directory).filter((name) => name.endsWith(".pem")).sort();
-  return names.map((name) => ({ name, text: readFileSync(join(directory, name), "latin1") }));
+/** A PEM file, or those of a directory in the order of their names. */
+function pemFiles(path: string): PemFile[] {
+  const read = (file: string): PemFile => ({ name: file, text: readFileSync(file, "latin1") });
+  if (statSync(path).isFile()) return [read(path)];
+  return readdirSync(path).filter((name) => name.endsWith(".pem")).sort().map((name) => read(join(path, name)));
 }
 
 function show(verdict: Verdict): void {
@@ -122,9 +144,9 @@ function show(verdict: Verdict): void {
 
 async function main(): Promise<number> {
   try {
-    const call = parseCall(process.argv.slice(2));
+    const call = await parseCall(process.argv.slice(2));
     const evidence = decodeEvidence(bytesOf(call.file));
-    const verdict = await verify(webcrypto.subtle as SubtleCrypto, evidence, call.policy, call.now);
+    const verdict = await verify(subtle, evidence, call.policy, call.now);
     if (call.json) console.log(verdictJson(verdict));
     else show(verdict);
     return firstFailure(verdict) === undefined ? 0 : 1;

@@ -20,6 +20,8 @@ export interface SignedCorim {
 export interface Corim extends Reference {
   readonly version: string;
   readonly uki: string;
+  /** What each accepted value holds for, in their order. */
+  readonly holdsFor: readonly string[];
 }
 
 export type CorimFile = { readonly corim: Corim; readonly signed?: SignedCorim };
@@ -86,17 +88,11 @@ function unsigned(bytes: Bytes, field: string): Corim {
   if (tag?.kind !== "tag" || tag.tag !== BigInt(TAG_COMID)) throw new FormatError(`${field}.tags`, item.at, "not one CoMID");
   const corim = comid(name, asBytes(tag.value, `${field}.comid`), `${field}.comid`);
   if (!equal(written(corim), bytes)) throw new FormatError(field, 0, "not in the form in which the image build writes this content");
-  return corim.corim;
-}
-
-interface Read {
-  readonly corim: Corim;
-  /** `holds_for` of every accepted value, in their order. */
-  readonly holdsFor: readonly string[];
+  return corim;
 }
 
 /** Only what is needed to write it again is judged. */
-function comid(name: string, bytes: Bytes, field: string): Read {
+function comid(name: string, bytes: Bytes, field: string): Corim {
   const document = Members.of(decodeCbor(bytes, field, 0, { depth: DEPTH_MAX, tags: TAGS }), field);
   const triples = document.members(4, "triples").member(0, "reference-triples");
   let image: { version: string; uki: string } | undefined;
@@ -123,7 +119,7 @@ function comid(name: string, bytes: Bytes, field: string): Read {
     pcrs.set(pcr, [...(pcrs.get(pcr) ?? []), value]);
   }
   if (image === undefined) throw new FormatError(field, 0, "the image itself is missing");
-  return { corim: { name, ...image, pcrs }, holdsFor };
+  return { name, ...image, pcrs, holdsFor };
 }
 
 function digestOf(item: Item, field: string): string {
@@ -143,7 +139,7 @@ function lineOf(item: Item, field: string): string {
 }
 
 /** The file that says this. */
-function written({ corim, holdsFor }: Read): Bytes {
+function written(corim: Corim): Bytes {
   const name = textCbor(corim.name);
   const environment = mapCbor([0, mapCbor([1, textCbor("scalerforge")], [2, name])]);
   const triple = (element: Bytes, version: string | undefined, value: string, holds: string | undefined): Bytes => {
@@ -157,7 +153,7 @@ function written({ corim, holdsFor }: Read): Bytes {
   let at = 0;
   const triples = [triple(textCbor("uki"), corim.version, corim.uki, undefined)];
   for (const [pcr, accepted] of corim.pcrs) {
-    for (const value of accepted) triples.push(triple(uintCbor(pcr), undefined, value, holdsFor[at++]));
+    for (const value of accepted) triples.push(triple(uintCbor(pcr), undefined, value, corim.holdsFor[at++]));
   }
   const inner = mapCbor([1, mapCbor([0, name])], [4, mapCbor([0, arrayCbor(...triples)])]);
   return tagCbor(TAG_CORIM, mapCbor([0, name], [1, arrayCbor(tagCbor(TAG_COMID, bytesCbor(inner)))]));

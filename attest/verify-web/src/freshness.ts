@@ -1,12 +1,13 @@
 // Whether this evidence is the one asked for, and newer than the last.
 
-import { equal, toHex, type Bytes } from "./bytes.js";
+import { equal, FormatError, toHex, type Bytes } from "./bytes.js";
 import { bytesCbor, mapCbor, uintCbor } from "./cborwrite.js";
 import type { Evidence, Nonce } from "./evidence.js";
 import type { Header } from "./header.js";
 import type { ExpectedNonce, LastSeen, Policy } from "./policy.js";
-import type { Quoted } from "./quote.js";
-import type { Checks } from "./verdict.js";
+import { checkPublication } from "./publication.js";
+import { failOn, type Quoted } from "./quote.js";
+import type { Checks, Facts } from "./verdict.js";
 
 export function checkFreshness(evidence: Evidence, quoted: Quoted, policy: Policy, checks: Checks): void {
   const { statement } = evidence;
@@ -34,13 +35,45 @@ export function checkFreshness(evidence: Evidence, quoted: Quoted, policy: Polic
   checkCounters(quoted, policy.lastSeen, checks);
 }
 
-/** Whether a block nonce is the hash of a given header; then the time the quote is younger than. */
-export function checkBlock(nonce: Nonce, headers: readonly Header[], checks: Checks): bigint | undefined {
+/** Whether a block nonce is the hash of a given header; then the quote is younger than that block. */
+export function checkBlock(nonce: Nonce, headers: readonly Header[], facts: Facts, checks: Checks): Header | undefined {
   if (nonce.kind !== "block" || headers.length === 0) return undefined;
   const found = headers.find((header) => equal(header.hash, nonce.hash) && header.number === nonce.number);
   checks.add("nonce-block", found !== undefined, `block ${nonce.number}, ${toHex(nonce.hash)}`, "a block whose header is given",
     "none of the given headers is the block that the nonce names");
-  return found?.time;
+  if (found !== undefined) facts.not_before = found.time;
+  return found;
+}
+
+/** Whether the file's hash was published in a block: then the quote is older.  `before` is the nonce's block, where it is known. */
+export function checkPublished(evidence: Evidence, hash: Bytes, before: Header | undefined, policy: Policy, facts: Facts, checks: Checks): void {
+  const { target, nonce } = evidence.statement;
+  if (policy.publication === undefined) {
+    checks.skip("published", "no publication is given: nobody shows what the quote is older than");
+    return;
+  }
+  let after: Header;
+  try {
+    if (target === undefined) throw new FormatError("publication", 0, "an admission names no registry");
+    after = checkPublication(policy.publication, target, evidence.nodeId, hash);
+  } catch (error) {
+    failOn(error, "published", checks);
+    return;
+  }
+  checks.pass("published", `block ${after.number}, ${toHex(after.hash)}`);
+  const wanted = policy.publishedBlock;
+  if (wanted !== undefined) {
+    const right = checks.add("published-block", equal(after.hash, wanted), toHex(after.hash), toHex(wanted),
+      "this is not the block that it should be published in");
+    if (!right) return;
+  }
+  facts.not_after = after.time;
+  facts.published_block = toHex(after.hash);
+  if (before === undefined) return;
+  const oneChain = nonce.kind === "block" && nonce.chainId === target?.chainId;
+  const follows = after.time >= before.time && (!oneChain || after.number > before.number);
+  checks.add("published-after-nonce", follows, `block ${after.number}, time ${after.time}`,
+    oneChain ? `above block ${before.number}, not before ${before.time}` : `not before ${before.time}`, "published before the nonce was known");
 }
 
 function checkNonce(nonce: Nonce, wanted: ExpectedNonce, checks: Checks): void {

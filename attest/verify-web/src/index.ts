@@ -9,6 +9,6 @@ export { sha256 } from "./sha256.js";
 export { loadCrls, loadRoots } from "./load.js";
 export { unitRootOf } from "./attachments.js";
 export { parseEventLog, replay } from "./eventlog.js";
-export { parseReference, type LastSeen, type Policy, type Reference } from "./policy.js";
+export { parseDeniedFirmware, parseReference, type LastSeen, type Policy, type Reference } from "./policy.js";
 export { firstFailure, isAccepted, verdictJson, type Check, type Verdict } from "./verdict.js";
 export { verify } from "./verify.js";

@@ -4,12 +4,13 @@ import type { Bytes } from "./bytes.js";
 
 const RATE = 136;
 const ROUNDS = 24;
-const MASK = (1n << 64n) - 1n;
 /** Rotations of the 25 lanes, x + 5y (FIPS 202, 3.2.2). */
 const ROTATIONS = [0, 1, 62, 28, 27, 36, 44, 6, 55, 20, 3, 10, 43, 25, 39, 41, 45, 15, 21, 8, 18, 2, 61, 56, 14];
+/** Where each lane goes: (x, y) to (y, 2x + 3y). */
+const PLACES = Array.from({ length: 25 }, (_, lane) => Math.floor(lane / 5) + 5 * ((2 * (lane % 5) + 3 * Math.floor(lane / 5)) % 5));
 
-/** Round constants, from the shift register that FIPS 202, 3.2.5 defines them by. */
-const CONSTANTS: readonly bigint[] = (() => {
+/** Round constants, low and high half of each, from the shift register that FIPS 202, 3.2.5 defines them by. */
+const CONSTANTS: Int32Array = (() => {
   let register = 1;
   const bit = (): boolean => {
     const out = (register & 1) === 1;
@@ -17,32 +18,41 @@ const CONSTANTS: readonly bigint[] = (() => {
     if (register & 0x100) register ^= 0x171;
     return out;
   };
-  return Array.from({ length: ROUNDS }, () => {
-    let constant = 0n;
-    for (let j = 0; j < 7; j++) if (bit()) constant |= 1n << BigInt((1 << j) - 1);
-    return constant;
-  });
+  const halves = new Int32Array(2 * ROUNDS);
+  for (let round = 0; round < ROUNDS; round++) {
+    for (let j = 0; j < 7; j++) {
+      const place = (1 << j) - 1;
+      if (bit()) halves[2 * round + (place >>> 5)] = (halves[2 * round + (place >>> 5)] ?? 0) | (1 << (place & 31));
+    }
+  }
+  return halves;
 })();
 
-const rotate = (lane: bigint, by: number): bigint => ((lane << BigInt(by)) | (lane >> BigInt(64 - by))) & MASK;
-
-function permute(lanes: bigint[]): void {
-  const at = (index: number): bigint => lanes[index] ?? 0n;
-  for (const constant of CONSTANTS) {
-    const parity = Array.from({ length: 5 }, (_, x) => at(x) ^ at(x + 5) ^ at(x + 10) ^ at(x + 15) ^ at(x + 20));
-    const mixed = parity.map((_, x) => (parity[(x + 4) % 5] ?? 0n) ^ rotate(parity[(x + 1) % 5] ?? 0n, 1));
-    const moved: bigint[] = new Array<bigint>(25).fill(0n);
-    for (let x = 0; x < 5; x++) {
-      for (let y = 0; y < 5; y++) {
-        moved[y + 5 * ((2 * x + 3 * y) % 5)] = rotate(at(x + 5 * y) ^ (mixed[x] ?? 0n), ROTATIONS[x + 5 * y] ?? 0);
-      }
+/** Lanes are 64 bits: low half at 2 · lane, high half behind it. */
+function permute(lanes: Int32Array, moved: Int32Array, parity: Int32Array): void {
+  const at = (of: Int32Array, index: number): number => of[index] as number;
+  for (let round = 0; round < ROUNDS; round++) {
+    for (let x = 0; x < 10; x++) parity[x] = at(lanes, x) ^ at(lanes, x + 10) ^ at(lanes, x + 20) ^ at(lanes, x + 30) ^ at(lanes, x + 40);
+    for (let lane = 0; lane < 25; lane++) {
+      const [before, after] = [2 * ((lane + 4) % 5), 2 * ((lane + 1) % 5)];
+      const [low1, high1] = [at(parity, after), at(parity, after + 1)];
+      let low = at(lanes, 2 * lane) ^ at(parity, before) ^ ((low1 << 1) | (high1 >>> 31));
+      let high = at(lanes, 2 * lane + 1) ^ at(parity, before + 1) ^ ((high1 << 1) | (low1 >>> 31));
+      const by = ROTATIONS[lane] as number;
+      if (by >= 32) [low, high] = [high, low];
+      const rest = by & 31;
+      const to = 2 * (PLACES[lane] as number);
+      moved[to] = rest === 0 ? low : (low << rest) | (high >>> (32 - rest));
+      moved[to + 1] = rest === 0 ? high : (high << rest) | (low >>> (32 - rest));
     }
-    for (let place = 0; place < 25; place++) {
-      const row = 5 * Math.floor(place / 5);
-      const [next, second] = [moved[row + ((place + 1) % 5)] ?? 0n, moved[row + ((place + 2) % 5)] ?? 0n];
-      lanes[place] = (moved[place] ?? 0n) ^ (~next & MASK & second);
+    for (let lane = 0; lane < 25; lane++) {
+      const row = lane - (lane % 5);
+      const [next, second] = [2 * (row + ((lane + 1) % 5)), 2 * (row + ((lane + 2) % 5))];
+      lanes[2 * lane] = at(moved, 2 * lane) ^ (~at(moved, next) & at(moved, second));
+      lanes[2 * lane + 1] = at(moved, 2 * lane + 1) ^ (~at(moved, next + 1) & at(moved, second + 1));
     }
-    lanes[0] = at(0) ^ constant;
+    lanes[0] = at(lanes, 0) ^ at(CONSTANTS, 2 * round);
+    lanes[1] = at(lanes, 1) ^ at(CONSTANTS, 2 * round + 1);
   }
 }
 
@@ -51,13 +61,13 @@ export function keccak256(message: Bytes): Bytes {
   padded.set(message);
   padded[message.length] = 0x01;
   padded[padded.length - 1] = (padded[padded.length - 1] ?? 0) | 0x80;
-  const lanes = new Array<bigint>(25).fill(0n);
+  const [lanes, moved, parity] = [new Int32Array(50), new Int32Array(50), new Int32Array(10)];
   const view = new DataView(padded.buffer);
   for (let block = 0; block < padded.length; block += RATE) {
-    for (let lane = 0; lane < RATE / 8; lane++) lanes[lane] = (lanes[lane] ?? 0n) ^ view.getBigUint64(block + 8 * lane, true);
-    permute(lanes);
+    for (let half = 0; half < RATE / 4; half++) lanes[half] = (lanes[half] as number) ^ view.getInt32(block + 4 * half, true);
+    permute(lanes, moved, parity);
   }
   const out = new DataView(new ArrayBuffer(32));
-  for (let lane = 0; lane < 4; lane++) out.setBigUint64(8 * lane, lanes[lane] ?? 0n, true);
+  for (let half = 0; half < 8; half++) out.setInt32(4 * half, lanes[half] as number, true);
   return new Uint8Array(out.buffer);
 }

@@ -1,22 +1,49 @@
-// Makers' certificates from PEM text.
+// Makers' certificates and revocation lists from PEM text.  What cannot be read is not believed, and said: one odd
+// certificate must not cost its reader all the others.  A file that ends inside a block is refused whole.
 
-import { FormatError } from "./bytes.js";
+import { FormatError, type Bytes } from "./bytes.js";
 import type { Roots } from "./chain.js";
 import { parseCrl, type Crl } from "./crl.js";
 import { parseCertificate, pemBlocks } from "./x509.js";
 
-/** Every certificate of these files.  One that cannot be read is an error: a list of roots with holes is a trap. */
-export function loadRoots(files: readonly { readonly name: string; readonly text: string }[]): Roots {
-  const certificates = files.flatMap(({ name, text }) => {
-    const blocks = pemBlocks(text, "CERTIFICATE");
-    const isListOnly = pemBlocks(text, "X509 CRL").length > 0;
-    if (blocks.length === 0 && !isListOnly) throw new FormatError(name, 0, "holds no certificates");
-    return blocks.map((der, index) => parseCertificate(der, `${name}[${index}]`));
-  });
-  return { certificates };
+export interface PemFile {
+  readonly name: string;
+  readonly text: string;
 }
 
-/** Every revocation list of these files. */
-export function loadCrls(files: readonly { readonly name: string; readonly text: string }[]): Crl[] {
-  return files.flatMap(({ name, text }) => pemBlocks(text, "X509 CRL").map((der, index) => parseCrl(der, `${name}[${index}]`)));
+export interface Lists {
+  readonly lists: readonly Crl[];
+  /** What could not be read, for people. */
+  readonly remarks: readonly string[];
+}
+
+/** Every certificate of these files that can be read. */
+export function loadRoots(files: readonly PemFile[]): Roots {
+  const { read, remarks } = load(files, "CERTIFICATE", parseCertificate);
+  return { certificates: read, remarks };
+}
+
+/** Every revocation list of these files that can be read. */
+export function loadCrls(files: readonly PemFile[]): Lists {
+  const { read, remarks } = load(files, "X509 CRL", parseCrl);
+  return { lists: read, remarks };
+}
+
+function load<T>(files: readonly PemFile[], label: string, parse: (der: Bytes, field: string) => T): { read: T[]; remarks: string[] } {
+  const read: T[] = [];
+  const remarks: string[] = [];
+  for (const { name, text } of files) {
+    const blocks = pemBlocks(text, label, name);
+    if (blocks.length === 0) throw new FormatError(name, 0, `holds no "-----BEGIN ${label}-----"`);
+    for (const [index, block] of blocks.entries()) {
+      try {
+        if ("wrong" in block) throw new FormatError(`${name}[${index}]`, 0, block.wrong);
+        read.push(parse(block.der, `${name}[${index}]`));
+      } catch (error) {
+        if (!(error instanceof FormatError)) throw error;
+        remarks.push(`not believed: ${error.message}`);
+      }
+    }
+  }
+  return { read, remarks };
 }

@@ -24,6 +24,10 @@ export interface Policy {
   readonly lastSeen: LastSeen | undefined;
   /** Block headers of the chain; with any, a block nonce must be the hash of one. */
   readonly headers: readonly Header[];
+  /** A publication of this evidence, as its file stands. */
+  readonly publication?: Bytes | undefined;
+  /** Hash of the block that it must be of. */
+  readonly publishedBlock?: Bytes | undefined;
 }
 
 /** Versions of a maker's firmware that are not believed, both ends included. */
@@ -80,6 +84,21 @@ export function parseReference(bytes: Bytes, field = "reference"): Reference {
     pcrs.set(index, accepted);
   }
   return { name, pcrs };
+}
+
+/** Deny lists of firmware: a JSON list of `{ manufacturer, from, to, why }`, versions of 16 hex digits, both inclusive. */
+export function parseDeniedFirmware(bytes: Bytes, field = "denied-firmware"): DeniedFirmware[] {
+  if (bytes.length > REFERENCE_BYTES_MAX) throw new FormatError(field, REFERENCE_BYTES_MAX, `${bytes.length} bytes`);
+  return itemsOf(parseJson(bytes, field, 4), field).map((entry) => {
+    const parts = objectOf(entry, ["manufacturer", "from", "to", "why"], field);
+    const version = (name: string): bigint => {
+      const text = textOf(parts.get(name), `${field}.${name}`);
+      if (!/^[0-9a-fA-F]{16}$/.test(text)) throw new FormatError(`${field}.${name}`, entry.from, "not 16 hex digits");
+      return BigInt(`0x${text}`);
+    };
+    const word = (name: string): string => textOf(parts.get(name), `${field}.${name}`);
+    return { manufacturer: word("manufacturer"), from: version("from"), to: version("to"), why: word("why") };
+  });
 }
 
 /** An object with exactly these members. */

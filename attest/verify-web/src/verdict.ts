@@ -32,6 +32,9 @@ export interface Facts {
   boot_url: string | null;
   /** The quote is younger than this block's time, seconds since 1970; left out where no header says so. */
   not_before?: bigint;
+  /** The quote is older than the block it was published in: that block's time, and its hash. */
+  not_after?: bigint;
+  published_block?: string;
   pcrs: Record<string, string>;
   challengers: number;
 }

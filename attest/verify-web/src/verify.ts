@@ -5,10 +5,10 @@ import { checkAttachments } from "./attachments.js";
 import { checkBindings, hearBindings } from "./binding.js";
 import { checkBoard } from "./board.js";
 import { checkLog, checkReference } from "./boot.js";
-import { toHex } from "./bytes.js";
+import { toHex, type Bytes } from "./bytes.js";
 import { checkEndorsement } from "./endorsement.js";
 import type { Evidence } from "./evidence.js";
-import { checkBlock, checkFreshness } from "./freshness.js";
+import { checkBlock, checkFreshness, checkPublished } from "./freshness.js";
 import type { Policy } from "./policy.js";
 import { checkQuote } from "./quote.js";
 import { digest } from "./tpm.js";
@@ -21,7 +21,7 @@ export async function verify(subtle: SubtleCrypto, evidence: Evidence, policy: P
   const groups: Checks[] = [];
   // Begun before anything is waited for: the engine's threads hash and judge signatures while this one reads the log.
   const hash = digest(subtle, "SHA-256", evidence.file);
-  const software = await judge({ subtle, evidence, policy, now, facts, group: () => groups[groups.push(new Checks()) - 1] as Checks });
+  const software = await judge({ subtle, evidence, hash, policy, now, facts, group: () => groups[groups.push(new Checks()) - 1] as Checks });
   facts.evidence = toHex(await hash);
   const checks = (await Promise.all(groups.map((group) => group.settled()))).flat();
   const [tier, why_not_higher] = grade(checks, policy, facts, software === true);
@@ -31,6 +31,8 @@ export async function verify(subtle: SubtleCrypto, evidence: Evidence, policy: P
 interface Case {
   readonly subtle: SubtleCrypto;
   readonly evidence: Evidence;
+  /** Of the file. */
+  readonly hash: Promise<Bytes>;
   readonly policy: Policy;
   readonly now: number;
   readonly facts: Facts;
@@ -39,7 +41,7 @@ interface Case {
 }
 
 /** Whether the TPM is software; nothing if no believed maker says what it is, or reading did not come that far. */
-async function judge({ subtle, evidence, policy, now, facts, group }: Case): Promise<boolean | undefined> {
+async function judge({ subtle, evidence, hash, policy, now, facts, group }: Case): Promise<boolean | undefined> {
   const logHash = digest(subtle, "SHA-256", evidence.uefiLog);
   const heard = hearBindings(subtle, evidence, policy);
   const first = group();
@@ -53,8 +55,7 @@ async function judge({ subtle, evidence, policy, now, facts, group }: Case): Pro
   const [boot, ownership, binding] = [group(), group(), group()];
   const endorsing = checkEndorsement(subtle, evidence, policy, now, quote.firmware, facts, ownership);
   checkFreshness(evidence, quoted, policy, first);
-  const notBefore = checkBlock(evidence.statement.nonce, policy.headers, first);
-  if (notBefore !== undefined) facts.not_before = notBefore;
+  const before = checkBlock(evidence.statement.nonce, policy.headers, facts, first);
   checkReference(pcrs, policy, facts, first);
   const [endorsed] = await Promise.all([endorsing, checkLog(subtle, evidence, logHash, pcrs, facts, boot)]);
   if (endorsed === undefined) return undefined;
@@ -66,6 +67,7 @@ async function judge({ subtle, evidence, policy, now, facts, group }: Case): Pro
   ]);
   facts.challengers = challengers;
   if (named !== undefined) facts.board = named;
+  checkPublished(evidence, await hash, before, policy, facts, group());
   return endorsed.software;
 }
 

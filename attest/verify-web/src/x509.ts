@@ -263,20 +263,16 @@ function directoryNames(item: Der, into: Map<string, string>, field: string): vo
   }
 }
 
-/** Certificates of a PEM file, in its order; text around them is ignored, as it always is. */
-export function pemBlocks(text: string, label: string): Bytes[] {
-  const blocks: Bytes[] = [];
-  const pattern = new RegExp(`-----BEGIN ${label}-----([A-Za-z0-9+/=\\s]*)-----END ${label}-----`, "g");
-  for (const match of text.matchAll(pattern)) {
-    const base64 = (match[1] ?? "").replace(/\s+/g, "");
-    try {
-      blocks.push(Uint8Array.from(atob(base64), (char) => char.charCodeAt(0)));
-    } catch {
-      throw new FormatError("PEM", match.index ?? 0, "not base64");
-    }
-  }
-  const begun = text.split(`-----BEGIN ${label}-----`).length - 1;
-  if (begun !== blocks.length) throw new FormatError("PEM", 0, `${begun} certificates begin, ${blocks.length} are whole`);
-  return blocks;
-}
+/** One block of a PEM file: its bytes, or why it has none. */
+export type PemBlock = { readonly der: Bytes } | { readonly wrong: string };
 
+/** Blocks of a PEM file, in its order; text around them is ignored, as it always is.  A block without its end is an error. */
+export function pemBlocks(text: string, label: string, name: string): PemBlock[] {
+  return text.split(`-----BEGIN ${label}-----`).slice(1).map((block, index) => {
+    const end = block.indexOf(`-----END ${label}-----`);
+    if (end < 0) throw new FormatError(name, 0, `block ${index + 1} (${label}) has no end: the file was cut off`);
+    const base64 = block.slice(0, end).replace(/\s+/g, "");
+    if (!/^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(base64)) return { wrong: "not base64" };
+    return { der: Uint8Array.from(atob(base64), (char) => char.charCodeAt(0)) };
+  });
+}

@@ -27,7 +27,7 @@ test("every truncation is refused by a typed error", async () => {
     const file = read(of(name).file);
     const step = name === "rack-registration" ? 7 : 1;
     for (let length = 0; length < file.length; length += step) {
-      assert.equal(await answer(file.slice(0, length), policyOf(of(name)), 0), "file", `${name} cut at ${length}`);
+      assert.equal(await answer(file.slice(0, length), await policyOf(of(name)), 0), "file", `${name} cut at ${length}`);
     }
   }
 });
@@ -46,7 +46,7 @@ function idleCertificates(file, vector) {
 async function flips(name, step) {
   const vector = of(name);
   // All challengers are asked for: a statement that policy does not need may be as wrong as it likes.
-  const policy = { ...policyOf(vector), k: vector.policy.challengers.length };
+  const policy = { ...(await policyOf(vector)), k: vector.policy.challengers.length };
   const file = read(vector.file);
   const idle = idleCertificates(file, vector);
   const seen = new Map();
@@ -75,7 +75,7 @@ test("every part, mutated, leads to a verdict", async () => {
   const roll = dice(20_260_101);
   for (const name of ["good-registration", "rack-registration"]) {
     const vector = of(name);
-    const policy = policyOf(vector);
+    const policy = await policyOf(vector);
     const evidence = verifier.decodeEvidence(read(vector.file));
     for (const part of Object.keys(evidence).filter((key) => !["file", "statement", "statementBytes", "pcrs"].includes(key))) {
       const whole = evidence[part];
@@ -89,7 +89,7 @@ test("every part, mutated, leads to a verdict", async () => {
 });
 
 test("hostile shapes cost no stack and no time", async () => {
-  const policy = policyOf(of("good-registration"));
+  const policy = await policyOf(of("good-registration"));
   const shapes = [
     new Uint8Array(200_000).fill(0x81),
     new Uint8Array(200_000).fill(0xa1),

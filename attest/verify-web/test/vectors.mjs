@@ -17,7 +17,7 @@ const assertHex = (text) => {
 };
 
 /** Members of a policy that this verifier knows; one with others is not judged, as the README demands. */
-const KNOWN = new Set(["roots", "boards", "crls", "denied_firmware", "reference", "allow_software_tpm", "challengers", "k", "nonce", "now", "last_seen", "headers"]);
+const KNOWN = new Set(["roots", "boards", "crls", "denied_firmware", "reference", "allow_software_tpm", "challengers", "k", "nonce", "now", "last_seen", "headers", "publication", "published_block"]);
 const KNOWN_OUTSIDE = new Set(["name", "file", "policy", "expected", "tier", "reason"]);
 
 export function unknownMembers(vector) {
@@ -27,19 +27,21 @@ export function unknownMembers(vector) {
   return [...Object.keys(vector).filter((name) => !KNOWN_OUTSIDE.has(name)), ...policy.map(([name]) => name)];
 }
 
-export function policyOf({ policy }) {
+export async function policyOf({ policy }) {
   const text = (path) => ({ name: path, text: readFileSync(folder + path, "latin1") });
   return {
     roots: verifier.loadRoots(policy.roots.map(text)),
     boards: verifier.loadRoots((policy.boards ?? []).map(text)),
-    crls: verifier.loadCrls((policy.crls ?? []).map(text)),
-    deniedFirmware: (policy.denied_firmware ?? []).map((one) => ({ ...one, from: BigInt(`0x${one.from}`), to: BigInt(`0x${one.to}`) })),
-    references: policy.reference.map((path) => verifier.parseReference(read(path), path)),
+    crls: verifier.loadCrls((policy.crls ?? []).map(text)).lists,
+    deniedFirmware: verifier.parseDeniedFirmware(new TextEncoder().encode(JSON.stringify(policy.denied_firmware ?? []))),
+    references: await Promise.all(policy.reference.map((path) => verifier.readReference(subtle, read(path), [], path))),
     allowSoftwareTpm: policy.allow_software_tpm,
     challengers: policy.challengers.map(hex),
     k: policy.k,
     nonce: policy.nonce === null ? undefined : { cbor: hex(policy.nonce) },
     headers: (policy.headers ?? []).map((rlp) => verifier.parseHeader(hex(rlp))),
+    publication: policy.publication ? read(policy.publication) : undefined,
+    publishedBlock: policy.published_block ? hex(policy.published_block) : undefined,
     lastSeen: policy.last_seen === null ? undefined : lastSeenOf(policy.last_seen),
   };
 }
@@ -66,6 +68,6 @@ export async function judge(vector) {
     if (!(error instanceof verifier.FormatError)) throw error;
     return { answer: "file", error };
   }
-  const verdict = await verifier.verify(subtle, evidence, policyOf(vector), vector.policy.now);
+  const verdict = await verifier.verify(subtle, evidence, await policyOf(vector), vector.policy.now);
   return { answer: verifier.firstFailure(verdict)?.name ?? "accepted", verdict };
 }
