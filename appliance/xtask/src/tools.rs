@@ -28,8 +28,9 @@ const DEMO: [(&str, &str); 6] = [
     ("dpkg-deb", "dpkg"),
 ];
 
-const TESTS: [(&str, &str); 6] = [
+const TESTS: [(&str, &str); 7] = [
     ("tpm2_checkquote", "tpm2-tools"),
+    ("dnsmasq", "dnsmasq-base"),
     ("openssl", "openssl"),
     ("mformat", "mtools"),
     ("chromium", "chromium"),

@@ -4,12 +4,14 @@
 //! dies" set.  The kernel ties that signal to the parent *thread*, which is why runtime workers must not start them:
 //! a worker may end early.  So when the rack is dropped, or the test is killed with SIGKILL, all children die.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::mpsc;
 
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
+use nix::unistd::gettid;
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 
@@ -29,10 +31,33 @@ pub(crate) struct Nursery {
 impl Nursery {
     /// Starts the thread; it inherits the caller's network namespace.  Needs a tokio runtime around it.
     pub(crate) fn start() -> Result<Self, RackError> {
+        Self::start_after(|| Ok(())).map(|(nursery, ())| nursery)
+    }
+
+    /// Starts the thread in an empty network namespace of its own, in which all its children live; says by which path
+    /// others reach that namespace while the nursery lives.
+    pub(crate) fn start_apart() -> Result<(Self, PathBuf), RackError> {
+        Self::start_after(|| {
+            unshare(CloneFlags::CLONE_NEWNET)
+                .map_err(|source| RackError::Namespace { doing: "make a network namespace", source })?;
+            Ok(format!("/proc/{}/task/{}/ns/net", std::process::id(), gettid()).into())
+        })
+    }
+
+    /// Starts the thread, which first does `prepare`.
+    fn start_after<T: Send + 'static>(
+        prepare: impl FnOnce() -> Result<T, RackError> + Send + 'static,
+    ) -> Result<(Self, T), RackError> {
         let (orders, inbox) = mpsc::channel::<Order>();
+        let (ready, prepared) = mpsc::channel();
         let runtime = tokio::runtime::Handle::current();
         let work = move || {
             let _inside = runtime.enter();
+            let outcome = prepare();
+            let failed = outcome.is_err();
+            if ready.send(outcome).is_err() || failed {
+                return;
+            }
             while let Ok(mut order) = inbox.recv() {
                 // A caller that went away drops the child, and `kill_on_drop` ends it.
                 drop(order.answer.send(order.command.spawn()));
@@ -42,7 +67,9 @@ impl Nursery {
             .name("rack-nursery".to_owned())
             .spawn(work)
             .map_err(RackError::io("start a thread for", "the rack's children"))?;
-        Ok(Self { orders })
+        let gone = |_| RackError::Description("the thread of the rack's children ended at once".to_owned());
+        let outcome = prepared.recv().map_err(gone)??;
+        Ok((Self { orders }, outcome))
     }
 
     /// Starts `program` in `folder`; its stdout and stderr are appended to `log` there.

@@ -5,11 +5,14 @@
 //! an in-guest IPMI interface and a Redfish BMC on HTTPS, which powers it through the same door as a technician.
 //! Power cuts are real: QEMU dies by SIGKILL.
 //!
+//! For boot servers there is a lighter [`bench`]: machines that only boot, a rival DHCP server, a relay.
+//!
 //! It refuses to share code with the appliance's adapters: it speaks Redfish and QMP by itself and imports types only,
 //! so that a misunderstanding in our client cannot be repeated here.  It needs `ip`, `qemu-system-x86_64`,
-//! `swtpm` and `swtpm_setup`; OVMF comes as a parameter.  Read next: `spec.rs`, `machine.rs`, `bmc/mod.rs`; users are
+//! `swtpm`, `swtpm_setup` and `dnsmasq`; OVMF comes as a parameter.  Read next: `spec.rs`, `machine.rs`, `bmc/mod.rs`; users are
 //! the scenarios next door and `cargo xtask demo`.
 
+pub mod bench;
 mod bmc;
 mod boot;
 mod children;

@@ -171,8 +171,8 @@ impl Machine {
     }
 
     async fn launch(&self, boots: BootTarget) -> Result<Life, RackError> {
-        let console = self.listen(command_line::CONSOLE_SOCKET)?;
-        let qmp = self.listen(command_line::QMP_SOCKET)?;
+        let console = listen(&self.folder, command_line::CONSOLE_SOCKET)?;
+        let qmp = listen(&self.folder, command_line::QMP_SOCKET)?;
         let tpm = tpm::power_on(&self.nursery, &self.folder).await?;
         self.console.restart();
         let arguments = command_line::arguments(self.index, &self.spec, &self.firmware, boots);
@@ -250,21 +250,6 @@ impl Machine {
         }
     }
 
-    /// Listens on a socket in the host's folder by way of a descriptor, since addresses hold 107 bytes only.
-    fn listen(&self, name: &str) -> Result<UnixListener, RackError> {
-        use std::os::fd::AsRawFd;
-
-        let path = self.folder.join(name);
-        match std::fs::remove_file(&path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(RackError::io("remove", path)(error)),
-        }
-        let folder = std::fs::File::open(&self.folder).map_err(RackError::io("open", &self.folder))?;
-        UnixListener::bind(format!("/proc/self/fd/{}/{name}", folder.as_raw_fd()))
-            .map_err(RackError::io("listen on", path))
-    }
-
     fn control(&self) -> Option<Control> {
         self.control.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -304,6 +289,21 @@ impl Server for Machine {
             }
         })
     }
+}
+
+/// Listens on a socket in a folder by way of a descriptor, since addresses hold 107 bytes only.
+pub(crate) fn listen(folder: &Path, name: &str) -> Result<UnixListener, RackError> {
+    use std::os::fd::AsRawFd;
+
+    let path = folder.join(name);
+    match std::fs::remove_file(&path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(RackError::io("remove", path)(error)),
+    }
+    let folder = std::fs::File::open(folder).map_err(RackError::io("open", folder))?;
+    UnixListener::bind(format!("/proc/self/fd/{}/{name}", folder.as_raw_fd()))
+        .map_err(RackError::io("listen on", path))
 }
 
 async fn accept(listener: &UnixListener, folder: &Path) -> Result<UnixStream, RackError> {

@@ -159,7 +159,7 @@ impl Lan {
 }
 
 /// Runs one `ip` command; the words are split at spaces, so no argument may hold one.
-fn ip(arguments: &str) -> Result<(), RackError> {
+pub(crate) fn ip(arguments: &str) -> Result<(), RackError> {
     let output = Command::new("ip")
         .args(arguments.split(' '))
         .output()
