@@ -11,8 +11,13 @@
 //!
 //! This room refuses to decide what is answered (`decide.rs`) and reads no clock.  Read next: `ring.rs`, `rules.rs`.
 
+mod capture;
+mod heard;
 mod note;
 mod ring;
+mod rules;
+mod story;
+mod verdict;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -20,6 +25,8 @@ use appliance_model::{Mac, Now};
 
 pub use note::{Note, Quiet, Words};
 use ring::{Entry, Shelf};
+use story::Story;
+pub use verdict::{Finding, Line, State, Verdict};
 
 /// How a datagram came by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +81,9 @@ impl Default for Limits {
         }
     }
 }
+
+/// How far apart the last bytes of two ports' addresses may be that are taken for one machine's: cards have up to eight.
+const NEIGHBOURS: u8 = 8;
 
 /// What the rules have to know of the server that records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -137,6 +147,35 @@ impl Recorder {
         self.shelf.machines()
     }
 
+    /// Why the machine is where it is, from its latest boot; `None` if nothing of it is kept.
+    #[must_use]
+    pub fn why(&self, mac: Mac, now: Now) -> Option<Verdict> {
+        let ring = self.shelf.ring(mac)?;
+        Some(verdict::judge(&Story::latest(mac, ring, &self.around, now)))
+    }
+
+    /// What to say of a machine that nothing is kept of.
+    #[must_use]
+    pub fn unseen(&self, mac: Mac, now: Now) -> Verdict {
+        // Ports of one machine have neighbouring addresses.
+        let near = |other: &Mac| other.0[..5] == mac.0[..5] && other.0[5].abs_diff(mac.0[5]) <= NEIGHBOURS;
+        let near = self.shelf.machines().into_iter().map(|machine| machine.mac).find(near);
+        verdict::unseen(mac, now, near)
+    }
+
+    /// Everything kept of the machine, oldest first.
+    #[must_use]
+    pub fn story(&self, mac: Mac) -> Option<Vec<Line>> {
+        let ring = self.shelf.ring(mac)?;
+        Some(Story::all(mac, ring, &self.around, Now(0)).moments.iter().map(story::Moment::line).collect())
+    }
+
+    /// Every datagram kept of the machine as a pcapng file, notes beside them.
+    #[must_use]
+    pub fn pcap(&self, mac: Mac) -> Option<Vec<u8>> {
+        self.shelf.ring(mac).map(|ring| capture::write(mac, ring))
+    }
+
     /// Bytes in use, as counted against the limits.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -150,5 +189,7 @@ impl Recorder {
     }
 }
 
+#[cfg(test)]
+mod rule_tests;
 #[cfg(test)]
 mod tests;
