@@ -15,9 +15,10 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use attest_evidence::Evidence;
-use attest_verify::{Verdict, Verifier, crypto::Pure};
+use attest_verify::{Verdict, Verifier, crypto::Pure, publication::PUBLICATION_BYTES_MAX};
 use clap::Args;
 
+pub use policy::Trust;
 pub use show::show;
 
 /// Larger files are no evidence.
@@ -31,30 +32,17 @@ pub struct Verify {
     /// The nonce that must have been answered: 64 hex digits (a random nonce, or the block's hash).
     #[arg(long)]
     nonce: Option<String>,
-    /// Directory of EK root and intermediate certificates (PEM) you trust, or one PEM file.
-    #[arg(long)]
-    roots: Option<PathBuf>,
-    /// Reference values of an image (reference.json of its build).  May be repeated.
-    #[arg(long)]
-    reference: Vec<PathBuf>,
-    /// Public key of a challenger whose binding statements you believe: 128 hex digits (x, y).  May be repeated.
-    #[arg(long)]
-    challenger: Vec<String>,
-    /// How many of them must have signed.
-    #[arg(long, default_value_t = 1)]
-    challengers_min: usize,
-    /// Revocation lists (PEM, `X509 CRL`): a file or a directory.
-    #[arg(long)]
-    crls: Option<PathBuf>,
-    /// Board makers' CA certificates (PEM), for the board's own word: a file or a directory.
-    #[arg(long)]
-    boards: Option<PathBuf>,
     /// A block header in RLP (raw or hex): the block nonce must be its hash.  May be repeated.
     #[arg(long)]
     header: Vec<PathBuf>,
-    /// Accept a TPM made of software: tier T0, for laboratories.
+    /// Where the file's hash was published: the proof that it is older than a block (attest/FORMAT.md, section 9).
     #[arg(long)]
-    allow_software_tpm: bool,
+    publication: Option<PathBuf>,
+    /// Hash of the block that the publication must be of, as your chain has it: 64 hex digits.
+    #[arg(long, requires = "publication")]
+    published_block: Option<String>,
+    #[command(flatten)]
+    trust: Trust,
     /// Judge as of this moment, seconds since 1970, instead of the system's clock.
     #[arg(long)]
     at: Option<u64>,
@@ -63,32 +51,86 @@ pub struct Verify {
     json: bool,
 }
 
+/// What somebody asked a chain, to be judged with the file.
+#[derive(Debug, Clone, Default)]
+pub struct FromChain {
+    /// A publication file.
+    pub publication: Option<Vec<u8>>,
+    /// Hash of its block.
+    pub block: Option<[u8; 32]>,
+}
+
 impl Verify {
     /// Checks the file and prints the verdict.
     ///
     /// # Errors
     /// A file that cannot be read, is not evidence, or an argument that makes no sense.
     pub fn run(&self) -> anyhow::Result<ExitCode> {
-        let verdict = self.verdict()?;
-        if self.json {
-            println!("{}", serde_json::to_string_pretty(&verdict)?);
-        } else {
-            print!("{}", show(&verdict));
-        }
+        let verdict = self.verdict(None)?;
+        print!("{}", self.words(&verdict)?);
         Ok(if verdict.is_accepted() { ExitCode::SUCCESS } else { ExitCode::from(1) })
     }
 
-    /// Checks the file.
+    /// The verdict as it is printed: JSON if asked for.
+    ///
+    /// # Errors
+    /// None that should ever be; JSON may fail.
+    pub fn words(&self, verdict: &Verdict) -> anyhow::Result<String> {
+        Ok(if self.json { serde_json::to_string_pretty(verdict)? + "\n" } else { show(verdict) })
+    }
+
+    /// Whether standard output is to have nothing but JSON.
+    #[must_use]
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether the arguments name a publication: then the chain need not be asked for one.
+    #[must_use]
+    pub fn has_publication(&self) -> bool {
+        self.publication.is_some()
+    }
+
+    /// The evidence that is to be checked.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not evidence of this version.
+    pub fn evidence(&self) -> anyhow::Result<Evidence> {
+        decode(&read(&self.file)?, &self.file.display().to_string())
+    }
+
+    /// Checks the file, with what a chain was asked in place of `--publication`.
     ///
     /// # Errors
     /// As [`Verify::run`].
-    pub fn verdict(&self) -> anyhow::Result<Verdict> {
+    pub fn verdict(&self, chain: Option<&FromChain>) -> anyhow::Result<Verdict> {
         let bytes = read(&self.file)?;
         let evidence = decode(&bytes, &self.file.display().to_string())?;
-        let mut verifier = Verifier::new(self.policy(&evidence)?, &Pure);
-        verifier.headers(self.headers()?);
+        let nonce = self.nonce.as_deref().map(|hex| policy::nonce(hex, &evidence)).transpose()?;
+        let mut verifier = Verifier::new(self.trust.policy(nonce)?, &Pure);
+        verifier.headers(policy::headers(&self.header)?);
+        match chain {
+            Some(FromChain { publication: Some(json), block }) => verifier.publication(Some(json), *block),
+            Some(FromChain { publication: None, .. }) | None => {
+                let json = self.publication.as_deref().map(publication).transpose()?;
+                let block = self.published_block.as_deref();
+                let block = block.map(|hex| policy::hash("--published-block", hex)).transpose()?;
+                verifier.publication(json.as_deref(), block);
+            }
+        }
         Ok(verifier.verify(&bytes, self.at.unwrap_or_else(unix_seconds))?)
     }
+}
+
+/// A publication, with one byte more than it may have if it has too many: the verifier says so.
+fn publication(file: &Path) -> anyhow::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let failed = || format!("cannot read the publication {}", file.display());
+    let mut bytes = Vec::new();
+    let open = std::fs::File::open(file).with_context(failed)?;
+    let most = u64::try_from(PUBLICATION_BYTES_MAX).unwrap_or(u64::MAX);
+    open.take(most.saturating_add(1)).read_to_end(&mut bytes).with_context(failed)?;
+    Ok(bytes)
 }
 
 /// Reads a file that may be evidence.
@@ -97,7 +139,11 @@ impl Verify {
 /// It cannot be read, or is too large.
 pub fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
     let failed = || format!("cannot read the evidence file {}; check the path", file.display());
-    let size = std::fs::metadata(file).with_context(failed)?.len();
+    let meta = std::fs::metadata(file).with_context(failed)?;
+    if !meta.is_file() {
+        bail!("{} is not a file; name one evidence file", file.display());
+    }
+    let size = meta.len();
     if size > FILE_BYTES_MAX {
         bail!("{} has {size} bytes; an evidence file has at most {FILE_BYTES_MAX}", file.display());
     }
@@ -117,10 +163,12 @@ pub fn decode(bytes: &[u8], name: &str) -> anyhow::Result<Evidence> {
     })
 }
 
+/// The system's clock, seconds since 1970.
+#[must_use]
 #[expect(
     clippy::disallowed_methods,
     reason = "a command line may read the clock; the verifier gets it as an argument"
 )]
-fn unix_seconds() -> u64 {
+pub fn unix_seconds() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
