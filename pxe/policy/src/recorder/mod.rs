@@ -92,6 +92,9 @@ pub struct Around {
     pub own: Vec<Ipv4Addr>,
     /// Whether addresses are another server's business here (proxy modes).
     pub proxy: bool,
+    /// Whether what boots here reports to us (an appliance with its agents).  Without, a file that went out in full is
+    /// the end of what we can know.
+    pub agents: bool,
 }
 
 /// A machine in the list.
@@ -141,7 +144,7 @@ impl Recorder {
         self.shelf.push(mac, known, Entry::Note(at, note.bounded()));
     }
 
-    /// All machines there is something of, the most recent first.
+    /// All machines there is something of, in the order of their addresses.
     #[must_use]
     pub fn list(&self) -> Vec<Machine> {
         self.shelf.machines()

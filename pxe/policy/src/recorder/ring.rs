@@ -142,8 +142,7 @@ impl Shelf {
     }
 
     pub(super) fn machines(&self) -> Vec<Machine> {
-        let mut machines: Vec<Machine> = self
-            .rings
+        self.rings
             .iter()
             .map(|(mac, ring)| Machine {
                 mac: *mac,
@@ -152,9 +151,7 @@ impl Shelf {
                 last: ring.entries.back().map_or(ring.first, Entry::at),
                 entries: ring.total,
             })
-            .collect();
-        machines.sort_by(|a, b| b.last.cmp(&a.last).then(a.mac.cmp(&b.mac)));
-        machines
+            .collect()
     }
 }
 

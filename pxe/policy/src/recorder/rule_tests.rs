@@ -90,7 +90,7 @@ struct Lan {
 impl Lan {
     fn new(proxy: bool) -> Self {
         let mut recorder = Recorder::new(Limits::default());
-        recorder.set_around(Around { own: vec![OWN], proxy });
+        recorder.set_around(Around { own: vec![OWN], proxy, agents: true });
         Self { recorder, at: 1_000_000 }
     }
 
@@ -211,6 +211,9 @@ fn files_on_their_way() {
     let on = Note::TftpRefused { file: "x".into(), why: "on to HTTP".into(), on_purpose: true };
     full().asks(PXE).tftp("x").note(on.clone()).says(5, "sent-on-to-http", Waiting, &["5 s ago"]);
     full().asks(PXE).tftp("x").note(on).says(90, "sent-on-to-http", Trouble, &["boot order"]);
+    let mut alone = full();
+    alone.recorder.set_around(Around { own: vec![OWN], proxy: false, agents: false });
+    alone.leased().image_sent().says(500, "loaded", Fine, &["in full 500 s ago", "console"]);
     // A later boot of the same machine is judged by itself.
     let mut lan = full();
     lan.leased().note(broken(1_000)).at += 3_600_000;

@@ -29,7 +29,7 @@ fn a_hundred_thousand_invented_macs_leave_a_known_machines_ring() {
     assert_eq!((host.entries, host.known), (20, true));
     assert!(machines.len() < 20_000, "{}", machines.len());
     assert!(recorder.bytes() <= limits.known_bytes_max + limits.strangers_bytes_max);
-    assert_eq!(machines[0].mac, invented(99_999), "the newest stranger is there");
+    assert!(machines.iter().any(|machine| machine.mac == invented(99_999)), "the newest stranger is there");
 }
 
 #[test]

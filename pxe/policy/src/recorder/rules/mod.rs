@@ -26,6 +26,7 @@ pub(super) const RULES: &[Rule] = rules! {
     "agent-silent" => transfer::agent_silent,
     "loaded-and-back" => transfer::loaded_and_back,
     "loaded-no-hello" => transfer::loaded_no_hello,
+    "loaded" => transfer::loaded_alone,
     "http-broken" => transfer::http_broken,
     "http-refused" => transfer::http_refused,
     "tftp-lost-block" => transfer::tftp_lost_block,

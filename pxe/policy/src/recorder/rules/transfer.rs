@@ -96,7 +96,7 @@ pub(super) fn loaded_and_back(story: &Story<'_>) -> Option<Found> {
 }
 
 pub(super) fn loaded_no_hello(story: &Story<'_>) -> Option<Found> {
-    let at = loaded(story)?;
+    let at = loaded(story).filter(|_| story.around.agents)?;
     let ago = story.ago(at);
     Some(Found {
         state: if ago > HELLO_SECONDS_MAX { State::Trouble } else { State::Waiting },
@@ -105,6 +105,24 @@ pub(super) fn loaded_no_hello(story: &Story<'_>) -> Option<Found> {
         next: "look at the console: a Secure Boot message, a kernel panic, or a network card that the image has no driver \
                for"
             .into(),
+    })
+}
+
+/// Without agents, a file that arrived is the end of the story.
+pub(super) fn loaded_alone(story: &Story<'_>) -> Option<Found> {
+    let at = loaded(story).filter(|_| !story.around.agents)?;
+    Some(Found {
+        state: State::Fine,
+        headline: format!(
+            "it fetched its file in full {} s ago: the boot service is done with it",
+            story.ago(at)
+        ),
+        places: story
+            .places(|note| matches!(note, Note::HttpStarted { .. } | Note::TftpStarted { .. }))
+            .into_iter()
+            .chain([at])
+            .collect(),
+        next: "nothing here; if it does not come up, its console says why".into(),
     })
 }
 
