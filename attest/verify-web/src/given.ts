@@ -28,7 +28,7 @@ export function latin1(bytes: Bytes): string {
 export function slotOf({ name, bytes }: NamedFile): Slot {
   const head = latin1(bytes.subarray(0, 4096)).trimStart();
   if (latin1(bytes).includes("-----BEGIN ")) return /board|iak|idevid/i.test(name) ? "boards" : "roots";
-  if (head.startsWith("{")) return "references";
+  if (head.startsWith("{")) return head.startsWith('{"header":') ? "chain" : "references";
   if (head.startsWith("[")) return "firmware";
   if (bytes[0] === SIGN1 || begins(bytes, CORIM)) return "references";
   if (/^"?(0x)?f[89a-f]/i.test(head) || (bytes[0] ?? 0) >= 0xf8) return "chain";
