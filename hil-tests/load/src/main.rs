@@ -1,4 +1,6 @@
-//! `load`: the load generators by themselves, for a person who tunes a server.
+//! `load`: the load generators by themselves, for a person who tunes a server and for `cargo xtask bench`.
+//!
+//! Prints one line of JSON.
 
 use clap::{Parser, Subcommand};
 
@@ -11,8 +13,15 @@ struct Arguments {
 
 /// What kind of load.
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    /// Fetch a file by HTTP or HTTPS, with many clients.
+    Http(hil_tests_load::http::Plan),
+}
 
 fn main() -> anyhow::Result<()> {
-    match Arguments::parse().command {}
+    let outcome = match Arguments::parse().command {
+        Command::Http(plan) => serde_json::to_string(&hil_tests_load::http::run(&plan)?)?,
+    };
+    println!("{outcome}");
+    Ok(())
 }
