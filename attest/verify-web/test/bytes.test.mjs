@@ -125,3 +125,31 @@ test("unit roots are over the text as it stands", async () => {
     await assert.rejects(verifier.unitRootOf(subtle, new TextEncoder().encode(wrong)), verifier.FormatError, wrong);
   }
 });
+
+test("no character of a publication can be altered but to show another block", async () => {
+  const vector = of("published");
+  const policy = await policyOf(vector);
+  const evidence = verifier.decodeEvidence(read(vector.file));
+  const seen = new Map();
+  const ask = async (publication) => {
+    const verdict = await verifier.verify(subtle, evidence, { ...policy, publication }, vector.policy.now);
+    const answer = verifier.firstFailure(verdict)?.name ?? "accepted";
+    seen.set(answer, (seen.get(answer) ?? 0) + 1);
+    return { answer, block: verdict.facts.published_block };
+  };
+  const { answer, block } = await ask(policy.publication);
+  assert.equal(answer, "accepted");
+  const step = process.env.VERIFY_WEB_FLIPS === "all" ? 1 : 3;
+  for (let at = 0; at < policy.publication.length; at += step) {
+    for (const replacement of [policy.publication[at] ^ mask(at), "0".charCodeAt(0), "f".charCodeAt(0)]) {
+      const altered = policy.publication.slice();
+      altered[at] = replacement;
+      if (replacement === policy.publication[at]) continue;
+      const found = await ask(altered);
+      assert.ok(found.answer === "published" || found.block !== block, `character ${at}: ${found.answer}`);
+    }
+    const { answer } = await ask(policy.publication.slice(0, at));
+    assert.equal(answer, "published", `cut at ${at}`);
+  }
+  console.log("publication", JSON.stringify(Object.fromEntries(seen)));
+});

@@ -1,6 +1,7 @@
 // Altered files, the same in each run.
 
 import { decodeEvidence } from "../dist/index.js";
+import { derMutated } from "./dermutate.mjs";
 
 /** A small generator with a fixed start, so that a failure can be had again. */
 export function dice(seed) {
@@ -61,8 +62,12 @@ function replaced(file, [at, length], bytes) {
 export function within(file, roll) {
   const choices = parts(file);
   if (choices.length === 0) return mutated(file, roll);
-  const [at, length] = choices[roll(choices.length)];
+  // Certificates have the richest grammar of all parts: every third time it is one of them.
+  const certificates = choices.filter(([at, length]) => file[at] === 0x30 && length > 100);
+  const among = certificates.length > 0 && roll(3) === 0 ? certificates : choices;
+  const [at, length] = among[roll(among.length)];
   const whole = file.subarray(at, at + length);
+  if (whole[0] === 0x30 && length > 100 && roll(4) > 0) return replaced(file, [at, length], derMutated(whole, roll));
   if (roll(2) === 0) {
     const changed = file.slice();
     for (let left = 1 + roll(2); left > 0; left--) changed[at + roll(length)] = roll(4) === 0 ? [0, 1, 0x7f, 0x80, 0xff][roll(5)] : roll(256);
