@@ -28,8 +28,11 @@ pub struct Hello {
     pub protocol: u32,
     /// Agent's version.
     pub agent: String,
-    /// The ticket in the URL this machine was booted from, read from the TPM event log.
+    /// The boot ticket; `ticket_source` says where it was found.
     pub ticket: Option<Ticket>,
+    /// How the agent came by the ticket; absent without a ticket, and from agents that knew only the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket_source: Option<TicketSource>,
     /// The whole boot URL, if the log shows it.
     pub boot_url: Option<String>,
     /// SMBIOS system serial.
@@ -40,6 +43,18 @@ pub struct Hello {
     pub macs: Vec<Mac>,
     /// Random per boot: a hello repeated after a lost answer is the same hello.
     pub boot_nonce: Digest,
+}
+
+/// How an agent came by its boot ticket: what the ticket proves depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TicketSource {
+    /// It stands in the URL that UEFI firmware measured when it loaded the image: the machine that shows it was booted
+    /// with it, if its log agrees with its quote.
+    MeasuredUrl,
+    /// The boot server told it in answer to the agent's DHCP request, as after PXE, iPXE or a BIOS.  Anybody on the
+    /// LAN could have read it: it says who was booted, and proves nothing.
+    Dhcp,
 }
 
 /// The answer to a hello.
@@ -255,6 +270,10 @@ mod tests {
         );
         let parsed: Hello = serde_json::from_str(&hello).unwrap();
         assert_eq!(serde_json::to_string(&parsed).unwrap(), hello);
+        let told = hello.replace(r#","boot_url""#, r#","ticket_source":"dhcp","boot_url""#);
+        let parsed: Hello = serde_json::from_str(&told).unwrap();
+        assert_eq!(parsed.ticket_source, Some(TicketSource::Dhcp));
+        assert_eq!(serde_json::to_string(&parsed).unwrap(), told);
         let report = format!(r#"{{"order":7,"outcome":{{"kind":"activated","answer":"{one}"}}}}"#);
         let parsed: Report = serde_json::from_str(&report).unwrap();
         assert_eq!(serde_json::to_string(&parsed).unwrap(), report);

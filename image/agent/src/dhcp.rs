@@ -5,11 +5,16 @@
 
 use std::net::Ipv4Addr;
 
+use appliance_model::Ticket;
+
 /// The vendor class by which the appliance knows the agent from a PC.
 pub const VENDOR_CLASS: &[u8] = b"scalerforge-agent";
 
 /// Site-specific option with the base URL of the appliance's agent API.
 const API_URL: u8 = 224;
+
+/// Site-specific option with the boot ticket of this machine, 32 hex digits: for boots that leave no URL in a log.
+const TICKET: u8 = 225;
 
 /// The longest API URL taken.
 const URL_BYTES_MAX: usize = 255;
@@ -52,7 +57,7 @@ pub enum Kind {
 pub struct Reply {
     /// Which kind.
     pub kind: Kind,
-    /// The address for this machine.
+    /// The address for this machine; all zero in the offer of an appliance beside another DHCP server.
     pub address: Ipv4Addr,
     /// Bits of the network.
     pub prefix: u8,
@@ -64,6 +69,8 @@ pub struct Reply {
     pub lease_seconds: u32,
     /// Base URL of the agent API.
     pub api: Option<String>,
+    /// The ticket under which the boot server thinks this machine was booted.
+    pub ticket: Option<Ticket>,
 }
 
 /// Makes a message.  `transaction` is chosen by the caller and comes back in the reply.
@@ -91,7 +98,7 @@ pub fn encode(say: Say, transaction: u32, mac: [u8; 6]) -> Vec<u8> {
     }
     option(&mut message, 57, &1500_u16.to_be_bytes());
     option(&mut message, 60, VENDOR_CLASS);
-    option(&mut message, 55, &[1, 3, 51, 54, API_URL]);
+    option(&mut message, 55, &[1, 3, 51, 54, API_URL, TICKET]);
     message.push(255);
     // Some servers and relays drop what is shorter than BOOTP's 300 bytes.
     message.resize(message.len().max(300), 0);
@@ -127,6 +134,7 @@ pub fn decode(message: &[u8], transaction: u32, mac: [u8; 6]) -> Option<Reply> {
     }
     let url = find(options, API_URL).filter(|url| url.len() <= URL_BYTES_MAX);
     let url = url.and_then(|url| std::str::from_utf8(url).ok()).map(|url| url.trim_end_matches('\0'));
+    let ticket = find(options, TICKET).and_then(|digits| std::str::from_utf8(digits).ok());
     Some(Reply {
         kind,
         address: Ipv4Addr::from(<[u8; 4]>::try_from(field(16..20)?).ok()?),
@@ -137,6 +145,7 @@ pub fn decode(message: &[u8], transaction: u32, mac: [u8; 6]) -> Option<Reply> {
         api: url
             .filter(|url| url.starts_with("https://") && url.chars().all(|c| c.is_ascii_graphic()))
             .map(str::to_owned),
+        ticket: ticket.and_then(|digits| digits.parse().ok()),
     })
 }
 
@@ -160,6 +169,20 @@ fn find(options: &[u8], code: u8) -> Option<&[u8]> {
 }
 
 impl Reply {
+    /// Whether this is the offer of an address.
+    pub fn has_address(&self) -> bool {
+        !self.address.is_unspecified()
+    }
+
+    /// Takes from another reply what this one lacks to find the appliance: beside another DHCP server the appliance
+    /// tells its URL and the ticket, and the other one gives the address.
+    pub fn complete_from(&mut self, other: &Reply) {
+        if self.api.is_none() && other.api.is_some() {
+            self.api.clone_from(&other.api);
+            self.ticket = other.ticket;
+        }
+    }
+
     /// Where the agent API is: as told, else on the server's own address.
     pub fn api(&self) -> String {
         self.api.clone().unwrap_or_else(|| format!("https://{}:8443", self.server))
@@ -253,9 +276,33 @@ mod tests {
         ] {
             assert_eq!(decode(&reply(options), 7, MAC), None, "{options:?}");
         }
+        let digits = "00112233445566778899aabbccddeeff";
+        for (told, ticket) in [(digits, digits.parse().ok()), ("0011", None), ("zz", None)] {
+            let ack = reply(&[(53, &[5]), server, (225, told.as_bytes())]);
+            assert_eq!(decode(&ack, 7, MAC).unwrap().ticket, ticket, "{told}");
+        }
         for url in [&b"http://10.0.0.1"[..], b"https://a b", b"https://\xff"] {
             assert_eq!(decode(&reply(&[(53, &[5]), server, (224, url)]), 7, MAC).unwrap().api, None);
         }
+    }
+
+    #[test]
+    fn an_offer_of_an_address_is_completed_by_one_of_the_api() {
+        let digits = "00112233445566778899aabbccddeeff";
+        let mut rival = decode(&reply(&[(53, &[2]), (54, &[10, 77, 0, 2])]), 7, MAC).unwrap();
+        let url = b"https://10.77.0.1:8443";
+        let ours = [(53, &[2][..]), (54, &[10, 77, 0, 1]), (224, url), (225, digits.as_bytes())];
+        let mut ours = decode(&reply(&ours), 7, MAC).unwrap();
+        rival.complete_from(&ours);
+        assert_eq!(
+            (rival.api.as_deref(), rival.ticket),
+            (Some("https://10.77.0.1:8443"), digits.parse().ok())
+        );
+        assert_eq!(rival.server, Ipv4Addr::new(10, 77, 0, 2));
+        // What has an API already keeps it, and its own ticket.
+        ours.ticket = None;
+        ours.complete_from(&rival);
+        assert_eq!(ours.ticket, None);
     }
 
     #[test]

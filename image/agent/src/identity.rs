@@ -2,20 +2,30 @@
 
 use std::path::Path;
 
-use appliance_api::agent::{Hello, PROTOCOL};
+use appliance_api::agent::{Hello, PROTOCOL, TicketSource};
 use appliance_model::{Digest, Ticket};
 use attest_wire::eventlog::{EventLog, boot_url};
 
 use crate::{say, system};
 
-/// Makes the hello from what the machine below `root` tells.
-pub fn hello(root: &Path, boot_nonce: Digest) -> Hello {
+/// Makes the hello from what the machine below `root` tells.  `lent` is the ticket that came by DHCP; one in the
+/// measured log is worth more.
+pub fn hello(root: &Path, boot_nonce: Digest, lent: Option<Ticket>) -> Hello {
     let boot_url = booted_from(root);
+    let (ticket, ticket_source) = choose(boot_url.as_deref().and_then(ticket_in), lent);
+    match ticket_source {
+        Some(TicketSource::MeasuredUrl) => {}
+        Some(TicketSource::Dhcp) => {
+            say!("the boot ticket came by DHCP: it names this boot, but no log proves it")
+        }
+        None => say!("no boot ticket: neither a measured URL nor the boot server told one"),
+    }
     let inventory = firmware_checks_probe::probe(root);
     Hello {
         protocol: PROTOCOL,
         agent: crate::VERSION.into(),
-        ticket: boot_url.as_deref().and_then(ticket_in),
+        ticket,
+        ticket_source,
         boot_url,
         serial: inventory.system.serial.map(|serial| serial.to_string()),
         uuid: inventory.system.uuid,
@@ -24,19 +34,33 @@ pub fn hello(root: &Path, boot_nonce: Digest) -> Hello {
     }
 }
 
+fn choose(measured: Option<Ticket>, lent: Option<Ticket>) -> (Option<Ticket>, Option<TicketSource>) {
+    match (measured, lent) {
+        (Some(ticket), _) => (Some(ticket), Some(TicketSource::MeasuredUrl)),
+        (None, Some(ticket)) => (Some(ticket), Some(TicketSource::Dhcp)),
+        (None, None) => (None, None),
+    }
+}
+
 /// The URL the firmware measured when it loaded this image.
 fn booted_from(root: &Path) -> Option<String> {
     let log = match system::event_log(root) {
         Ok(log) => log,
         Err(error) => {
-            say!("no event log of the TPM ({error}): no boot ticket can be shown");
+            if root.join("sys/firmware/efi").exists() {
+                say!("no event log of the TPM ({error}): what was booted cannot be proven");
+            } else {
+                say!(
+                    "started by a BIOS: no Secure Boot, no UEFI event log; what was booted cannot be proven"
+                );
+            }
             return None;
         }
     };
     match EventLog::parse(&log) {
         Ok(log) => boot_url(&log),
         Err(error) => {
-            say!("the event log of the TPM makes no sense ({error}): no boot ticket can be shown");
+            say!("the event log of the TPM makes no sense ({error}): what was booted cannot be proven");
             None
         }
     }
@@ -51,6 +75,18 @@ fn ticket_in(url: &str) -> Option<Ticket> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_measured_ticket_is_worth_more_than_a_lent_one() {
+        let (one, two) = (Ticket([1; 16]), Ticket([2; 16]));
+        for (measured, lent, expected) in [
+            (Some(one), Some(two), (Some(one), Some(TicketSource::MeasuredUrl))),
+            (None, Some(two), (Some(two), Some(TicketSource::Dhcp))),
+            (None, None, (None, None)),
+        ] {
+            assert_eq!(choose(measured, lent), expected);
+        }
+    }
 
     #[test]
     fn tickets() {

@@ -94,9 +94,10 @@ fn enrol() -> Result<Leave, String> {
     let ca = std::fs::read(CA)
         .map_err(|error| format!("{CA} could not be read ({error}): the image is broken"))?;
     let client = Client::new(&lease.reply.api(), &ca).map_err(|error| chain(&error))?;
+    let lent = lease.reply.ticket;
     thread::spawn(move || net::keep(&lease));
     let state = open_state(&PathBuf::from("/run/scalerforge"))?;
-    Ok(Talk::new(client, state, root, PathBuf::from(TPM)).run(|| {
+    Ok(Talk::new(client, state, root, PathBuf::from(TPM), lent).run(|| {
         // A fault in there has already restarted the agent.
         let _ = rest.join();
         say!("hardware ready");
@@ -151,7 +152,7 @@ fn connect(options: &Options) -> Result<(), String> {
         std::fs::read(&options.ca).map_err(|error| format!("--ca {shown} could not be read: {error}"))?;
     let client = Client::new(&options.connect, &ca).map_err(|error| chain(&error))?;
     let state = open_state(&options.state)?;
-    let talk = Talk::new(client, state, options.root.clone(), options.tpm.clone());
+    let talk = Talk::new(client, state, options.root.clone(), options.tpm.clone(), None);
     let leave = talk.run(|| ());
     say!("the appliance asks for {leave:?}; an installed system decides itself when");
     Ok(())

@@ -25,6 +25,13 @@ use crate::{
 /// How long one round waits for answers, in milliseconds: doubled from the first to the last.
 const ROUND_MILLISECONDS: [u64; 5] = [500, 1000, 2000, 4000, 8000];
 
+/// How long an offer without the appliance's URL waits for one with it: both were asked at the same moment, and a relay
+/// and a server that syncs its disk take tens of milliseconds.
+const COMPANION_MILLISECONDS_MAX: u64 = 2000;
+
+/// Offers looked at in one round; nobody on the LAN keeps us here by sending more.
+const OFFERS_MAX: usize = 64;
+
 /// A port on which an address was lent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
@@ -131,14 +138,15 @@ fn ask(root: &Path, wait: Duration) -> io::Result<Option<Lease>> {
         std::thread::sleep(Duration::from_millis(100).min(wait));
         return Ok(None);
     }
-    let Some((index, offer)) = receive(&mut ports, wait, &[Kind::Offer])? else { return Ok(None) };
+    let Some((index, offer)) = best_offer(&mut ports, wait)? else { return Ok(None) };
     let port = ports.swap_remove(index);
     port.send(Say::Request { address: offer.address, server: offer.server })?;
     let mut ports = [port];
     let answer = receive(&mut ports, wait.max(Duration::from_secs(2)), &[Kind::Ack, Kind::Nak])?;
     let [port] = ports;
     match answer {
-        Some((_, reply)) if reply.kind == Kind::Ack => {
+        Some((_, mut reply)) if reply.kind == Kind::Ack => {
+            reply.complete_from(&offer);
             Ok(Some(Lease { port: port.name, mac: port.mac, reply }))
         }
         Some(_) => {
@@ -147,6 +155,35 @@ fn ask(root: &Path, wait: Duration) -> io::Result<Option<Lease>> {
         }
         None => Ok(None),
     }
+}
+
+/// The first offer that names the appliance, at once.  Beside another DHCP server the appliance offers no address but
+/// its URL: then the first offer with an address, which is given [`COMPANION_MILLISECONDS_MAX`] to find its companion.
+#[expect(clippy::disallowed_methods, reason = "a wait on a socket ends by the clock")]
+fn best_offer(ports: &mut [Port], wait: Duration) -> io::Result<Option<(usize, Reply)>> {
+    let mut end = Instant::now() + wait;
+    let mut address: Option<(usize, Reply)> = None;
+    let mut companion: Option<(usize, Reply)> = None;
+    for _ in 0..OFFERS_MAX {
+        let left = end.saturating_duration_since(Instant::now());
+        let Some((index, offer)) = receive(ports, left, &[Kind::Offer])? else { break };
+        match (offer.has_address(), offer.api.is_some()) {
+            (true, true) => return Ok(Some((index, offer))),
+            (true, false) if address.is_none() => {
+                end = end.max(Instant::now() + Duration::from_millis(COMPANION_MILLISECONDS_MAX));
+                address = Some((index, offer));
+            }
+            (false, true) if companion.is_none() => companion = Some((index, offer)),
+            (true | false, true | false) => {}
+        }
+        if let (Some((one, offer)), Some((other, named))) = (&mut address, &companion)
+            && one == other
+        {
+            offer.complete_from(named);
+            break;
+        }
+    }
+    Ok(address)
 }
 
 /// Waits for a reply of one of these kinds on any of the ports.

@@ -4,6 +4,7 @@
 use std::{path::PathBuf, sync::Mutex, sync::PoisonError, thread, time::Duration};
 
 use appliance_api::agent::{Hello, Order, Outcome, Report, Welcome, Work};
+use appliance_model::Ticket;
 
 use crate::{
     client::{CallError, Client},
@@ -28,13 +29,15 @@ pub struct Talk {
     pub root: PathBuf,
     /// Device or socket of the TPM.
     pub tpm: PathBuf,
+    /// The ticket that the boot server told by DHCP, for boots whose URL no log shows.
+    pub lent: Option<Ticket>,
     hello: Mutex<Option<Hello>>,
 }
 
 impl Talk {
     /// Puts the parts together.
-    pub fn new(client: Client, state: State, root: PathBuf, tpm: PathBuf) -> Self {
-        Self { client, state, root, tpm, hello: Mutex::new(None) }
+    pub fn new(client: Client, state: State, root: PathBuf, tpm: PathBuf, lent: Option<Ticket>) -> Self {
+        Self { client, state, root, tpm, lent, hello: Mutex::new(None) }
     }
 
     /// Takes and answers orders until one says to leave.  `ready` returns when all hardware has its drivers; it is
@@ -90,7 +93,9 @@ impl Talk {
     fn greet(&self) {
         let hello = {
             let mut known = self.hello.lock().unwrap_or_else(PoisonError::into_inner);
-            known.get_or_insert_with(|| identity::hello(&self.root, self.state.boot_nonce())).clone()
+            known
+                .get_or_insert_with(|| identity::hello(&self.root, self.state.boot_nonce(), self.lent))
+                .clone()
         };
         let mut pauses = Pauses::default();
         loop {
