@@ -9,7 +9,7 @@ import type { Policy } from "./policy.js";
 import { failOn, hex32 } from "./quote.js";
 import { ATTRIBUTE, decodeCertified, decodePublic, decodeSignature, digest, HASHES, qualifiedName, RSASSA, ALG, tpmName, type PublicArea } from "./tpm.js";
 import type { Checks } from "./verdict.js";
-import { KNOWN_CRITICAL, parseCertificate, showName, type Certificate } from "./x509.js";
+import { EXTENSION, KNOWN_CRITICAL, parseCertificate, showName, type Certificate } from "./x509.js";
 
 const DIGITAL_SIGNATURE = 0;
 
@@ -60,6 +60,8 @@ function readable(iak: Iak): Certificate[] {
 }
 
 function objectionTo(certificate: Certificate, now: number): string | undefined {
+  const read = [EXTENSION.basicConstraints, EXTENSION.keyUsage];
+  if (read.some((name) => certificate.unreadable.has(name))) return "has an extension that cannot be read";
   if (certificate.ca) return "is a CA";
   if (certificate.keyUsage && certificate.keyUsage[DIGITAL_SIGNATURE] !== true) return "its key usage does not allow signatures";
   const unknown = certificate.critical.find((name) => !KNOWN_CRITICAL.has(name));

@@ -1,9 +1,9 @@
 // From a certificate up to a root that the reader of the evidence trusts.
 
-import { concat, equal, fitted, type Bytes } from "./bytes.js";
+import { concat, fitted, type Bytes } from "./bytes.js";
 import { isRevoked, type Crl } from "./crl.js";
 import { derDocument, inside, TAG } from "./der.js";
-import { KNOWN_CRITICAL, sameName, showName, unsigned, type Certificate, type CertificateKey, type Signed } from "./x509.js";
+import { EXTENSION, KNOWN_CRITICAL, sameName, showName, unsigned, type Certificate, type CertificateKey, type Signed } from "./x509.js";
 
 /** Certificates of TPM makers.  A self-issued one is a root; only those are believed. */
 export interface Roots {
@@ -118,6 +118,8 @@ export function isSelfIssued(certificate: Certificate): boolean {
 
 /** Why a certificate may not issue for the path below it, signature aside. */
 function objectionTo(issuer: Certificate, path: readonly Certificate[], now: number): string | undefined {
+  const unreadable = [EXTENSION.basicConstraints, EXTENSION.keyUsage].some((name) => issuer.unreadable.has(name));
+  if (unreadable) return "has an extension that cannot be read";
   if (!issuer.ca) return "is no CA";
   if (issuer.keyUsage !== undefined && issuer.keyUsage[KEY_CERT_SIGN] !== true) return "may not sign certificates";
   if (now < issuer.notBefore || now > issuer.notAfter) return "is not valid at this time";
@@ -140,14 +142,16 @@ const ALGORITHMS: ReadonlyMap<string, Algorithm> = new Map<string, Algorithm>([
 const COORDINATE_BYTES: ReadonlyMap<string, number> = new Map([["P-256", 32], ["P-384", 48], ["P-521", 66]]);
 
 export async function isSignedBy(subtle: SubtleCrypto, signed: Signed, issuer: Certificate): Promise<boolean> {
-  const algorithm = ALGORITHMS.get(signed.signatureAlgorithm);
+  const { innerAlgorithm: inner, outerAlgorithm: outer } = signed;
+  const algorithm = ALGORITHMS.get(outer.name);
   if (algorithm === undefined || algorithm.kind !== issuer.key.kind) return false;
-  if (!equal(signed.innerAlgorithm, signed.outerAlgorithm)) return false;
+  if (inner.name !== outer.name || inner.parameters !== outer.parameters) return false;
   try {
     if (issuer.key.kind === "rsa") return await rsaHolds(subtle, issuer.key, algorithm.hash, signed.tbs, signed.signature);
     if (issuer.key.kind !== "ecc") return false;
-    const parts = inside(derDocument(signed.signature, "signature"), TAG.sequence, "signature");
-    const numbers = parts.map((part) => unsigned(part, "signature"));
+    // Strictly: one signature must not have a second form.
+    const parts = inside(derDocument(signed.signature, "signature", true), TAG.sequence, "signature", true);
+    const numbers = parts.map((part) => unsigned(part, "signature", true));
     return numbers.length === 2 && (await ecdsaHolds(subtle, issuer.key, algorithm.hash, signed.tbs, numbers));
   } catch {
     // WebCrypto throws on keys that are none, and the reader of a signature on bytes that are none: not signed.

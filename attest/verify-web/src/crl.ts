@@ -1,9 +1,9 @@
 // Revocation lists as dated snapshots: a verifier has no network.  An old list is still right about what it lists.
 
-import { FormatError, toHex, type Bytes } from "./bytes.js";
+import { FormatError, type Bytes } from "./bytes.js";
 import { isSignedBy } from "./chain.js";
-import { derItems, inside, oid, TAG, want, type Der } from "./der.js";
-import { parseName, sameName, signedParts, type Certificate, type Name, type Signed } from "./x509.js";
+import { derItems, inside, oid, TAG, type Der } from "./der.js";
+import { parseName, parseSerial, sameName, signedParts, type Certificate, type Name, type Signed } from "./x509.js";
 
 export interface Crl extends Signed {
   readonly issuer: Name;
@@ -26,7 +26,7 @@ export function parseCrl(der: Bytes, field: string): Crl {
   if (rest[0]?.tag === TAG.sequence) {
     for (const entry of inside(rest.shift(), TAG.sequence, `${field}.entries`)) {
       const [serial, , extensions] = inside(entry, TAG.sequence, `${field}.entry`);
-      serials.add(toHex(want(serial, TAG.integer, `${field}.serial`).body));
+      serials.add(parseSerial(serial, `${field}.serial`));
       if (extensions) refuseUnknown(extensions, field);
     }
   }

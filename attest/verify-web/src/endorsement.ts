@@ -7,7 +7,7 @@ import type { Policy } from "./policy.js";
 import { failOn, hex32 } from "./quote.js";
 import { ALG, ATTRIBUTE, decodePublic, digest, tpmName, type PublicArea, type Unique } from "./tpm.js";
 import type { Checks, Facts } from "./verdict.js";
-import { KNOWN_CRITICAL, parseCertificate, showName, type Certificate } from "./x509.js";
+import { EXTENSION, KNOWN_CRITICAL, parseCertificate, showName, type Certificate } from "./x509.js";
 
 export interface Endorsed {
   /** SHA-256 of the endorsement certificate, if a believed maker issued it. */
@@ -48,7 +48,8 @@ export async function checkEndorsement(
   let software: boolean | undefined;
   if (certificate !== undefined) {
     const hash = await digest(subtle, "SHA-256", certificate.der);
-    const maker = [OID_MANUFACTURER, OID_MODEL, OID_VERSION].map((oid) => certificate.altNames.get(oid) ?? "?").join(" ");
+    const named = certificate.altNames.has(OID_MANUFACTURER);
+    const maker = [OID_MANUFACTURER, OID_MODEL, OID_VERSION].map((oid, at) => (named ? (certificate.altNames.get(oid) ?? "") : at === 0 ? "unnamed" : "")).join(" ");
     checks.pass("ek-certificate", toHex(hash), maker);
     if (await checkChain(subtle, evidence, certificate, policy, now, checks)) {
       // Only a certificate that a believed maker issued says anything, here and in binding statements.
@@ -132,6 +133,8 @@ export function isForKey(certificate: Certificate, unique: Unique): boolean {
 }
 
 function objectionTo(certificate: Certificate, now: number): string | undefined {
+  const read = [EXTENSION.basicConstraints, EXTENSION.extendedKeyUsage, EXTENSION.keyUsage];
+  if (read.some((name) => certificate.unreadable.has(name))) return "has an extension that cannot be read";
   if (!certificate.extendedKeyUsage.includes(OID_EK)) return `lacks the extended key usage ${OID_EK}`;
   if (certificate.ca) return "is a CA";
   const { keyUsage } = certificate;
