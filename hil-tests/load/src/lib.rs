@@ -3,4 +3,6 @@
 //! It shares no code with `pxe/`, so that it cannot share its bugs.  It judges nothing: `cargo xtask bench` compares.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
+pub mod dhcp;
 pub mod http;
+pub mod tftp;
