@@ -34,20 +34,25 @@ function permute(lanes: Int32Array, moved: Int32Array, parity: Int32Array): void
   for (let round = 0; round < ROUNDS; round++) {
     for (let x = 0; x < 10; x++) parity[x] = at(lanes, x) ^ at(lanes, x + 10) ^ at(lanes, x + 20) ^ at(lanes, x + 30) ^ at(lanes, x + 40);
     for (let lane = 0; lane < 25; lane++) {
-      const [before, after] = [2 * ((lane + 4) % 5), 2 * ((lane + 1) % 5)];
-      const [low1, high1] = [at(parity, after), at(parity, after + 1)];
-      let low = at(lanes, 2 * lane) ^ at(parity, before) ^ ((low1 << 1) | (high1 >>> 31));
-      let high = at(lanes, 2 * lane + 1) ^ at(parity, before + 1) ^ ((high1 << 1) | (low1 >>> 31));
+      const before = 2 * ((lane + 4) % 5);
+      const after = 2 * ((lane + 1) % 5);
+      const low1 = at(parity, after);
+      const high1 = at(parity, after + 1);
+      const low = at(lanes, 2 * lane) ^ at(parity, before) ^ ((low1 << 1) | (high1 >>> 31));
+      const high = at(lanes, 2 * lane + 1) ^ at(parity, before + 1) ^ ((high1 << 1) | (low1 >>> 31));
       const by = ROTATIONS[lane] as number;
-      if (by >= 32) [low, high] = [high, low];
+      // Rotations of 32 and more begin by changing the halves.
+      const near = by < 32 ? low : high;
+      const far = by < 32 ? high : low;
       const rest = by & 31;
       const to = 2 * (PLACES[lane] as number);
-      moved[to] = rest === 0 ? low : (low << rest) | (high >>> (32 - rest));
-      moved[to + 1] = rest === 0 ? high : (high << rest) | (low >>> (32 - rest));
+      moved[to] = rest === 0 ? near : (near << rest) | (far >>> (32 - rest));
+      moved[to + 1] = rest === 0 ? far : (far << rest) | (near >>> (32 - rest));
     }
     for (let lane = 0; lane < 25; lane++) {
       const row = lane - (lane % 5);
-      const [next, second] = [2 * (row + ((lane + 1) % 5)), 2 * (row + ((lane + 2) % 5))];
+      const next = 2 * (row + ((lane + 1) % 5));
+      const second = 2 * (row + ((lane + 2) % 5));
       lanes[2 * lane] = at(moved, 2 * lane) ^ (~at(moved, next) & at(moved, second));
       lanes[2 * lane + 1] = at(moved, 2 * lane + 1) ^ (~at(moved, next + 1) & at(moved, second + 1));
     }

@@ -20,7 +20,8 @@ const BLOCK = 64;
 
 /** SHA-256 of the parts as one message. */
 export function sha256(...parts: readonly Uint8Array[]): Bytes {
-  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  let length = 0;
+  for (const part of parts) length += part.length;
   // The message, a one bit, zeros, and the length in bits: 2^32 bits are never reached here.
   const padded = new Uint8Array(BLOCK * (Math.floor((length + 8) / BLOCK) + 1));
   let at = 0;
@@ -29,29 +30,44 @@ export function sha256(...parts: readonly Uint8Array[]): Bytes {
     at += part.length;
   }
   padded[length] = 0x80;
-  const view = new DataView(padded.buffer);
-  view.setUint32(padded.length - 8, Math.floor(length / 0x2000_0000));
-  view.setUint32(padded.length - 4, (length << 3) >>> 0);
+  for (let place = padded.length - 1, left = 8 * length; left > 0; place--, left = Math.floor(left / 256)) padded[place] = left % 256;
   const state = START.slice();
-  const words = new Int32Array(64);
-  for (let block = 0; block < padded.length; block += BLOCK) compress(state, words, view, block);
-  const out = new DataView(new ArrayBuffer(32));
-  for (let word = 0; word < 8; word++) out.setInt32(4 * word, state[word] ?? 0);
-  return new Uint8Array(out.buffer);
+  for (let block = 0; block < padded.length; block += BLOCK) compress(state, padded, block);
+  const out = new Uint8Array(32);
+  for (let place = 0; place < 32; place++) out[place] = number(state, place >>> 2) >>> (24 - 8 * (place & 3));
+  return out;
 }
 
-function compress(state: Int32Array, words: Int32Array, view: DataView, block: number): void {
-  for (let t = 0; t < 16; t++) words[t] = view.getInt32(block + 4 * t);
+/** One word; the loops below never leave their arrays. */
+const number = (array: Int32Array, at: number): number => array[at] as number;
+
+/** Of one block at a time, and filled anew for each. */
+const WORDS = new Int32Array(64);
+
+// Written out: this is where the time goes, and it must be fast before the engine has got to know it.
+function compress(state: Int32Array, bytes: Uint8Array, block: number): void {
+  const words = WORDS;
+  for (let t = 0, at = block; t < 16; t++, at += 4) {
+    words[t] = ((bytes[at] as number) << 24) | ((bytes[at + 1] as number) << 16) | ((bytes[at + 2] as number) << 8) | (bytes[at + 3] as number);
+  }
   for (let t = 16; t < 64; t++) {
-    const [x, y] = [words[t - 15] as number, words[t - 2] as number];
+    const x = number(words, t - 15);
+    const y = number(words, t - 2);
     const small0 = ((x >>> 7) | (x << 25)) ^ ((x >>> 18) | (x << 14)) ^ (x >>> 3);
     const small1 = ((y >>> 17) | (y << 15)) ^ ((y >>> 19) | (y << 13)) ^ (y >>> 10);
-    words[t] = ((words[t - 16] as number) + small0 + (words[t - 7] as number) + small1) | 0;
+    words[t] = (number(words, t - 16) + small0 + number(words, t - 7) + small1) | 0;
   }
-  let [a, b, c, d, e, f, g, h] = state as unknown as [number, number, number, number, number, number, number, number];
+  let a = number(state, 0);
+  let b = number(state, 1);
+  let c = number(state, 2);
+  let d = number(state, 3);
+  let e = number(state, 4);
+  let f = number(state, 5);
+  let g = number(state, 6);
+  let h = number(state, 7);
   for (let t = 0; t < 64; t++) {
     const big1 = ((e >>> 6) | (e << 26)) ^ ((e >>> 11) | (e << 21)) ^ ((e >>> 25) | (e << 7));
-    const t1 = (h + big1 + ((e & f) ^ (~e & g)) + (K[t] as number) + (words[t] as number)) | 0;
+    const t1 = (h + big1 + ((e & f) ^ (~e & g)) + number(K, t) + number(words, t)) | 0;
     const big0 = ((a >>> 2) | (a << 30)) ^ ((a >>> 13) | (a << 19)) ^ ((a >>> 22) | (a << 10));
     const t2 = (big0 + ((a & b) ^ (a & c) ^ (b & c))) | 0;
     h = g;
@@ -63,5 +79,12 @@ function compress(state: Int32Array, words: Int32Array, view: DataView, block: n
     b = a;
     a = (t1 + t2) | 0;
   }
-  [a, b, c, d, e, f, g, h].forEach((word, at) => (state[at] = ((state[at] as number) + word) | 0));
+  state[0] = number(state, 0) + a;
+  state[1] = number(state, 1) + b;
+  state[2] = number(state, 2) + c;
+  state[3] = number(state, 3) + d;
+  state[4] = number(state, 4) + e;
+  state[5] = number(state, 5) + f;
+  state[6] = number(state, 6) + g;
+  state[7] = number(state, 7) + h;
 }
