@@ -37,6 +37,7 @@ pub(crate) const CREATE_PRIMARY: Code =
     Code { name: "TPM2_CreatePrimary", code: 0x131, answers_handle: true };
 pub(crate) const STARTUP: Code = code("TPM2_Startup", 0x144);
 pub(crate) const ACTIVATE_CREDENTIAL: Code = code("TPM2_ActivateCredential", 0x147);
+pub(crate) const CERTIFY: Code = code("TPM2_Certify", 0x148);
 pub(crate) const NV_READ: Code = code("TPM2_NV_Read", 0x14e);
 pub(crate) const POLICY_SECRET: Code = code("TPM2_PolicySecret", 0x151);
 pub(crate) const QUOTE: Code = code("TPM2_Quote", 0x158);

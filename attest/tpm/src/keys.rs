@@ -16,7 +16,7 @@ use crate::{
 pub const QUOTE_TRIES_MAX: u32 = 8;
 
 const RH_NULL: u32 = 0x4000_0007;
-const ALG_NULL: u16 = 0x0010;
+pub(crate) const ALG_NULL: u16 = 0x0010;
 const SESSION_POLICY: u8 = 1;
 
 /// An endorsement key.  Holds no handle: using it loads it where it is not loaded.
@@ -78,18 +78,18 @@ impl Ak {
 }
 
 impl Tpm {
-    /// Makes the TPM derive an endorsement key ([`Template::EkRsa2048`] or [`Template::EkP256`]).
+    /// Makes the TPM derive an endorsement key ([`Template::EkRsa2048`], [`Template::EkP256`] or [`Template::EkP384`]).
     ///
     /// # Errors
     /// When `template` is not an endorsement key's, or the TPM has no such key ([`TpmError::Refused`]).
     pub fn create_ek(&mut self, template: Template) -> Result<Ek, TpmError> {
         match template {
-            Template::EkRsa2048 | Template::EkP256 => {}
-            Template::AkP256 => {
+            Template::EkRsa2048 | Template::EkP256 | Template::EkP384 => {}
+            Template::AkP256 | Template::IakP256 | Template::IakP384 => {
                 return Err(TpmError::Unexpected {
                     command: CREATE_PRIMARY.name,
-                    asked: "an endorsement key by the attestation template".into(),
-                    answered: "nothing: call create_ak".into(),
+                    asked: "an endorsement key by the template of a signing key".into(),
+                    answered: "nothing: call create_ak or create_iak".into(),
                 });
             }
         }
@@ -100,7 +100,7 @@ impl Tpm {
     /// All endorsement keys this TPM can make, and why it could not make the others.
     pub fn create_eks(&mut self) -> (Vec<Ek>, Vec<(Template, TpmError)>) {
         let (mut made, mut failed) = (Vec::new(), Vec::new());
-        for template in [Template::EkRsa2048, Template::EkP256] {
+        for template in [Template::EkRsa2048, Template::EkP256, Template::EkP384] {
             match self.create_ek(template) {
                 Ok(ek) => made.push(ek),
                 Err(error) => failed.push((template, error)),
@@ -133,16 +133,20 @@ impl Tpm {
         let broken = |source| TpmError::Command { command: ACTIVATE_CREDENTIAL.name, source };
         one_sized("credentialBlob", credential_blob).map_err(broken)?;
         one_sized("secret", encrypted_secret).map_err(broken)?;
-        let ek_handle = self.load(ek.template, &ek.public)?;
-        let ak_handle = self.load(Template::AkP256, &ak.public)?;
-        let session = self.policy_session()?;
+        let (ek_handle, ak_handle) =
+            self.load_both((ek.template, &ek.public), (Template::AkP256, &ak.public))?;
+        // An H key may be used by its empty password; an L key only under PolicyA.
+        let session = match ek.template {
+            Template::EkRsa2048 | Template::EkP256 => Some(self.policy_session()?),
+            Template::EkP384 | Template::AkP256 | Template::IakP256 | Template::IakP384 => None,
+        };
         let parameters =
             Writer::new(2048).bytes("credentialBlob", credential_blob).bytes("secret", encrypted_secret);
-        let auths = [Auth::Empty, Auth::Policy(session)];
+        let auths = [Auth::Empty, session.map_or(Auth::Empty, Auth::Policy)];
         let secret = self.ask(ACTIVATE_CREDENTIAL, &[ak_handle, ek_handle], &auths, parameters, |reader| {
             reader.sized("certInfo", 64).map(<[u8]>::to_vec)
         });
-        let flushed = self.flush(session);
+        let flushed = session.map_or(Ok(()), |session| self.flush(session));
         let secret = secret?;
         flushed?;
         <[u8; 32]>::try_from(secret.as_slice()).map_err(|_| TpmError::Unexpected {
@@ -180,6 +184,17 @@ impl Tpm {
         })
     }
 
+    /// The handles of two keys.  Loading the second one may have cost the first its place; two have room.
+    pub(crate) fn load_both(
+        &mut self,
+        first: (Template, &Public),
+        second: (Template, &Public),
+    ) -> Result<(u32, u32), TpmError> {
+        self.load(first.0, first.1)?;
+        let other = self.load(second.0, second.1)?;
+        Ok((self.load(first.0, first.1)?, other))
+    }
+
     /// The handle of a key, loaded if it is not; the TPM must still make the same one.
     fn load(&mut self, template: Template, public: &Public) -> Result<u32, TpmError> {
         if let Some((_, handle)) = self.loaded.iter().find(|(loaded, _)| *loaded == template) {
@@ -198,7 +213,7 @@ impl Tpm {
     }
 
     /// TPM2_CreatePrimary in the endorsement hierarchy.  The key replaces what was loaded by the same template.
-    fn create(&mut self, template: Template) -> Result<(u32, Public), TpmError> {
+    pub(crate) fn create(&mut self, template: Template) -> Result<(u32, Public), TpmError> {
         if let Some(at) = self.loaded.iter().position(|(loaded, _)| *loaded == template) {
             let (_, handle) = self.loaded.swap_remove(at);
             self.flush(handle)?;
@@ -283,7 +298,8 @@ fn created(reader: &mut Reader<'_>) -> Result<(Public, Name), WireError> {
     Ok((public, name))
 }
 
-fn quoted(reader: &mut Reader<'_>) -> Result<(Attest, Signature), WireError> {
+/// TPM2B_ATTEST and TPMT_SIGNATURE, as quotes and certifications end.
+pub(crate) fn quoted(reader: &mut Reader<'_>) -> Result<(Attest, Signature), WireError> {
     let attest = Attest::parse(reader.sized("quoted", attest_wire::ATTEST_BYTES_MAX)?)?;
     let signature = Signature::parse(reader.bytes("signature", reader.left().min(SIGNATURE_BYTES_MAX))?)?;
     Ok((attest, signature))

@@ -10,6 +10,7 @@
 
 mod command;
 mod error;
+mod iak;
 mod keys;
 mod nv;
 mod pcr;
@@ -19,6 +20,7 @@ mod tpm;
 mod transport;
 
 pub use error::TpmError;
+pub use iak::{Certification, Iak};
 pub use keys::{Ak, Ek, QUOTE_TRIES_MAX, Quote};
 pub use nv::{Certificates, NvCertificate};
 pub use properties::Properties;

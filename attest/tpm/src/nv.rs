@@ -24,6 +24,14 @@ const EK_CERTIFICATES: [u32; 9] = [
 const CHAIN_FIRST: u32 = 0x01c0_0100;
 const CHAIN_LAST: u32 = 0x01c0_01ff;
 
+/// Where certificates of boards' keys are (TCG "Registry of Reserved TPM 2.0 Handles"): of which key and in which
+/// order differs by edition, so all are read and each is told by its content.
+const BOARD_FIRST: u32 = 0x01c9_0000;
+const BOARD_LAST: u32 = 0x01c9_01ff;
+
+/// Board certificates that are read: two keys' in each strength, and their chains.
+const BOARD_MAX: usize = 16;
+
 /// Bytes asked for at once: less than TPM_PT_NV_BUFFER_MAX of any TPM.
 const SLICE_BYTES: u16 = 512;
 
@@ -91,6 +99,26 @@ impl Tpm {
                 starts.iter().rev().find(|(start, _)| *start <= at).map_or(CHAIN_FIRST, |(_, index)| *index);
             certificates.found.push(NvCertificate { nv_index, der: der.into() });
         }
+        Ok(certificates)
+    }
+
+    /// Reads what a board's maker left about its keys (IDevID, IAK); most machines have nothing.
+    ///
+    /// # Errors
+    /// When the TPM does not list its indices.
+    pub fn read_board_certificates(&mut self) -> Result<Certificates, TpmError> {
+        let mut certificates = Certificates::default();
+        for index in self.handles(BOARD_FIRST, BOARD_LAST)?.into_iter().take(BOARD_MAX) {
+            match self.nv_read(index) {
+                Ok(bytes) => certificates.found.extend(
+                    split_der(&bytes)
+                        .into_iter()
+                        .map(|(_, der)| NvCertificate { nv_index: index, der: der.into() }),
+                ),
+                Err(error) => certificates.unreadable.push((index, error)),
+            }
+        }
+        certificates.found.truncate(BOARD_MAX);
         Ok(certificates)
     }
 

@@ -92,10 +92,10 @@ fn refusals_come_with_advice() {
         let (mut tpm, _) = script(vec![Ok(response(0x8001, code, &[]))]);
         assert_eq!(tpm.create_ak().unwrap_err().to_string(), text);
     }
-    // Neither endorsement key: both reasons are kept.
+    // No endorsement key: all reasons are kept.
     let (mut tpm, _) = script(vec![Ok(response(0x8001, 0x2c4, &[]))]);
     let (made, failed) = tpm.create_eks();
-    assert_eq!((made.len(), failed.len()), (0, 2));
+    assert_eq!((made.len(), failed.len()), (0, 3));
 }
 
 #[test]

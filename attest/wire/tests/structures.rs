@@ -6,7 +6,7 @@
 use attest_wire::{
     AlgId, Attest, Attributes, Body, ClockInfo, Curve, HashAlg, Hierarchy, Name, PcrSelection, PcrSelections,
     Problem, Public, PublicKey, Reader, Scheme, Signature, SignatureValue, Symmetric, WireError, Writer,
-    templates::{AK_ATTRIBUTES, AK_DOMAIN, EK_ATTRIBUTES, POLICY_A, Template},
+    templates::{AK_ATTRIBUTES, AK_DOMAIN, EK_ATTRIBUTES, POLICY_A, Template, policy_b_384},
 };
 use proptest::{prelude::*, sample::Index};
 
@@ -82,6 +82,9 @@ fn templates_are_pinned() {
         (Template::EkRsa2048, 314, "32503929a1287eedaa3e89d932f9b51a6f92abd0fa57721ffa6fc041e04f7498"),
         (Template::EkP256, 122, "0f1277a2f3f382e7f75db466fac234182a8d62f97dfbaae7b06fdf52bda51467"),
         (Template::AkP256, 88, "dfb2033f0f8739c9dfffa53fae58fe0f74cc55e76e2dae8ed60473032d8f3a7c"),
+        (Template::EkP384, 74, "07a006fac337f6b3451362be5f925bb9c121b9d3cd44470f4bbf14f6387b9168"),
+        (Template::IakP256, 62, "59e68f5e39564aec1f707e5d17a630dfa4ee7a66e3c7496b007dd5acf035c841"),
+        (Template::IakP384, 78, "d7da16226ebda3472c94494123ffe1855ab739fc001c6348bfb8dc1c1da9465f"),
     ] {
         let raw = template.public();
         let public = Public::parse(&raw).unwrap();
@@ -92,6 +95,9 @@ fn templates_are_pinned() {
             "{template:?}"
         );
     }
+    // As the EK Credential Profile prints PolicyB.
+    let policy_b = hex(&policy_b_384());
+    assert!(policy_b.starts_with("b26e7d28") && policy_b.ends_with("0e12"), "{policy_b}");
     assert_eq!(AK_ATTRIBUTES, Attributes(0x0005_0472));
     let names: Vec<_> = AK_ATTRIBUTES.names().collect();
     let expected =
