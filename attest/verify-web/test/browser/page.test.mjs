@@ -1,7 +1,7 @@
 // The built page in a real browser, from a file: verdict, reasons, time.
 
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import test from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { folder, vectors } from "../vectors.mjs";
@@ -77,6 +77,61 @@ test("a registration of a virtual server is accepted, fast, and refused without 
     console.log(`verification in the browser: cold ${strict.milliseconds} ms, first with roots ${first} ms, median of 21 ${median} ms, fastest ${fastest} ms, ${vector.file}`);
     // The fastest: the others tell what else this machine was doing.
     assert.ok(fastest < MILLISECONDS_MAX, `${fastest} ms`);
+  });
+});
+
+/** Drops files somewhere on the page, as a hand does: all at once, and on no place of their own. */
+const drop = (files) => `(async () => {
+  const transfer = new DataTransfer();
+  for (const [name, base64] of ${JSON.stringify(files)}) {
+    transfer.items.add(new File([Uint8Array.from(atob(base64), (char) => char.charCodeAt(0))], name));
+  }
+  document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+})()`;
+
+const packed = (path, name = path) => [name, readFileSync(folder + path).toString("base64")];
+
+test("everything dropped at once finds its place, and the quote stands between its two blocks", async () => {
+  const vector = of("published-between");
+  const [block] = vector.policy.headers;
+  const signs = `document.getElementById("challengers").value = ${JSON.stringify(vector.policy.challengers.join("\n"))};
+    document.getElementById("k").value = 2;`;
+  const denied = Buffer.from(JSON.stringify([{ manufacturer: "id:00000000", from: "0".repeat(16), to: "f".repeat(16), why: "nobody's" }]));
+  await withPage(async (page) => {
+    await page.evaluate(signs);
+    await page.evaluate(drop([packed(vector.file), ...vector.policy.roots.map((path) => packed(path)), ...vector.policy.reference.map((path) => packed(path)),
+      packed("policy/boards.pem"), packed("policy/revoked.crl.pem"), packed(vector.policy.publication), ["block.hex", Buffer.from(`0x${block}`).toString("base64")],
+      ["denied.json", denied.toString("base64")]]));
+    const verdict = await page.evaluate(VERDICT);
+    // The vectors' list takes this very certificate back: it was read and believed.
+    assert.deepEqual([verdict.word, verdict.failed], ["Refused", "ek-revoked"], verdict.why);
+  });
+  await withPage(async (page) => {
+    await page.evaluate(signs);
+    await page.evaluate(drop([packed(vector.file), ...vector.policy.roots.map((path) => packed(path)), ...vector.policy.reference.map((path) => packed(path)),
+      packed("policy/boards.pem"), packed(vector.policy.publication), ["block.hex", Buffer.from(`0x${block}`).toString("base64")],
+      ["denied.json", denied.toString("base64")]]));
+    const verdict = await page.evaluate(VERDICT);
+    assert.deepEqual([verdict.word, verdict.tier, verdict.failed], ["Accepted", `Tier ${vector.tier}`, ""], verdict.why);
+    const line = await page.evaluate(`document.getElementById("sandwich").getAttribute("aria-label")`);
+    assert.match(line, /not before: \d{4}-.* UTC; not after: \d{4}-.* UTC/);
+    const places = await page.evaluate(`Object.fromEntries([...document.querySelectorAll("[data-slot]")].map((slot) => [slot.dataset.slot, slot.querySelector("em").textContent]))`);
+    assert.equal(places.boards, "policy/boards.pem");
+    assert.equal(places.firmware, "denied.json");
+    assert.match(places.chain, /publication, block\.hex/);
+    assert.ok(["nonce-block", "published", "published-after-nonce", "tpm-firmware"].every((name) => verdict.rows.some(([row, outcome]) => row === name && outcome === "pass")));
+    await keepPicture(page, "between");
+  });
+});
+
+test("reference values nobody believed signed are not used", async () => {
+  const vector = of("good-registration");
+  await withPage(async (page) => {
+    await page.evaluate(`document.getElementById("signers").value = "${"11".repeat(64)}"`);
+    await page.evaluate(drop([packed(vector.file), ...vector.policy.reference.map((path) => packed(path))]));
+    const { word, why } = await page.evaluate(VERDICT);
+    assert.equal(word, "Cannot be checked");
+    assert.match(why, /nobody signed it/);
   });
 });
 
