@@ -2,7 +2,7 @@
 //!
 //! `serve --plain ADDRESS --file PATH [--tls ADDRESS --certificate PEM --key PEM] [--places N] [--threads N] [--per-address N]`
 
-use std::{collections::HashMap, net::IpAddr, path::Path, sync::Arc};
+use std::{collections::HashMap, io::Read as _, net::IpAddr, path::Path, sync::Arc};
 
 use anyhow::{Context as _, bail};
 use pxe_http::{Content, Event, Gate, Grant, Limits, Refusal, Server};
@@ -42,8 +42,8 @@ async fn main() -> anyhow::Result<()> {
     limits.connections_per_address_max = number("per-address", limits.connections_per_address_max)?;
     limits.places_per_address_max = number("places-per-address", limits.places_per_address_max)?;
     let file = Path::new(option("file")?);
-    let start =
-        std::fs::read(file)?.get(..1024).map(<[u8]>::to_vec).context("the file has less than 1 KiB")?;
+    let mut start = vec![0; 1024];
+    std::fs::File::open(file)?.read_exact(&mut start).context("the file has less than 1 KiB")?;
     let gate = One { image: Arc::new(Content::file(file)?), small: Arc::new(Content::bytes(start.into())) };
     let mut server = Server::bind(option("plain")?.parse()?, limits)?;
     if let Some(at) = options.get("tls") {

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    fs::{File, OpenOptions},
+    fs::{File, Metadata, OpenOptions},
     io::{self, Read as _},
     os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
@@ -28,13 +28,13 @@ pub(crate) enum Source {
     Bytes(Bytes),
 }
 
-/// What a file looked like when its digest was taken.  A writer can keep all of it only with intent and root's clock.
+/// What a file looked like when its digest was taken.  The time of the inode's change is no part of it: that changes too
+/// when a file that is being sent is unlinked, which harms nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     pub(crate) bytes: u64,
     pub(crate) inode: u64,
     pub(crate) modified_ns: i128,
-    pub(crate) changed_ns: i128,
 }
 
 /// Why a file cannot be handed out.
@@ -73,14 +73,12 @@ pub enum ContentError {
 
 impl Stamp {
     pub(crate) fn of(file: &File) -> io::Result<Option<Self>> {
-        let meta = file.metadata()?;
-        let time = |seconds: i64, ns: i64| i128::from(seconds) * 1_000_000_000 + i128::from(ns);
-        Ok(meta.is_file().then(|| Self {
-            bytes: meta.len(),
-            inode: meta.ino(),
-            modified_ns: time(meta.mtime(), meta.mtime_nsec()),
-            changed_ns: time(meta.ctime(), meta.ctime_nsec()),
-        }))
+        Ok(Self::read(&file.metadata()?))
+    }
+
+    pub(crate) fn read(meta: &Metadata) -> Option<Self> {
+        let modified_ns = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
+        meta.is_file().then(|| Self { bytes: meta.len(), inode: meta.ino(), modified_ns })
     }
 }
 
@@ -119,6 +117,13 @@ impl Content {
         let content =
             Self { source: Source::File { file, stamp }, length: stamp.bytes, digest, tag: tag(&digest) };
         content.unchanged().then_some(content)
+    }
+
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        match &self.source {
+            Source::File { stamp, .. } => Some(*stamp),
+            Source::Bytes(_) => None,
+        }
     }
 
     /// How many bytes.

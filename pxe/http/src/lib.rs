@@ -12,7 +12,11 @@
 
 mod connection;
 mod content;
+#[cfg(feature = "https-boot")]
+mod firmware;
 mod gate;
+mod http2;
+mod library;
 mod queue;
 mod range;
 mod request;
@@ -22,9 +26,12 @@ mod tls;
 mod turnstile;
 mod wire;
 
+#[cfg(feature = "https-boot")]
+pub use crate::firmware::{FirmwareTls, FirmwareTlsError};
 pub use crate::{
     content::{Content, ContentError},
     gate::{Event, Gate, Grant, Refusal, What, Why},
+    library::{Library, LibraryError, image_path},
     queue::{Arrival, Queue, Seat},
     request::{Method, Parsed, Request, parse_request},
     server::{Limits, Server, places_for},

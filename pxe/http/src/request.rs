@@ -198,3 +198,90 @@ pub(crate) fn plain(path: &str) -> bool {
     });
     bytes_fine && segments_fine && path.len() <= PATH_BYTES_MAX
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_request_is_read_byte_by_byte_as_at_once() {
+        let text = b"GET /boot/a.efi HTTP/1.1\r\nHost: x\r\nRange: bytes=0-\r\nConnection: Close\r\n\r\nrest";
+        let Parsed::Complete(request, used) = parse_request(text) else {
+            panic!("{:?}", parse_request(text))
+        };
+        assert_eq!(text.get(used..), Some(&b"rest"[..]));
+        assert_eq!((request.path.as_str(), request.keep_alive), ("/boot/a.efi", false));
+        assert_eq!(request.range.as_deref(), Some("bytes=0-"));
+        for end in 0..used {
+            assert_eq!(parse_request(&text[..end]), Parsed::Partial, "{end}");
+        }
+    }
+
+    #[test]
+    fn table_of_paths() {
+        for good in ["/", "/a", "/a/", "/a.b/c-d_e~f+g:h=i@j,k", "/...", "/.a", "/a..b"] {
+            assert!(plain(good), "{good}");
+        }
+        for bad in [
+            "", "a", "//", "/a//b", "/a//", "/.", "/..", "/a/.", "/a/../b", "/%41", "/a?b", "/a#b", "/a b",
+            "/a\\b", "/é", "/a;b", "/*",
+        ] {
+            assert!(!plain(bad), "{bad}");
+        }
+    }
+
+    /// Pieces of requests, so that random play gets beyond the first line.
+    fn piece() -> impl Strategy<Value = Vec<u8>> {
+        let words: &[&[u8]] = &[
+            b"GET ",
+            b"HEAD ",
+            b"/a",
+            b"/",
+            b"..",
+            b"%2e",
+            b" HTTP/1.1",
+            b" HTTP/1.0",
+            b"\r\n",
+            b"\n",
+            b"\r",
+            b"Host: x",
+            b"Host:",
+            b"Content-Length: ",
+            b"0",
+            b"18446744073709551616",
+            b"Transfer-Encoding: chunked",
+            b"Range: bytes=",
+            b"-",
+            b"\0",
+            b" ",
+            b"\t",
+            b"Connection: keep-alive, close",
+            b"\r\n\r\n",
+            b"If-None-Match: *",
+            b"http://",
+        ];
+        prop_oneof![
+            4 => prop::sample::select(words).prop_map(<[u8]>::to_vec),
+            1 => prop::collection::vec(any::<u8>(), 0..8),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+        #[test]
+        fn whatever_comes_is_understood_in_one_way_or_refused(pieces in prop::collection::vec(piece(), 0..24)) {
+            let bytes = pieces.concat();
+            if let Parsed::Complete(request, used) = parse_request(&bytes) {
+                prop_assert!(used <= bytes.len() && plain(&request.path));
+                let head = bytes[..used].to_ascii_lowercase();
+                let has = |name: &[u8]| head.windows(name.len()).any(|part| part == name);
+                prop_assert!(!has(b"\r\ntransfer-encoding:"));
+                prop_assert!(head.ends_with(b"\r\n\r\n"));
+                // The same bytes alone are the same request.
+                prop_assert_eq!(parse_request(&bytes[..used]), Parsed::Complete(request, used));
+            }
+        }
+    }
+}

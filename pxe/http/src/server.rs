@@ -23,7 +23,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
-use crate::{Event, Gate, What, Why, connection, queue::Queue, turnstile::Turnstile, wire::Wire};
+use crate::{Event, Gate, What, Why, connection, http2, queue::Queue, turnstile::Turnstile, wire::Wire};
 
 /// Connections that the kernel keeps for us while we are busy: a room that is switched on at once.
 const BACKLOG: i32 = 1024;
@@ -112,6 +112,8 @@ pub(crate) struct Shared {
 enum Kind {
     Plain,
     Tls(TlsAcceptor),
+    #[cfg(feature = "https-boot")]
+    Firmware(crate::firmware::FirmwareTls),
 }
 
 /// A server that listens; [`Server::run`] makes it answer.
@@ -154,6 +156,18 @@ impl Server {
         let listener = listen(at)?;
         let at = listener.local_addr()?;
         self.listeners.push((listener, Kind::Tls(TlsAcceptor::from(config))));
+        Ok(at)
+    }
+
+    /// Listens for HTTPS boot of firmware too, by OpenSSL; returns where.
+    ///
+    /// # Errors
+    /// When the address cannot be had.
+    #[cfg(feature = "https-boot")]
+    pub fn also_firmware(&mut self, at: SocketAddr, tls: crate::FirmwareTls) -> io::Result<SocketAddr> {
+        let listener = listen(at)?;
+        let at = listener.local_addr()?;
+        self.listeners.push((listener, Kind::Firmware(tls)));
         Ok(at)
     }
 
@@ -279,14 +293,25 @@ async fn connection(stream: TcpStream, from: SocketAddr, kind: Kind, shared: Arc
     let wire = match kind {
         Kind::Plain => Wire::Plain(stream),
         Kind::Tls(acceptor) => match timeout(shared.limits.header, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) if http2::chosen(&stream) => return http2::serve(stream, from, shared).await,
             Ok(Ok(stream)) => Wire::Tls(Box::new(stream)),
-            Ok(Err(_)) | Err(_) => {
-                shared.gate.tell(Event { from, tag: None, what: What::Refused(Why::Handshake) });
-                return;
+            Ok(Err(_)) | Err(_) => return no_handshake(&shared, from),
+        },
+        #[cfg(feature = "https-boot")]
+        Kind::Firmware(tls) => match timeout(shared.limits.header, tls.accept(stream)).await {
+            Ok(Ok(stream)) => Wire::Firmware(Box::new(stream)),
+            Ok(Err(error)) => {
+                tracing::debug!(%from, %error, "no TLS with this firmware");
+                return no_handshake(&shared, from);
             }
+            Err(_) => return no_handshake(&shared, from),
         },
     };
     connection::serve(wire, from, &shared).await;
+}
+
+fn no_handshake(shared: &Shared, from: SocketAddr) {
+    shared.gate.tell(Event { from, tag: None, what: What::Refused(Why::Handshake) });
 }
 
 /// A connection's place, in all and for its address.

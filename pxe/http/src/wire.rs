@@ -37,6 +37,8 @@ thread_local! {
 pub(crate) enum Wire {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    #[cfg(feature = "https-boot")]
+    Firmware(Box<tokio_openssl::SslStream<TcpStream>>),
 }
 
 impl Wire {
@@ -48,6 +50,8 @@ impl Wire {
             ready!(match self {
                 Self::Plain(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
                 Self::Tls(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+                #[cfg(feature = "https-boot")]
+                Self::Firmware(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
             })?;
             into.extend_from_slice(buffer.filled());
             Poll::Ready(Ok(buffer.filled().len()))
@@ -71,6 +75,8 @@ impl Wire {
                 Ok(())
             }
             Self::Tls(stream) => stream.write_all(bytes).await,
+            #[cfg(feature = "https-boot")]
+            Self::Firmware(stream) => stream.write_all(bytes).await,
         }
     }
 
@@ -85,6 +91,8 @@ impl Wire {
         let sent = ready!(match self {
             Self::Plain(stream) => poll_plain(stream, cx, content, at, left),
             Self::Tls(stream) => poll_copied(Pin::new(stream), cx, content, at, left),
+            #[cfg(feature = "https-boot")]
+            Self::Firmware(stream) => poll_copied(Pin::new(stream), cx, content, at, left),
         })?;
         if sent == 0 {
             // The file ended before its length: it was cut.
@@ -97,6 +105,8 @@ impl Wire {
         match self {
             Self::Plain(_) => Ok(()),
             Self::Tls(stream) => stream.flush().await,
+            #[cfg(feature = "https-boot")]
+            Self::Firmware(stream) => stream.flush().await,
         }
     }
 
@@ -106,6 +116,8 @@ impl Wire {
             match &mut self {
                 Self::Plain(stream) => stream.shutdown().await,
                 Self::Tls(stream) => stream.shutdown().await,
+                #[cfg(feature = "https-boot")]
+                Self::Firmware(stream) => stream.shutdown().await,
             }?;
             let mut rest = Vec::new();
             let mut total = 0_usize;
