@@ -2,5 +2,6 @@
 //! (`operator`), and what HyperNodes ask of it (`verifier`).  Types only; the server implements them, the CLI, the page and the agent use them.
 
 pub mod agent;
+pub mod boot;
 pub mod operator;
 pub mod verifier;

@@ -148,6 +148,11 @@ impl<'a> Story<'a> {
         })
     }
 
+    /// Whether addresses are another server's business for this machine: we offered it a file and no address.
+    pub(super) fn proxied(&self) -> bool {
+        self.around.proxy || self.answered().any(|(_, dhcp)| dhcp.kind == Kind::Offer && dhcp.given.is_none())
+    }
+
     /// Whether it asked port 4011.
     pub(super) fn asked_boot_server(&self) -> bool {
         self.asked().any(|(_, dhcp)| dhcp.boot_server)

@@ -42,7 +42,7 @@ fn keep_one(server: Ipv4Addr) -> String {
 }
 
 pub(super) fn second_server_first(story: &Story<'_>) -> Option<Found> {
-    if story.around.proxy || took_ours(story) {
+    if story.proxied() || took_ours(story) {
         return None;
     }
     let (server, theirs, own) = beaten(story)?;
@@ -57,7 +57,7 @@ pub(super) fn second_server_first(story: &Story<'_>) -> Option<Found> {
 }
 
 pub(super) fn second_server_taken(story: &Story<'_>) -> Option<Found> {
-    if story.around.proxy || took_ours(story) {
+    if story.proxied() || took_ours(story) {
         return None;
     }
     let offered = story.answered().any(|(_, dhcp)| dhcp.kind == Kind::Offer && dhcp.given.is_some());
@@ -124,7 +124,7 @@ pub(super) fn never_asked_4011(story: &Story<'_>) -> Option<Found> {
 }
 
 pub(super) fn proxy_without_server(story: &Story<'_>) -> Option<Found> {
-    if !story.around.proxy {
+    if !story.proxied() {
         return None;
     }
     let offers: Vec<usize> =
@@ -150,7 +150,7 @@ pub(super) fn proxy_without_server(story: &Story<'_>) -> Option<Found> {
 }
 
 pub(super) fn second_server_seen(story: &Story<'_>) -> Option<Found> {
-    if story.around.proxy {
+    if story.proxied() {
         return None;
     }
     let (at, server, _) = story.rivals().filter(|(_, _, dhcp)| dhcp.given.is_some()).last()?;
