@@ -146,8 +146,12 @@ fn contracts(root: &Path) -> anyhow::Result<()> {
 fn second_verifier(root: &Path) -> anyhow::Result<()> {
     let folder = root.join("attest/verify-web");
     run(&mut npm(&folder, NPM_CI))?;
-    let first = prepare::target(root).join("debug/scalerforge");
-    run(npm(&folder, &["test"]).env("SCALERFORGE_BIN", first))?;
+    run(cargo(root).args(["build", "--quiet", "-p", "attest-verify-cli", "--example", "second"]))?;
+    let built = prepare::target(root).join("debug");
+    let second = built.join("examples/second");
+    run(npm(&folder, &["test"])
+        .env("SCALERFORGE_BIN", built.join("scalerforge"))
+        .env("ATTEST_SECOND", second))?;
     run(&mut npm(&folder, &["run", "test:browser"]))
 }
 
