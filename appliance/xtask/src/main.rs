@@ -3,6 +3,7 @@
 //! `demo` shows the whole way, `test` is all that CI runs, `tidy` is the rest of the law, `judge` reads the fixtures
 //! that are not in the repository.  What is missing on the machine is installed (as root) or named (otherwise).
 
+mod bench;
 mod demo;
 mod gates;
 mod prepare;
@@ -34,6 +35,8 @@ enum Task {
     Judge,
     /// Fuzz everything that reads bytes of strangers, for so many CPU-minutes each.
     Soak(soak::Soak),
+    /// Our servers beside their peers (Debian packages), in turns in one run; as root.
+    Bench(bench::Bench),
     /// Write the API's description to appliance/api/openapi/v1.json.
     Openapi,
     /// Install the tools and build the images that scenarios need.
@@ -48,6 +51,7 @@ fn main() -> anyhow::Result<()> {
         Task::Tidy => gates::tidy(&root),
         Task::Judge => gates::judge(&root),
         Task::Soak(soak) => soak::run_all(&root, &soak),
+        Task::Bench(bench) => bench::bench(&root, &bench),
         Task::Openapi => gates::openapi(&root, true),
         Task::Prepare => {
             tools::ensure(&root, tools::Need::Tests)?;

@@ -1,0 +1,88 @@
+//! `cargo xtask bench`: our servers and their peers, taken in turns in one run, compared by ratios.
+//!
+//! A machine that does other work too changes its speed by the minute; a ratio of two medians taken in turns hardly
+//! moves.  Peers are Debian packages in network namespaces joined by a virtual cable, the server on core 0.
+
+mod lan;
+mod tftp;
+
+use std::path::Path;
+
+use anyhow::bail;
+use clap::{Args, Subcommand};
+
+use crate::tools;
+
+/// What to measure.
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// One client over a distance, and many at once, beside atftpd, dnsmasq and tftpd-hpa.
+    Tftp(How),
+}
+
+/// How long, and for whom.
+#[derive(Debug, Args)]
+pub(super) struct How {
+    /// Times that each case is run with each server.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Every sample as JSON, one line each, instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// Only cases whose name contains this.
+    #[arg(long)]
+    case: Option<String>,
+}
+
+pub(crate) fn run(root: &Path, bench: &Bench) -> anyhow::Result<()> {
+    if !tools::is_root()? {
+        bail!("the servers stand in network namespaces with ports below 1,024: run this as root");
+    }
+    match &bench.what {
+        What::Tftp(how) => tftp::run(root, how),
+    }
+}
+
+/// Least, middle and greatest of some samples.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Spread {
+    pub(super) min: f64,
+    pub(super) median: f64,
+    pub(super) max: f64,
+}
+
+impl Spread {
+    /// Of at least one sample.
+    pub(super) fn of(samples: impl Iterator<Item = f64>) -> Option<Self> {
+        let mut all: Vec<f64> = samples.collect();
+        all.sort_by(f64::total_cmp);
+        Some(Self { min: *all.first()?, median: *all.get(all.len() / 2)?, max: *all.last()? })
+    }
+}
+
+impl std::fmt::Display for Spread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Three figures, whatever the size.
+        let digits = |value: f64| usize::from(value.abs() < 100.0) + usize::from(value.abs() < 10.0);
+        let show = |value: f64| format!("{value:.*}", digits(value));
+        write!(f, "{} [{}, {}]", show(self.median), show(self.min), show(self.max))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spreads() {
+        let spread = Spread::of([3.0, 1.0, 200.0].into_iter()).unwrap();
+        assert_eq!(spread.to_string(), "3.00 [1.00, 200]");
+        assert_eq!(Spread::of(std::iter::empty()), None);
+    }
+}
