@@ -100,11 +100,19 @@ pub enum Note {
         /// How long it took.
         millis: u64,
     },
+    /// Blocks began to arrive only when they were allowed to be cut into fragments: the path's MTU is smaller than both
+    /// ends believe, and nothing on the way says so.
+    TftpNarrow {
+        /// Bytes in a block that did not arrive whole.
+        block_bytes: u16,
+        /// Bytes in a block that this address gets from now on.
+        next_block_bytes: u16,
+    },
     /// A TFTP transfer ended early.
     TftpBroken {
-        /// Bytes acknowledged.
+        /// Blocks acknowledged.
         at: u64,
-        /// Bytes wanted.
+        /// Blocks wanted.
         of: u64,
         /// What ended it: our patience, or the client's own error message.
         why: Words,
@@ -206,6 +214,7 @@ impl Note {
             Self::TftpBroken { why, .. } => vec![why],
             Self::Conflict { .. }
             | Self::TftpLost { .. }
+            | Self::TftpNarrow { .. }
             | Self::TftpSent { .. }
             | Self::HttpQueued { .. }
             | Self::AgentUp { .. } => Vec::new(),
@@ -226,6 +235,7 @@ impl Note {
             Self::TftpBroken { why, .. } => vec![why],
             Self::Conflict { .. }
             | Self::TftpLost { .. }
+            | Self::TftpNarrow { .. }
             | Self::TftpSent { .. }
             | Self::HttpQueued { .. }
             | Self::AgentUp { .. } => Vec::new(),
@@ -274,7 +284,11 @@ impl fmt::Display for Note {
                 write!(f, "TFTP sent block {block} again, {times} times by now")
             }
             Self::TftpSent { bytes, millis } => write!(f, "TFTP sent {bytes} bytes in {millis} ms"),
-            Self::TftpBroken { at, of, why } => write!(f, "TFTP broke off after {at} of {of} bytes: {why}"),
+            Self::TftpNarrow { block_bytes, next_block_bytes } => write!(
+                f,
+                "TFTP blocks of {block_bytes} bytes arrive in fragments only; from now on it gets {next_block_bytes}"
+            ),
+            Self::TftpBroken { at, of, why } => write!(f, "TFTP broke off after block {at} of {of}: {why}"),
             Self::TftpRefused { file, why, .. } => write!(f, "TFTP refused {file}: {why}"),
             Self::TftpWrite { file } => write!(f, "tried to write {file} by TFTP"),
             Self::HttpAsked { file, from } => write!(f, "asked from {from} how long {file} is"),

@@ -251,6 +251,14 @@ fn tftp() {
     );
     let end = Note::TftpBroken { at: 0, of: 90_000_000, why: "no answer for 30 s".into() };
     full().tftp("d").started(1468, 4).note(end).says(1, "tftp-broken", Trouble, &["no answer", "firewall"]);
+    let narrow = Note::TftpNarrow { block_bytes: 1468, next_block_bytes: 1024 };
+    let verdict = full().tftp("d").started(1468, 4).note(narrow).says(
+        1,
+        "mtu-smaller",
+        State::Waiting,
+        &["1500", "1056"],
+    );
+    assert_eq!(verdict.also, []);
     let write = Note::TftpWrite { file: "startup-config".into() };
     full().note(write).says(1, "tftp-write", Trouble, &["startup-config", "switch"]);
     let refused =

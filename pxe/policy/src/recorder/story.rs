@@ -164,6 +164,7 @@ fn is_load(note: &Note) -> bool {
     match note {
         Note::TftpStarted { .. }
         | Note::TftpLost { .. }
+        | Note::TftpNarrow { .. }
         | Note::TftpSent { .. }
         | Note::TftpBroken { .. }
         | Note::TftpRefused { .. }

@@ -55,6 +55,7 @@ pub(super) const RULES: &[Rule] = rules! {
     "told-to-be-silent" => answers::told,
     "agent-runs" => asks::agent_runs,
     "did-not-ask-to-boot" => asks::did_not_ask_to_boot,
+    "mtu-smaller" => transfer::mtu_smaller,
     "unanswered" => answers::unanswered_otherwise,
     "second-server-seen" => rivals::second_server_seen,
 };

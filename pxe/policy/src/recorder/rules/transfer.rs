@@ -250,6 +250,30 @@ fn path_width(story: &Story<'_>, block: u64, block_bytes: u16) -> (String, Strin
     (guess, next)
 }
 
+pub(super) fn mtu_smaller(story: &Story<'_>) -> Option<Found> {
+    let (at, (block_bytes, next)) = story.latest_note(|note| {
+        if let Note::TftpNarrow { block_bytes, next_block_bytes } = note {
+            Some((*block_bytes, *next_block_bytes))
+        } else {
+            None
+        }
+    })?;
+    let packet = |block: u16| block.saturating_add(TFTP_OVERHEAD);
+    Some(Found {
+        state: State::Waiting,
+        headline: format!(
+            "packets of {} bytes reach it in fragments only: the MTU on the way is smaller, and nothing says so",
+            packet(block_bytes)
+        ),
+        places: vec![at],
+        next: format!(
+            "it gets packets of {} bytes from now on; to be as fast as the link allows, find where the MTU is smaller (a \
+             tunnel or VPN, a relay, a switch port)",
+            packet(next)
+        ),
+    })
+}
+
 pub(super) fn tftp_broken(story: &Story<'_>) -> Option<Found> {
     let (at, (got, of, why)) = story.latest_note(|note| {
         if let Note::TftpBroken { at, of, why } = note { Some((*at, *of, why)) } else { None }
@@ -257,7 +281,7 @@ pub(super) fn tftp_broken(story: &Story<'_>) -> Option<Found> {
     // Firmware opens a transfer to learn the size, breaks it off and starts again: something follows then.
     (!story.loads_after(at)).then(|| Found {
         state: State::Trouble,
-        headline: format!("TFTP broke off at {} of {}: {why}", size(got), size(of)),
+        headline: format!("TFTP broke off after block {got} of {of}: {why}"),
         places: story.places(|note| matches!(note, Note::TftpStarted { .. } | Note::TftpBroken { .. })),
         next: if got == 0 {
             "not one block was confirmed: is UDP from our high ports to it let through (a firewall between the networks)"
