@@ -13,7 +13,7 @@ use openssl::{
     dh::Dh,
     error::ErrorStack,
     pkey::{Id, PKey},
-    ssl::{self, Ssl, SslContext, SslMethod, SslOptions, SslVersion},
+    ssl::{self, Ssl, SslContext, SslMethod, SslMode, SslOptions, SslVersion},
     x509::X509,
 };
 use tokio::net::TcpStream;
@@ -75,6 +75,13 @@ impl FirmwareTls {
             let mut builder = SslContext::builder(SslMethod::tls_server())?;
             builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
             builder.set_options(SslOptions::CIPHER_SERVER_PREFERENCE | SslOptions::NO_RENEGOTIATION);
+            // A write that has to wait is repeated from another place in memory, with the same bytes.
+            builder.set_mode(
+                SslMode::ENABLE_PARTIAL_WRITE
+                    | SslMode::ACCEPT_MOVING_WRITE_BUFFER
+                    | SslMode::AUTO_RETRY
+                    | SslMode::RELEASE_BUFFERS,
+            );
             builder.set_cipher_list(SUITES)?;
             // RFC 3526's group of 2048 bits: well known, and no firmware is slow with it.
             let group = Dh::from_pqg(BigNum::get_rfc3526_prime_2048()?, None, BigNum::from_u32(2)?)?;
