@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use hil_tests_scenarios::Artefacts;
+use hil_tests_scenarios::{Artefacts, BootFiles};
 
 use crate::run::{cargo, run};
 
@@ -47,12 +47,28 @@ pub(crate) fn prepare(root: &Path, altered: bool) -> anyhow::Result<(Artefacts, 
         altered_image,
         ovmf_code: built.packages.ovmf_code(),
         ovmf_vars: built.packages.ovmf_vars(),
+        boot: boot_files(&built),
         scratch: folder.join("labs"),
     };
     std::fs::create_dir_all(&artefacts.scratch)?;
     let list = folder.join("artefacts.json");
     artefacts.write(&list)?;
     Ok((artefacts, list))
+}
+
+fn boot_files(built: &image_build::Discovery) -> BootFiles {
+    let packages = &built.packages;
+    BootFiles {
+        kernel: built.kernel.clone(),
+        initrd: built.initrd.clone(),
+        command_line: image_build::uki::COMMAND_LINE.to_owned(),
+        ipxe_uefi: packages.ipxe_uefi(),
+        ipxe_bios: packages.ipxe_bios(),
+        shim: packages.shim(),
+        grub: packages.grub(),
+        ovmf_code_secure_boot: packages.ovmf_code_secure_boot(),
+        ovmf_vars_microsoft: packages.ovmf_vars_microsoft(),
+    }
 }
 
 /// The agent, static, small.

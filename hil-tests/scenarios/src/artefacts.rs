@@ -24,8 +24,34 @@ pub struct Artefacts {
     pub ovmf_code: PathBuf,
     /// OVMF's variable store.
     pub ovmf_vars: PathBuf,
+    /// What boots where firmware cannot take the image as it is.
+    pub boot: BootFiles,
     /// Where labs may write.
     pub scratch: PathBuf,
+}
+
+/// Files for the other ways to boot, and firmware that enforces Secure Boot.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BootFiles {
+    /// The kernel in the image.
+    pub kernel: PathBuf,
+    /// The initramfs in the image.
+    pub initrd: PathBuf,
+    /// The kernel's command line in the image.
+    pub command_line: String,
+    /// iPXE for UEFI.
+    pub ipxe_uefi: PathBuf,
+    /// iPXE for BIOS.
+    pub ipxe_bios: PathBuf,
+    /// Debian's first boot loader, signed by Microsoft.
+    pub shim: PathBuf,
+    /// Debian's second boot loader, signed by Debian.
+    pub grub: PathBuf,
+    /// OVMF that enforces Secure Boot.
+    pub ovmf_code_secure_boot: PathBuf,
+    /// OVMF's variables with Microsoft's keys.
+    pub ovmf_vars_microsoft: PathBuf,
 }
 
 impl Artefacts {

@@ -6,10 +6,11 @@
 //! product; it reads what the product's API says.
 
 mod artefacts;
+pub mod boot;
 mod browser;
 mod lab;
 mod site_file;
 
-pub use artefacts::Artefacts;
+pub use artefacts::{Artefacts, BootFiles};
 pub use browser::Browser;
 pub use lab::{CHAIN_ADDRESS, Chain, Lab, LabConfig, VERIFIER_ADDRESS, run};

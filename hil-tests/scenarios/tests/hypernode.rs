@@ -30,12 +30,14 @@ fn a_hypernode_decides_for_itself() -> anyhow::Result<()> {
         let mut config = LabConfig::new("hypernode", 1);
         config.chain = Chain::Apart { interval_ms: 0 };
         config.reattest_seconds = Some(20);
+        config.publish = "every";
         let mut lab = Lab::start(config, &artefacts).await?;
         let host = lab.wait_stage(SERIAL, "registered", LIMIT).await?;
         let node = host.node.clone().context("a registered host without a node")?;
         let hypernode = HyperNode::new(&lab, &artefacts, node);
         challenge(&lab, &hypernode).await?;
         reattested(&lab, &hypernode).await?;
+        between_two_blocks(&lab, &hypernode).await?;
         bound_by_two(&lab, &hypernode).await?;
         lies_are_caught(&lab, &hypernode).await?;
         killed_with_a_challenge_open(&mut lab, &hypernode).await?;
@@ -167,6 +169,81 @@ async fn reattested(lab: &Lab, hypernode: &HyperNode) -> anyhow::Result<()> {
     let (code, text) = hypernode.verify(lab, &file, &["--rpc".as_ref(), rpc.as_ref()]).await?;
     ensure!(code == 0 && text.contains("made after block"), "{text}");
     Ok(())
+}
+
+/// The appliance publishes what it asked for; a stranger with two blocks' headers then sees, offline, between which
+/// moments the quote was made.
+async fn between_two_blocks(lab: &Lab, hypernode: &HyperNode) -> anyhow::Result<()> {
+    lab.wait_log(&["evidence published"], LIMIT).await?;
+    // Without a sequence: the newest that was published.
+    let publication = hypernode.dir.join("publication.json");
+    let (status, _, bytes) = hypernode.ask("/publication", None).await?;
+    ensure!(status == 200, "{status}: {}", String::from_utf8_lossy(&bytes));
+    std::fs::write(&publication, &bytes)?;
+    let (entry, file) = published(hypernode, &publication).await?;
+    // The command writes the same bytes.
+    let url = format!("http://{VERIFIER_ADDRESS}");
+    let arguments: [&OsStr; 6] = [
+        "node".as_ref(),
+        "publication".as_ref(),
+        url.as_ref(),
+        hypernode.node.as_ref(),
+        "--sequence".as_ref(),
+        entry.as_ref(),
+    ];
+    let (code, out, err) = lab.command(&arguments).await?;
+    ensure!(code == 0 && out.as_bytes() == bytes, "{out}{err}");
+    let (code, shown, _) = lab.command(&["evidence".as_ref(), "show".as_ref(), file.as_ref()]).await?;
+    let shown: Value = serde_json::from_str(&shown)?;
+    let number = shown["statement"]["nonce"]["number"].as_u64().context("the nonce names no block")?;
+    ensure!(code == 0);
+    let header = hypernode.dir.join("nonce.header");
+    std::fs::write(&header, rpc("debug_getRawHeader", serde_json::json!([format!("{number:#x}")])).await?)?;
+    let offline: [&OsStr; 4] =
+        ["--header".as_ref(), header.as_ref(), "--publication".as_ref(), publication.as_ref()];
+    let (code, text) = hypernode.verify(lab, &file, &offline).await?;
+    for check in ["nonce-block", "published", "published-after-nonce"] {
+        let line = text.lines().find(|line| line.contains(check)).unwrap_or_default();
+        ensure!(code == 0 && line.starts_with("ok"), "{check}: {text}");
+    }
+    // The chain says the same by itself; another file's publication is refused.
+    let (code, text) =
+        hypernode.verify(lab, &file, &["--rpc".as_ref(), format!("http://{CHAIN_ADDRESS}").as_ref()]).await?;
+    ensure!(code == 0 && !text.contains("not published yet"), "{text}");
+    let other = hypernode.dir.join("challenged.evidence");
+    let (code, text) =
+        hypernode.verify(lab, &other, &["--publication".as_ref(), publication.as_ref()]).await?;
+    ensure!(code == 1 && text.contains("REFUSED by published"), "{text}");
+    Ok(())
+}
+
+/// The evidence that a publication is about: its sequence, and its file.
+async fn published(hypernode: &HyperNode, publication: &Path) -> anyhow::Result<(String, PathBuf)> {
+    let publication: Value = serde_json::from_slice(&std::fs::read(publication)?)?;
+    let leaf = publication["proof"].as_array().and_then(|proof| proof.last()).and_then(Value::as_str);
+    let leaf = leaf.context("an empty proof")?;
+    for entry in hypernode.entries().await? {
+        let digest = entry["digest"].as_str().context("no digest")?.to_owned();
+        if leaf.contains(&digest) {
+            let (status, _, bytes) = hypernode.ask(&format!("/evidence/{digest}"), None).await?;
+            ensure!(status == 200, "{status}");
+            let file = hypernode.dir.join("published.evidence");
+            std::fs::write(&file, bytes)?;
+            return Ok((entry["sequence"].to_string(), file));
+        }
+    }
+    bail!("the publication names no evidence of this node")
+}
+
+/// What the chain itself answers, as text.
+async fn rpc(method: &'static str, params: Value) -> anyhow::Result<String> {
+    tokio::task::spawn_blocking(move || {
+        let body = serde_json::json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let mut answer = ureq::post(format!("http://{CHAIN_ADDRESS}")).send_json(body)?;
+        let answer: Value = answer.body_mut().read_json()?;
+        Ok(answer["result"].as_str().with_context(|| format!("{method}: {answer}"))?.to_owned())
+    })
+    .await?
 }
 
 /// Two HyperNodes bind; then two of two known challengers have signed.
