@@ -26,6 +26,8 @@ const FILE_BYTES_MAX: u64 = attest_evidence::EVIDENCE_BYTES_MAX as u64;
 
 /// What `verify` is told.
 #[derive(Debug, Args)]
+// Its group would have the name of the verb that it is flattened into, which clap does not take.
+#[group(skip)]
 pub struct Verify {
     /// The file.
     file: PathBuf,

@@ -46,6 +46,8 @@ pub enum PowerState {
 pub(crate) struct Machine {
     index: usize,
     spec: HostSpec,
+    /// Serials of drives that were pulled: not there from the next power-on.
+    pulled: Mutex<Vec<String>>,
     folder: PathBuf,
     firmware: PathBuf,
     nursery: Nursery,
@@ -101,6 +103,7 @@ impl Machine {
         Ok(Self {
             index,
             spec,
+            pulled: Mutex::default(),
             folder,
             firmware: firmware.0.clone(),
             nursery,
@@ -170,12 +173,25 @@ impl Machine {
         self.qmp("a graceful shutdown", "system_powerdown", json!({})).await.map(drop)
     }
 
+    /// Takes a drive out; a server that runs notices at its next power-on.
+    pub(crate) fn pull_drive(&self, serial: &str) {
+        self.pulled.lock().unwrap_or_else(PoisonError::into_inner).push(serial.to_owned());
+    }
+
+    /// The server without the drives that were pulled.
+    fn present(&self) -> HostSpec {
+        let pulled = self.pulled.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spec = self.spec.clone();
+        spec.drives.retain(|drive| !pulled.contains(&drive.serial));
+        spec
+    }
+
     async fn launch(&self, boots: BootTarget) -> Result<Life, RackError> {
         let console = listen(&self.folder, command_line::CONSOLE_SOCKET)?;
         let qmp = listen(&self.folder, command_line::QMP_SOCKET)?;
         let tpm = tpm::power_on(&self.nursery, &self.folder).await?;
         self.console.restart();
-        let arguments = command_line::arguments(self.index, &self.spec, &self.firmware, boots);
+        let arguments = command_line::arguments(self.index, &self.present(), &self.firmware, boots);
         let mut qemu = self.nursery.spawn("qemu-system-x86_64", &arguments, &self.folder, QEMU_LOG).await?;
         tracing::debug!(host = %self.spec.serial, ?boots, "QEMU started");
         let connect = async {

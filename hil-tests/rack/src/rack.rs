@@ -160,6 +160,12 @@ impl Host {
         self.machine.power_cut().await;
     }
 
+    /// Takes the drive with this serial out, from the next power-on: the machine lacks it, and the BMC goes on listing it,
+    /// as BMCs do that take stock at their own start.  Only the last drive: the others' backing files go by their place.
+    pub fn pull_drive(&self, serial: &str) {
+        self.machine.pull_drive(serial);
+    }
+
     /// Where the BMC serves Redfish, such as `https://10.78.0.11`.
     #[must_use]
     pub fn bmc_url(&self) -> String {
