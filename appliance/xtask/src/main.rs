@@ -51,7 +51,7 @@ fn main() -> anyhow::Result<()> {
         Task::Tidy => gates::tidy(&root),
         Task::Judge => gates::judge(&root),
         Task::Soak(soak) => soak::run_all(&root, &soak),
-        Task::Bench(bench) => bench::bench(&root, &bench),
+        Task::Bench(bench) => bench::run(&root, &bench),
         Task::Openapi => gates::openapi(&root, true),
         Task::Prepare => {
             tools::ensure(&root, tools::Need::Tests)?;

@@ -5,19 +5,21 @@
 
 use std::{
     fs,
-    path::Path,
-    process::{Command, Stdio},
+    path::{Path, PathBuf},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use serde_json::Value;
 
 use super::{
-    Bench,
-    field::{CLIENT, Field, INTERFACE, SERVER, Side},
-    need,
-    subject::Subject,
+    How,
+    lan::{CLIENT, INTERFACE, Lan, SERVER, Server as Running},
     table::{Better, OURS, Table},
+};
+use crate::{
+    prepare,
+    run::{cargo, run as run_command},
+    tools,
 };
 
 /// A server under test.
@@ -39,43 +41,60 @@ impl Server {
 }
 
 /// First and last address of the pool: 65,024 of them.
-const POOL: [&str; 2] = ["10.9.1.0", "10.9.254.255"];
+const POOL: [&str; 2] = ["10.99.1.0", "10.99.254.255"];
 /// Different machines of a closed loop: fewer than the three quarters of the pool that strangers may hold.
 const CLIENTS: &str = "48000";
 /// Machines of the storm, and how long the slowest server may take.
 const STORM: [&str; 2] = ["2000", "70"];
 
-pub(super) fn run(root: &Path, bench: &Bench) -> anyhow::Result<Table> {
-    need(&[("dnsmasq", "dnsmasq-base"), ("kea-dhcp4", "kea-dhcp4-server")])?;
+pub(super) fn run(root: &Path, how: &How) -> anyhow::Result<()> {
+    for (program, package) in [("dnsmasq", "dnsmasq-base"), ("kea-dhcp4", "kea-dhcp4-server")] {
+        if !tools::present(program) {
+            bail!("the peer {program} is missing: apt-get install {package}");
+        }
+    }
+    run_command(cargo(root).args([
+        "build",
+        "--quiet",
+        "--release",
+        "-p",
+        "appliance-cli",
+        "-p",
+        "hil-tests-load",
+    ]))?;
     let all = [Server::Ours, Server::Dnsmasq, Server::Kea];
-    let wanted =
-        |server: &Server| bench.only.as_ref().is_none_or(|only| server.name().contains(only.as_str()));
+    let wanted = |server: &Server| how.case.as_ref().is_none_or(|case| server.name().contains(case.as_str()));
     let servers: Vec<Server> = all.into_iter().filter(wanted).collect();
     let mut table = Table::default();
     let place = Place::new(root)?;
-    for round in 1..=bench.runs {
+    for round in 1..=how.runs {
         for server in &servers {
-            eprintln!("round {round} of {}: {}", bench.runs, server.name());
+            eprintln!("round {round} of {}: {}", how.runs, server.name());
             place.measure(*server, &mut table)?;
         }
     }
-    Ok(table)
+    if how.json {
+        println!("{}", table.json()?);
+    } else {
+        table.print();
+    }
+    Ok(())
 }
 
 struct Place {
-    field: Field,
-    dir: std::path::PathBuf,
-    scalerforge: std::path::PathBuf,
-    load: std::path::PathBuf,
+    lan: Lan,
+    dir: PathBuf,
+    scalerforge: PathBuf,
+    load: PathBuf,
 }
 
 impl Place {
     fn new(root: &Path) -> anyhow::Result<Self> {
         let dir = root.join(".xtask/bench-dhcp");
         fs::create_dir_all(&dir)?;
-        let built = crate::prepare::target(root).join("release");
+        let built = prepare::target(root).join("release");
         Ok(Self {
-            field: Field::new()?,
+            lan: Lan::create()?,
             dir: dir.canonicalize()?,
             scalerforge: built.join("scalerforge"),
             load: built.join("hil-tests-load"),
@@ -86,9 +105,9 @@ impl Place {
         let name = server.name();
         for (kind, what) in [("dora", "exchanges"), ("pxe", "PXE exchanges")] {
             let subject = self.start(server, "full")?;
-            let before = subject.usage()?;
+            let before = subject.cpu_seconds()?;
             let said = self.load(&["--kind", kind, "--clients", CLIENTS])?;
-            let used = subject.usage()?;
+            let used = subject.cpu_seconds()? - before;
             let completed = number(&said, "completed")?;
             table.add(
                 &format!("{what}, rate"),
@@ -102,7 +121,7 @@ impl Place {
                 "us each",
                 Better::Less,
                 name,
-                (used.cpu - before.cpu) / completed.max(1.0) * 1e6,
+                used / completed.max(1.0) * 1e6,
             );
             table.add(&format!("{what}, p99"), "ms", Better::Less, name, number(&said, "p99_ms")?);
             let asked = completed + number(&said, "dropped")?;
@@ -123,7 +142,7 @@ impl Place {
             if kind == "dora" && server == Server::Ours {
                 self.growth(&subject, table)?;
             }
-            table.add("memory", "MiB", Better::Less, name, subject.usage()?.memory);
+            table.add("memory", "MiB", Better::Less, name, subject.peak_mib()?);
         }
         let subject = self.start(server, "full")?;
         let said = self.load(&["--kind", "storm", "--clients", STORM[0], "--seconds", STORM[1]])?;
@@ -142,9 +161,9 @@ impl Place {
             return Ok(());
         }
         let subject = self.start(server, "proxy")?;
-        let before = subject.usage()?;
+        let before = subject.cpu_seconds()?;
         let said = self.load(&["--kind", "offer", "--clients", CLIENTS])?;
-        let used = subject.usage()?;
+        let used = subject.cpu_seconds()? - before;
         let completed = number(&said, "completed")?;
         table.add("proxy offers, rate", "1/s", Better::More, name, completed / number(&said, "seconds")?);
         table.add(
@@ -152,101 +171,109 @@ impl Place {
             "us each",
             Better::Less,
             name,
-            (used.cpu - before.cpu) / completed.max(1.0) * 1e6,
+            used / completed.max(1.0) * 1e6,
         );
         Ok(())
     }
 
     /// Whether an exchange costs the same when nearly all addresses are held: fills the pool, then measures again.
-    fn growth(&self, subject: &Subject, table: &mut Table) -> anyhow::Result<()> {
+    fn growth(&self, subject: &Running, table: &mut Table) -> anyhow::Result<()> {
         self.load(&["--kind", "dora", "--clients", CLIENTS, "--seconds", "8"])?;
-        let before = subject.usage()?;
+        let before = subject.cpu_seconds()?;
         let said = self.load(&["--kind", "dora", "--clients", CLIENTS])?;
-        let used = subject.usage()?;
+        let used = subject.cpu_seconds()? - before;
         let completed = number(&said, "completed")?;
-        let each = (used.cpu - before.cpu) / completed.max(1.0) * 1e6;
+        let each = used / completed.max(1.0) * 1e6;
         table.add("exchanges with 48,000 leases held, processor time", "us each", Better::Less, OURS, each);
         Ok(())
     }
 
-    fn start(&self, server: Server, mode: &str) -> anyhow::Result<Subject> {
+    fn start(&self, server: Server, mode: &str) -> anyhow::Result<Running> {
         let folder = self.dir.join(server.name());
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder)?;
-        let mut command = match server {
+        let (program, arguments) = match server {
             Server::Ours => self.ours(&folder, mode)?,
-            Server::Dnsmasq => self.dnsmasq(&folder, mode),
-            Server::Kea => self.kea(&folder)?,
+            Server::Dnsmasq => dnsmasq(&folder, mode),
+            Server::Kea => kea(&folder)?,
         };
-        let field = &self.field;
-        Subject::start(server.name(), &mut command, || {
-            let mut ss = field.command(Side::Server, "ss");
-            let said = ss.args(["-Hlun", "sport", "=", ":67"]).stderr(Stdio::null()).output();
-            said.is_ok_and(|said| !said.stdout.is_empty())
-        })
+        self.lan.serve(&program, &arguments, 67)
     }
 
-    fn ours(&self, folder: &Path, mode: &str) -> anyhow::Result<Command> {
+    fn ours(&self, folder: &Path, mode: &str) -> anyhow::Result<(PathBuf, Vec<String>)> {
         // Nothing is fetched; what the service wants to see is that it begins as a program does.
         fs::write(folder.join("image.efi"), b"MZ bench")?;
         let [first, last] = POOL;
-        let pool = if mode == "full" {
-            format!("[pxe.pool]\nfirst = \"{first}\"\nlast = \"{last}\"\n")
-        } else {
-            String::new()
+        let pool = match mode {
+            "full" => format!("[pxe.pool]\nfirst = \"{first}\"\nlast = \"{last}\"\n"),
+            _ => String::new(),
         };
         let config = format!(
             "state_dir = \"state\"\noperator = \"127.0.0.1:8090\"\n[pxe]\nmode = \"{mode}\"\ninterface = \"{INTERFACE}\"\n\
-             address = \"{SERVER}\"\nsubnet = \"10.9.0.0/16\"\nrelays = [\"{CLIENT}\"]\nuefi_pxe = \"uki\"\n{pool}\
+             address = \"{SERVER}\"\nsubnet = \"10.99.0.0/16\"\nrelays = [\"{CLIENT}\"]\nuefi_pxe = \"uki\"\n{pool}\
              [pxe.images]\nx64 = \"image.efi\"\n"
         );
-        fs::write(folder.join("boot.toml"), config)?;
-        let mut command = self.field.command(Side::Server, &self.scalerforge);
-        command.args(["boot", "serve", "--config"]).arg(folder.join("boot.toml"));
-        Ok(command)
-    }
-
-    fn dnsmasq(&self, folder: &Path, mode: &str) -> Command {
-        let mut command = self.field.command(Side::Server, "dnsmasq");
-        command.args(["-k", "-p0", "-C", "/dev/null", "--user=root", "--bind-interfaces", "-i", INTERFACE]);
-        command.arg(format!("--log-facility={}", folder.join("log").display()));
-        command.arg(format!("--dhcp-leasefile={}", folder.join("leases").display()));
-        if mode == "proxy" {
-            command.args(["--dhcp-range=10.9.0.0,proxy", "--pxe-service=x86-64_EFI,boot,image.efi"]);
-            return command;
-        }
-        let [first, last] = POOL;
-        command.arg(format!("--dhcp-range={first},{last},255.255.0.0,1h"));
-        command.args(["--no-ping", "--dhcp-lease-max=100000", "--dhcp-authoritative"]);
-        command.args(["--dhcp-match=set:efi,93,7", "--dhcp-boot=tag:efi,image.efi"]);
-        command
-    }
-
-    fn kea(&self, folder: &Path) -> anyhow::Result<Command> {
-        let [first, last] = POOL;
-        let config = serde_json::json!({ "Dhcp4": {
-            "interfaces-config": { "interfaces": [INTERFACE], "dhcp-socket-type": "udp" },
-            "lease-database": { "type": "memfile", "persist": true, "name": folder.join("leases.csv"), "lfc-interval": 0 },
-            "valid-lifetime": 3600,
-            // Its own default in this version; on one core a second thread only costs.
-            "multi-threading": { "enable-multi-threading": false },
-            "client-classes": [{ "name": "efi", "test": "option[93].hex == 0x0007", "boot-file-name": "image.efi" }],
-            "subnet4": [{ "id": 1, "subnet": "10.9.0.0/16", "pools": [{ "pool": format!("{first} - {last}") }] }],
-            "loggers": [{ "name": "kea-dhcp4", "severity": "ERROR", "output_options": [{ "output": folder.join("log") }] }],
-        }});
-        let path = folder.join("kea.json");
-        fs::write(&path, serde_json::to_vec(&config)?)?;
-        let mut command = self.field.command(Side::Server, "kea-dhcp4");
-        command.env("KEA_LOCKFILE_DIR", folder).env("KEA_PIDFILE_DIR", folder).arg("-c").arg(path);
-        Ok(command)
+        let path = folder.join("boot.toml");
+        fs::write(&path, config)?;
+        let arguments = ["boot", "serve", "--config", &path.display().to_string()].map(str::to_owned);
+        Ok((self.scalerforge.clone(), arguments.to_vec()))
     }
 
     fn load(&self, arguments: &[&str]) -> anyhow::Result<Value> {
-        let mut command = self.field.command(Side::Client, &self.load);
-        command.args(["dhcp", "--server", &format!("{SERVER}:67"), "--relay", CLIENT]).args(arguments);
-        let said = crate::run::output(&mut command)?;
+        let server = format!("{SERVER}:67");
+        let first = ["dhcp", "--server", &server, "--relay", CLIENT];
+        let arguments: Vec<String> = first.iter().chain(arguments).map(|word| (*word).to_owned()).collect();
+        let said = self.lan.ask(1, &self.load, &arguments)?;
         serde_json::from_str(&said).with_context(|| format!("the load generator said {said:?}"))
     }
+}
+
+fn dnsmasq(folder: &Path, mode: &str) -> (PathBuf, Vec<String>) {
+    let mut arguments: Vec<String> =
+        ["-k", "-p0", "-C", "/dev/null", "--user=root", "--bind-interfaces", "-i", INTERFACE]
+            .map(str::to_owned)
+            .to_vec();
+    arguments.push(format!("--log-facility={}", folder.join("log").display()));
+    arguments.push(format!("--dhcp-leasefile={}", folder.join("leases").display()));
+    if mode == "proxy" {
+        arguments.push("--dhcp-range=10.99.0.0,proxy".to_owned());
+        arguments.push("--pxe-service=x86-64_EFI,boot,image.efi".to_owned());
+    } else {
+        let [first, last] = POOL;
+        arguments.push(format!("--dhcp-range={first},{last},255.255.0.0,1h"));
+        let rest = ["--no-ping", "--dhcp-lease-max=100000", "--dhcp-authoritative"];
+        let efi = ["--dhcp-match=set:efi,93,7", "--dhcp-boot=tag:efi,image.efi"];
+        arguments.extend(rest.iter().chain(&efi).map(|word| (*word).to_owned()));
+    }
+    ("dnsmasq".into(), arguments)
+}
+
+fn kea(folder: &Path) -> anyhow::Result<(PathBuf, Vec<String>)> {
+    let [first, last] = POOL;
+    let log = serde_json::json!({ "output": folder.join("log") });
+    let config = serde_json::json!({ "Dhcp4": {
+        "interfaces-config": { "interfaces": [INTERFACE], "dhcp-socket-type": "udp" },
+        "lease-database": { "type": "memfile", "persist": true, "name": folder.join("leases.csv"), "lfc-interval": 0 },
+        "valid-lifetime": 3600,
+        // Its own default in this version; on one core a second thread only costs.
+        "multi-threading": { "enable-multi-threading": false },
+        "client-classes": [
+            { "name": "efi", "test": "option[93].hex == 0x0007", "boot-file-name": "image.efi" }
+        ],
+        "subnet4": [{ "id": 1, "subnet": "10.99.0.0/16", "pools": [{ "pool": format!("{first} - {last}") }] }],
+        "loggers": [{ "name": "kea-dhcp4", "severity": "ERROR", "output_options": [log] }],
+    }});
+    let path = folder.join("kea.json");
+    fs::write(&path, serde_json::to_vec(&config)?)?;
+    let shown = folder.display();
+    let arguments = [
+        format!("KEA_LOCKFILE_DIR={shown}"),
+        format!("KEA_PIDFILE_DIR={shown}"),
+        "kea-dhcp4".to_owned(),
+        "-c".to_owned(),
+        path.display().to_string(),
+    ];
+    Ok(("env".into(), arguments.to_vec()))
 }
 
 fn number(said: &Value, name: &str) -> anyhow::Result<f64> {

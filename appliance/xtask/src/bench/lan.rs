@@ -13,7 +13,10 @@ use crate::run::output;
 
 /// The server's address.
 pub(super) const SERVER: &str = "10.99.0.1";
-const CLIENT: &str = "10.99.0.2";
+/// The clients' address, or their relay's.
+pub(super) const CLIENT: &str = "10.99.0.2";
+/// The server's end of the cable.
+pub(super) const INTERFACE: &str = "wire";
 /// How long a server may take until it listens.
 const START_MAX: Duration = Duration::from_secs(10);
 /// Ticks of `/proc/PID/stat` in a second: the same on every Linux (`proc(5)`, USER_HZ).
@@ -34,11 +37,11 @@ impl Lan {
         for line in [
             format!("netns add {server}"),
             format!("netns add {client}"),
-            format!("-n {server} link add wire type veth peer name wire netns {client}"),
-            format!("-n {server} addr add {SERVER}/24 dev wire"),
-            format!("-n {client} addr add {CLIENT}/24 dev wire"),
+            format!("-n {server} link add {INTERFACE} type veth peer name wire netns {client}"),
+            format!("-n {server} addr add {SERVER}/16 dev {INTERFACE}"),
+            format!("-n {client} addr add {CLIENT}/16 dev wire"),
             format!("-n {server} link set lo up"),
-            format!("-n {server} link set wire up"),
+            format!("-n {server} link set {INTERFACE} up"),
             format!("-n {client} link set wire up"),
         ] {
             output(Command::new("ip").args(line.split(' ')))?;

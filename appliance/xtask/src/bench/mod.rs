@@ -3,7 +3,9 @@
 //! A machine that does other work too changes its speed by the minute; a ratio of two medians taken in turns hardly
 //! moves.  Peers are Debian packages in network namespaces joined by a virtual cable, the server on core 0.
 
+mod dhcp;
 mod lan;
+mod table;
 mod tftp;
 
 use std::path::Path;
@@ -22,6 +24,8 @@ pub(crate) struct Bench {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    /// Leases behind a relay, a storm, and proxy offers, beside dnsmasq and Kea.
+    Dhcp(How),
     /// One client over a distance, and many at once, beside atftpd, dnsmasq and tftpd-hpa.
     Tftp(How),
 }
@@ -35,7 +39,7 @@ pub(super) struct How {
     /// Every sample as JSON, one line each, instead of a table.
     #[arg(long)]
     json: bool,
-    /// Only cases whose name contains this.
+    /// Only cases (for DHCP: servers) whose name contains this.
     #[arg(long)]
     case: Option<String>,
 }
@@ -45,6 +49,7 @@ pub(crate) fn run(root: &Path, bench: &Bench) -> anyhow::Result<()> {
         bail!("the servers stand in network namespaces with ports below 1,024: run this as root");
     }
     match &bench.what {
+        What::Dhcp(how) => dhcp::run(root, how),
         What::Tftp(how) => tftp::run(root, how),
     }
 }

@@ -69,7 +69,8 @@ pub(super) fn run(root: &Path, how: &How) -> anyhow::Result<()> {
         let mut samples = Vec::new();
         for _ in 0..how.runs {
             for server in SERVERS {
-                let sample = bench.sample(case, server).with_context(|| format!("{}: {server}", case.name))?;
+                let sample =
+                    bench.sample(case, server).with_context(|| format!("{}: {server}", case.name))?;
                 if how.json {
                     println!("{}", serde_json::to_string(&sample)?);
                 }
@@ -220,7 +221,8 @@ impl Setting {
 
 /// Fetches the peers' packages and unpacks them: nothing is installed, no service starts.
 fn unpack(folder: &Path, peers: &Path) -> anyhow::Result<()> {
-    let there = ["dnsmasq", "atftpd", "in.tftpd"].iter().all(|name| peers.join("usr/sbin").join(name).is_file());
+    let there =
+        ["dnsmasq", "atftpd", "in.tftpd"].iter().all(|name| peers.join("usr/sbin").join(name).is_file());
     if there {
         return Ok(());
     }
