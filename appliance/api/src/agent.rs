@@ -154,6 +154,19 @@ pub struct Report {
     pub outcome: Outcome,
 }
 
+/// TPM2_Certify of the attestation key by a board's initial attestation key (IAK), over the node id.  Hex.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoardWord {
+    /// X.509 DER: the board key's first, then what else the board has.
+    pub certificates: Vec<String>,
+    /// TPMT_PUBLIC of the board key.
+    pub public: String,
+    /// TPMS_ATTEST, raw.
+    pub attest: String,
+    /// TPMT_SIGNATURE, raw.
+    pub signature: String,
+}
+
 /// What came of an order.  Byte strings are lower-case hex unless said otherwise.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -191,6 +204,9 @@ pub enum Outcome {
         pcrs: Vec<(u8, Digest)>,
         /// UEFI event log, raw.
         uefi_log: String,
+        /// The board's own word about the attestation key, where its maker certified a key for that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        iak: Option<BoardWord>,
     },
     /// One finished step of a burn-in; more follow.
     BurnInStep {

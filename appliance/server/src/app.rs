@@ -11,7 +11,9 @@ use appliance_model::{HostId, Now, Seconds};
 use appliance_store::{Advanced, Store, StoreError};
 use tokio::sync::watch;
 
-use crate::{chain::ChainLink, config::Config, publication::Publications, site::Keys};
+use crate::{
+    chain::ChainLink, config::Config, publication::Publications, site::Keys, strangers::Strangers,
+};
 
 /// How far a host's order is, as its agent last said.  Kept in memory: it is worth nothing after a restart.
 #[derive(Debug, Clone)]
@@ -30,6 +32,7 @@ pub(crate) struct App {
     pub(crate) chain: ChainLink,
     pub(crate) roots: attest_verify::endorsement::Roots,
     pub(crate) publications: Publications,
+    pub(crate) strangers: Strangers,
     live: Mutex<Live>,
     changed: watch::Sender<u64>,
     started: Now,
@@ -72,6 +75,7 @@ impl App {
             chain,
             roots,
             publications: Publications::default(),
+            strangers: Strangers::default(),
             live: Mutex::default(),
             changed: watch::Sender::new(0),
             started: now(),

@@ -1,16 +1,19 @@
 //! Puts evidence files together from what an agent reports and what is stored.  Nothing in it is believed here.
 
-use appliance_api::agent::Outcome;
+use appliance_api::agent::{BoardWord, Outcome};
 use appliance_model::{Digest, HostId};
 use appliance_store::{Kind, Store, StoreError};
 use attest_evidence::{
-    Attachments, Endorsements, Evidence, Logs, Pcr, Statement, TpmPart, binding::SignedBinding,
+    Attachments, Endorsements, Evidence, Iak, Logs, Pcr, Statement, TpmPart, binding::SignedBinding,
 };
 
-use crate::challenge::Challenge;
+use crate::{app::App, challenge::Challenge, proof};
 
 /// TPM_ALG_SHA256 (TCG Algorithm Registry).
 const SHA256: u16 = 0x000B;
+
+/// Certificates that may come with a board's word: its own and its maker's.
+const BOARD_CERTIFICATES_MAX: usize = 16;
 
 /// An agent's report of a quote, out of its hex.
 pub(crate) struct Quoted {
@@ -19,12 +22,13 @@ pub(crate) struct Quoted {
     signature: Vec<u8>,
     uefi_log: Vec<u8>,
     pcrs: Vec<(u8, Digest)>,
+    iak: Option<Iak>,
 }
 
 impl Quoted {
     /// Reads the report; answers the part that is not what the protocol says, if one is not.
     pub(crate) fn read(outcome: Outcome) -> Result<Self, &'static str> {
-        let Outcome::Quoted { statement, attest, signature, pcrs, uefi_log } = outcome else {
+        let Outcome::Quoted { statement, attest, signature, pcrs, uefi_log, iak } = outcome else {
             return Err("kind");
         };
         let unhex = |text: &str, what| hex::decode(text).map_err(|_| what);
@@ -34,8 +38,38 @@ impl Quoted {
             signature: unhex(&signature, "signature")?,
             uefi_log: unhex(&uefi_log, "uefi_log")?,
             pcrs,
+            iak: iak.map(board).transpose()?,
         })
     }
+}
+
+/// The board's word, out of its hex.
+fn board(word: BoardWord) -> Result<Iak, &'static str> {
+    let unhex = |text: &String| hex::decode(text).map_err(|_| "iak");
+    if word.certificates.len() > BOARD_CERTIFICATES_MAX {
+        return Err("iak");
+    }
+    Ok(Iak {
+        certificates: word.certificates.iter().map(unhex).collect::<Result<_, _>>()?,
+        public: unhex(&word.public)?,
+        attest: unhex(&word.attest)?,
+        signature: unhex(&word.signature)?,
+    })
+}
+
+/// The same file without the board's word if that is what it would be refused for: an expired or odd certificate in a
+/// TPM costs the node a tier, not its place.
+pub(crate) fn settled(app: &App, mut evidence: Evidence) -> Evidence {
+    if evidence.endorsements.iak.is_none() {
+        return evidence;
+    }
+    if let Err(why) = proof::judge(app, &evidence.encode(), None, None)
+        && why.check.starts_with("iak-")
+    {
+        tracing::warn!(node = %appliance_model::NodeId(evidence.node), check = why.check, why = why.what, "the board's word is left out");
+        evidence.endorsements.iak = None;
+    }
+    evidence
 }
 
 /// The file.
@@ -71,7 +105,7 @@ pub(crate) fn assemble(
             ek_public: unhex(&challenge.ek_public),
             intermediates: challenge.intermediates.iter().map(unhex).collect(),
             bindings,
-            ..Endorsements::default()
+            iak: quoted.iak,
         },
         logs: Logs { uefi: quoted.uefi_log },
         attachments,

@@ -111,7 +111,7 @@ async fn identity(app: &Arc<App>, host: &HostRow, outcome: &Outcome) -> Result<E
 async fn quoted(app: &Arc<App>, host: &HostRow, quoted: Quoted) -> Result<Event, Refused> {
     let challenge = Challenge::load(app, &host.id).await?.ok_or_else(|| malformed("order"))?;
     let registration = host.stage.order() == appliance_enrol::Order::QuoteRegistration;
-    let id = host.id.clone();
+    let (id, judging) = (host.id.clone(), Arc::clone(app));
     let digest = app
         .db(move |store| {
             let attachments = Attachments {
@@ -120,6 +120,7 @@ async fn quoted(app: &Arc<App>, host: &HostRow, quoted: Quoted) -> Result<Event,
                 manifest: if registration { store.document(&id, Kind::Manifest)? } else { None },
             };
             let evidence = evidence::assemble(store, &id, &challenge, quoted, attachments)?;
+            let evidence = evidence::settled(&judging, evidence);
             let kind = if registration { Kind::Registration } else { Kind::Admission };
             store.put(&id, kind, &evidence.encode(), now())
         })
@@ -182,6 +183,7 @@ mod tests {
             signature: String::new(),
             pcrs: vec![],
             uefi_log: String::new(),
+            iak: None,
         };
         let rows: [(Outcome, &[Order]); 5] = [
             (Outcome::Inventory { json: "{}".into() }, &[Order::Inventory]),

@@ -25,6 +25,7 @@ mod requests;
 mod serve;
 pub mod site;
 mod stake;
+mod strangers;
 mod tls;
 mod verifier_api;
 mod work;

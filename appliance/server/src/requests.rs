@@ -274,6 +274,7 @@ async fn quoted(
             evidence::assemble(store, &id, &challenge, quoted, attachments)
         })
         .await?;
+    let file = evidence::settled(app, file);
     let (row, refused) = judge(app, &order, &row, &file);
     let answer = RequestEnd::Answered(Digest::of(&row.bytes));
     if !end(app, request.id, answer, Some(row)).await? {

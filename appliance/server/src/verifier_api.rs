@@ -16,7 +16,7 @@ use appliance_api::{
     },
 };
 use appliance_enrol::Stage;
-use appliance_model::{Digest, NodeId, Now};
+use appliance_model::{Digest, NodeId, Now, Seconds};
 use appliance_store::{Asked, EvidenceRow, HostRow, Judged, RequestEnd, StoreError};
 use attest_evidence::{Nonce, binding::BINDING_BYTES_MAX, binding::SignedBinding};
 use attest_verify::crypto::{Crypto as _, Pure};
@@ -38,6 +38,7 @@ use crate::{
     challenge::Challenge,
     publication::{self, Unpublished},
     requests::{self, ANSWER_SECONDS_MAX, Question, Unasked},
+    strangers::{CHALLENGES_MAX, LISTED_SECONDS},
 };
 
 /// Challengers of one node whose binding statements travel in its evidence: policies ask for a handful.
@@ -111,7 +112,15 @@ async fn host(app: &Arc<App>, text: &str) -> Result<HostRow, Refused> {
 
 /// All nodes that answer verifiers.
 #[utoipa::path(get, path = "/v1/nodes", tag = "verifier", responses((status = 200, body = Vec<VerifiableNode>)))]
-async fn nodes(State(app): State<Arc<App>>) -> Result<Json<Vec<VerifiableNode>>, Refused> {
+async fn nodes(State(app): State<Arc<App>>) -> Result<Response, Refused> {
+    if let Some(nodes) = app.strangers.listed(LISTED_SECONDS) {
+        return Ok(Json(&*nodes).into_response());
+    }
+    // Each node costs a look-up: one caller does them, and what it finds serves the others.
+    let Ok(_place) = app.strangers.listing.try_acquire() else {
+        let old = app.strangers.listed(Seconds(u64::MAX));
+        return old.map(|nodes| Json(&*nodes).into_response()).ok_or_else(|| Later(1, "the list is being made".into()));
+    };
     let nodes = app
         .db(|store| {
             let mut nodes = Vec::new();
@@ -123,7 +132,7 @@ async fn nodes(State(app): State<Arc<App>>) -> Result<Json<Vec<VerifiableNode>>,
             Ok(nodes)
         })
         .await?;
-    Ok(Json(nodes))
+    Ok(Json(&*app.strangers.list(nodes)).into_response())
 }
 
 /// One node, with all evidence that can be fetched.
@@ -342,8 +351,14 @@ async fn bindings(
                 .into(),
         ));
     }
-    let id = host.id.clone();
-    let kept = app.db(move |store| store.keep_binding(&id, &challenger, &body, BINDINGS_MAX, now())).await?;
+    let (id, listed) = (host.id.clone(), listed.cloned());
+    let kept = app.db(move |store| {
+        if let Some(keys) = listed {
+            store.keep_bindings_of(&id, &keys)?;
+        }
+        store.keep_binding(&id, &challenger, &body, BINDINGS_MAX, now())
+    });
+    let kept = kept.await?;
     if !kept {
         return Err(Plainly(
             StatusCode::CONFLICT,
@@ -384,6 +399,9 @@ fn about(known: &Challenge, signed: &SignedBinding, now: Now) -> Result<(), Stri
 
 /// Asks the node's agent and waits for what comes of it.
 async fn answer(app: &Arc<App>, host: &HostRow, question: Question) -> Result<Digest, Refused> {
+    let Ok(_place) = app.strangers.challenges.try_acquire() else {
+        return Err(Later(1, format!("{CHALLENGES_MAX} challenges of other nodes are open just now")));
+    };
     let mut changes = app.changes();
     let id = match requests::ask(app, host, question).await {
         Ok(Asked::Waits(id)) => id,

@@ -169,6 +169,31 @@ impl Store {
         Ok(changed > 0)
     }
 
+    /// Forgets the binding statements of all challengers but these: whoever came before a site named its challengers
+    /// must not keep their places.
+    ///
+    /// # Errors
+    /// If the store cannot write.
+    pub fn keep_bindings_of(&self, host: &HostId, challengers: &[[u8; 64]]) -> Result<(), StoreError> {
+        let mut connection = self.lock();
+        let sql = StoreError::sql("forget binding statements");
+        let transaction = connection.transaction().map_err(&sql)?;
+        let found: Vec<Vec<u8>> = transaction
+            .prepare("SELECT challenger FROM binding WHERE host = ?1")
+            .and_then(|mut statement| statement.query_map([host.as_str()], |row| row.get(0))?.collect())
+            .map_err(&sql)?;
+        for key in found.iter().filter(|key| !challengers.iter().any(|own| own.as_slice() == key.as_slice()))
+        {
+            transaction
+                .execute(
+                    "DELETE FROM binding WHERE host = ?1 AND challenger = ?2",
+                    params![host.as_str(), key],
+                )
+                .map_err(&sql)?;
+        }
+        transaction.commit().map_err(sql)
+    }
+
     /// The binding statements of a host's challengers, oldest first.
     ///
     /// # Errors

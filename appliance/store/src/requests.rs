@@ -239,7 +239,7 @@ fn expire(transaction: &Connection, now: Now) -> Result<(), StoreError> {
     let sql = StoreError::sql("close overdue requests");
     transaction
         .execute(
-            "UPDATE request SET ended_at = ?1, failed = 'the agent did not answer in time'
+            "UPDATE request SET ended_at = ?1, work = '', failed = 'the agent did not answer in time'
              WHERE ended_at IS NULL AND until <= ?1",
             [integer(now.0)],
         )
@@ -255,7 +255,8 @@ fn end(transaction: &Connection, id: i64, how: &RequestEnd, now: Now) -> Result<
     };
     transaction
         .execute(
-            "UPDATE request SET ended_at = ?2, answer = ?3, failed = ?4 WHERE id = ?1 AND ended_at IS NULL",
+            // The work may hold a whole manifest, and a closed request is remembered for minutes.
+            "UPDATE request SET ended_at = ?2, work = '', answer = ?3, failed = ?4 WHERE id = ?1 AND ended_at IS NULL",
             params![id, integer(now.0), answer, failed],
         )
         .map(|changed| changed > 0)

@@ -1,6 +1,6 @@
 //! The orders, each turned into an outcome.  What goes wrong is an outcome too, in words for the journal.
 
-use appliance_api::agent::{Certificate, Outcome, QuoteOrder, Work};
+use appliance_api::agent::{BoardWord, Certificate, Outcome, QuoteOrder, Work};
 use appliance_model::{
     Digest,
     inventory::{Inventory, Tpm as TpmFacts},
@@ -155,6 +155,7 @@ impl Hands<'_> {
             sequence: order.sequence,
         };
         let quote = tpm.quote(&ak, &qualifying_data(&statement), &PCRS).map_err(failed)?;
+        let iak = board_word(&mut tpm, &ak, &order.node.0);
         tpm.release().map_err(failed)?;
         Ok(Outcome::Quoted {
             statement: hex::encode(statement.encode()),
@@ -162,6 +163,7 @@ impl Hands<'_> {
             signature: hex::encode(quote.signature.raw()),
             pcrs: quote.pcrs.into_iter().map(|(index, value)| (index, Digest(value))).collect(),
             uefi_log: hex::encode(log),
+            iak,
         })
     }
 
@@ -205,6 +207,29 @@ impl Hands<'_> {
         let quote = tpm.quote(&ak, &[0; 32], &[0]).map_err(failed)?;
         tpm.release().map_err(failed)?;
         Ok(quote.attest.clock.reset_count)
+    }
+}
+
+/// The board's own word about the attestation key, where its maker left a certificate; evidence is whole without it.
+fn board_word(tpm: &mut Tpm, ak: &Ak, node: &[u8; 32]) -> Option<BoardWord> {
+    let certificates = tpm.read_board_certificates().ok()?;
+    for (index, error) in &certificates.unreadable {
+        say!("TPM: the board's certificate at {index:#x} could not be read: {}", chain(error));
+    }
+    let (iak, chain_ders) = tpm.certified_iak(&certificates.found)?;
+    // attest/FORMAT.md, check `iak-certifies`.
+    let data = Digest::of(&[b"scalerforge/iak/v1\0".as_slice(), node].concat());
+    match tpm.certify(&iak, ak, &data.0) {
+        Ok(word) => Some(BoardWord {
+            certificates: chain_ders.iter().map(hex::encode).collect(),
+            public: hex::encode(iak.public().raw()),
+            attest: hex::encode(word.attest.raw()),
+            signature: hex::encode(word.signature.raw()),
+        }),
+        Err(error) => {
+            say!("TPM: the board's key does not certify: {}", chain(&error));
+            None
+        }
     }
 }
 

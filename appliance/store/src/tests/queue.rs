@@ -183,6 +183,18 @@ fn a_challenger_has_one_word_and_there_is_room_for_some() {
 
 /// A store of version 1 with a registered node: its registration is the first in the row.
 #[test]
+fn named_challengers_get_the_places_of_those_who_came_before() {
+    let (_dir, store, host) = one_host();
+    for key in 1..=2 {
+        assert!(store.keep_binding(&host, &[key; 64], &[key], 2, NOW).unwrap());
+    }
+    assert!(!store.keep_binding(&host, &[3; 64], &[3], 2, NOW).unwrap());
+    store.keep_bindings_of(&host, &[[2; 64], [3; 64]]).unwrap();
+    assert!(store.keep_binding(&host, &[3; 64], &[3], 2, NOW).unwrap());
+    assert_eq!(store.bindings(&host).unwrap(), [[2], [3]]);
+}
+
+#[test]
 fn a_store_of_version_1_goes_on() {
     let (dir, store, host) = one_host();
     store.put(&host, Kind::Registration, b"registered", NOW).unwrap();
