@@ -9,7 +9,6 @@ use crate::{LastSeen, Rejection, Tier};
 /// What was found while judging; becomes [`Attested`] if no check failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Proven {
-    pub(crate) evidence: [u8; 32],
     pub(crate) statement: Statement,
     pub(crate) ak_xy: [u8; 64],
     pub(crate) ek_name: Vec<u8>,
@@ -20,6 +19,13 @@ pub(crate) struct Proven {
     pub(crate) challengers: usize,
     pub(crate) board: bool,
     pub(crate) has_unit_root: bool,
+}
+
+impl Proven {
+    /// Says which file it was.
+    pub(crate) fn name(&mut self, evidence: [u8; 32]) {
+        self.seen.evidence = evidence;
+    }
 }
 
 /// Evidence in which no check failed.
@@ -73,7 +79,7 @@ impl Attested {
     /// SHA-256 of the evidence file.
     #[must_use]
     pub fn evidence_digest(&self) -> [u8; 32] {
-        self.proven.evidence
+        self.proven.seen.evidence
     }
 
     /// The statement that the TPM signed.

@@ -76,23 +76,22 @@ pub(crate) fn judge(evidence: &Evidence, checks: &mut Checks) {
         Purpose::Registration { unit_root, manifest, .. } => Some((*unit_root, *manifest)),
     };
     let rows = [
-        ("inventory", &evidence.attachments.inventory, statement.inventory),
-        ("burn-in", &evidence.attachments.burn_in, statement.burn_in),
-        ("manifest", &evidence.attachments.manifest, registration.map(|(_, manifest)| manifest)),
+        ("attachment-inventory", &evidence.attachments.inventory, statement.inventory),
+        ("attachment-burn-in", &evidence.attachments.burn_in, statement.burn_in),
+        ("attachment-manifest", &evidence.attachments.manifest, registration.map(|(_, manifest)| manifest)),
     ];
-    for (name, attached, named) in rows {
-        let check = format!("attachment-{name}");
+    for (check, attached, named) in rows {
         let attached = attached.as_deref().map(digest);
         if attached.is_none() && named.is_none() {
             // What a registration must have beside its manifest is asked for where it becomes a proof.
-            checks.skip(&check, "neither in the statement nor in the file");
+            checks.skip(check, "neither in the statement nor in the file");
             continue;
         }
         let show = |digest: Option<[u8; 32]>| digest.map_or("none".to_owned(), crate::hexed::encode);
-        let note = format!(
-            "the {name} in this file is not the one that the TPM signed for: one of them was altered"
-        );
-        checks.add(check, attached == named, show(attached), show(named), note);
+        checks.add_with(check, attached == named, show(attached), show(named), || {
+            let name = check.strip_prefix("attachment-").unwrap_or(check);
+            format!("the {name} in this file is not the one that the TPM signed for: one of them was altered")
+        });
     }
     match (registration, &evidence.attachments.manifest) {
         (Some((root, _)), Some(manifest)) => match unit_root(manifest) {

@@ -49,7 +49,7 @@ pub use export::{ExportError, export};
 pub use policy::{LastSeen, Policy, REQUIRED_PCRS};
 pub use receipt::Log;
 pub use revocation::DeniedFirmware;
-pub use verdict::{Check, Facts, Outcome, Rejection, Tier, Verdict};
+pub use verdict::{Check, Facts, FileName, Outcome, Rejection, Tier, Verdict};
 pub use verify::{Verifier, verify, verify_with};
 
 /// Node id of the machine with this endorsement key: SHA-256 over `scalerforge/node/v1\0` and the key's TPM Name.

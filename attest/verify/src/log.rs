@@ -1,6 +1,6 @@
 //! The event log: does it explain the PCR values that the TPM signed?
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use attest_evidence::{Evidence, digest};
 use attest_wire::eventlog::{Bank, Error, EventLog, Replay, boot_url};
@@ -59,7 +59,7 @@ pub(crate) fn judge(
     checks.add(
         "pcrs-not-zero",
         zero.is_empty(),
-        format!("{zero:?}"),
+        crate::quote::list(&zero),
         "[]",
         "PCRs that firmware must extend are zero: the boot was not measured into this bank",
     );
@@ -85,10 +85,10 @@ pub(crate) fn judge(
     let first = unexplained.first().cloned();
     let list: Vec<u8> = unexplained.iter().map(|(pcr, ..)| *pcr).collect();
     let (measured, expected) = first.map_or(("all".into(), "all".into()), |(pcr, value, replayed)| {
-        (format!("PCR {pcr} = {value}"), format!("PCR {pcr} = {replayed} by the log"))
+        (Cow::from(format!("PCR {pcr} = {value}")), Cow::from(format!("PCR {pcr} = {replayed} by the log")))
     });
-    let note = format!("the event log does not explain the signed values of PCRs {list:?}");
-    if checks.add("log-replay", list.is_empty(), measured, expected, note) {
+    let note = || format!("the event log does not explain the signed values of PCRs {list:?}");
+    if checks.add_with("log-replay", list.is_empty(), measured, expected, note) {
         facts.secure_boot = secure_boot::judge(&reading.odd_separators, reading.secure_boot, checks);
         facts.boot_url.clone_from(&reading.boot_url);
     }

@@ -189,7 +189,6 @@ pub(crate) struct Published {
 /// Judges where the evidence was published; `nonce` is the header of the nonce's block, if it was given.
 pub(crate) fn judge(
     evidence: &Evidence,
-    digest: [u8; 32],
     published: &Published,
     nonce: Option<&Header>,
     checks: &mut Checks,
@@ -212,6 +211,7 @@ pub(crate) fn judge(
         Ok(found) => found,
         Err(why) => return checks.fail("published", "", why),
     };
+    let digest = facts.evidence.digest();
     if !checks.add(
         "published",
         found == digest,

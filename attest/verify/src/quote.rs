@@ -186,13 +186,9 @@ fn values(
     let selected: Vec<u8> = bank.pcrs().collect();
     let missing: Vec<u8> = REQUIRED_PCRS.into_iter().filter(|pcr| !selected.contains(pcr)).collect();
     let forbidden: Vec<u8> = selected.iter().copied().filter(|pcr| *pcr >= RESETTABLE_FROM).collect();
-    checks.add(
-        "pcrs-required",
-        missing.is_empty(),
-        list(&selected),
-        list(&REQUIRED_PCRS),
-        if missing.is_empty() { String::new() } else { format!("the quote does not cover PCRs {missing:?}") },
-    );
+    checks.add_with("pcrs-required", missing.is_empty(), list(&selected), list(&REQUIRED_PCRS), || {
+        format!("the quote does not cover PCRs {missing:?}")
+    });
     checks.add(
         "pcrs-forbidden",
         forbidden.is_empty(),
@@ -245,7 +241,7 @@ fn presented(evidence: &Evidence, selected: &[u8], checks: &mut Checks) -> Optio
 }
 
 /// `[0, 1, 2]`, without the machinery of formatting: three of these are in every verdict.
-fn list(numbers: &[u8]) -> String {
+pub(crate) fn list(numbers: &[u8]) -> String {
     let mut text = String::with_capacity(2 + 4 * numbers.len());
     text.push('[');
     for (place, number) in numbers.iter().enumerate() {

@@ -1,10 +1,10 @@
 //! Reference values: did the machine boot an image that is known, whole?
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use attest_evidence::{ReferencePcr, ReferenceValues};
 
-use crate::verdict::Checks;
+use crate::verdict::{Checks, PCR_CHECKS};
 
 /// Judges the quoted PCRs by the known images.  Returns the name of the one that matches whole.
 ///
@@ -35,13 +35,11 @@ pub(crate) fn judge(
         let measured = pcrs.get(&entry.pcr).map_or("not quoted".to_owned(), crate::hexed::encode);
         let expected: Vec<String> =
             entry.accepted.iter().map(|accepted| accepted.value.to_string()).collect();
-        all &= checks.add(
-            format!("pcr-{}", entry.pcr),
-            holds(pcrs, entry),
-            measured,
-            expected.join(" or "),
-            format!("the machine did not boot the image it should have ({})", best.name),
-        );
+        let known = PCR_CHECKS.get(usize::from(entry.pcr));
+        let name = known.map_or_else(|| Cow::from(format!("pcr-{}", entry.pcr)), |name| Cow::from(*name));
+        all &= checks.add_with(name, holds(pcrs, entry), measured, expected.join(" or "), || {
+            format!("the machine did not boot the image it should have ({})", best.name)
+        });
     }
     all.then(|| best.name.clone())
 }

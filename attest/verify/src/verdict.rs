@@ -1,6 +1,11 @@
 //! The verdict: named checks, what they measured, and what the whole may claim.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use serde::Serialize;
 
@@ -22,15 +27,15 @@ pub enum Outcome {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
     /// Stable name: `quote-signature`, `pcr-11`.
-    pub name: String,
+    pub name: Cow<'static, str>,
     /// How it came out.
     pub outcome: Outcome,
     /// What the evidence has.
-    pub measured: String,
+    pub measured: Cow<'static, str>,
     /// What it should have.
-    pub expected: String,
+    pub expected: Cow<'static, str>,
     /// What this means, in words.
-    pub note: String,
+    pub note: Cow<'static, str>,
 }
 
 /// What a verdict may claim.
@@ -54,11 +59,56 @@ impl fmt::Display for Tier {
     }
 }
 
+/// A file by its SHA-256, which is computed when somebody asks for it: no check but `published` rests on it.
+#[derive(Clone, Default)]
+pub struct FileName {
+    file: Arc<[u8]>,
+    digest: OnceLock<[u8; 32]>,
+}
+
+impl FileName {
+    pub(crate) fn of(file: &[u8]) -> Self {
+        Self { file: file.into(), digest: OnceLock::new() }
+    }
+
+    /// SHA-256.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        *self.digest.get_or_init(|| attest_evidence::digest(&self.file))
+    }
+}
+
+impl fmt::Display for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&crate::hexed::encode(self.digest()))
+    }
+}
+
+impl fmt::Debug for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl PartialEq for FileName {
+    fn eq(&self, other: &Self) -> bool {
+        self.file == other.file
+    }
+}
+
+impl Eq for FileName {}
+
+impl Serialize for FileName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// What the evidence says, as far as it could be read.  Byte strings are lower-case hex.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Facts {
     /// SHA-256 of the evidence file.
-    pub evidence: String,
+    pub evidence: FileName,
     /// Node id.
     pub node: String,
     /// `admission` or `registration`.
@@ -136,12 +186,13 @@ impl Verdict {
         if let Some(check) = self.failures().next() {
             return Err(Rejection::of(check));
         }
-        let proven = self.proven.clone().ok_or_else(|| Rejection {
+        let mut proven = self.proven.clone().ok_or_else(|| Rejection {
             check: "complete".into(),
             what: "not every check could be made".into(),
             measured: String::new(),
             expected: String::new(),
         })?;
+        proven.name(self.facts.evidence.digest());
         Ok(Attested::new(proven, self.tier))
     }
 }
@@ -170,7 +221,7 @@ impl Rejection {
                 check.note
             ),
             Some(_) | None => {
-                let values = match (check.measured.as_str(), check.expected.as_str()) {
+                let values = match (&*check.measured, &*check.expected) {
                     ("", "") => String::new(),
                     (measured, "") => format!(" (it has {})", short(measured)),
                     ("", expected) => format!(" (it should have {})", short(expected)),
@@ -182,10 +233,10 @@ impl Rejection {
             }
         };
         Self {
-            check: check.name.clone(),
+            check: check.name.clone().into_owned(),
             what,
-            measured: check.measured.clone(),
-            expected: check.expected.clone(),
+            measured: check.measured.clone().into_owned(),
+            expected: check.expected.clone().into_owned(),
         }
     }
 }
@@ -204,47 +255,68 @@ fn short(text: &str) -> String {
 #[derive(Debug, Default)]
 pub(crate) struct Checks(pub(crate) Vec<Check>);
 
+/// Names of the checks of the image's PCRs.
+pub(crate) const PCR_CHECKS: [&str; 24] = [
+    "pcr-0", "pcr-1", "pcr-2", "pcr-3", "pcr-4", "pcr-5", "pcr-6", "pcr-7", "pcr-8", "pcr-9", "pcr-10",
+    "pcr-11", "pcr-12", "pcr-13", "pcr-14", "pcr-15", "pcr-16", "pcr-17", "pcr-18", "pcr-19", "pcr-20",
+    "pcr-21", "pcr-22", "pcr-23",
+];
+
 impl Checks {
     /// Adds a check; `note` says what is wrong if it fails.  Returns `holds`.
     pub(crate) fn add(
         &mut self,
-        name: impl Into<String>,
+        name: impl Into<Cow<'static, str>>,
         holds: bool,
-        measured: impl Into<String>,
-        expected: impl Into<String>,
-        note: impl Into<String>,
+        measured: impl Into<Cow<'static, str>>,
+        expected: impl Into<Cow<'static, str>>,
+        note: impl Into<Cow<'static, str>>,
+    ) -> bool {
+        self.add_with(name, holds, measured, expected, || note.into())
+    }
+
+    /// [`Checks::add`] with a note that is only written if it is needed.
+    pub(crate) fn add_with<N: Into<Cow<'static, str>>>(
+        &mut self,
+        name: impl Into<Cow<'static, str>>,
+        holds: bool,
+        measured: impl Into<Cow<'static, str>>,
+        expected: impl Into<Cow<'static, str>>,
+        note: impl FnOnce() -> N,
     ) -> bool {
         let outcome = if holds { Outcome::Pass } else { Outcome::Fail };
         let (name, measured, expected) = (name.into(), measured.into(), expected.into());
-        let note = if holds { String::new() } else { note.into() };
+        let note = if holds { Cow::Borrowed("") } else { note().into() };
         self.0.push(Check { name, outcome, measured, expected, note });
         holds
     }
 
     /// Adds a check that has nothing to judge.
-    pub(crate) fn skip(&mut self, name: &str, why: impl Into<String>) {
-        self.0.push(Check {
-            name: name.into(),
-            outcome: Outcome::NotApplicable,
-            measured: String::new(),
-            expected: String::new(),
-            note: why.into(),
-        });
+    pub(crate) fn skip(&mut self, name: &'static str, why: impl Into<Cow<'static, str>>) {
+        let none = || Cow::Borrowed("");
+        let (outcome, note) = (Outcome::NotApplicable, why.into());
+        self.0.push(Check { name: name.into(), outcome, measured: none(), expected: none(), note });
     }
 
     /// Adds a check that holds, with a remark.
-    pub(crate) fn remark(&mut self, name: &str, measured: impl Into<String>, note: impl Into<String>) {
-        self.0.push(Check {
-            name: name.into(),
-            outcome: Outcome::Pass,
-            measured: measured.into(),
-            expected: String::new(),
-            note: note.into(),
-        });
+    pub(crate) fn remark(
+        &mut self,
+        name: &'static str,
+        measured: impl Into<Cow<'static, str>>,
+        note: impl Into<Cow<'static, str>>,
+    ) {
+        let (measured, note) = (measured.into(), note.into());
+        let outcome = Outcome::Pass;
+        self.0.push(Check { name: name.into(), outcome, measured, expected: Cow::Borrowed(""), note });
     }
 
     /// Adds a failed check.
-    pub(crate) fn fail(&mut self, name: &str, measured: impl Into<String>, note: impl Into<String>) {
+    pub(crate) fn fail(
+        &mut self,
+        name: &'static str,
+        measured: impl Into<Cow<'static, str>>,
+        note: impl Into<Cow<'static, str>>,
+    ) {
         self.add(name, false, measured, "", note);
     }
 }

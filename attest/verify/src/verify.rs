@@ -19,7 +19,7 @@ use crate::{
     node_id,
     publication::{self, Publication, Published},
     quote, reference, trust,
-    verdict::{Checks, Facts, Outcome, Tier, Verdict},
+    verdict::{Checks, Facts, FileName, Outcome, Tier, Verdict},
 };
 
 /// Judges one evidence file by `policy`, at `now_unix` (seconds since 1970).
@@ -33,7 +33,7 @@ pub fn verify(evidence: &Evidence, policy: &Policy, now_unix: u64) -> Verdict {
 pub fn verify_with(crypto: &dyn Crypto, evidence: &Evidence, policy: &Policy, now_unix: u64) -> Verdict {
     verdict(
         evidence,
-        evidence.digest(),
+        FileName::of(&evidence.encode()),
         policy,
         &mut Context { crypto, now_unix, memory: None, headers: &[], published: &Published::default() },
     )
@@ -104,7 +104,7 @@ impl<'c> Verifier<'c> {
             published: &self.published,
         };
         // A file that could be read is its evidence's only encoding, so its hash is the evidence's.
-        Ok(verdict(&evidence, digest(file), &self.policy, &mut context))
+        Ok(verdict(&evidence, FileName::of(file), &self.policy, &mut context))
     }
 }
 
@@ -145,10 +145,10 @@ impl Context<'_> {
     }
 }
 
-fn verdict(evidence: &Evidence, digest: [u8; 32], policy: &Policy, context: &mut Context<'_>) -> Verdict {
+fn verdict(evidence: &Evidence, name: FileName, policy: &Policy, context: &mut Context<'_>) -> Verdict {
     let mut checks = Checks::default();
     let mut facts = Facts {
-        evidence: crate::hexed::encode(digest),
+        evidence: name,
         node: crate::hexed::encode(evidence.node),
         purpose: match evidence.statement.purpose {
             Purpose::Admission => "admission".into(),
@@ -156,7 +156,7 @@ fn verdict(evidence: &Evidence, digest: [u8; 32], policy: &Policy, context: &mut
         },
         ..Facts::default()
     };
-    let proven = judge(evidence, digest, policy, context, &mut checks, &mut facts);
+    let proven = judge(evidence, policy, context, &mut checks, &mut facts);
     let failed = checks.0.iter().any(|check| check.outcome == Outcome::Fail);
     let (tier, why) = match &proven {
         Some((Some(endorsed), proven)) if !failed => tier(endorsed, proven, policy),
@@ -171,7 +171,6 @@ fn verdict(evidence: &Evidence, digest: [u8; 32], policy: &Policy, context: &mut
 /// `None` if the quote or the endorsement key could not even be read.
 fn judge(
     evidence: &Evidence,
-    digest: [u8; 32],
     policy: &Policy,
     context: &mut Context<'_>,
     checks: &mut Checks,
@@ -207,9 +206,10 @@ fn judge(
     facts.challengers = challengers;
     facts.board = board::judge(evidence, &quote.ak_name, policy, context, checks);
     attachments::judge(evidence, checks);
-    publication::judge(evidence, digest, context.published, first, checks, facts);
+    publication::judge(evidence, context.published, first, checks, facts);
     let seen = LastSeen {
-        evidence: digest,
+        // Said when the verdict is accepted.
+        evidence: [0; 32],
         sequence: evidence.statement.sequence,
         ak_name: quote.ak_name.bytes().to_vec(),
         reset_count: quote.attest.clock.reset_count,
@@ -219,7 +219,6 @@ fn judge(
         pcrs: quote.pcrs.clone(),
     };
     let proven = Proven {
-        evidence: seen.evidence,
         statement: evidence.statement.clone(),
         ak_xy: quote.ak_xy,
         ek_name: ek_name.bytes().to_vec(),

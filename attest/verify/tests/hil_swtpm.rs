@@ -289,7 +289,7 @@ fn each_tampering_is_refused_for_its_own_reason() {
         let mut bad = good.clone();
         tamper(&mut bad);
         let verdict = verify(&bad, &policy, now());
-        let failed: Vec<&str> = verdict.failures().map(|check| check.name.as_str()).collect();
+        let failed: Vec<&str> = verdict.failures().map(|check| &*check.name).collect();
         assert!(failed.contains(&check), "{check}: {failed:?}");
         assert!(verdict.accept().is_err() && !verdict.is_accepted());
         assert_eq!(verdict.tier, Tier::T0);

@@ -112,7 +112,7 @@ fn each_vector_is_refused_for_its_own_reason() {
     let policy = forge.policy();
     for (check, what, bend) in QUOTES.into_iter().chain(LOGS) {
         let verdict = verify(&forge.evidence(bend), &policy, NOW);
-        let failed: Vec<&str> = verdict.failures().map(|check| check.name.as_str()).collect();
+        let failed: Vec<&str> = verdict.failures().map(|check| &*check.name).collect();
         assert!(failed.contains(&check), "{what}: {check} not in {failed:?}");
     }
 }
@@ -129,7 +129,7 @@ fn values_relabelled_under_a_right_digest_are_refused() {
     let presented: Vec<u8> = evidence.tpm.pcrs.iter().map(|pcr| pcr.index).collect();
     assert_eq!(presented, REQUIRED_PCRS);
     let verdict = verify(&evidence, &forge.policy(), NOW);
-    let failed: Vec<&str> = verdict.failures().map(|check| check.name.as_str()).collect();
+    let failed: Vec<&str> = verdict.failures().map(|check| &*check.name).collect();
     for check in ["pcrs-required", "pcrs-forbidden", "pcr-values-match-selection"] {
         assert!(failed.contains(&check), "{failed:?}");
     }
