@@ -1,6 +1,13 @@
 //! The rules: who gets an address, who gets an image, who gets silence.
 
-use crate::request::{BootRequest, Client, Kind};
+use std::net::Ipv4Addr;
+
+use appliance_model::Mac;
+
+use crate::{
+    client::{BootRequest, Client, Kind, Name, Platform},
+    recorder::Quiet,
+};
 
 /// What the appliance wants of one machine, as `appliance/enrol` last said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,11 +35,68 @@ pub enum Strangers {
     Silence,
 }
 
-/// What the decision needs to know of the site.
+/// What UEFI firmware gets that asks by PXE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UefiPxe {
+    /// The discovery UKI by TFTP.
+    Uki,
+    /// iPXE by TFTP, which goes on by HTTP: for firmware whose TFTP cannot take a UKI.
+    Ipxe,
+    /// A refusal at once, so that it goes on to its HTTP boot entry, whose measured URL holds the ticket.
+    #[default]
+    Http,
+}
+
+/// Which files there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stock {
+    /// The discovery UKI for x64.
+    pub x64: bool,
+    /// The discovery UKI for arm64.
+    pub arm64: bool,
+    /// Kernel and initrd for iPXE.
+    pub kernel: bool,
+    /// iPXE for UEFI.
+    pub ipxe_uefi: bool,
+    /// iPXE for BIOS.
+    pub ipxe_bios: bool,
+}
+
+/// Which machines a rule is about; what is absent matches all.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Match {
+    /// The port.
+    pub mac: Option<Mac>,
+    /// Option 97.
+    pub uuid: Option<[u8; 16]>,
+    /// Option 93.
+    pub arch: Option<u16>,
+    /// How option 60 starts.
+    pub class: Option<String>,
+    /// The relay it came through.
+    pub relay: Option<Ipv4Addr>,
+}
+
+/// A site's exception: the first one that matches says what a machine nobody has announced gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Whom it is about.
+    pub of: Match,
+    /// What they get.
+    pub gets: Strangers,
+}
+
+/// What the decision needs to know of the site.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Site {
     /// The rule for machines nobody has spoken for.
     pub strangers: Strangers,
+    /// Exceptions from it.
+    pub rules: Vec<Rule>,
+    /// What UEFI firmware gets that asks by PXE.
+    pub uefi_pxe: UefiPxe,
+    /// Which files there are.
+    pub stock: Stock,
 }
 
 /// What a machine gets.
@@ -42,13 +106,15 @@ pub enum Answer {
     Offer {
         /// What to boot.
         boot: Option<Boot>,
-        /// Whether the reply names the API (option 224).
+        /// Whether the reply names the API (option 224) and brings the ticket (option 225).
         api: bool,
         /// Why, in words.
         why: &'static str,
     },
     /// No answer.
     Silence {
+        /// Which kind of reason.
+        quiet: Quiet,
         /// Why, in words.
         why: &'static str,
     },
@@ -57,121 +123,152 @@ pub enum Answer {
 /// What to boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Boot {
-    /// The discovery image by HTTP, under a ticket.
-    Http,
-    /// A file that our TFTP port refuses at once.  PXE firmware that gets no PXE answer asks again for 130 s
+    /// A file by HTTP, under a ticket.
+    Http(Name),
+    /// A file by TFTP, under a ticket.
+    Tftp(Name),
+    /// A file that our TFTP server refuses at once.  PXE firmware that gets no PXE answer asks again for 130 s
     /// before it tries HTTP; an offer without a file is no PXE answer.  A refused download ends PXE in a second.
     RefusedTftp,
 }
 
-/// IANA processor architecture type "x64 UEFI HTTP".
-const ARCH_X64_HTTP: u16 = 16;
+impl Match {
+    fn holds(&self, request: &BootRequest) -> bool {
+        let class = request.vendor_class.as_deref().unwrap_or("");
+        self.mac.is_none_or(|mac| mac == request.mac)
+            && self.uuid.is_none_or(|uuid| Some(uuid) == request.uuid)
+            && self.arch.is_none_or(|arch| Some(arch) == request.arch)
+            && self.class.as_deref().is_none_or(|start| class.starts_with(start))
+            && self.relay.is_none_or(|relay| Some(relay) == request.relay)
+    }
+}
 
 /// Says what `request` gets.
 #[must_use]
-pub fn decide(request: &BootRequest, stance: &Stance, site: &Site) -> Answer {
+pub fn decide(request: &BootRequest, stance: Stance, site: &Site) -> Answer {
+    let told = |why| Answer::Silence { quiet: Quiet::Told, why };
     let boots = match stance {
-        Stance::Ignore => return Answer::Silence { why: "the appliance was told to ignore this machine" },
+        Stance::Ignore => return told("the appliance was told to ignore this machine"),
         Stance::Discover => true,
         Stance::LocalDisk => false,
-        Stance::Stranger => match site.strangers {
-            Strangers::Boot => true,
-            Strangers::Lease => false,
-            Strangers::Silence => {
-                return Answer::Silence {
-                    why: "nobody has announced this machine and pxe.strangers is `silence`",
-                };
+        Stance::Stranger => {
+            let rule = site.rules.iter().find(|rule| rule.of.holds(request));
+            match rule.map_or(site.strangers, |rule| rule.gets) {
+                Strangers::Boot => true,
+                Strangers::Lease => false,
+                Strangers::Silence if rule.is_some() => {
+                    return told("nobody has announced this machine and a rule of the site says `silence`");
+                }
+                Strangers::Silence => {
+                    return told("nobody has announced this machine and pxe.strangers is `silence`");
+                }
             }
-        },
+        }
     };
-    let lease = |why| Answer::Offer { boot: None, api: false, why };
-    if request.kind == Kind::Inform {
-        return Answer::Offer { boot: None, api: true, why: "it has an address and asked for options only" };
+    let client = Client::of(request);
+    if request.kind == Kind::Inform && !matches!(client, Client::Pxe(_) | Client::Ipxe(_)) {
+        let why = "it has an address and asked for options only";
+        return Answer::Offer { boot: None, api: true, why };
     }
-    match Client::of(request) {
+    match client {
         Client::Agent => {
             Answer::Offer { boot: None, api: true, why: "our agent: an address and the API's URL" }
         }
-        Client::HttpBoot(Some(ARCH_X64_HTTP)) if boots => Answer::Offer {
-            boot: Some(Boot::Http),
-            api: false,
-            why: "x64 UEFI HTTP boot: the discovery image under a ticket",
-        },
-        // An offer without a URL would keep the firmware asking; silence lets it go on to its next entry.
-        Client::HttpBoot(_) if boots => {
-            Answer::Silence { why: "UEFI HTTP boot for an architecture we have no image for (we have x64)" }
+        Client::Http(platform) => http(platform, boots, site.stock),
+        Client::Pxe(platform) => {
+            let (boot, why) = pxe(platform, boots, site);
+            Answer::Offer { boot: Some(boot), api: false, why }
         }
-        Client::HttpBoot(_) => Answer::Silence {
-            why: "it asked for an image by HTTP, but it is to boot from its disk: silence sends it on",
-        },
-        Client::Pxe(_) if boots => Answer::Offer {
-            boot: Some(Boot::RefusedTftp),
-            api: false,
-            why: "PXE: there is no TFTP image; a file that is refused at once sends it on to HTTP boot",
-        },
-        Client::Pxe(_) => Answer::Offer {
-            boot: Some(Boot::RefusedTftp),
-            api: false,
-            why: "PXE, but it is to boot from its disk: a file that is refused at once sends it on",
-        },
+        Client::Ipxe(_) => ipxe(boots, site.stock),
         Client::Other if boots => lease("an address only: it did not ask to boot"),
         Client::Other => lease("an address only: nothing is to be booted"),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use appliance_model::Mac;
+fn lease(why: &'static str) -> Answer {
+    Answer::Offer { boot: None, api: false, why }
+}
 
-    use super::*;
-
-    const HTTP: &str = "HTTPClient:Arch:00016:UNDI:003001";
-    const ARM: &str = "HTTPClient:Arch:00019:UNDI:003001";
-    const PXE: &str = "PXEClient:Arch:00007:UNDI:003001";
-    const AGENT: &str = "scalerforge-agent";
-
-    fn short(answer: Answer) -> String {
-        match answer {
-            Answer::Offer { boot, api, .. } => format!("{boot:?} api={api}"),
-            Answer::Silence { .. } => "silence".into(),
-        }
+/// An offer without a URL would keep the firmware asking; silence lets it go on to its next entry.
+fn http(platform: Platform, boots: bool, stock: Stock) -> Answer {
+    let offer = |name, why| Answer::Offer { boot: Some(Boot::Http(name)), api: false, why };
+    if !boots {
+        let why = "it asked for an image by HTTP, but it is to boot from its disk: silence sends it on";
+        return Answer::Silence { quiet: Quiet::Told, why };
     }
-
-    #[test]
-    fn table_of_answers() {
-        use {Stance::*, Strangers as S};
-        let rows = [
-            (HTTP, Stranger, S::Boot, "Some(Http) api=false"),
-            (HTTP, Stranger, S::Lease, "silence"),
-            (HTTP, Stranger, S::Silence, "silence"),
-            (HTTP, Discover, S::Silence, "Some(Http) api=false"),
-            (HTTP, LocalDisk, S::Boot, "silence"),
-            (HTTP, Ignore, S::Boot, "silence"),
-            (ARM, Discover, S::Boot, "silence"),
-            ("HTTPClient", Discover, S::Boot, "silence"),
-            (PXE, Stranger, S::Boot, "Some(RefusedTftp) api=false"),
-            (PXE, LocalDisk, S::Boot, "Some(RefusedTftp) api=false"),
-            (PXE, Ignore, S::Boot, "silence"),
-            (AGENT, Stranger, S::Boot, "None api=true"),
-            (AGENT, LocalDisk, S::Silence, "None api=true"),
-            (AGENT, Stranger, S::Silence, "silence"),
-            ("MSFT 5.0", Stranger, S::Boot, "None api=false"),
-            ("", LocalDisk, S::Boot, "None api=false"),
-        ];
-        for (class, stance, strangers, expected) in rows {
-            let request = BootRequest {
-                vendor_class: Some(class.into()),
-                ..BootRequest::new(Kind::Discover, Mac([2; 6]))
-            };
-            let answer = decide(&request, &stance, &Site { strangers });
-            assert_eq!(short(answer), expected, "{class:?} {stance:?} {strangers:?}");
+    match platform {
+        Platform::X64 if stock.x64 => {
+            offer(Name::Discovery, "x64 UEFI HTTP boot: the discovery image under a ticket")
         }
-    }
-
-    #[test]
-    fn inform_never_boots() {
-        let request =
-            BootRequest { vendor_class: Some(HTTP.into()), ..BootRequest::new(Kind::Inform, Mac([2; 6])) };
-        assert_eq!(short(decide(&request, &Stance::Discover, &Site::default())), "None api=true");
+        Platform::Arm64 if stock.arm64 => {
+            offer(Name::DiscoveryArm64, "arm64 UEFI HTTP boot: the discovery image under a ticket")
+        }
+        Platform::X64 => no_image(16, "UEFI HTTP boot for x64, and pxe.images.x64 names no image"),
+        Platform::Arm64 => no_image(19, "UEFI HTTP boot for arm64, and pxe.images.arm64 names no image"),
+        Platform::Bios => no_image(20, "HTTP boot for a BIOS: we have images for UEFI only"),
+        Platform::Other(arch) => {
+            no_image(arch.unwrap_or(u16::MAX), "UEFI HTTP boot for an architecture we have no image for")
+        }
     }
 }
+
+fn no_image(arch: u16, why: &'static str) -> Answer {
+    Answer::Silence { quiet: Quiet::NoImage(arch), why }
+}
+
+fn pxe(platform: Platform, boots: bool, site: &Site) -> (Boot, &'static str) {
+    let stock = site.stock;
+    if !boots {
+        let why = "PXE, but it is to boot from its disk: a file that is refused at once sends it on";
+        return (Boot::RefusedTftp, why);
+    }
+    match (platform, site.uefi_pxe) {
+        (Platform::Bios, _) if stock.ipxe_bios && stock.kernel => (
+            Boot::Tftp(Name::Undionly),
+            "BIOS by PXE: iPXE, which loads kernel and initrd; no Secure Boot, tier T1 at most",
+        ),
+        (Platform::Bios, _) => (
+            Boot::RefusedTftp,
+            "BIOS by PXE, and pxe.nbp.ipxe_bios or pxe.images.kernel is not set: a refused file sends it on",
+        ),
+        (Platform::Other(_), _) => {
+            (Boot::RefusedTftp, "PXE for an architecture we have no image for: a refused file sends it on")
+        }
+        (Platform::X64 | Platform::Arm64, UefiPxe::Http) => (
+            Boot::RefusedTftp,
+            "PXE: pxe.uefi_pxe is `http`; a file that is refused at once sends it on to HTTP boot",
+        ),
+        (Platform::X64, UefiPxe::Ipxe) if stock.ipxe_uefi && stock.kernel => {
+            (Boot::Tftp(Name::SnpOnly), "x64 UEFI by PXE: iPXE, which loads kernel and initrd (lower trust)")
+        }
+        (Platform::X64, UefiPxe::Uki) if stock.x64 => {
+            (Boot::Tftp(Name::Discovery), "x64 UEFI by PXE: the discovery image by TFTP under a ticket")
+        }
+        (Platform::Arm64, UefiPxe::Uki) if stock.arm64 => (
+            Boot::Tftp(Name::DiscoveryArm64),
+            "arm64 UEFI by PXE: the discovery image by TFTP under a ticket",
+        ),
+        (Platform::X64 | Platform::Arm64, UefiPxe::Ipxe | UefiPxe::Uki) => (
+            Boot::RefusedTftp,
+            "PXE, and there is no such file for this architecture: a refused file sends it on",
+        ),
+    }
+}
+
+fn ipxe(boots: bool, stock: Stock) -> Answer {
+    if !boots {
+        return lease("iPXE, but it is to boot from its disk: an address without a file sends it on");
+    }
+    if !stock.kernel {
+        return lease("iPXE, and pxe.images.kernel is not set: an address without a file sends it on");
+    }
+    Answer::Offer {
+        boot: Some(Boot::Http(Name::Script)),
+        api: false,
+        why: "iPXE: kernel and initrd by script; lower trust, no signature covers initrd and command line",
+    }
+}
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

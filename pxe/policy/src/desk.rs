@@ -1,18 +1,29 @@
 //! One request in, one reply out, and what must be on disk before the reply leaves.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 use appliance_model::{Digest, Mac, Now, Seconds, Ticket};
 
 use crate::{
+    client::{BootRequest, Client, Kind, Name},
     decide::{Answer, Boot, Site, Stance, decide},
-    leases::{Lease, LeaseState, Leases, Pool},
-    request::{BootRequest, Kind},
+    leases::{Lease, LeaseState, Leases},
+    network::{Door, Interface, Network, Port, Serving, network_of},
+    recorder::{Quiet, Words},
     tickets::{Issued, Redeemed, TicketBook, TicketRefusal},
 };
 
 /// How many machines may have a stance: the largest fleet one appliance is meant for, ten times.
 const STANCES_MAX: usize = 100_000;
+
+/// Machines that may hold tickets where addresses are another server's business: the largest fleet.
+const PROXIED_MAX: usize = 10_000;
+
+/// Former server identifiers that are remembered: nobody moves a server more often within a lease.
+const FORMER_MAX: usize = 32;
 
 /// More machines were announced than there is room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -26,13 +37,17 @@ pub enum Reply {
     Give(Give),
     /// NAK.
     Refuse {
+        /// Who says so: option 54.
+        server: Ipv4Addr,
         /// Why, in words.
         why: &'static str,
     },
     /// Nothing.
     Silence {
+        /// Which kind of reason.
+        quiet: Quiet,
         /// Why, in words.
-        why: String,
+        why: Words,
     },
 }
 
@@ -50,12 +65,20 @@ pub enum GiveKind {
 pub struct Give {
     /// Which.
     pub kind: GiveKind,
-    /// The address, with its lease time; `None` answers INFORM.
+    /// Who says so: option 54.
+    pub server: Ipv4Addr,
+    /// The address, with its lease time; `None` answers INFORM, and is a proxy's.
     pub lease: Option<(Ipv4Addr, Seconds)>,
+    /// Index of the network whose mask and router go with it.
+    pub network: Option<usize>,
+    /// Who asked: decides which class the reply carries.
+    pub client: Client,
     /// What to boot.
     pub file: Option<File>,
     /// Whether to name the API (option 224).
     pub api: bool,
+    /// The ticket for an agent that has none in its boot URL (option 225).
+    pub ticket: Option<Ticket>,
     /// Why, in words.
     pub why: &'static str,
 }
@@ -63,8 +86,10 @@ pub struct Give {
 /// What to boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum File {
-    /// The discovery image by HTTP, under this ticket.
-    Http(Ticket),
+    /// A file by HTTP, under this ticket.
+    Http(Ticket, Name),
+    /// A file by TFTP, under this ticket.
+    Tftp(Ticket, Name),
     /// A file that our TFTP port refuses ([`Boot::RefusedTftp`]).
     RefusedTftp,
 }
@@ -74,16 +99,20 @@ pub enum File {
 pub enum Change {
     /// A lease as it is now.
     Lease(Lease),
-    /// A machine lost its lease and its tickets.
+    /// A machine lost its leases and its tickets.
     Gone(Mac),
     /// An address is left alone until then.
     Declined(Ipv4Addr, Now),
     /// A ticket was issued.
     Ticket(Issued),
+    /// What starts our agent was fetched in full under a ticket.
+    Fetched(Ticket),
     /// A ticket was spent.
     Spent(Redeemed),
     /// What is wanted of a machine.
     Stance(Mac, Stance),
+    /// We answer under this server identifier.
+    Server(Ipv4Addr),
 }
 
 /// The reply and the changes to make durable first.
@@ -91,54 +120,62 @@ pub enum Change {
 pub struct Outcome {
     /// What to send.
     pub reply: Reply,
-    /// What to write before it is sent.
+    /// What to write before it is sent.  An OFFER writes nothing: whoever takes it comes back with a REQUEST, and
+    /// whoever does not must not cost a disk anything.
     pub changes: Vec<Change>,
 }
 
-/// Leases, tickets and stances of one provisioning LAN.
+/// Leases, tickets and stances of all provisioning LANs.
 #[derive(Debug)]
 pub struct Desk {
-    server: Ipv4Addr,
     site: Site,
-    leases: Leases,
+    interfaces: Vec<Interface>,
+    networks: Vec<(Network, Leases)>,
     tickets: TicketBook,
     stances: BTreeMap<Mac, Stance>,
+    /// Identifiers under which we ever answered: hosts that got one from us may still name it.
+    servers: BTreeSet<Ipv4Addr>,
 }
 
 impl Desk {
-    /// An empty desk of the server at `server`.
+    /// An empty desk.
     #[must_use]
-    pub fn new(server: Ipv4Addr, site: Site, pool: Pool) -> Self {
-        // Whoever gets a ticket has an address: the pool and the reservations bound the book.
-        let span = u32::from(pool.last).saturating_sub(u32::from(pool.first)).saturating_add(1);
-        let holders = usize::try_from(span).unwrap_or(usize::MAX).saturating_add(pool.reservations.len());
-        let tickets = TicketBook::new(holders);
-        Self { server, site, leases: Leases::new(pool), tickets, stances: BTreeMap::new() }
+    pub fn new(site: Site, interfaces: Vec<Interface>, networks: Vec<Network>) -> Self {
+        // Whoever gets an address from us may get a ticket: pools and reservations bound the book.
+        let size = |network: &Network| {
+            let pool = &network.pool;
+            let span = u32::from(pool.last).saturating_sub(u32::from(pool.first)).saturating_add(1);
+            usize::try_from(span).unwrap_or(usize::MAX).saturating_add(pool.reservations.len())
+        };
+        let holders = networks.iter().map(size).fold(0, usize::saturating_add).max(PROXIED_MAX);
+        let networks = networks
+            .into_iter()
+            .map(|network| {
+                let leases = Leases::new(network.pool.clone());
+                (network, leases)
+            })
+            .collect();
+        Self {
+            site,
+            interfaces,
+            networks,
+            tickets: TicketBook::new(holders),
+            stances: BTreeMap::new(),
+            servers: BTreeSet::new(),
+        }
     }
 
     /// Answers `request`.  `fresh` is 16 random bytes, used if a ticket has to be minted.
-    pub fn answer(&mut self, request: &BootRequest, fresh: Ticket, now: Now) -> Outcome {
-        let mac = request.mac;
-        match request.kind {
-            Kind::Release => {
-                let lease = request.current.and_then(|address| self.leases.release(mac, address, now));
-                silence("it gave its address back: nothing to answer", lease.map(Change::Lease))
-            }
-            Kind::Decline => {
-                let gone = request.requested.and_then(|a| Some((a, self.leases.decline(mac, a, now)?)));
-                let changes =
-                    gone.map(|(address, until)| [Change::Gone(mac), Change::Declined(address, until)]);
-                silence(
-                    "it found its address in use: that address rests 10 minutes",
-                    changes.into_iter().flatten(),
-                )
-            }
-            Kind::Discover | Kind::Request | Kind::Inform => {
-                match decide(request, &self.stance(mac), &self.site) {
-                    Answer::Silence { why } => silence(why, None),
-                    Answer::Offer { boot, api, why } => self.give(request, boot, api, why, fresh, now),
-                }
-            }
+    pub fn answer(&mut self, door: Door, request: &BootRequest, fresh: Ticket, now: Now) -> Outcome {
+        let Some(interface) = self.interfaces.get(door.interface).copied() else {
+            return silence(Quiet::Other, "it came through an interface that is not configured", None);
+        };
+        let asks = Asks { request, interface, door, fresh, now };
+        match (interface.serving, door.port) {
+            (Serving::Nothing, _) => silence(Quiet::Listening, "this interface only listens", None),
+            (Serving::Boot | Serving::Known | Serving::All, Port::BootServer) => self.boot_server(asks),
+            (Serving::Boot, Port::Dhcp) => self.proxy(asks),
+            (Serving::Known | Serving::All, Port::Dhcp) => self.serve(asks),
         }
     }
 
@@ -163,10 +200,27 @@ impl Desk {
         self.tickets.open(ticket, now)
     }
 
+    /// Somebody asked for a file under an open ticket, which therefore has to last.
+    pub fn asked(&mut self, mac: Mac) -> Option<Change> {
+        self.tickets.confirm(mac).map(Change::Ticket)
+    }
+
+    /// `name` went out in full under the ticket of `mac` that starts with the byte `mark`.
+    pub fn fetched(&mut self, mac: Mac, name: Name, mark: u8) -> Option<Change> {
+        let ticket = self.tickets.present(mac).filter(|ticket| ticket.0[0] == mark)?;
+        (name.starts_the_agent() && self.tickets.fetched(ticket)).then_some(Change::Fetched(ticket))
+    }
+
     /// What is wanted of `mac`.
     #[must_use]
     pub fn stance(&self, mac: Mac) -> Stance {
         self.stances.get(&mac).copied().unwrap_or_default()
+    }
+
+    /// Whether somebody has spoken for `mac`, or it has a reservation.
+    #[must_use]
+    pub fn knows(&self, mac: Mac) -> bool {
+        self.stances.contains_key(&mac) || self.networks.iter().any(|(_, leases)| leases.knows(mac))
     }
 
     /// Says what is wanted of `mac`; a machine with a stance is known and keeps its address.
@@ -184,34 +238,99 @@ impl Desk {
         Ok(Some(Change::Stance(mac, stance)))
     }
 
-    /// The lease `mac` has.
+    /// What an interface does from now on.  Says whether that is news.
+    pub fn set_serving(&mut self, interface: usize, serving: Serving) -> bool {
+        let Some(interface) = self.interfaces.get_mut(interface) else { return false };
+        std::mem::replace(&mut interface.serving, serving) != serving
+    }
+
+    /// Our identifiers that the journal does not have yet.
+    pub fn identify(&mut self) -> Vec<Change> {
+        let own: Vec<Ipv4Addr> = self.interfaces.iter().map(|interface| interface.address).collect();
+        own.into_iter().filter(|address| self.servers.insert(*address)).map(Change::Server).collect()
+    }
+
+    /// The lease `mac` has, the one in the first network where it has several.
     #[must_use]
     pub fn lease(&self, mac: Mac) -> Option<Lease> {
-        self.leases.of(mac)
+        self.networks.iter().find_map(|(_, leases)| leases.of(mac))
+    }
+
+    /// Who holds `address`.
+    #[must_use]
+    pub fn holder(&self, address: Ipv4Addr) -> Option<Mac> {
+        self.networks.iter().find_map(|(_, leases)| leases.holder(address))
+    }
+
+    /// Whether an open ticket was handed to an agent by DHCP.
+    #[must_use]
+    pub fn told_by_dhcp(&self, ticket: Ticket) -> bool {
+        self.tickets.told(ticket)
     }
 
     /// All leases.
     pub fn leases(&self) -> impl Iterator<Item = Lease> {
-        self.leases.iter()
+        self.networks.iter().flat_map(|(_, leases)| leases.iter())
+    }
+
+    /// From now on free addresses of the networks on `interface` are probed.
+    pub fn expect_probes(&mut self, interface: usize) {
+        self.near(interface).for_each(Leases::expect_probes);
+    }
+
+    /// Free addresses of the LAN at `interface` to probe next, at most `max`.
+    pub fn to_probe(&mut self, interface: usize, max: usize, now: Now) -> Vec<Ipv4Addr> {
+        self.near(interface).flat_map(|leases| leases.to_probe(max, now)).take(max).collect()
+    }
+
+    /// What a probe found.
+    pub fn probed(&mut self, interface: usize, address: Ipv4Addr, in_use: bool, now: Now) {
+        self.near(interface).for_each(|leases| leases.probed(address, in_use, now));
+    }
+
+    /// Leases of the networks that `interface` is itself in: probes reach those only.
+    fn near(&mut self, interface: usize) -> impl Iterator<Item = &mut Leases> {
+        let own = self.interfaces.get(interface).map(|interface| interface.address);
+        self.networks
+            .iter_mut()
+            .filter(move |(network, _)| {
+                network.interface == interface && own.is_some_and(|own| network.subnet.contains(own))
+            })
+            .map(|(_, leases)| leases)
     }
 
     /// Applies a change read from the journal.
     pub fn apply(&mut self, change: Change) {
         match change {
-            Change::Lease(lease) => self.leases.put(lease),
+            Change::Lease(lease) => {
+                let place = self.networks.iter_mut().find(|(_, l)| l.covers(lease.mac, lease.address));
+                let loser = place.and_then(|(_, leases)| leases.put(lease));
+                loser.into_iter().for_each(|mac| self.tickets.forget(mac));
+            }
             Change::Gone(mac) => {
-                self.leases.remove(mac);
+                self.networks.iter_mut().for_each(|(_, leases)| leases.remove(mac));
                 self.tickets.forget(mac);
             }
-            Change::Declined(address, until) => self.leases.put_declined(address, until),
+            Change::Declined(address, until) => {
+                self.networks.iter_mut().for_each(|(_, leases)| leases.put_declined(address, until));
+            }
             Change::Ticket(issued) => self.tickets.put_open(issued),
+            Change::Fetched(ticket) => {
+                self.tickets.fetched(ticket);
+            }
             Change::Spent(redeemed) => self.tickets.put_spent(redeemed),
             Change::Stance(mac, stance) => {
-                self.leases.recognise(mac, stance != Stance::Stranger);
-                if stance == Stance::Stranger {
-                    self.stances.remove(&mac);
-                } else {
+                let known = stance != Stance::Stranger;
+                self.networks.iter_mut().for_each(|(_, leases)| leases.recognise(mac, known));
+                if known {
                     self.stances.insert(mac, stance);
+                } else {
+                    self.stances.remove(&mac);
+                }
+            }
+            Change::Server(address) => {
+                if self.servers.len() < FORMER_MAX {
+                    self.servers.insert(address);
                 }
             }
         }
@@ -220,104 +339,35 @@ impl Desk {
     /// Everything, as the changes that lead here from an empty desk.
     #[must_use]
     pub fn snapshot(&self) -> Vec<Change> {
+        let servers = self.servers.iter().copied().map(Change::Server);
         let stances = self.stances.iter().map(|(mac, stance)| Change::Stance(*mac, *stance));
-        let leases = self.leases.iter().map(Change::Lease);
-        let declined = self.leases.declined().map(|(address, until)| Change::Declined(address, until));
-        let tickets = self
-            .tickets
-            .entries()
-            .flat_map(|(spent, open)| spent.map(Change::Spent).into_iter().chain(open.map(Change::Ticket)));
-        stances.chain(leases).chain(declined).chain(tickets).collect()
-    }
-
-    fn give(
-        &mut self,
-        request: &BootRequest,
-        boot: Option<Boot>,
-        api: bool,
-        why: &'static str,
-        fresh: Ticket,
-        now: Now,
-    ) -> Outcome {
-        let mut changes = Vec::new();
-        let (kind, lease) = match request.kind {
-            Kind::Inform => (GiveKind::Ack, None),
-            Kind::Discover => match self.offer(request.mac, request.requested, now, &mut changes) {
-                Ok(lease) => (GiveKind::Offer, Some(lease)),
-                Err(why) => return Outcome { reply: Reply::Silence { why }, changes },
-            },
-            Kind::Request => match self.confirm(request, now, &mut changes) {
-                Ok(lease) => (GiveKind::Ack, Some(lease)),
-                Err(reply) => return Outcome { reply, changes },
-            },
-            Kind::Decline | Kind::Release => return silence("nothing to answer", None),
-        };
-        let file = match boot {
-            None => None,
-            Some(Boot::RefusedTftp) => Some(File::RefusedTftp),
-            Some(Boot::Http) => match self.tickets.mint(request.mac, fresh, now) {
-                Ok((issued, new)) => {
-                    changes.extend(new.then_some(Change::Ticket(issued)));
-                    Some(File::Http(issued.ticket))
-                }
-                Err(full) => return Outcome { reply: Reply::Silence { why: full.to_string() }, changes },
-            },
-        };
-        let lease = lease.map(|lease| (lease.address, self.leases.lease_time()));
-        Outcome { reply: Reply::Give(Give { kind, lease, file, api, why }), changes }
-    }
-
-    fn offer(
-        &mut self,
-        mac: Mac,
-        wanted: Option<Ipv4Addr>,
-        now: Now,
-        changes: &mut Vec<Change>,
-    ) -> Result<Lease, String> {
-        let (lease, changed, loser) =
-            self.leases.offer(mac, wanted, now).map_err(|no_address| no_address.to_string())?;
-        if let Some(loser) = loser {
-            self.tickets.forget(loser);
-            changes.push(Change::Gone(loser));
-        }
-        changes.extend(changed.then_some(Change::Lease(lease)));
-        Ok(lease)
-    }
-
-    /// RFC 2131, 4.3.2: a REQUEST selects an offer, checks an old address after a restart, or renews.
-    fn confirm(
-        &mut self,
-        request: &BootRequest,
-        now: Now,
-        changes: &mut Vec<Change>,
-    ) -> Result<Lease, Reply> {
-        if request.server.is_some_and(|server| server != self.server) {
-            let offered = self.leases.of(request.mac).filter(|lease| lease.state == LeaseState::Offered);
-            if let Some(lease) = offered.and_then(|l| self.leases.release(request.mac, l.address, now)) {
-                changes.push(Change::Lease(lease));
-            }
-            return Err(Reply::Silence { why: "it took another DHCP server's offer".into() });
-        }
-        let Some(address) = request.current.or(request.requested) else {
-            return Err(Reply::Refuse { why: "it asked to confirm an address and named none" });
-        };
-        // We are the only server of this LAN, so a client whose lease we do not know gets it if it is free, and
-        // a NAK otherwise: silence, as the RFC has it for several servers, would only cost it a minute.
-        if self.leases.of(request.mac).is_none() {
-            self.offer(request.mac, Some(address), now, changes).map_err(|why| Reply::Silence { why })?;
-        }
-        match self.leases.confirm(request.mac, address, now) {
-            Some(lease) => {
-                changes.push(Change::Lease(lease));
-                Ok(lease)
-            }
-            None => Err(Reply::Refuse { why: "the address it asked to confirm is not its own" }),
-        }
+        let leases = self.leases().map(Change::Lease);
+        let declined = self.networks.iter().flat_map(|(_, leases)| leases.declined());
+        let declined = declined.map(|(address, until)| Change::Declined(address, until));
+        let tickets = self.tickets.entries().flat_map(|(spent, open)| {
+            let fetched = open.filter(|(_, fetched)| *fetched).map(|(i, _)| Change::Fetched(i.ticket));
+            let open = open.map(|(issued, _)| Change::Ticket(issued));
+            [spent.map(Change::Spent), open, fetched].into_iter().flatten()
+        });
+        servers.chain(stances).chain(leases).chain(declined).chain(tickets).collect()
     }
 }
 
-fn silence(why: &str, changes: impl IntoIterator<Item = Change>) -> Outcome {
-    Outcome { reply: Reply::Silence { why: why.into() }, changes: changes.into_iter().collect() }
+/// A request and where it came from.
+#[derive(Debug, Clone, Copy)]
+struct Asks<'a> {
+    request: &'a BootRequest,
+    interface: Interface,
+    door: Door,
+    fresh: Ticket,
+    now: Now,
+}
+
+#[path = "desk_answers.rs"]
+mod answers;
+
+fn silence(quiet: Quiet, why: impl Into<Words>, changes: impl IntoIterator<Item = Change>) -> Outcome {
+    Outcome { reply: Reply::Silence { quiet, why: why.into() }, changes: changes.into_iter().collect() }
 }
 
 #[cfg(test)]

@@ -2,6 +2,10 @@
 //!
 //! A machine somebody has spoken for (*known*) never loses its address.  Strangers hold at most three quarters of the
 //! pool, and lose an expired address when another machine needs it, the longest expired first.
+//!
+//! Free addresses are probed ahead of need ([`Leases::to_probe`]), so that a new machine gets one at which nobody
+//! answered a moment ago, and nobody waits for a probe.  Where the stock runs out, an unprobed address is given: a client
+//! probes, too (RFC 2131, 4.4.1), and its DECLINE lets the address rest.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,6 +20,12 @@ const OFFER_HOLD: Seconds = Seconds(60);
 
 /// How long an address is left alone that a client found in use.
 const DECLINE_HOLD: Seconds = Seconds(600);
+
+/// How many free addresses are kept probed: a rack row switched on at once.
+const STOCK: usize = 512;
+
+/// How long a probe counts: 512 addresses in 5 minutes are two ARP requests a second.
+const PROBE_HOLD: Seconds = Seconds(300);
 
 /// The addresses there are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +91,11 @@ pub enum NoAddress {
 pub struct Leases {
     pool: Pool,
     size: usize,
+    reserved: BTreeSet<Ipv4Addr>,
+    /// Free addresses where nobody answered, and when.  `None`: nobody probes.
+    probed: Option<BTreeMap<Ipv4Addr, Now>>,
+    /// Where probing goes on.
+    cursor: Ipv4Addr,
     by_mac: BTreeMap<Mac, Lease>,
     holder: BTreeMap<Ipv4Addr, Mac>,
     free: BTreeSet<Ipv4Addr>,
@@ -102,6 +117,9 @@ impl Leases {
         let known = pool.reservations.keys().copied().collect();
         Self {
             size: free.len(),
+            reserved: kept,
+            probed: None,
+            cursor: pool.first,
             free,
             known,
             pool,
@@ -118,6 +136,12 @@ impl Leases {
         self.by_mac.get(&mac).copied()
     }
 
+    /// Who holds `address`.
+    #[must_use]
+    pub fn holder(&self, address: Ipv4Addr) -> Option<Mac> {
+        self.holder.get(&address).copied()
+    }
+
     /// All leases.
     pub fn iter(&self) -> impl Iterator<Item = Lease> {
         self.by_mac.values().copied()
@@ -126,6 +150,49 @@ impl Leases {
     /// Addresses left alone because somebody else uses them, and until when.
     pub fn declined(&self) -> impl Iterator<Item = (Ipv4Addr, Now)> {
         self.declined.iter().map(|(address, until)| (*address, *until))
+    }
+
+    /// Whether `mac` is a host of ours.
+    #[must_use]
+    pub fn knows(&self, mac: Mac) -> bool {
+        self.known.contains(&mac)
+    }
+
+    /// Whether `address` could be leased to `mac` here.
+    #[must_use]
+    pub fn covers(&self, mac: Mac, address: Ipv4Addr) -> bool {
+        self.pool.reservations.get(&mac) == Some(&address) || self.in_pool(address)
+    }
+
+    /// From now on somebody probes; until then every free address counts as free.
+    pub fn expect_probes(&mut self) {
+        self.probed.get_or_insert_default();
+    }
+
+    /// Free addresses to probe next, at most `max`, so that the stock stays full and fresh.
+    pub fn to_probe(&mut self, max: usize, now: Now) -> Vec<Ipv4Addr> {
+        let Some(probed) = &mut self.probed else { return Vec::new() };
+        probed.retain(|_, at| now.since(*at) < PROBE_HOLD);
+        let missing = STOCK.min(self.free.len()).saturating_sub(probed.len()).min(max);
+        let after = self.free.range(self.cursor..).chain(self.free.range(..self.cursor));
+        let next: Vec<Ipv4Addr> =
+            after.filter(|address| !probed.contains_key(address)).take(missing).copied().collect();
+        if let Some(last) = next.last() {
+            self.cursor = Ipv4Addr::from(u32::from(*last).saturating_add(1));
+        }
+        next
+    }
+
+    /// What a probe of a free address found.  An address in use rests as a declined one does.
+    pub fn probed(&mut self, address: Ipv4Addr, in_use: bool, now: Now) {
+        if !self.free.contains(&address) {
+            return;
+        }
+        if in_use {
+            self.put_declined(address, now.after(DECLINE_HOLD));
+        } else if let Some(probed) = &mut self.probed {
+            probed.insert(address, now);
+        }
     }
 
     /// How long a lease lasts.
@@ -210,27 +277,38 @@ impl Leases {
 
     /// Restores a declined address.  Not more than a quarter of the pool: the rest stays in use whatever clients say.
     pub fn put_declined(&mut self, address: Ipv4Addr, until: Now) {
-        if self.declined.len() < (self.size / 4).max(1) && self.free.remove(&address) {
+        if self.declined.len() < (self.size / 4).max(1) && self.take(address) {
             self.declined.insert(address, until);
         }
     }
 
-    /// Restores or renews a lease; ignores one that the pool no longer covers.
-    pub fn put(&mut self, lease: Lease) {
-        let reserved = self.pool.reservations.get(&lease.mac) == Some(&lease.address);
-        let fits = reserved || self.in_pool(lease.address);
-        let taken = self.holder.get(&lease.address).is_some_and(|holder| *holder != lease.mac);
-        if !fits || taken {
-            return;
+    /// Restores or renews a lease; ignores one that the pool no longer covers.  In a journal the later record is the
+    /// true one: says who lost the address to it.
+    pub fn put(&mut self, lease: Lease) -> Option<Mac> {
+        if !self.covers(lease.mac, lease.address) {
+            return None;
+        }
+        let loser = self.holder.get(&lease.address).copied().filter(|holder| *holder != lease.mac);
+        if let Some(loser) = loser {
+            self.remove(loser);
         }
         self.remove(lease.mac);
-        self.free.remove(&lease.address);
+        self.take(lease.address);
         self.declined.remove(&lease.address);
         self.holder.insert(lease.address, lease.mac);
         self.by_mac.insert(lease.mac, lease);
         if !self.known.contains(&lease.mac) {
             self.strangers.insert((lease.until, lease.mac));
         }
+        loser
+    }
+
+    /// No longer free.
+    fn take(&mut self, address: Ipv4Addr) -> bool {
+        if let Some(probed) = &mut self.probed {
+            probed.remove(&address);
+        }
+        self.free.remove(&address)
     }
 
     /// Drops the lease of `mac`.
@@ -247,7 +325,7 @@ impl Leases {
     fn in_pool(&self, address: Ipv4Addr) -> bool {
         (self.pool.first..=self.pool.last).contains(&address)
             && !self.pool.never.contains(&address)
-            && !self.pool.reservations.values().any(|reserved| *reserved == address)
+            && !self.reserved.contains(&address)
     }
 
     fn strangers_max(&self) -> usize {
@@ -274,12 +352,19 @@ impl Leases {
     /// The wanted address if it is free, else one by hash of the MAC, so that a lost journal gives most machines
     /// their old address again.
     fn pick(&self, mac: Mac, wanted: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
-        if let Some(wanted) = wanted.filter(|wanted| self.free.contains(wanted)) {
+        let stock = self.probed.as_ref().filter(|probed| !probed.is_empty());
+        let good = |address: &Ipv4Addr| {
+            self.free.contains(address) && stock.is_none_or(|probed| probed.contains_key(address))
+        };
+        if let Some(wanted) = wanted.filter(good) {
             return Some(wanted);
         }
         let size = u32::try_from(self.size).ok()?.max(1);
         let hash = mac.0.iter().fold(0u32, |hash, byte| hash.wrapping_mul(31).wrapping_add((*byte).into()));
         let start = Ipv4Addr::from(u32::from(self.pool.first).saturating_add(hash % size));
+        if let Some(probed) = stock {
+            return probed.range(start..).chain(probed.range(..start)).next().map(|(address, _)| *address);
+        }
         self.free.range(start..).next().or_else(|| self.free.first()).copied()
     }
 
@@ -295,95 +380,5 @@ impl Leases {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn mac(n: u8) -> Mac {
-        Mac([2, 0, 0, 0, 0, n])
-    }
-    fn ip(n: u8) -> Ipv4Addr {
-        Ipv4Addr::new(10, 0, 0, n)
-    }
-    fn at(seconds: u64) -> Now {
-        Now(1_000_000).after(Seconds(seconds))
-    }
-    /// Addresses .10 to .17; .10 is ours, .11 is reserved for MAC 99: six are free.
-    fn leases() -> Leases {
-        Leases::new(Pool {
-            first: ip(10),
-            last: ip(17),
-            never: BTreeSet::from([ip(10)]),
-            reservations: BTreeMap::from([(mac(99), ip(11))]),
-            lease: Seconds(3600),
-        })
-    }
-
-    #[test]
-    fn an_address_sticks_to_its_mac() {
-        let mut l = leases();
-        let first = l.offer(mac(1), None, at(0)).unwrap().0;
-        assert_eq!(l.offer(mac(1), Some(ip(17)), at(1)).unwrap(), (first, false, None));
-        assert_eq!(l.confirm(mac(1), first.address, at(2)).unwrap().until, at(3602));
-        assert_eq!(l.confirm(mac(1), ip(17), at(2)), None);
-        assert_eq!(l.confirm(mac(2), first.address, at(2)), None);
-        l.release(mac(1), first.address, at(5)).unwrap();
-        let later = l.offer(mac(1), None, at(90_000)).unwrap().0;
-        assert_eq!((later.address, later.state), (first.address, LeaseState::Offered));
-        assert_eq!(
-            leases().offer(mac(1), None, at(0)).unwrap().0.address,
-            first.address,
-            "also without history"
-        );
-    }
-
-    #[test]
-    fn reservations_and_forbidden_addresses_hold() {
-        let mut l = leases();
-        assert_eq!(l.offer(mac(99), Some(ip(15)), at(0)).unwrap().0.address, ip(11));
-        for wanted in [ip(10), ip(11), ip(200)] {
-            let got = l.offer(mac(1), Some(wanted), at(0)).unwrap().0.address;
-            assert!((ip(12)..=ip(17)).contains(&got), "{wanted} {got}");
-        }
-        assert_eq!(l.offer(mac(2), Some(ip(16)), at(0)).unwrap().0.address, ip(16));
-    }
-
-    #[test]
-    fn a_flood_of_strangers_leaves_room_for_known_hosts() {
-        let mut l = leases();
-        l.recognise(mac(50), true);
-        let host = l.offer(mac(50), None, at(0)).unwrap().0;
-        l.confirm(mac(50), host.address, at(0)).unwrap();
-        for n in 100..250 {
-            let got = l.offer(mac(n), None, at(1));
-            assert_eq!(got.is_ok(), n < 105, "{n}: {got:?}");
-        }
-        assert!(matches!(l.offer(mac(3), None, at(1)), Err(NoAddress::TooManyStrangers { max: 5 })));
-        l.recognise(mac(51), true);
-        assert!(matches!(l.offer(mac(51), None, at(2)), Err(NoAddress::PoolFull { .. })));
-        // The offers nobody took expire; the known host's lease has expired too, and stays.
-        let (lease, _, loser) = l.offer(mac(51), None, at(7200)).unwrap();
-        assert_ne!(lease.address, host.address);
-        assert!(loser.is_some());
-        assert_eq!(l.of(mac(50)).unwrap().address, host.address);
-        assert_eq!(l.by_mac.len(), l.holder.len());
-        assert!(l.by_mac.len() <= 6 && l.strangers.len() == 4);
-    }
-
-    #[test]
-    fn a_declined_address_rests_and_comes_back() {
-        let mut l = leases();
-        let lease = l.offer(mac(1), Some(ip(14)), at(0)).unwrap().0;
-        assert_eq!(l.decline(mac(2), lease.address, at(1)), None, "only its holder may decline it");
-        l.decline(mac(1), lease.address, at(1)).unwrap();
-        assert_ne!(l.offer(mac(1), Some(ip(14)), at(2)).unwrap().0.address, ip(14));
-        assert_eq!(l.offer(mac(2), Some(ip(14)), at(700)).unwrap().0.address, ip(14));
-    }
-
-    #[test]
-    fn leases_of_another_pool_are_ignored() {
-        let mut l = leases();
-        let old = Lease { mac: mac(1), address: ip(77), until: at(9), state: LeaseState::Bound };
-        l.put(old);
-        assert_eq!(l.of(mac(1)), None);
-    }
-}
+#[path = "leases_tests.rs"]
+mod tests;

@@ -9,15 +9,19 @@
 //! decides what a host should do; here that is a [`Stance`] per MAC).  Everything in a request is hearsay from
 //! the LAN: all tables are bounded, and a flood of invented MACs can neither grow them nor push out a known host.
 
+mod client;
 mod decide;
 mod desk;
 mod leases;
+mod network;
 pub mod recorder;
-mod request;
+mod scout;
 mod tickets;
 
-pub use decide::{Answer, Boot, Site, Stance, Strangers, decide};
+pub use client::{BootRequest, Client, Kind, Name, Platform, REFUSED, parse_path, path, script};
+pub use decide::{Answer, Boot, Match, Rule, Site, Stance, Stock, Strangers, UefiPxe, decide};
 pub use desk::{Change, Desk, File, Give, GiveKind, Outcome, Reply, TooManyHosts};
 pub use leases::{Lease, LeaseState, Leases, NoAddress, Pool};
-pub use request::{BootRequest, Client, Kind};
+pub use network::{Door, Interface, Network, Port, Serving, Subnet};
+pub use scout::{Heard, Mode, Rival, Scout, Survey};
 pub use tickets::{Issued, Redeemed, TicketBook, TicketRefusal, TicketsFull};

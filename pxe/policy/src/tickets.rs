@@ -3,8 +3,11 @@
 //! A ticket belongs to one MAC.  The same ticket is named again while firmware repeats itself (OFFER, ACK, retries),
 //! for [`REUSE`]; it is accepted for [`LIFE`].  Redeeming twice with the same boot nonce is one redemption whose
 //! answer got lost; with another nonce it is somebody else's boot.
+//!
+//! A ticket is *idle* until its machine came back for more: an ACK, a download.  Idle tickets of strangers make room for
+//! others, the oldest first, so that invented MACs can fill the book but not close it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use appliance_model::{Digest, Mac, Now, Seconds, Ticket};
 
@@ -88,8 +91,20 @@ pub struct TicketsFull {
 /// One machine's tickets: at most one that can be spent and one that was.
 #[derive(Debug, Clone, Copy, Default)]
 struct Slot {
-    open: Option<Issued>,
+    open: Option<Open>,
     spent: Option<Redeemed>,
+}
+
+/// A ticket that can be spent.
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    issued: Issued,
+    /// Whether the journal has it.
+    written: bool,
+    /// Whether a file that starts our agent was fetched under it in full.
+    fetched: bool,
+    /// Whether it was handed to an agent by DHCP.
+    told: bool,
 }
 
 /// All tickets.
@@ -97,6 +112,8 @@ struct Slot {
 pub struct TicketBook {
     slots: BTreeMap<Mac, Slot>,
     by_ticket: BTreeMap<Ticket, Mac>,
+    /// Idle tickets of strangers.
+    idle: BTreeSet<(Now, Mac)>,
     max: usize,
 }
 
@@ -104,34 +121,78 @@ impl TicketBook {
     /// An empty book for at most `max` machines.
     #[must_use]
     pub fn new(max: usize) -> Self {
-        Self { slots: BTreeMap::new(), by_ticket: BTreeMap::new(), max }
+        Self { slots: BTreeMap::new(), by_ticket: BTreeMap::new(), idle: BTreeSet::new(), max }
     }
 
-    /// The ticket for `mac`: its present one, or `fresh` (16 random bytes) if that is spent, old or missing.
+    /// The ticket for `mac`: its present one, or `fresh` (16 random bytes) if that is spent, old or missing.  A
+    /// stranger's ticket (`known` is false) may have to make room for another's until [`TicketBook::confirm`].
     ///
     /// # Errors
-    /// When the book is full of other machines' tickets.
-    pub fn mint(&mut self, mac: Mac, fresh: Ticket, now: Now) -> Result<(Issued, bool), TicketsFull> {
+    /// When the book is full of tickets that may not make room.
+    pub fn mint(&mut self, mac: Mac, known: bool, fresh: Ticket, now: Now) -> Result<Issued, TicketsFull> {
         if let Some(open) = self.slots.get(&mac).and_then(|slot| slot.open)
-            && now.since(open.minted) < REUSE
+            && now.since(open.issued.minted) < REUSE
         {
-            return Ok((open, false));
+            return Ok(open.issued);
         }
         if !self.slots.contains_key(&mac) && self.slots.len() >= self.max {
-            self.sweep(now);
+            match self.idle.first().copied() {
+                Some((_, oldest)) => self.forget(oldest),
+                None => self.sweep(now),
+            }
             if self.slots.len() >= self.max {
                 return Err(TicketsFull { max: self.max });
             }
         }
         let issued = Issued { ticket: fresh, mac, minted: now };
-        self.put_open(issued);
-        Ok((issued, true))
+        self.put(Open { issued, written: false, fetched: false, told: false });
+        if !known {
+            self.idle.insert((now, mac));
+        }
+        Ok(issued)
+    }
+
+    /// The machine came back for more: its ticket stays from now on.  Says what the journal has to have.
+    pub fn confirm(&mut self, mac: Mac) -> Option<Issued> {
+        let open = self.slots.get_mut(&mac)?.open.as_mut()?;
+        self.idle.remove(&(open.issued.minted, mac));
+        let fresh = !open.written;
+        open.written = true;
+        fresh.then_some(open.issued)
+    }
+
+    /// A file that starts our agent went out in full under this ticket.  Says whether that is news.
+    pub fn fetched(&mut self, ticket: Ticket) -> bool {
+        let slot = self.by_ticket.get(&ticket).and_then(|mac| self.slots.get_mut(mac));
+        let open = slot.and_then(|slot| slot.open.as_mut()).filter(|open| open.issued.ticket == ticket);
+        open.is_some_and(|open| !std::mem::replace(&mut open.fetched, true))
+    }
+
+    /// The ticket for the agent of `mac`, which has no boot URL in its log: the open one, if what starts an agent was
+    /// fetched under it.
+    pub fn for_agent(&mut self, mac: Mac, now: Now) -> Option<Ticket> {
+        let open = self.slots.get_mut(&mac)?.open.as_mut().filter(|open| open.fetched)?;
+        open.told = now.since(open.issued.minted) <= LIFE;
+        open.told.then_some(open.issued.ticket)
+    }
+
+    /// The open ticket of `mac`, of whatever age.
+    #[must_use]
+    pub fn present(&self, mac: Mac) -> Option<Ticket> {
+        Some(self.slots.get(&mac)?.open?.issued.ticket)
+    }
+
+    /// Whether an open ticket was handed out by [`TicketBook::for_agent`].
+    #[must_use]
+    pub fn told(&self, ticket: Ticket) -> bool {
+        let slot = self.by_ticket.get(&ticket).and_then(|mac| self.slots.get(mac));
+        slot.and_then(|slot| slot.open).is_some_and(|open| open.issued.ticket == ticket && open.told)
     }
 
     /// Whom an unspent, unexpired ticket belongs to: the question of the HTTP server.
     #[must_use]
     pub fn open(&self, ticket: Ticket, now: Now) -> Option<Mac> {
-        let open = self.slots.get(self.by_ticket.get(&ticket)?)?.open?;
+        let open = self.slots.get(self.by_ticket.get(&ticket)?)?.open?.issued;
         (open.ticket == ticket && now.since(open.minted) <= LIFE).then_some(open.mac)
     }
 
@@ -164,7 +225,9 @@ impl TicketBook {
             }
             return Err(TicketRefusal::Spent { ticket, issued_to });
         }
-        let Some(issued) = slot.open.filter(|open| open.ticket == ticket) else { return Err(unknown) };
+        let Some(issued) = slot.open.map(|open| open.issued).filter(|open| open.ticket == ticket) else {
+            return Err(unknown);
+        };
         let issued_to = ours(issued)?;
         let age = now.since(issued.minted);
         if age > LIFE {
@@ -178,17 +241,14 @@ impl TicketBook {
     /// Forgets a machine's tickets: its address went to somebody else.
     pub fn forget(&mut self, mac: Mac) {
         if let Some(slot) = self.slots.remove(&mac) {
-            self.unlink(slot.open.map(|open| open.ticket));
+            self.drop_open(slot.open);
             self.unlink(slot.spent.map(|spent| spent.issued.ticket));
         }
     }
 
     /// Restores an issued ticket from the journal.
     pub fn put_open(&mut self, issued: Issued) {
-        let slot = self.slots.entry(issued.mac).or_default();
-        let old = slot.open.replace(issued);
-        self.unlink(old.map(|old| old.ticket));
-        self.by_ticket.insert(issued.ticket, issued.mac);
+        self.put(Open { issued, written: true, fetched: false, told: false });
     }
 
     /// Restores a redemption from the journal.
@@ -196,16 +256,32 @@ impl TicketBook {
         let issued = redeemed.issued;
         let slot = self.slots.entry(issued.mac).or_default();
         let replaced = slot.spent.replace(redeemed).map(|old| old.issued.ticket);
-        if slot.open.is_some_and(|open| open.ticket == issued.ticket) {
-            slot.open = None;
-        }
+        let open = slot.open.take_if(|open| open.issued.ticket == issued.ticket);
         self.unlink(replaced);
+        self.drop_open(open);
         self.by_ticket.insert(issued.ticket, issued.mac);
     }
 
-    /// Everything in the book, for the journal's compaction.
-    pub fn entries(&self) -> impl Iterator<Item = (Option<Redeemed>, Option<Issued>)> {
-        self.slots.values().map(|slot| (slot.spent, slot.open))
+    /// Everything in the book that the journal has: per machine the spent ticket, the open one, and whether an image
+    /// was fetched under that.
+    pub fn entries(&self) -> impl Iterator<Item = (Option<Redeemed>, Option<(Issued, bool)>)> {
+        let open =
+            |slot: &Slot| slot.open.filter(|open| open.written).map(|open| (open.issued, open.fetched));
+        self.slots.values().map(move |slot| (slot.spent, open(slot)))
+    }
+
+    fn put(&mut self, open: Open) {
+        let slot = self.slots.entry(open.issued.mac).or_default();
+        let old = slot.open.replace(open);
+        self.drop_open(old);
+        self.by_ticket.insert(open.issued.ticket, open.issued.mac);
+    }
+
+    fn drop_open(&mut self, open: Option<Open>) {
+        if let Some(open) = open {
+            self.idle.remove(&(open.issued.minted, open.issued.mac));
+            self.unlink(Some(open.issued.ticket));
+        }
     }
 
     fn unlink(&mut self, ticket: Option<Ticket>) {
@@ -217,8 +293,9 @@ impl TicketBook {
     /// Drops machines whose only ticket was never spent and can no longer be: they never came up.  A machine that
     /// did come up keeps its place, so that its agent can say hello again.
     fn sweep(&mut self, now: Now) {
-        let dead =
-            |slot: &Slot| slot.spent.is_none() && slot.open.is_none_or(|open| now.since(open.minted) > LIFE);
+        let dead = |slot: &Slot| {
+            slot.spent.is_none() && slot.open.is_none_or(|open| now.since(open.issued.minted) > LIFE)
+        };
         let gone: Vec<Mac> = self.slots.iter().filter(|(_, slot)| dead(slot)).map(|(mac, _)| *mac).collect();
         for mac in gone {
             self.forget(mac);
@@ -243,15 +320,19 @@ mod tests {
 
     fn book() -> TicketBook {
         let mut book = TicketBook::new(4);
-        assert_eq!(book.mint(A, T1, at(0)).unwrap().0.ticket, T1);
+        assert_eq!(book.mint(A, true, T1, at(0)).unwrap().ticket, T1);
         book
     }
 
     #[test]
     fn one_boot_keeps_one_ticket() {
         let mut book = book();
-        assert_eq!(book.mint(A, T2, at(599)).unwrap().0.ticket, T1, "repeated offers name the same ticket");
-        assert_eq!(book.mint(A, T2, at(600)).unwrap().0.ticket, T2, "an old one is replaced");
+        assert_eq!(
+            book.mint(A, true, T2, at(599)).unwrap().ticket,
+            T1,
+            "repeated offers name the same ticket"
+        );
+        assert_eq!(book.mint(A, true, T2, at(600)).unwrap().ticket, T2, "an old one is replaced");
         assert_eq!(book.open(T1, at(600)), None);
         assert_eq!(book.open(T2, at(600)), Some(A));
     }
@@ -261,7 +342,7 @@ mod tests {
         let mut book = book();
         book.redeem(T1, &[A], BOOT1, at(30)).unwrap();
         assert_eq!(book.open(T1, at(31)), None);
-        assert_eq!(book.mint(A, T2, at(60)).unwrap().0.ticket, T2);
+        assert_eq!(book.mint(A, true, T2, at(60)).unwrap().ticket, T2);
         let again = book.redeem(T1, &[A], BOOT1, at(70)).unwrap();
         assert_eq!((again.0.issued.mac, again.1), (A, false), "the old agent may still repeat its hello");
         book.redeem(T2, &[A], BOOT2, at(90)).unwrap();
@@ -292,18 +373,41 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_neither_grows_the_book_nor_evicts() {
+    fn a_flood_neither_grows_the_book_nor_closes_it() {
         let mut book = book();
         book.redeem(T1, &[A], BOOT1, at(1)).unwrap();
+        let stranger = |round: u8| Mac([2, 9, 9, 9, 9, round]);
         for round in 0..50u8 {
-            let mac = Mac([2, 9, 9, 9, 9, round]);
-            let minted = book.mint(mac, Ticket([100 + round; 16]), at(2));
-            assert_eq!(minted.is_ok(), round < 3, "{round}");
+            book.mint(stranger(round), false, Ticket([100 + round; 16]), at(2)).unwrap();
+            if round < 2 {
+                assert!(book.confirm(stranger(round)).is_some());
+                assert!(book.confirm(stranger(round)).is_none(), "written once");
+            }
         }
-        assert_eq!(book.slots.len(), 4);
-        assert_eq!(book.by_ticket.len(), 4);
+        assert_eq!((book.slots.len(), book.by_ticket.len(), book.idle.len()), (4, 4, 1));
+        assert!(book.open(Ticket([100; 16]), at(3)).is_some(), "whoever came back stays");
         assert!(!book.redeem(T1, &[A], BOOT1, at(3)).unwrap().1, "the known host is still there");
-        assert!(book.mint(B, T2, at(2000)).is_ok(), "tickets that were never used free their place");
-        assert_eq!(book.by_ticket.len(), book.slots.len());
+        book.mint(B, true, T2, at(4)).unwrap();
+        assert!(book.idle.is_empty());
+        let refused = book.mint(stranger(60), false, Ticket([9; 16]), at(5));
+        assert_eq!(refused, Err(TicketsFull { max: 4 }), "all that are left came back or are known");
+        assert!(
+            book.mint(stranger(60), false, Ticket([9; 16]), at(2000)).is_ok(),
+            "dead ones free their place"
+        );
+    }
+
+    #[test]
+    fn an_agent_without_a_url_gets_the_ticket_its_image_was_fetched_under() {
+        let mut book = book();
+        assert_eq!(book.for_agent(A, at(1)), None);
+        assert!(book.fetched(T1) && !book.fetched(T1) && !book.fetched(T2));
+        assert_eq!(book.for_agent(A, at(2)), Some(T1));
+        assert_eq!(book.for_agent(B, at(2)), None);
+        assert_eq!(book.for_agent(A, at(1801)), None);
+        book.redeem(T1, &[A], BOOT1, at(3)).unwrap();
+        assert_eq!(book.for_agent(A, at(4)), None);
+        book.mint(A, true, T2, at(5)).unwrap();
+        assert_eq!(book.for_agent(A, at(6)), None, "a new ticket starts without");
     }
 }

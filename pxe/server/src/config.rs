@@ -3,99 +3,44 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
+    path::{Path, PathBuf},
 };
 
 use appliance_model::{Mac, Seconds};
-use pxe_policy::{Pool, Site, Strangers};
+use pxe_policy::{Match, Mode, Name, Network, Pool, Rule, Site, Stock, Strangers, Subnet, UefiPxe};
 
-/// What can be written.
-pub mod wire {
-    use std::collections::BTreeMap;
-
-    use serde::Deserialize;
-
-    /// The `[pxe]` section.
-    #[derive(Debug, Clone, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    pub struct Config {
-        /// Interface of the provisioning LAN (`br0`); without it, the server listens on `address` only and hears
-        /// relays but no broadcasts.
-        pub interface: Option<String>,
-        /// Our address on the provisioning LAN.
-        pub address: String,
-        /// The LAN, as `10.77.0.0/24`.
-        pub subnet: String,
-        /// Router told to hosts, if there is one.
-        pub router: Option<String>,
-        /// Relays that may ask for hosts elsewhere.
-        #[serde(default)]
-        pub relays: Vec<String>,
-        /// Base URL of the agents' API, told to agents in option 224.
-        pub api_url: String,
-        /// What machines get that nobody announced: `boot`, `lease` or `silence`.
-        #[serde(default = "strangers")]
-        pub strangers: String,
-        /// How long a lease lasts.
-        #[serde(default = "lease_seconds")]
-        pub lease_seconds: u64,
-        /// DHCP's UDP port.  Other than 67 only for tests through a relay.
-        #[serde(default = "dhcp_port")]
-        pub dhcp_port: u16,
-        /// Boot HTTP's TCP port.
-        #[serde(default = "http_port")]
-        pub http_port: u16,
-        /// UDP port where PXE firmware is sent on to HTTP boot.
-        #[serde(default = "tftp_port")]
-        pub tftp_port: u16,
-        /// Addresses to hand out.
-        pub pool: Pool,
-        /// Fixed addresses by MAC.
-        #[serde(default)]
-        pub reservations: BTreeMap<String, String>,
-    }
-
-    /// The `[pxe.pool]` section.
-    #[derive(Debug, Clone, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    pub struct Pool {
-        /// First address.
-        pub first: String,
-        /// Last address.
-        pub last: String,
-    }
-
-    fn strangers() -> String {
-        "boot".into()
-    }
-    /// An hour: a host that moves is seen soon, and 10,000 hosts renew 6 times a second.
-    fn lease_seconds() -> u64 {
-        3600
-    }
-    fn dhcp_port() -> u16 {
-        67
-    }
-    fn http_port() -> u16 {
-        8080
-    }
-    fn tftp_port() -> u16 {
-        69
-    }
-}
+pub mod wire;
 
 /// A legal configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    pub(crate) interface: Option<String>,
-    pub(crate) address: Ipv4Addr,
-    pub(crate) subnet: Subnet,
-    pub(crate) router: Option<Ipv4Addr>,
+    pub(crate) interfaces: Vec<Interface>,
+    pub(crate) networks: Vec<Place>,
     pub(crate) relays: BTreeSet<Ipv4Addr>,
-    pub(crate) api_url: String,
+    pub(crate) api_url: Option<String>,
     pub(crate) site: Site,
-    pub(crate) pool: Pool,
+    pub(crate) files: BTreeMap<Name, PathBuf>,
+    pub(crate) command_line: String,
     pub(crate) dhcp_port: u16,
+    pub(crate) boot_server_port: u16,
     pub(crate) http_port: u16,
     pub(crate) tftp_port: u16,
+}
+
+/// Where we answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Interface {
+    pub(crate) name: Option<String>,
+    pub(crate) address: Ipv4Addr,
+    pub(crate) mode: Mode,
+}
+
+/// A network and what its hosts are told of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) network: Network,
+    pub(crate) router: Option<Ipv4Addr>,
+    pub(crate) dns: Vec<Ipv4Addr>,
 }
 
 /// Why a configuration is not legal.
@@ -112,13 +57,6 @@ pub struct ConfigError {
     pub advice: String,
 }
 
-/// Addresses that share their first `bits` bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Subnet {
-    pub(crate) base: Ipv4Addr,
-    pub(crate) bits: u8,
-}
-
 /// A pool of more addresses than this is refused: twice the largest LAN one appliance is meant for.
 const POOL_MAX: u32 = 65_536;
 /// Shorter leases make hosts renew faster than a journal should be written.
@@ -129,27 +67,174 @@ const LEASE_SECONDS_MAX: u64 = 604_800;
 const API_URL_BYTES_MAX: usize = 255;
 /// Linux' IFNAMSIZ without the terminating zero.
 const INTERFACE_BYTES_MAX: usize = 15;
+/// Interfaces, networks and rules beyond these are a mistake; every request walks the lists.
+const LIST_MAX: usize = 64;
 
-impl Subnet {
-    pub(crate) fn mask(self) -> Ipv4Addr {
-        Ipv4Addr::from(u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0))
+impl Config {
+    /// Sets the discovery image for x64, where the site's file names it elsewhere.
+    #[must_use]
+    pub fn with_image(mut self, uki: &Path) -> Self {
+        self.files.entry(Name::Discovery).or_insert_with(|| uki.into());
+        self.site.stock.x64 = true;
+        self
     }
 
-    pub(crate) fn contains(self, address: Ipv4Addr) -> bool {
-        u32::from(address) & u32::from(self.mask()) == u32::from(self.base)
-    }
-
-    /// A host address: neither the network's nor the broadcast address.
-    fn host(self, address: Ipv4Addr) -> bool {
-        let last = u32::from(self.base) | !u32::from(self.mask());
-        self.contains(address) && address != self.base && u32::from(address) != last
+    /// Reads relative paths of images from `folder` on.
+    #[must_use]
+    pub fn in_folder(mut self, folder: &Path) -> Self {
+        for path in self.files.values_mut() {
+            *path = folder.join(&path);
+        }
+        self
     }
 }
 
-impl std::fmt::Display for Subnet {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.base, self.bits)
+impl TryFrom<wire::Config> for Config {
+    type Error = ConfigError;
+
+    fn try_from(wire: wire::Config) -> Result<Self, ConfigError> {
+        let lease = lease(wire.lease_seconds)?;
+        let relays = addresses("relays", &wire.relays)?.into_iter().collect();
+        let mut config = Self {
+            interfaces: Vec::new(),
+            networks: Vec::new(),
+            relays,
+            api_url: wire.api_url.as_deref().map(api_url).transpose()?,
+            site: site(&wire)?,
+            files: files(&wire),
+            command_line: command_line(wire.images.command_line.as_deref().unwrap_or(""))?,
+            dhcp_port: wire.dhcp_port,
+            boot_server_port: wire.boot_server_port,
+            http_port: wire.http_port,
+            tftp_port: wire.tftp_port,
+        };
+        let single = wire.interfaces.is_empty();
+        if !single && (wire.interface.is_some() || wire.address.is_some()) {
+            let advice = "write it as one of [[pxe.interfaces]], too";
+            return Err(bad("interface", wire.interface.unwrap_or_default(), "stands beside others", advice));
+        }
+        let all = if single { vec![from_single(&wire)?] } else { wire.interfaces };
+        if all.len() > LIST_MAX || wire.networks.len() > LIST_MAX {
+            let wrong = format!("are more than {LIST_MAX}");
+            return Err(bad("interfaces", all.len(), wrong, "split the site"));
+        }
+        for (index, interface) in all.into_iter().enumerate() {
+            let prefix = if single { String::new() } else { format!("interfaces[{index}].") };
+            let from = Lan { prefix: &prefix, lease, interface: index };
+            config.interface(from, interface)?;
+        }
+        for (index, network) in wire.networks.into_iter().enumerate() {
+            let prefix = format!("networks[{index}].");
+            config.network(Lan { prefix: &prefix, lease, interface: 0 }, network)?;
+        }
+        config.relays.extend(config.networks.iter().flat_map(|place| place.network.relays.clone()));
+        Ok(config)
     }
+}
+
+/// What every LAN's keys are read with.
+#[derive(Debug, Clone, Copy)]
+struct Lan<'a> {
+    prefix: &'a str,
+    lease: Seconds,
+    interface: usize,
+}
+
+fn from_single(wire: &wire::Config) -> Result<wire::Interface, ConfigError> {
+    let needed = |key: &str, value: &Option<String>| {
+        value.clone().ok_or_else(|| bad(key, "", "is missing", "write it into [pxe]"))
+    };
+    Ok(wire::Interface {
+        interface: wire.interface.clone().unwrap_or_default(),
+        mode: wire.mode.clone().unwrap_or_else(|| Mode::Full.as_str().into()),
+        address: needed("address", &wire.address)?,
+        subnet: needed("subnet", &wire.subnet)?,
+        router: wire.router.clone(),
+        dns: wire.dns.clone(),
+        pool: wire.pool.clone(),
+        reservations: wire.reservations.clone(),
+    })
+}
+
+impl Config {
+    fn interface(&mut self, lan: Lan<'_>, wire: wire::Interface) -> Result<(), ConfigError> {
+        let key = |name: &str| format!("{}{name}", lan.prefix);
+        let name = Some(wire.interface).filter(|name| !(name.is_empty() && lan.prefix.is_empty()));
+        if let Some(name) = &name
+            && (name.is_empty() || name.len() > INTERFACE_BYTES_MAX || name.contains(['/', ' ', '\0']))
+        {
+            let advice = "write one that `ip link` shows";
+            return Err(bad(&key("interface"), name, "is not an interface name", advice));
+        }
+        let mode = Mode::ALL.into_iter().find(|mode| mode.as_str() == wire.mode).ok_or_else(|| {
+            let advice = "write `listen`, `proxy`, `auto-proxy`, `full`, `reservation` or `off`";
+            bad(&key("mode"), &wire.mode, "is not a mode", advice)
+        })?;
+        let subnet = subnet(&key("subnet"), &wire.subnet)?;
+        let own = inside(&key("address"), &wire.address, subnet)?;
+        let leases = match mode {
+            Mode::Full | Mode::AutoProxy | Mode::Reservation => true,
+            Mode::Listen | Mode::Proxy | Mode::Off => wire.pool.is_some() || !wire.reservations.is_empty(),
+        };
+        if leases {
+            let pool_needed = mode != Mode::Reservation;
+            let all = Addresses {
+                subnet,
+                own: Some(own),
+                router: wire.router.as_deref(),
+                dns: &wire.dns,
+                pool: wire.pool.as_ref(),
+                reservations: &wire.reservations,
+            };
+            self.place(lan, all, BTreeSet::new(), pool_needed)?;
+        }
+        self.interfaces.push(Interface { name, address: own, mode });
+        Ok(())
+    }
+
+    fn network(&mut self, lan: Lan<'_>, wire: wire::Network) -> Result<(), ConfigError> {
+        let subnet = subnet(&format!("{}subnet", lan.prefix), &wire.subnet)?;
+        let relays = addresses(&format!("{}relays", lan.prefix), &wire.relays)?.into_iter().collect();
+        let all = Addresses {
+            subnet,
+            own: None,
+            router: wire.router.as_deref(),
+            dns: &wire.dns,
+            pool: wire.pool.as_ref(),
+            reservations: &wire.reservations,
+        };
+        self.place(lan, all, relays, true)
+    }
+
+    fn place(
+        &mut self,
+        lan: Lan<'_>,
+        all: Addresses<'_>,
+        relays: BTreeSet<Ipv4Addr>,
+        pool_needed: bool,
+    ) -> Result<(), ConfigError> {
+        let subnet = all.subnet;
+        let key = |name: &str| format!("{}{name}", lan.prefix);
+        if self.networks.iter().any(|place| place.network.subnet == subnet) {
+            return Err(bad(&key("subnet"), subnet, "is there twice", "write each subnet once"));
+        }
+        let router = all.router.map(|text| inside(&key("router"), text, subnet)).transpose()?;
+        let dns = addresses(&key("dns"), all.dns)?;
+        let pool = pool(lan, &all, router, pool_needed)?;
+        let network = Network { interface: lan.interface, subnet, relays, pool };
+        self.networks.push(Place { network, router, dns });
+        Ok(())
+    }
+}
+
+/// The keys of one LAN.
+struct Addresses<'a> {
+    subnet: Subnet,
+    own: Option<Ipv4Addr>,
+    router: Option<&'a str>,
+    dns: &'a [String],
+    pool: Option<&'a wire::Pool>,
+    reservations: &'a BTreeMap<String, String>,
 }
 
 fn bad(key: &str, value: impl ToString, wrong: impl Into<String>, advice: impl Into<String>) -> ConfigError {
@@ -161,17 +246,112 @@ fn address(key: &str, text: &str) -> Result<Ipv4Addr, ConfigError> {
     text.parse().map_err(|_| bad(key, text, "is not an IPv4 address", "write four numbers, as in 10.77.0.1"))
 }
 
-fn subnet(text: &str) -> Result<Subnet, ConfigError> {
-    let wrong =
-        |wrong: &str| bad("subnet", text, wrong, "write the network and its bits, as in 10.77.0.0/24");
+fn addresses(key: &str, texts: &[String]) -> Result<Vec<Ipv4Addr>, ConfigError> {
+    texts.iter().map(|text| address(key, text)).collect()
+}
+
+fn lease(seconds: u64) -> Result<Seconds, ConfigError> {
+    if !(LEASE_SECONDS_MIN..=LEASE_SECONDS_MAX).contains(&seconds) {
+        let wrong = format!("is not between {LEASE_SECONDS_MIN} and {LEASE_SECONDS_MAX}");
+        return Err(bad("lease_seconds", seconds, wrong, "3600 suits most sites"));
+    }
+    Ok(Seconds(seconds))
+}
+
+fn api_url(text: &str) -> Result<String, ConfigError> {
+    let sound = text.strip_prefix("https://").is_some_and(|rest| !rest.is_empty());
+    if !sound || text.len() > API_URL_BYTES_MAX || !text.chars().all(|c| c.is_ascii_graphic()) {
+        let wrong = format!("is not an https URL of at most {API_URL_BYTES_MAX} bytes");
+        return Err(bad("api_url", text, wrong, "write it as in https://10.77.0.1:8443"));
+    }
+    Ok(text.to_owned())
+}
+
+/// It is put into a script that iPXE obeys.
+fn command_line(text: &str) -> Result<String, ConfigError> {
+    let sane = |c: char| (c.is_ascii_graphic() && !matches!(c, '|' | '&' | '#' | '$')) || c == ' ';
+    if text.len() > 512 || !text.chars().all(sane) {
+        let advice = "write printable ASCII without | & # $, at most 512 characters";
+        return Err(bad("images.command_line", text, "cannot stand in a script of iPXE", advice));
+    }
+    Ok(text.to_owned())
+}
+
+fn strangers(key: &str, text: &str) -> Result<Strangers, ConfigError> {
+    match text {
+        "boot" => Ok(Strangers::Boot),
+        "lease" => Ok(Strangers::Lease),
+        "silence" => Ok(Strangers::Silence),
+        other => Err(bad(key, other, "is not a rule", "write `boot`, `lease` or `silence`")),
+    }
+}
+
+fn site(wire: &wire::Config) -> Result<Site, ConfigError> {
+    let uefi_pxe = match wire.uefi_pxe.as_deref().unwrap_or("http") {
+        "http" => UefiPxe::Http,
+        "uki" => UefiPxe::Uki,
+        "ipxe" => UefiPxe::Ipxe,
+        other => return Err(bad("uefi_pxe", other, "is not known", "write `http`, `uki` or `ipxe`")),
+    };
+    if wire.rules.len() > LIST_MAX {
+        let wrong = format!("are more than {LIST_MAX}");
+        return Err(bad("rules", wire.rules.len(), wrong, "announce the machines instead"));
+    }
+    let stock = Stock {
+        x64: wire.images.x64.is_some(),
+        arm64: wire.images.arm64.is_some(),
+        kernel: wire.images.kernel.is_some() && wire.images.initrd.is_some(),
+        ipxe_uefi: wire.nbp.ipxe_uefi.is_some(),
+        ipxe_bios: wire.nbp.ipxe_bios.is_some(),
+    };
+    let rules = wire.rules.iter().map(rule).collect::<Result<_, _>>()?;
+    let strangers = strangers("strangers", wire.strangers.as_deref().unwrap_or("boot"))?;
+    Ok(Site { strangers, rules, uefi_pxe, stock })
+}
+
+fn rule(wire: &wire::Rule) -> Result<Rule, ConfigError> {
+    let uuid = |text: &String| {
+        let digits: String = text.chars().filter(|c| *c != '-').collect();
+        let number = u128::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 32);
+        number.map(u128::to_be_bytes).ok_or_else(|| {
+            bad("rules.uuid", text, "is not a UUID", "write 32 hex digits, as option 97 has them")
+        })
+    };
+    let of = Match {
+        mac: wire.mac.as_deref().map(|text| mac("rules.mac", text)).transpose()?,
+        uuid: wire.uuid.as_ref().map(uuid).transpose()?,
+        arch: wire.arch,
+        class: wire.class.clone(),
+        relay: wire.relay.as_deref().map(|text| address("rules.relay", text)).transpose()?,
+    };
+    Ok(Rule { of, gets: strangers("rules.gets", &wire.gets)? })
+}
+
+fn files(wire: &wire::Config) -> BTreeMap<Name, PathBuf> {
+    let all = [
+        (Name::Discovery, &wire.images.x64),
+        (Name::DiscoveryArm64, &wire.images.arm64),
+        (Name::Kernel, &wire.images.kernel),
+        (Name::Initrd, &wire.images.initrd),
+        (Name::SnpOnly, &wire.nbp.ipxe_uefi),
+        (Name::Undionly, &wire.nbp.ipxe_bios),
+    ];
+    all.into_iter().filter_map(|(name, path)| Some((name, path.as_ref()?.into()))).collect()
+}
+
+fn mac(key: &str, text: &str) -> Result<Mac, ConfigError> {
+    text.parse().map_err(|_| bad(key, text, "is not a MAC address", "write it as 52:54:00:12:34:56"))
+}
+
+fn subnet(key: &str, text: &str) -> Result<Subnet, ConfigError> {
+    let wrong = |wrong: &str| bad(key, text, wrong, "write the network and its bits, as in 10.77.0.0/24");
     let (base, bits) = text.split_once('/').ok_or_else(|| wrong("has no prefix length"))?;
     let bits: u8 = bits.parse().map_err(|_| wrong("has no number after the slash"))?;
     if !(8..=30).contains(&bits) {
         return Err(wrong("has a prefix length that is not between 8 and 30"));
     }
     let base = base.parse().map_err(|_| wrong("does not start with an IPv4 address"))?;
-    let subnet = Subnet { base, bits };
-    if subnet.contains(base) { Ok(subnet) } else { Err(wrong("has bits set behind its prefix")) }
+    Subnet::new(base, bits).ok_or_else(|| wrong("has bits set behind its prefix"))
 }
 
 /// An address that must be a host address of the subnet.
@@ -180,156 +360,57 @@ fn inside(key: &str, text: &str, subnet: Subnet) -> Result<Ipv4Addr, ConfigError
     if subnet.host(parsed) {
         return Ok(parsed);
     }
-    Err(bad(
-        key,
-        text,
-        format!("is not a host address of pxe.subnet {subnet}"),
-        "correct the one or the other",
-    ))
-}
-
-impl TryFrom<wire::Config> for Config {
-    type Error = ConfigError;
-
-    fn try_from(wire: wire::Config) -> Result<Self, ConfigError> {
-        let subnet = subnet(&wire.subnet)?;
-        let own = inside("address", &wire.address, subnet)?;
-        let router = wire.router.as_deref().map(|text| inside("router", text, subnet)).transpose()?;
-        let relays = wire.relays.iter().map(|text| address("relays", text)).collect::<Result<_, _>>()?;
-        let strangers = match wire.strangers.as_str() {
-            "boot" => Strangers::Boot,
-            "lease" => Strangers::Lease,
-            "silence" => Strangers::Silence,
-            other => {
-                return Err(bad("strangers", other, "is not a rule", "write `boot`, `lease` or `silence`"));
-            }
-        };
-        if let Some(name) = &wire.interface
-            && (name.is_empty() || name.len() > INTERFACE_BYTES_MAX || name.contains(['/', ' ', '\0']))
-        {
-            return Err(bad("interface", name, "is not an interface name", "write one that `ip link` shows"));
-        }
-        let sound = wire.api_url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty());
-        if !sound
-            || wire.api_url.len() > API_URL_BYTES_MAX
-            || !wire.api_url.chars().all(|c| c.is_ascii_graphic())
-        {
-            let wrong = format!("is not an https URL of at most {API_URL_BYTES_MAX} bytes");
-            return Err(bad("api_url", &wire.api_url, wrong, "write it as in https://10.77.0.1:8443"));
-        }
-        Ok(Self {
-            pool: pool(&wire, subnet, own, router)?,
-            interface: wire.interface,
-            address: own,
-            subnet,
-            router,
-            relays,
-            api_url: wire.api_url,
-            site: Site { strangers },
-            dhcp_port: wire.dhcp_port,
-            http_port: wire.http_port,
-            tftp_port: wire.tftp_port,
-        })
-    }
+    let wrong = format!("is not a host address of pxe.subnet {subnet}");
+    Err(bad(key, text, wrong, "correct the one or the other"))
 }
 
 fn pool(
-    wire: &wire::Config,
-    subnet: Subnet,
-    own: Ipv4Addr,
+    lan: Lan<'_>,
+    all: &Addresses<'_>,
     router: Option<Ipv4Addr>,
+    needed: bool,
 ) -> Result<Pool, ConfigError> {
-    let first = inside("pool.first", &wire.pool.first, subnet)?;
-    let last = inside("pool.last", &wire.pool.last, subnet)?;
+    let key = |name: &str| format!("{}{name}", lan.prefix);
+    let mut never: BTreeSet<Ipv4Addr> = [all.own, router].into_iter().flatten().collect();
+    let (first, last) = match all.pool {
+        Some(pool) => (
+            inside(&key("pool.first"), &pool.first, all.subnet)?,
+            inside(&key("pool.last"), &pool.last, all.subnet)?,
+        ),
+        None if needed => {
+            let advice = "write `pool = { first = …, last = … }`, or choose a mode that gives no addresses";
+            return Err(bad(&key("pool"), "", "is missing", advice));
+        }
+        None => {
+            // Only reservations: a pool of one address that is never given.
+            let only = all.own.unwrap_or(Ipv4Addr::UNSPECIFIED);
+            never.insert(only);
+            (only, only)
+        }
+    };
     if first > last {
         let wrong = format!("lies behind pxe.pool.last {last}");
-        return Err(bad("pool.first", first, wrong, "exchange the two"));
+        return Err(bad(&key("pool.first"), first, wrong, "exchange the two"));
     }
     let size = u32::from(last).saturating_sub(u32::from(first)).saturating_add(1);
     if size > POOL_MAX {
         let wrong = format!("makes a pool of {size} addresses, {POOL_MAX} is the limit");
-        return Err(bad("pool.last", last, wrong, "choose a smaller pool"));
-    }
-    if !(LEASE_SECONDS_MIN..=LEASE_SECONDS_MAX).contains(&wire.lease_seconds) {
-        let wrong = format!("is not between {LEASE_SECONDS_MIN} and {LEASE_SECONDS_MAX}");
-        return Err(bad("lease_seconds", wire.lease_seconds, wrong, "3600 suits most sites"));
+        return Err(bad(&key("pool.last"), last, wrong, "choose a smaller pool"));
     }
     let mut reservations: BTreeMap<Mac, Ipv4Addr> = BTreeMap::new();
-    for (mac, text) in &wire.reservations {
-        let key = format!("reservations.{}", mac.chars().take(40).collect::<String>());
-        let mac: Mac = mac
-            .parse()
-            .map_err(|_| bad("reservations", mac, "is not a MAC address", "write it as 52:54:00:12:34:56"))?;
-        let reserved = inside(&key, text, subnet)?;
-        if reserved == own
-            || Some(reserved) == router
-            || reservations.values().any(|other| *other == reserved)
-        {
+    let mut taken: BTreeSet<Ipv4Addr> = [all.own, router].into_iter().flatten().collect();
+    for (text, reserved) in all.reservations {
+        let key = key(&format!("reservations.{}", text.chars().take(40).collect::<String>()));
+        let mac = mac("reservations", text)?;
+        let reserved = inside(&key, reserved, all.subnet)?;
+        if !taken.insert(reserved) {
             return Err(bad(&key, reserved, "is taken already", "choose an address nobody else has"));
         }
         reservations.insert(mac, reserved);
     }
-    let never = [Some(own), router].into_iter().flatten().collect();
-    Ok(Pool { first, last, never, reservations, lease: Seconds(wire.lease_seconds) })
+    Ok(Pool { first, last, never, reservations, lease: lan.lease })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str = r#"
-        interface = "br0"
-        address = "10.77.0.1"
-        subnet = "10.77.0.0/24"
-        api_url = "https://10.77.0.1:8443"
-        [pool]
-        first = "10.77.0.100"
-        last = "10.77.0.199"
-        [reservations]
-        "52:54:00:00:00:01" = "10.77.0.50"
-    "#;
-
-    fn parse(text: &str) -> Result<Config, String> {
-        let wire: wire::Config = toml::from_str(text).map_err(|error| error.to_string())?;
-        Config::try_from(wire).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn the_demo_site_is_legal() {
-        let config = parse(GOOD).unwrap();
-        assert_eq!(config.subnet.mask(), Ipv4Addr::new(255, 255, 255, 0));
-        assert_eq!((config.dhcp_port, config.http_port, config.pool.lease), (67, 8080, Seconds(3600)));
-    }
-
-    #[test]
-    fn each_mistake_names_its_key_and_what_to_do() {
-        let rows = [
-            (
-                "\"10.77.0.100\"",
-                "\"10.78.0.100\"",
-                "pxe.pool.first: `10.78.0.100` is not a host address of pxe.subnet 10.77.0.0/24; correct the one or the other",
-            ),
-            ("\"10.77.0.199\"", "\"10.77.0.255\"", "pxe.pool.last: `10.77.0.255` is not a host"),
-            ("\"10.77.0.199\"", "\"10.77.0.20\"", "pxe.pool.first: `10.77.0.100` lies behind pxe.pool.last"),
-            ("\"10.77.0.199\"", "\"ten\"", "pxe.pool.last: `ten` is not an IPv4 address"),
-            ("/24\"", "\"", "pxe.subnet: `10.77.0.0` has no prefix length"),
-            (
-                "/24\"",
-                "/16\"\nstrangers = \"maybe\"",
-                "pxe.strangers: `maybe` is not a rule; write `boot`, `lease`",
-            ),
-            ("10.77.0.0/24", "10.77.0.9/24", "pxe.subnet: `10.77.0.9/24` has bits set behind its prefix"),
-            ("https://", "http://", "pxe.api_url: `http://10.77.0.1:8443` is not an https URL"),
-            ("52:54:00:00:00:01", "52:54", "pxe.reservations: `52:54` is not a MAC address"),
-            ("10.77.0.50", "10.77.0.1", "pxe.reservations.52:54:00:00:00:01: `10.77.0.1` is taken already"),
-            ("br0", "br0/../x", "pxe.interface: `br0/../x` is not an interface name"),
-            ("address =", "adress =", "unknown field `adress`"),
-            ("first =", "frist =", "unknown field `frist`"),
-        ];
-        for (from, to, expected) in rows {
-            assert!(GOOD.contains(from), "{from}");
-            let error = parse(&GOOD.replace(from, to)).unwrap_err();
-            assert!(error.contains(expected), "{to}: {error}");
-        }
-    }
-}
+#[path = "config_tests.rs"]
+mod tests;

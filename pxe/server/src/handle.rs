@@ -2,24 +2,21 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
 };
 
 use appliance_model::{Digest, Mac, Now, Ticket};
-use pxe_policy::{Desk, LeaseState, Stance, TicketRefusal, TooManyHosts};
+use pxe_policy::{
+    LeaseState, Mode, Serving, Stance, Survey, TicketRefusal, TooManyHosts,
+    recorder::{Line, Machine, Note, Verdict},
+};
 use tokio::sync::broadcast;
 
 use crate::{
-    events::{BootEvent, Ring, What},
-    journal::{Journal, NotDurable},
-    server::Clock,
+    journal::NotDurable,
+    shared::{BootEvent, Shared},
+    tally::Counters,
 };
-
-/// Events a slow listener may be behind before it misses some: one power-on of a few hundred hosts.
-const BEHIND_MAX: usize = 4096;
 
 /// Why a ticket was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,75 +65,29 @@ pub struct LeaseView {
     pub bound: bool,
 }
 
-/// What cannot be told of one machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counters {
-    /// Packets that were not a DHCP client's.
-    pub odd_packets: u64,
-    /// Packets from relays that the configuration does not name.
-    pub foreign_relays: u64,
-    /// Replies that could not be sent.
-    pub unsent: u64,
-    /// HTTP requests under a ticket that is unknown, spent or expired.
-    pub unknown_tickets: u64,
-    /// HTTP requests for anything else.
-    pub odd_requests: u64,
-    /// PXE firmware sent on to HTTP boot.
-    pub refused_tftp: u64,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    pub(crate) odd_packets: AtomicU64,
-    pub(crate) foreign_relays: AtomicU64,
-    pub(crate) unsent: AtomicU64,
-    pub(crate) unknown_tickets: AtomicU64,
-    pub(crate) odd_requests: AtomicU64,
-    pub(crate) refused_tftp: AtomicU64,
-}
-
-pub(crate) fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
-}
-
-/// What the sockets' loops and the handle share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) desk: Arc<Mutex<Desk>>,
-    pub(crate) journal: Journal,
-    pub(crate) tally: Tally,
-    pub(crate) clock: Clock,
-    ring: Mutex<Ring>,
-    listeners: broadcast::Sender<BootEvent>,
-}
-
-impl Shared {
-    pub(crate) fn new(desk: Arc<Mutex<Desk>>, journal: Journal, clock: Clock) -> Self {
-        let (listeners, _) = broadcast::channel(BEHIND_MAX);
-        Self { desk, journal, tally: Tally::default(), clock, ring: Mutex::default(), listeners }
-    }
-
-    /// Never held over an `.await`.  A panic elsewhere leaves the desk usable: its methods finish or do nothing.
-    pub(crate) fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn tell(&self, mac: Mac, what: What) {
-        let at = self.clock.now();
-        let known = self.desk().stance(mac) != Stance::Stranger;
-        tracing::debug!(%mac, %what, "boot");
-        let event = BootEvent { at, mac, what };
-        self.ring.lock().unwrap_or_else(PoisonError::into_inner).push(event.clone(), known);
-        // Nobody listening is no error.
-        let _ = self.listeners.send(event);
-    }
+/// An interface, for a person to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterfaceView {
+    /// Its name; `None` where the server listens on an address only.
+    pub name: Option<String>,
+    /// Our address there.
+    pub address: Ipv4Addr,
+    /// What it is configured for.
+    pub mode: Mode,
+    /// What it does at this moment.
+    pub serving: Serving,
+    /// Why it does that.
+    pub why: String,
+    /// What was heard there, and the mode we would choose.
+    pub survey: Survey,
 }
 
 /// Speaks to a running server.  Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Handle {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) dhcp: SocketAddr,
+    pub(crate) dhcp: Vec<SocketAddr>,
+    pub(crate) boot_server: Vec<SocketAddr>,
     pub(crate) http: SocketAddr,
     pub(crate) tftp: SocketAddr,
 }
@@ -154,15 +105,16 @@ impl Handle {
         boot_nonce: Digest,
         now: Now,
     ) -> Result<Mac, RedeemError> {
-        let (mac, fresh, pending) = {
+        let (mac, fresh, by_dhcp, pending) = {
             let mut desk = self.shared.desk();
+            let by_dhcp = desk.told_by_dhcp(ticket);
             let (mac, change) = desk.redeem(ticket, macs, boot_nonce, now).map_err(RedeemError::Refused)?;
             // Also a repeated redemption waits: the first may still be on its way to the disk.
-            (mac, change.is_some(), self.shared.journal.queue(change))
+            (mac, change.is_some(), by_dhcp, self.shared.journal.queue(change))
         };
         pending.durable().await.map_err(RedeemError::NotDurable)?;
         if fresh {
-            self.shared.tell(mac, What::TicketSpent { ticket });
+            self.shared.tell(mac, Note::AgentUp { by_dhcp });
         }
         Ok(mac)
     }
@@ -173,10 +125,17 @@ impl Handle {
         self.shared.desk().open_ticket(ticket, now)
     }
 
-    /// Says what is wanted of a machine, from its next packet on and after restarts.
+    /// Whether an open ticket was handed to an agent by DHCP (option 225).  Such a ticket proves less than one in a
+    /// measured boot URL: whoever can send from that MAC can have it.
+    #[must_use]
+    pub fn told_by_dhcp(&self, ticket: Ticket) -> bool {
+        self.shared.desk().told_by_dhcp(ticket)
+    }
+
+    /// Says what is wanted of a machine.
     ///
     /// # Errors
-    /// When there are too many machines, or it could not be recorded.
+    /// When there is no room, or it could not be recorded.
     pub async fn set_stance(&self, mac: Mac, stance: Stance) -> Result<(), StanceError> {
         let pending = {
             let mut desk = self.shared.desk();
@@ -193,16 +152,55 @@ impl Handle {
         self.shared.desk().stance(mac)
     }
 
-    /// The latest events of all machines, oldest first.
+    /// Why a machine is where it is, also one that was never seen.
     #[must_use]
-    pub fn events(&self) -> Vec<BootEvent> {
-        self.shared.ring.lock().unwrap_or_else(PoisonError::into_inner).all()
+    pub fn why(&self, mac: Mac) -> Verdict {
+        let now = self.shared.clock.now();
+        let recorder = self.shared.recorder();
+        recorder.why(mac, now).unwrap_or_else(|| recorder.unseen(mac, now))
+    }
+
+    /// All machines that something is recorded of.
+    #[must_use]
+    pub fn machines(&self) -> Vec<Machine> {
+        self.shared.recorder().list()
+    }
+
+    /// What happened to a machine, oldest first.
+    #[must_use]
+    pub fn story(&self, mac: Mac) -> Option<Vec<Line>> {
+        self.shared.recorder().story(mac)
+    }
+
+    /// Every datagram kept of a machine, as a pcapng file.
+    #[must_use]
+    pub fn capture(&self, mac: Mac) -> Option<Vec<u8>> {
+        self.shared.recorder().pcap(mac)
     }
 
     /// Events from now on.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<BootEvent> {
-        self.shared.listeners.subscribe()
+        self.shared.subscribe()
+    }
+
+    /// The interfaces: what they do, whom they heard, and what we propose.
+    #[must_use]
+    pub fn interfaces(&self) -> Vec<InterfaceView> {
+        let now = self.shared.clock.now();
+        let view = |(index, interface): (usize, &crate::config::Interface)| {
+            let scout = self.shared.scout(index)?;
+            let (serving, why) = scout.serving(interface.mode, now);
+            Some(InterfaceView {
+                name: interface.name.clone(),
+                address: interface.address,
+                mode: interface.mode,
+                serving,
+                why,
+                survey: scout.survey(now),
+            })
+        };
+        self.shared.config.interfaces.iter().enumerate().filter_map(view).collect()
     }
 
     /// All leases.
@@ -220,31 +218,28 @@ impl Handle {
     /// What was counted since start.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        let tally = &self.shared.tally;
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Counters {
-            odd_packets: read(&tally.odd_packets),
-            foreign_relays: read(&tally.foreign_relays),
-            unsent: read(&tally.unsent),
-            unknown_tickets: read(&tally.unknown_tickets),
-            odd_requests: read(&tally.odd_requests),
-            refused_tftp: read(&tally.refused_tftp),
-        }
+        self.shared.tally.read()
     }
 
-    /// Where DHCP listens.
+    /// Where DHCP listens, one for each interface that is not off.
     #[must_use]
-    pub fn dhcp_address(&self) -> SocketAddr {
-        self.dhcp
+    pub fn dhcp_addresses(&self) -> &[SocketAddr] {
+        &self.dhcp
     }
 
-    /// Where boot HTTP listens.
+    /// Where PXE boot server requests (port 4011) are heard, as above.
+    #[must_use]
+    pub fn boot_server_addresses(&self) -> &[SocketAddr] {
+        &self.boot_server
+    }
+
+    /// Where boot HTTP listens on the first interface.
     #[must_use]
     pub fn http_address(&self) -> SocketAddr {
         self.http
     }
 
-    /// Where PXE firmware is sent on.
+    /// Where TFTP listens on the first interface.
     #[must_use]
     pub fn tftp_address(&self) -> SocketAddr {
         self.tftp

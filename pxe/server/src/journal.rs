@@ -1,21 +1,29 @@
 //! What must survive `kill -9`: leases, tickets and stances, one JSON record a line.
 //!
-//! Callers queue the changes of a whole batch and wait; a writer thread takes everything queued, writes it, calls
-//! fsync once, and wakes them all (group commit).  Records are absolute, so replaying one twice is harmless.  At start
-//! the file is replayed and rewritten; a last line that a crash tore is dropped, since nobody was told of it yet.
+//! Callers queue the changes of a whole batch; a writer thread takes everything queued, writes it, calls fsync once, and
+//! tells them all (group commit).  Records are absolute, so replaying one twice is harmless.  At start the file is
+//! replayed and rewritten; a last line that a crash tore is dropped, since nobody was told of it yet.
+//!
+//! A disk that is full or hangs stops no caller: the queue is bounded and a full one refuses at once, waiting ends after
+//! [`WAIT_SECONDS_MAX`], and nothing is confirmed that is not on disk.  Whatever failed is not lost to the file: the next
+//! write that works writes everything anew.
 
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Seek, SeekFrom, Write},
-    net::Ipv4Addr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    time::{Duration, Instant},
 };
 
-use appliance_model::{Digest, Mac, Now, Ticket};
-use pxe_policy::{Change, Desk, Issued, Lease, LeaseState, Redeemed, Stance};
-use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
+use pxe_policy::{Change, Desk};
+use tokio::sync::oneshot;
+
+use crate::record::Record;
 
 /// First line of the file.
 const HEADER: &str = r#"{"scalerforge-pxe-journal":1}"#;
@@ -23,6 +31,13 @@ const HEADER: &str = r#"{"scalerforge-pxe-journal":1}"#;
 const COMPACT_BYTES: u64 = 8 << 20;
 /// A file larger than this is not ours: compaction keeps it far below.
 const FILE_BYTES_MAX: u64 = 256 << 20;
+
+/// Batches that may wait for the disk.  One is written while the next collects; more means that the disk hangs.
+const QUEUE_MAX: usize = 64;
+/// How long a caller waits for the disk.
+const WAIT_SECONDS_MAX: u64 = 10;
+/// How soon after a failed write the next one is tried.
+const RETRY: Duration = Duration::from_millis(500);
 
 /// Why the journal could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -73,108 +88,25 @@ pub enum JournalError {
 )]
 pub struct NotDurable;
 
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-enum Record {
-    Lease { mac: Mac, address: Ipv4Addr, until: Now, state: StateRecord },
-    Gone { mac: Mac },
-    Declined { address: Ipv4Addr, until: Now },
-    Ticket { ticket: Ticket, mac: Mac, minted: Now },
-    Spent { ticket: Ticket, mac: Mac, minted: Now, boot_nonce: Digest, at: Now },
-    Stance { mac: Mac, stance: StanceRecord },
+/// Whom to tell whether it is on disk.
+enum Done {
+    Wake(oneshot::Sender<bool>),
+    /// Runs on the writer's thread: sends a batch of replies.
+    Call(Box<dyn FnOnce(bool) + Send>),
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum StateRecord {
-    Offered,
-    Bound,
-    Released,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum StanceRecord {
-    Stranger,
-    Discover,
-    LocalDisk,
-    Ignore,
-}
-
-impl From<Change> for Record {
-    fn from(change: Change) -> Self {
-        match change {
-            Change::Lease(Lease { mac, address, until, state }) => Self::Lease {
-                mac,
-                address,
-                until,
-                state: match state {
-                    LeaseState::Offered => StateRecord::Offered,
-                    LeaseState::Bound => StateRecord::Bound,
-                    LeaseState::Released => StateRecord::Released,
-                },
-            },
-            Change::Gone(mac) => Self::Gone { mac },
-            Change::Declined(address, until) => Self::Declined { address, until },
-            Change::Ticket(Issued { ticket, mac, minted }) => Self::Ticket { ticket, mac, minted },
-            Change::Spent(Redeemed { issued: Issued { ticket, mac, minted }, boot_nonce, at }) => {
-                Self::Spent { ticket, mac, minted, boot_nonce, at }
-            }
-            Change::Stance(mac, stance) => Self::Stance {
-                mac,
-                stance: match stance {
-                    Stance::Stranger => StanceRecord::Stranger,
-                    Stance::Discover => StanceRecord::Discover,
-                    Stance::LocalDisk => StanceRecord::LocalDisk,
-                    Stance::Ignore => StanceRecord::Ignore,
-                },
-            },
-        }
-    }
-}
-
-impl From<Record> for Change {
-    fn from(record: Record) -> Self {
-        match record {
-            Record::Lease { mac, address, until, state } => {
-                let state = match state {
-                    StateRecord::Offered => LeaseState::Offered,
-                    StateRecord::Bound => LeaseState::Bound,
-                    StateRecord::Released => LeaseState::Released,
-                };
-                Self::Lease(Lease { mac, address, until, state })
-            }
-            Record::Gone { mac } => Self::Gone(mac),
-            Record::Declined { address, until } => Self::Declined(address, until),
-            Record::Ticket { ticket, mac, minted } => Self::Ticket(Issued { ticket, mac, minted }),
-            Record::Spent { ticket, mac, minted, boot_nonce, at } => {
-                Self::Spent(Redeemed { issued: Issued { ticket, mac, minted }, boot_nonce, at })
-            }
-            Record::Stance { mac, stance } => Self::Stance(
-                mac,
-                match stance {
-                    StanceRecord::Stranger => Stance::Stranger,
-                    StanceRecord::Discover => Stance::Discover,
-                    StanceRecord::LocalDisk => Stance::LocalDisk,
-                    StanceRecord::Ignore => Stance::Ignore,
-                },
-            ),
-        }
-    }
-}
-
-/// Lines to write, and whom to wake.
-#[derive(Debug)]
+/// Lines to write, and whom to tell.
 struct Batch {
     lines: Vec<u8>,
-    done: oneshot::Sender<bool>,
+    done: Done,
 }
 
 /// Queues changes for the writer thread.
 #[derive(Debug, Clone)]
 pub(crate) struct Journal {
-    // Unbounded, but not endless: each caller waits for its batch before it makes another.
-    queue: mpsc::UnboundedSender<Batch>,
+    queue: SyncSender<Batch>,
+    /// Changes that are in memory and found no place in the queue.
+    lost: Arc<AtomicBool>,
 }
 
 /// A queued batch; resolves when it is on disk.
@@ -184,9 +116,10 @@ pub(crate) struct Pending(Option<oneshot::Receiver<bool>>);
 
 impl Pending {
     pub(crate) async fn durable(self) -> Result<(), NotDurable> {
-        match self.0 {
-            Some(done) => done.await.ok().filter(|written| *written).map(|_| ()).ok_or(NotDurable),
-            None => Err(NotDurable),
+        let done = self.0.ok_or(NotDurable)?;
+        match tokio::time::timeout(Duration::from_secs(WAIT_SECONDS_MAX), done).await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false) | Err(_)) | Err(_) => Err(NotDurable),
         }
     }
 }
@@ -214,21 +147,47 @@ impl Journal {
             desk.snapshot()
         };
         let (file, length) = rewrite(&path, &snapshot).map_err(failed("write", &path))?;
-        let (queue, batches) = mpsc::unbounded_channel();
-        let writer = Writer { path, file, length, desk: Arc::clone(desk), _lock: lock };
+        let (queue, batches) = sync_channel(QUEUE_MAX);
+        let lost = Arc::new(AtomicBool::new(false));
+        let writer = Writer {
+            path,
+            file,
+            length,
+            desk: Arc::clone(desk),
+            lost: Arc::clone(&lost),
+            failed: None,
+            _lock: lock,
+        };
         std::thread::Builder::new()
             .name("pxe-journal".into())
             .spawn(move || writer.run(batches))
             .map_err(failed("start a writer for", dir))?;
-        Ok(Self { queue })
+        Ok(Self { queue, lost })
     }
 
     /// Queues `changes`.  Call it under the desk's lock, so that the file has the order of the changes.  An empty
     /// list waits for everything queued before it.
     pub(crate) fn queue(&self, changes: impl IntoIterator<Item = Change>) -> Pending {
         let (done, wait) = oneshot::channel();
-        let batch = lines(changes).ok().map(|lines| Batch { lines, done });
-        Pending(batch.and_then(|batch| self.queue.send(batch).ok()).map(|()| wait))
+        Pending(self.push(changes, Done::Wake(done)).then_some(wait))
+    }
+
+    /// Queues `changes` and calls `done` on the writer's thread with whether they are on disk.  `false`: there was no
+    /// room, and `done` was not called.
+    pub(crate) fn queue_then(
+        &self,
+        changes: impl IntoIterator<Item = Change>,
+        done: impl FnOnce(bool) + Send + 'static,
+    ) -> bool {
+        self.push(changes, Done::Call(Box::new(done)))
+    }
+
+    fn push(&self, changes: impl IntoIterator<Item = Change>, done: Done) -> bool {
+        let queued = lines(changes).is_ok_and(|lines| self.queue.try_send(Batch { lines, done }).is_ok());
+        if !queued {
+            self.lost.store(true, Ordering::Release);
+        }
+        queued
     }
 }
 
@@ -272,12 +231,19 @@ fn replay(path: &Path, desk: &mut Desk) -> Result<(), JournalError> {
 /// Writes the whole state beside the file and puts it in its place.
 fn rewrite(path: &Path, snapshot: &[Change]) -> io::Result<(File, u64)> {
     let beside = path.with_extension("new");
-    let mut file = File::create(&beside)?;
     let mut bytes = format!("{HEADER}\n").into_bytes();
     bytes.extend(lines(snapshot.iter().copied())?);
-    file.write_all(&bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
+    let written = || -> io::Result<File> {
+        let mut file = File::create(&beside)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        Ok(file)
+    };
+    let file = written().inspect_err(|_| {
+        // Half a file must not keep the space that the next attempt needs.
+        let _ = fs::remove_file(&beside);
+    })?;
     if let Some(dir) = path.parent() {
         File::open(dir)?.sync_all()?;
     }
@@ -291,39 +257,68 @@ struct Writer {
     /// Bytes that are known to be whole records.
     length: u64,
     desk: Arc<Mutex<Desk>>,
+    lost: Arc<AtomicBool>,
+    /// When a write failed, if the last one did.
+    failed: Option<Instant>,
     _lock: File,
 }
 
 impl Writer {
-    fn run(mut self, mut batches: mpsc::UnboundedReceiver<Batch>) {
-        while let Some(first) = batches.blocking_recv() {
+    fn run(mut self, batches: Receiver<Batch>) {
+        let mut lines = Vec::new();
+        while let Ok(first) = batches.recv() {
             let mut group = vec![first];
-            while let Ok(next) = batches.try_recv() {
-                group.push(next);
-            }
-            let lines: Vec<u8> = group.iter().flat_map(|batch| batch.lines.iter().copied()).collect();
-            let written = match self.write(&lines) {
-                Ok(()) => true,
-                Err(error) => {
-                    tracing::error!(path = %self.path.display(), %error, "cannot write leases and tickets");
-                    false
-                }
-            };
+            group.extend(batches.try_iter().take(QUEUE_MAX));
+            lines.clear();
+            group.iter().for_each(|batch| lines.extend_from_slice(&batch.lines));
+            let written = self.attempt(&lines);
             for batch in group {
-                // A caller that stopped waiting needs no answer.
-                let _ = batch.done.send(written);
+                match batch.done {
+                    // A caller that stopped waiting needs no answer.
+                    Done::Wake(caller) => drop(caller.send(written)),
+                    Done::Call(call) => call(written),
+                }
+            }
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "measures how long ago a write failed")]
+    fn attempt(&mut self, lines: &[u8]) -> bool {
+        if self.failed.is_some_and(|failed| failed.elapsed() < RETRY) {
+            return false;
+        }
+        match self.write(lines) {
+            Ok(()) => {
+                if self.failed.take().is_some() {
+                    tracing::info!(path = %self.path.display(), "leases and tickets can be written again");
+                }
+                true
+            }
+            Err(error) => {
+                if self.failed.is_none() {
+                    tracing::error!(path = %self.path.display(), %error, "cannot write leases and tickets");
+                }
+                self.failed = Some(Instant::now());
+                false
             }
         }
     }
 
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
-        if lines.is_empty() {
-            return Ok(());
-        }
-        if self.length > COMPACT_BYTES {
+        let lost = self.lost.swap(false, Ordering::AcqRel);
+        if lost || self.failed.is_some() || self.length > COMPACT_BYTES {
             // The desk in memory is never behind the queue; what it is ahead is written again and changes nothing.
             let snapshot = self.desk.lock().unwrap_or_else(PoisonError::into_inner).snapshot();
-            (self.file, self.length) = rewrite(&self.path, &snapshot)?;
+            match rewrite(&self.path, &snapshot) {
+                Ok((file, length)) => (self.file, self.length) = (file, length),
+                Err(error) => {
+                    self.lost.fetch_or(lost, Ordering::AcqRel);
+                    return Err(error);
+                }
+            }
+        }
+        if lines.is_empty() {
+            return Ok(());
         }
         // After a failed write the file may end in half a record; start again where it was whole.
         self.file.set_len(self.length)?;
@@ -336,77 +331,5 @@ impl Writer {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
-
-    use appliance_model::Seconds;
-    use pxe_policy::{Pool, Site};
-
-    use super::*;
-
-    fn desk() -> Arc<Mutex<Desk>> {
-        let pool = Pool {
-            first: Ipv4Addr::new(10, 0, 0, 10),
-            last: Ipv4Addr::new(10, 0, 0, 99),
-            never: BTreeSet::new(),
-            reservations: BTreeMap::new(),
-            lease: Seconds(3600),
-        };
-        Arc::new(Mutex::new(Desk::new(Ipv4Addr::new(10, 0, 0, 1), Site::default(), pool)))
-    }
-
-    fn changes() -> Vec<Change> {
-        let mac = Mac([2, 0, 0, 0, 0, 1]);
-        let issued = Issued { ticket: Ticket([1; 16]), mac, minted: Now(5) };
-        let address = Ipv4Addr::new(10, 0, 0, 12);
-        vec![
-            Change::Stance(mac, Stance::Discover),
-            Change::Lease(Lease { mac, address, until: Now(9), state: LeaseState::Bound }),
-            Change::Declined(Ipv4Addr::new(10, 0, 0, 13), Now(99)),
-            Change::Spent(Redeemed { issued, boot_nonce: Digest([3; 32]), at: Now(7) }),
-            Change::Ticket(Issued { ticket: Ticket([2; 16]), ..issued }),
-        ]
-    }
-
-    /// If this fails, change your code, not this test: sites have such files.
-    #[test]
-    fn the_format_is_pinned() {
-        let text = String::from_utf8(lines(changes()).unwrap()).unwrap();
-        let zeros = "0303030303030303030303030303030303030303030303030303030303030303";
-        assert_eq!(
-            text,
-            format!(
-                r#"{{"stance":{{"mac":"02:00:00:00:00:01","stance":"discover"}}}}
-{{"lease":{{"mac":"02:00:00:00:00:01","address":"10.0.0.12","until":9,"state":"bound"}}}}
-{{"declined":{{"address":"10.0.0.13","until":99}}}}
-{{"spent":{{"ticket":"01010101010101010101010101010101","mac":"02:00:00:00:00:01","minted":5,"boot_nonce":"{zeros}","at":7}}}}
-{{"ticket":{{"ticket":"02020202020202020202020202020202","mac":"02:00:00:00:00:01","minted":5}}}}
-"#
-            )
-        );
-    }
-
-    #[tokio::test]
-    async fn what_was_durable_survives_and_a_torn_tail_does_no_harm() {
-        let dir = tempfile::tempdir().unwrap();
-        let first = Journal::open(dir.path(), &desk()).unwrap();
-        first.queue(changes()).durable().await.unwrap();
-        assert!(matches!(Journal::open(dir.path(), &desk()), Err(JournalError::InUse { .. })));
-        let bytes = fs::read(dir.path().join("journal.jsonl")).unwrap();
-        let other = tempfile::tempdir().unwrap();
-        let path = other.path().join("journal.jsonl");
-        for end in 0..=bytes.len() {
-            fs::write(&path, &bytes[..end]).unwrap();
-            let shared = desk();
-            let mut desk = shared.lock().unwrap();
-            replay(&path, &mut desk).unwrap();
-            let whole = bytes[..end].iter().filter(|byte| **byte == b'\n').count();
-            assert_eq!(desk.snapshot().len(), whole.saturating_sub(1), "cut at {end}");
-        }
-        let mut bad = bytes.clone();
-        bad[HEADER.len() + 5] = b'#';
-        fs::write(&path, &bad).unwrap();
-        assert!(matches!(Journal::open(other.path(), &desk()), Err(JournalError::Corrupt { line: 2, .. })));
-        assert_eq!(fs::read(&path).unwrap(), bad, "a file we cannot read is not touched");
-    }
-}
+#[path = "journal_tests.rs"]
+mod tests;

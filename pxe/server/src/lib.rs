@@ -1,26 +1,29 @@
-//! DHCP and HTTP boot on the provisioning LAN: the sockets around `pxe-policy`, which has the rules.
+//! DHCP, TFTP and HTTP on the provisioning LANs: the sockets around `pxe-policy`, which has the rules.
 //!
 //! [`PxeServer::start`] opens everything and returns a [`Handle`] and the server, whose [`PxeServer::run`] the caller
-//! awaits.  Leases and tickets are answered from memory and are on disk before an answer leaves; nothing here waits
-//! for anything but that journal.  DHCP and plain HTTP are untrusted transport: what is booted is judged by its
+//! awaits.  Leases and tickets are answered from memory and are on disk before they are confirmed; nothing here waits
+//! for anything but that journal.  DHCP, TFTP and plain HTTP are untrusted transport: what is booted is judged by its
 //! measurements, not by how it got there.
 //!
-//! This room refuses to decide (read `pxe/policy`), to serve any file but the one image, and to forward anything.
-//! Read next: `dhcp.rs` (the packet loop), `journal.rs` (durability), `http.rs` (the image).
+//! This room refuses to decide (read `pxe/policy`), to know packets (`pxe/wire`), to serve any file the configuration
+//! does not name, and to forward anything.  Read next: `dhcp.rs` (one thread an interface), `journal.rs` (durability),
+//! `files.rs` (who may read what), `dhcp/raw.rs` (frames: unicasts to clients without an address, probes, rivals).
 
-mod codec;
+mod answer;
 pub mod config;
 mod dhcp;
-mod events;
+mod files;
 mod handle;
-mod http;
 mod journal;
+mod record;
 mod server;
-mod tftp;
+mod shared;
+mod tally;
 
 pub use config::{Config, ConfigError, wire};
-pub use events::{BootEvent, What};
-pub use handle::{Counters, Handle, LeaseView, RedeemError, StanceError};
+pub use handle::{Handle, InterfaceView, LeaseView, RedeemError, StanceError};
 pub use journal::{JournalError, NotDurable};
-pub use pxe_policy::{Stance, TicketRefusal};
+pub use pxe_policy::{Mode, Rival, Serving, Stance, Survey, TicketRefusal, recorder};
 pub use server::{Clock, PxeServer, RunError, StartError};
+pub use shared::BootEvent;
+pub use tally::Counters;

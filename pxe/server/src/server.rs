@@ -8,22 +8,20 @@ use std::{
 };
 
 use appliance_model::Now;
-use bytes::Bytes;
-use pxe_policy::Desk;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use pxe_policy::{Desk, Mode};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, UdpSocket};
 
 use crate::{
-    config::Config,
-    dhcp,
-    handle::{Handle, Shared},
-    http,
+    answer::Around,
+    config::{Config, Interface},
+    dhcp::{self, Lane, raw::Link},
+    files::{Door, FileError, Stock},
+    handle::Handle,
     journal::{Journal, JournalError},
-    tftp,
+    shared::Shared,
 };
 
-/// Images larger than this are refused: they live in memory, and firmware needs memory for them too.
-const IMAGE_BYTES_MAX: u64 = 256 << 20;
 /// Room for the packets of a whole room switched on at once (measured need: bursts overflow the default buffer).
 const RECEIVE_BYTES: usize = 4 << 20;
 
@@ -53,16 +51,16 @@ impl fmt::Debug for Clock {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// No image.
-    #[error("the discovery image {path} cannot be read, so nothing can be booted: build it (`scalerforge image build`) or correct the path", path = path.display())]
+    #[error("the boot file {path} cannot be read, so nothing can be booted: build it (`scalerforge image build`) or correct the path", path = path.display())]
     Image {
         /// The path.
         path: PathBuf,
         /// What came back.
         #[source]
-        source: io::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Not an image.
-    #[error("{path} is not a discovery image: {wrong}; build it again", path = path.display())]
+    #[error("{path} is not the boot file it should be: {wrong}; build it again", path = path.display())]
     NotAnImage {
         /// The path.
         path: PathBuf,
@@ -101,46 +99,102 @@ pub struct RunError {
 /// A server that is listening; [`PxeServer::run`] makes it answer.
 #[derive(Debug)]
 pub struct PxeServer {
-    config: Config,
-    shared: Arc<Shared>,
-    image: Bytes,
-    boot_base: String,
-    dhcp: UdpSocket,
-    tftp: UdpSocket,
-    http: TcpListener,
+    lanes: Vec<Lane>,
+    tftp: Vec<(pxe_tftp::Server, Arc<Door>)>,
+    http: Vec<(pxe_http::Server, Arc<Door>)>,
 }
 
 impl PxeServer {
-    /// Reads the image at `image`, replays the journal in `state`, and opens the sockets.
+    /// Opens the boot files, replays the journal in `state`, and opens the sockets.
     ///
     /// # Errors
     /// See [`StartError`]; nothing was changed but the journal's form.
-    pub async fn start(
-        config: Config,
-        image: &Path,
-        state: &Path,
-        clock: Clock,
-    ) -> Result<(Handle, Self), StartError> {
-        let image = read_image(image).await?;
-        let dhcp = udp(&config, config.dhcp_port, "DHCP", true)?;
-        let tftp = udp(&config, config.tftp_port, "TFTP", false)?;
-        let at = SocketAddr::from((config.address, config.http_port));
-        let http = TcpListener::bind(at).await.map_err(|source| listen("boot HTTP", at, source))?;
-        let desk = Desk::new(config.address, config.site, config.pool.clone());
+    pub async fn start(config: Config, state: &Path, clock: Clock) -> Result<(Handle, Self), StartError> {
+        // Digests of the images are taken here: a second a gigabyte.
+        let opened = {
+            let config = config.clone();
+            tokio::task::spawn_blocking(move || Stock::open(&config)).await
+        };
+        let stock = match opened {
+            Ok(stock) => Arc::new(stock.map_err(|(path, error)| unreadable(path, error))?),
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        };
+        let mut sockets = Vec::new();
+        for (index, interface) in config.interfaces.iter().enumerate() {
+            if interface.mode != Mode::Off {
+                sockets.push((index, Sockets::open(&config, interface)?));
+            }
+        }
+        let mut servers = Vec::new();
+        for interface in &config.interfaces {
+            let at = SocketAddr::from((interface.address, config.tftp_port));
+            let tftp = pxe_tftp::Server::bind(at, pxe_tftp::Limits::default());
+            let tftp = tftp.map_err(|source| listen("TFTP", at, source))?;
+            let at = SocketAddr::from((interface.address, config.http_port));
+            let http = pxe_http::Server::bind(at, pxe_http::Limits::default());
+            servers.push((tftp, http.map_err(|source| listen("boot HTTP", at, source))?));
+        }
+        let desk = Desk::new(
+            config.site.clone(),
+            config.interfaces.iter().map(|interface| desk_interface(interface, &clock)).collect(),
+            config.networks.iter().map(|place| place.network.clone()).collect(),
+        );
         let desk = Arc::new(Mutex::new(desk));
         let journal = Journal::open(state, &desk).map_err(StartError::Journal)?;
-        let shared = Arc::new(Shared::new(desk, journal, clock));
-        let local = |what, at: io::Result<SocketAddr>| {
-            at.map_err(|source| listen(what, (config.address, 0).into(), source))
-        };
-        let handle = Handle {
+        let shared = Arc::new(Shared::new(config, desk, journal, clock));
+        {
+            let mut desk = shared.desk();
+            let news = desk.identify();
+            drop(shared.journal.queue(news));
+        }
+        Self::assemble(shared, stock, sockets, servers)
+    }
+
+    fn assemble(
+        shared: Arc<Shared>,
+        stock: Arc<Stock>,
+        sockets: Vec<(usize, Sockets)>,
+        servers: Vec<(pxe_tftp::Server, pxe_http::Server)>,
+    ) -> Result<(Handle, Self), StartError> {
+        let mut handle = Handle {
             shared: Arc::clone(&shared),
-            dhcp: local("DHCP", dhcp.local_addr())?,
-            http: local("boot HTTP", http.local_addr())?,
-            tftp: local("TFTP", tftp.local_addr())?,
+            dhcp: Vec::new(),
+            boot_server: Vec::new(),
+            http: (Ipv4Addr::UNSPECIFIED, 0).into(),
+            tftp: (Ipv4Addr::UNSPECIFIED, 0).into(),
         };
-        let boot_base = format!("http://{}", handle.http);
-        Ok((handle, Self { config, shared, image, boot_base, dhcp, tftp, http }))
+        let mut all = Self { lanes: Vec::new(), tftp: Vec::new(), http: Vec::new() };
+        let mut bases = Vec::new();
+        for (index, (tftp, http)) in servers.into_iter().enumerate() {
+            if index == 0 {
+                (handle.tftp, handle.http) = (tftp.local_addr(), http.local_addr());
+            }
+            let base = format!("http://{}", http.local_addr());
+            let door = Arc::new(Door::new(Arc::clone(&shared), Arc::clone(&stock), base.clone()));
+            bases.push(base);
+            all.tftp.push((tftp, Arc::clone(&door)));
+            all.http.push((http, door));
+        }
+        for (index, sockets) in sockets {
+            let Some(interface) = shared.config.interfaces.get(index) else { continue };
+            let local = |what, socket: &Socket| {
+                let at = socket.local_addr().map(|at| at.as_socket());
+                let unknown = (interface.address, 0).into();
+                at.map(|at| at.unwrap_or(unknown)).map_err(|source| listen(what, unknown, source))
+            };
+            handle.dhcp.push(local("DHCP", &sockets.dhcp)?);
+            handle.boot_server.push(local("PXE boot server", &sockets.boot_server)?);
+            let boot_base = bases.get(index).cloned().unwrap_or_default();
+            all.lanes.push(Lane {
+                index,
+                around: Around { own: interface.address, boot_base },
+                shared: Arc::clone(&shared),
+                dhcp: sockets.dhcp,
+                boot_server: sockets.boot_server,
+                link: sockets.link,
+            });
+        }
+        Ok((handle, all))
     }
 
     /// Answers until a socket fails.  Dropping the future stops the server.
@@ -148,35 +202,41 @@ impl PxeServer {
     /// # Errors
     /// When a socket fails.
     pub async fn run(self) -> Result<(), RunError> {
-        let dhcp = dhcp::run(self.dhcp, &self.config, &self.boot_base, &self.shared);
-        let tftp = tftp::run(self.tftp, &self.config, &self.shared);
-        let http = http::run(self.http, self.image, Arc::clone(&self.shared));
         let named = |what| move |source| RunError { what, source };
-        tokio::try_join!(
-            async { dhcp.await.map_err(named("DHCP")) },
-            async { tftp.await.map_err(named("TFTP")) },
-            async { http.await.map_err(named("boot HTTP")) },
-        )
-        .map(|_: ((), (), ())| ())
+        let mut running = Vec::new();
+        let mut lanes = FuturesUnordered::new();
+        for lane in self.lanes {
+            let (guard, ended) = dhcp::start(lane).map_err(named("DHCP"))?;
+            running.push(guard);
+            lanes.push(ended);
+        }
+        let mut tftp: FuturesUnordered<_> =
+            self.tftp.into_iter().map(|(server, door)| server.run(door)).collect();
+        let mut http: FuturesUnordered<_> =
+            self.http.into_iter().map(|(server, door)| server.run(door)).collect();
+        let ended = || io::Error::other("its thread ended");
+        tokio::select! {
+            Some(error) = lanes.next() => Err(named("DHCP")(error.unwrap_or_else(|_| ended()))),
+            Some(result) = tftp.next() => result.map_err(named("TFTP")),
+            Some(result) = http.next() => result.map_err(named("boot HTTP")),
+            else => Ok(()),
+        }
     }
 }
 
-async fn read_image(path: &Path) -> Result<Bytes, StartError> {
-    let failed = |source| StartError::Image { path: path.into(), source };
-    let meta = tokio::fs::metadata(path).await.map_err(failed)?;
-    let wrong = |wrong: String| Err(StartError::NotAnImage { path: path.into(), wrong });
-    if !meta.is_file() {
-        return wrong("it is not a file".into());
+/// What the interface does before anything was heard there.
+fn desk_interface(interface: &Interface, clock: &Clock) -> pxe_policy::Interface {
+    let now = clock.now();
+    let (serving, _) = pxe_policy::Scout::new(now).serving(interface.mode, now);
+    pxe_policy::Interface { address: interface.address, serving }
+}
+
+fn unreadable(path: PathBuf, error: FileError) -> StartError {
+    match error {
+        FileError::Wrong(wrong) => StartError::NotAnImage { path, wrong },
+        FileError::Read(source) => StartError::Image { path, source: source.into() },
+        FileError::Content(source) => StartError::Image { path, source: source.into() },
     }
-    if meta.len() > IMAGE_BYTES_MAX {
-        return wrong(format!("it has {} bytes, {IMAGE_BYTES_MAX} is the limit", meta.len()));
-    }
-    let bytes = tokio::fs::read(path).await.map_err(failed)?;
-    // PE images start with "MZ"; firmware would load all of anything else before it refuses it.
-    if bytes.get(..2) != Some(b"MZ") {
-        return wrong("it does not start as a PE image does".into());
-    }
-    Ok(bytes.into())
 }
 
 fn listen(what: &'static str, at: SocketAddr, source: io::Error) -> StartError {
@@ -193,24 +253,52 @@ fn listen(what: &'static str, at: SocketAddr, source: io::Error) -> StartError {
     StartError::Listen { what, at: at.to_string(), advice, source }
 }
 
-/// With an interface, DHCP listens to everything that arrives there, broadcasts included; else to our address only.
-fn udp(config: &Config, port: u16, what: &'static str, everything: bool) -> Result<UdpSocket, StartError> {
-    let wildcard = everything && config.interface.is_some();
-    let address = if wildcard { Ipv4Addr::UNSPECIFIED } else { config.address };
+/// An interface's sockets for DHCP.
+#[derive(Debug)]
+struct Sockets {
+    dhcp: Socket,
+    boot_server: Socket,
+    link: Option<Link>,
+}
+
+impl Sockets {
+    fn open(config: &Config, interface: &Interface) -> Result<Self, StartError> {
+        let link = interface.name.as_deref().and_then(|name| match Link::open(name) {
+            Ok(link) => Some(link),
+            Err(error) => {
+                tracing::warn!(
+                    interface = name, %error,
+                    "no packet socket (it needs CAP_NET_RAW): replies are broadcast, free addresses are not probed, \
+                     and other DHCP servers are noticed only when clients name them"
+                );
+                None
+            }
+        });
+        Ok(Self {
+            dhcp: udp(interface, config.dhcp_port, "DHCP")?,
+            boot_server: udp(interface, config.boot_server_port, "PXE boot server")?,
+            link,
+        })
+    }
+}
+
+/// With an interface, it hears everything that arrives there, broadcasts included; else our address only.
+fn udp(interface: &Interface, port: u16, what: &'static str) -> Result<Socket, StartError> {
+    let address = if interface.name.is_some() { Ipv4Addr::UNSPECIFIED } else { interface.address };
     let at = SocketAddr::from((address, port));
-    let open = || -> io::Result<UdpSocket> {
+    let open = || -> io::Result<Socket> {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
-        if let Some(interface) = config.interface.as_deref().filter(|_| everything) {
-            socket.bind_device(Some(interface.as_bytes()))?;
+        if let Some(name) = interface.name.as_deref() {
+            socket.bind_device(Some(name.as_bytes()))?;
             // Only together with the interface: each of several interfaces has its own server on port 67.
             socket.set_reuse_address(true)?;
         }
-        socket.set_broadcast(everything)?;
+        socket.set_broadcast(true)?;
         // The kernel gives what it allows; less is no error.
         let _ = socket.set_recv_buffer_size(RECEIVE_BYTES);
         socket.bind(&at.into())?;
-        UdpSocket::from_std(socket.into())
+        Ok(socket)
     };
     open().map_err(|source| listen(what, at, source))
 }

@@ -17,7 +17,11 @@ use dhcproto::{
     Decodable, Decoder, Encodable, Encoder,
     v4::{DhcpOption, Message, MessageType, Opcode, OptionCode},
 };
-use pxe_server::{Clock, Config, Handle, PxeServer, RedeemError, StartError, TicketRefusal, What, wire};
+use pxe_server::{
+    Clock, Config, Handle, PxeServer, RedeemError, StartError, TicketRefusal,
+    recorder::{Note, Quiet},
+    wire,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
@@ -43,6 +47,7 @@ fn config() -> Config {
         dhcp_port = 0
         http_port = 0
         tftp_port = 0
+        boot_server_port = 0
         pool = { first = "127.0.0.100", last = "127.0.0.107" }
     "#;
     toml::from_str::<wire::Config>(text).unwrap().try_into().unwrap()
@@ -62,7 +67,8 @@ async fn start(dir: &Path) -> Site {
         let seconds = Arc::clone(&seconds);
         Clock::new(move || Now(seconds.load(Ordering::Relaxed) * 1000))
     };
-    let (handle, server) = PxeServer::start(config(), &path, &dir.join("pxe"), clock).await.unwrap();
+    let config = config().with_image(&path);
+    let (handle, server) = PxeServer::start(config, &dir.join("pxe"), clock).await.unwrap();
     tokio::spawn(server.run());
     let relay = UdpSocket::bind((US, 0)).await.unwrap();
     Site { handle, seconds, relay }
@@ -81,7 +87,7 @@ impl Site {
     async fn send(&self, message: &Message) {
         let mut bytes = Vec::new();
         message.encode(&mut Encoder::new(&mut bytes)).unwrap();
-        self.relay.send_to(&bytes, self.handle.dhcp_address()).await.unwrap();
+        self.relay.send_to(&bytes, self.handle.dhcp_addresses()[0]).await.unwrap();
     }
 
     async fn ask(&self, message: &Message) -> Message {
@@ -179,9 +185,11 @@ async fn a_machine_boots_and_its_agent_spends_the_ticket() {
 
     let counters = site.handle.counters();
     assert_eq!((counters.unknown_tickets, counters.odd_requests), (1, 2));
-    let events = site.handle.events();
-    assert!(events.iter().any(|event| event.what == What::ImageSent { bytes: 3_000_002 }), "{events:#?}");
-    assert_eq!(events.last().unwrap().what, What::TicketSpent { ticket: shown });
+    let story = site.handle.story(A).unwrap();
+    let told = |words: &str| story.iter().any(|line| line.text.contains(words));
+    assert!(told("loaded discovery.efi, 3000002 bytes"), "{story:#?}");
+    assert!(told("its agent came up"), "{story:#?}");
+    assert!(site.handle.capture(A).unwrap().len() > 1000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -218,9 +226,9 @@ async fn stances_and_strange_packets() {
     site.send(&message(MessageType::Discover, A, HTTP)).await;
     let event = tokio::time::timeout(Duration::from_secs(60), events.recv()).await.unwrap().unwrap();
     assert_eq!((event.mac, event.at), (A, Now(1_000_000)));
-    assert!(matches!(event.what, What::Unanswered { .. }), "{event:?}");
+    assert!(matches!(event.note, Note::Unanswered { quiet: Quiet::Told, .. }), "{event:?}");
 
-    site.relay.send_to(&[1; 40], site.handle.dhcp_address()).await.unwrap();
+    site.relay.send_to(&[1; 40], site.handle.dhcp_addresses()[0]).await.unwrap();
     let mut foreign = message(MessageType::Discover, B, HTTP);
     foreign.set_giaddr(Ipv4Addr::new(127, 0, 0, 9));
     site.send(&foreign).await;
@@ -233,13 +241,14 @@ async fn stances_and_strange_packets() {
     let pxe = site.ask(&message(MessageType::Discover, B, "PXEClient:Arch:00007:UNDI:003001")).await;
     assert_eq!(pxe.siaddr(), US);
     let tftp = UdpSocket::bind((US, 0)).await.unwrap();
-    tftp.send_to(b"\0\x01scalerforge-use-http-boot\0octet\0", site.handle.tftp_address()).await.unwrap();
+    tftp.send_to(b"\0\x01refused-http-follows\0octet\0", site.handle.tftp_address()).await.unwrap();
     let mut buffer = [0; 100];
     let length =
         tokio::time::timeout(Duration::from_secs(60), tftp.recv(&mut buffer)).await.unwrap().unwrap();
     assert_eq!(&buffer[..length], b"\0\x05\0\x01use HTTP boot\0");
     site.seconds.store(9000, Ordering::Relaxed);
     let first = site.boot(B).await;
+    assert_eq!(site.handle.counters().reasons.get("odd_packet_short"), Some(&1));
     site.seconds.store(9601, Ordering::Relaxed);
     assert_ne!(site.boot(B).await.1, first.1, "an old ticket is replaced");
 }
@@ -249,12 +258,14 @@ async fn a_missing_image_is_said_in_one_paragraph() {
     let dir = tempfile::tempdir().unwrap();
     let clock = || Clock::new(|| Now(0));
     let missing = dir.path().join("nothing.efi");
-    let error = PxeServer::start(config(), &missing, &dir.path().join("pxe"), clock()).await.unwrap_err();
+    let state = dir.path().join("pxe");
+    let start = async |path: &Path| PxeServer::start(config().with_image(path), &state, clock()).await;
+    let error = start(&missing).await.unwrap_err();
     assert!(matches!(error, StartError::Image { .. }));
     assert!(error.to_string().contains("nothing.efi cannot be read, so nothing can be booted"), "{error}");
     assert!(!dir.path().join("pxe").exists(), "nothing was changed");
     let text = dir.path().join("text.efi");
     std::fs::write(&text, "hello").unwrap();
-    let error = PxeServer::start(config(), &text, &dir.path().join("pxe"), clock()).await.unwrap_err();
+    let error = start(&text).await.unwrap_err();
     assert!(error.to_string().contains("does not start as a PE image does"), "{error}");
 }

@@ -83,6 +83,28 @@ pub enum Odd {
     },
 }
 
+impl Odd {
+    /// A name for the reason, for counters.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Short => "odd_packet_short",
+            Self::Long => "odd_packet_long",
+            Self::NoCookie => "odd_packet_no_cookie",
+            Self::Direction => "odd_packet_direction",
+            Self::NotEthernet => "odd_packet_not_ethernet",
+            Self::GroupAddress => "odd_packet_group_address",
+            Self::Truncated { .. } => "odd_packet_truncated_option",
+            Self::TooMany { .. } => "odd_packet_too_many_options",
+            Self::Giant { .. } => "odd_packet_giant_option",
+            Self::Length { .. } => "odd_packet_option_length",
+            Self::NoType => "odd_packet_no_type",
+            Self::Type { .. } => "odd_packet_type",
+            Self::Overload { .. } => "odd_packet_overload",
+        }
+    }
+}
+
 /// Option numbers (IANA "BOOTP Vendor Extensions and DHCP Options").
 pub mod code {
     /// Subnet mask.
