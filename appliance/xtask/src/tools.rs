@@ -28,10 +28,11 @@ const DEMO: [(&str, &str); 6] = [
     ("dpkg-deb", "dpkg"),
 ];
 
-const TESTS: [(&str, &str); 7] = [
+const TESTS: [(&str, &str); 8] = [
     ("tpm2_checkquote", "tpm2-tools"),
     ("dnsmasq", "dnsmasq-base"),
     ("openssl", "openssl"),
+    ("sbsign", "sbsigntool"),
     ("mformat", "mtools"),
     ("chromium", "chromium"),
     ("chromedriver", "chromium-driver"),

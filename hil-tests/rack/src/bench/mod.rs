@@ -8,6 +8,7 @@
 mod machine;
 mod room;
 mod signature_list;
+mod variables;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use crate::netns::{APPLIANCE, ip};
 
 pub use machine::{BootMachine, Booting, Firmware, Way};
 pub use signature_list::x509_signature_list;
+pub use variables::secure_boot_variables;
 
 use room::{Room, started};
 

@@ -10,13 +10,18 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// The class by which the agent's own DHCP is known: what comes after is no firmware's.
 const AGENT: &str = "scalerforge-agent";
 
-/// The steps a machine took, without repetitions: `dhcp PXEClient`, `tftp discovery.efi`, `GET vmlinuz`, `https`.
+/// The steps a machine took up to its agent's first word, without repetitions: `dhcp PXEClient`, `tftp discovery.efi`, `GET vmlinuz`, `https`.
 #[must_use]
 pub(super) fn steps(packets: &[Packet]) -> Vec<String> {
     let mut steps: Vec<String> = Vec::new();
     for step in packets.iter().filter(|packet| packet.sent).filter_map(step) {
-        if steps.last() != Some(&step) {
-            steps.push(step);
+        if steps.last() == Some(&step) {
+            continue;
+        }
+        let agent = step.ends_with(AGENT);
+        steps.push(step);
+        if agent {
+            break;
         }
     }
     steps
@@ -141,6 +146,7 @@ mod tests {
             (4, true, What::Connect(8080)),
             (5, true, What::Http("GET /boot/00/vmlinuz".into())),
             (6, true, dhcp(1, AGENT)),
+            (7, true, What::Connect(8443)),
         ]);
         let expected = ["dhcp PXEClient", "tftp discovery.efi", "GET vmlinuz", "dhcp scalerforge-agent"];
         assert_eq!(steps(&packets), expected);

@@ -1,0 +1,146 @@
+//! Secure Boot stays on: our image under the site's own key, and Debian's signed chain under the keys that servers
+//! leave the factory with.  An image that nobody has signed is refused by the firmware itself.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail, ensure};
+use hil_tests_rack::bench::{Bench, BootMachine, Firmware, Way, dnsmasq, secure_boot_variables};
+use hil_tests_scenarios::{
+    Artefacts,
+    boot::{Service, Serving, read, watch},
+    run,
+};
+
+const LIMIT: Duration = Duration::from_secs(300);
+
+#[test]
+fn our_image_boots_by_http_under_the_sites_key_and_an_unsigned_one_does_not() -> anyhow::Result<()> {
+    run(|| async {
+        let artefacts = Artefacts::find()?;
+        let folder = emptied(artefacts.scratch.join("boot-signed"))?;
+        let unsigned = artefacts.image.join("discovery.efi");
+        let (signed, certificate) = sign(&folder, &unsigned)?;
+        let variables = folder.join("keys.fd");
+        let empty = std::fs::read(&artefacts.ovmf_vars)?;
+        let filled = secure_boot_variables(&empty, &certificate).context("OVMF's variables have no room")?;
+        std::fs::write(&variables, filled)?;
+        let firmware = Firmware::Uefi {
+            code: artefacts.boot.ovmf_code_secure_boot.clone(),
+            variables,
+            secure_boot: true,
+        };
+        let bench = Bench::start(&folder)?;
+
+        let serving = Serving { mode: "full", uefi_pxe: "uki", image: Some(&signed), more: "" };
+        let service = Service::start(&folder.join("service"), &serving, &artefacts).await?;
+        let machine = BootMachine::new("signed", 1, firmware.clone(), Way::Http);
+        let shown = watch(&machine, bench.boot(&machine).await?).await?;
+        shown.demand(&[
+            "dhcp HTTPClient",
+            "HEAD discovery.efi",
+            "GET discovery.efi",
+            "dhcp scalerforge-agent",
+        ])?;
+        service.stop().await;
+
+        let serving = Serving { image: None, ..serving };
+        let _service = Service::start(&folder.join("service"), &serving, &artefacts).await?;
+        let machine = BootMachine::new("unsigned", 2, firmware, Way::Http);
+        let booting = bench.boot(&machine).await?;
+        booting.wait_console("Access Denied", LIMIT).await?;
+        let shown = read(&machine, &booting.stop().await)?;
+        ensure!(
+            shown.steps.contains(&"GET discovery.efi".to_owned()),
+            "refused before it was loaded: {shown:?}"
+        );
+        ensure!(!shown.steps.iter().any(|step| step.contains("agent")), "it was started: {shown:?}");
+        Ok(())
+    })
+}
+
+/// The chain shim → GRUB → Debian's kernel, each signed by whom the one before trusts.  shim and GRUB ask for fixed
+/// names at the root of the TFTP server, so nothing here can carry a ticket; dnsmasq stands for such a server.
+#[test]
+fn debians_signed_chain_boots_under_factory_keys() -> anyhow::Result<()> {
+    run(|| async {
+        let artefacts = Artefacts::find()?;
+        let folder = emptied(artefacts.scratch.join("boot-shim"))?;
+        let boot = &artefacts.boot;
+        let files = folder.join("files");
+        std::fs::create_dir_all(files.join("grub"))?;
+        for (from, name) in [
+            (&boot.shim, "shimx64.efi"),
+            (&boot.grub, "grubx64.efi"),
+            (&boot.kernel, "vmlinuz"),
+            (&boot.initrd, "initrd"),
+        ] {
+            std::fs::copy(from, files.join(name)).with_context(|| format!("copying {name}"))?;
+        }
+        let menu = format!("linux /vmlinuz {}\ninitrd /initrd\nboot\n", boot.command_line);
+        std::fs::write(files.join("grub/grub.cfg"), menu)?;
+        let bench = Bench::start(&folder)?;
+        let mut words = dnsmasq(&folder);
+        words.extend(
+            [
+                "--interface=br0",
+                "--no-ping",
+                "--dhcp-range=10.77.0.100,10.77.0.150,255.255.255.0,1h",
+                "--dhcp-vendorclass=set:pxe,PXEClient",
+                "--dhcp-boot=tag:pxe,shimx64.efi",
+                "--enable-tftp",
+            ]
+            .map(ToOwned::to_owned),
+        );
+        words.push(format!("--tftp-root={}", files.display()));
+        let _server = bench.reference("reference", "dnsmasq", &words, "DHCP, IP range").await?;
+        let firmware = Firmware::Uefi {
+            code: boot.ovmf_code_secure_boot.clone(),
+            variables: boot.ovmf_vars_microsoft.clone(),
+            secure_boot: true,
+        };
+        let machine = BootMachine::new("shim", 1, firmware, Way::Pxe);
+        let shown = watch(&machine, bench.boot(&machine).await?).await?;
+        let mut steps = shown.steps.iter();
+        for name in ["shimx64.efi", "grubx64.efi", "grub.cfg", "vmlinuz", "initrd"] {
+            let wanted = format!("tftp {name}");
+            ensure!(steps.any(|step| *step == wanted), "no {wanted} in its place: {shown:?}");
+        }
+        Ok(())
+    })
+}
+
+fn emptied(folder: PathBuf) -> anyhow::Result<PathBuf> {
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).with_context(|| format!("clearing {}", folder.display()))?;
+    }
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
+/// Makes a key for this test and signs the image with it; answers the signed image and the certificate (DER).
+fn sign(folder: &Path, image: &Path) -> anyhow::Result<(PathBuf, Vec<u8>)> {
+    let at = |name: &str| folder.join(name).display().to_string();
+    let (key, pem, der, signed) = (at("db.key"), at("db.pem"), at("db.der"), at("signed.efi"));
+    let subject = ["-subj", "/CN=Secure Boot test key", "-days", "30"];
+    tool(
+        Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes"])
+            .args(subject)
+            .args(["-keyout", &key, "-out", &pem]),
+    )?;
+    tool(Command::new("openssl").args(["x509", "-in", &pem, "-outform", "DER", "-out", &der]))?;
+    tool(Command::new("sbsign").args(["--key", &key, "--cert", &pem, "--output", &signed]).arg(image))?;
+    Ok((signed.into(), std::fs::read(der)?))
+}
+
+fn tool(command: &mut Command) -> anyhow::Result<()> {
+    let done = command.output().with_context(|| format!("{command:?}: is it installed?"))?;
+    if !done.status.success() {
+        bail!("{command:?}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+    Ok(())
+}
