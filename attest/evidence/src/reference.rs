@@ -94,6 +94,11 @@ pub enum ParseReference {
     /// Not the JSON it should be.
     #[error("the reference file is not what the image build writes: take its reference.json unchanged")]
     Json(#[source] serde_json::Error),
+    /// Lists in place of objects, which what reads structs from JSON would take for them.
+    #[error(
+        "the reference file has lists where objects should be: take the reference.json the image build wrote"
+    )]
+    NoObject,
     /// A PCR number above 23, one listed twice, or one without any accepted value.
     #[error("the reference file's entry for PCR {0} is repeated, empty, or no PCR of a TPM")]
     Pcr(u8),
@@ -109,6 +114,9 @@ impl ReferenceValues {
             return Err(ParseReference::TooLarge(json.len()));
         }
         let values: Self = serde_json::from_slice(json).map_err(ParseReference::Json)?;
+        if !has_objects(json) {
+            return Err(ParseReference::NoObject);
+        }
         for (place, entry) in values.pcrs.iter().enumerate() {
             let repeated = values.pcrs.iter().take(place).any(|other| other.pcr == entry.pcr);
             if repeated || entry.pcr > 23 || entry.accepted.is_empty() {
@@ -117,4 +125,17 @@ impl ReferenceValues {
         }
         Ok(values)
     }
+}
+
+/// Whether the file, its PCRs and their accepted values are objects, and the bank is text.
+fn has_objects(json: &[u8]) -> bool {
+    use serde_json::Value;
+    let objects = |list: Option<&Value>, good: &dyn Fn(&Value) -> bool| {
+        list.and_then(Value::as_array).is_some_and(|list| list.iter().all(|one| one.is_object() && good(one)))
+    };
+    serde_json::from_slice::<Value>(json).is_ok_and(|file| {
+        file.is_object()
+            && file.get("bank").is_some_and(Value::is_string)
+            && objects(file.get("pcrs"), &|pcr| objects(pcr.get("accepted"), &|_| true))
+    })
 }

@@ -18,6 +18,9 @@ pub enum UnitsError {
     /// It is not a manifest in JSON.
     #[error("the manifest is not JSON with a `version` and a list of `units`")]
     Json(#[source] serde_json::Error),
+    /// It is no object.
+    #[error("the manifest is no JSON object")]
+    NoObject,
     /// It is of a version this program does not know.
     #[error("the manifest has version {0}; 1 is known")]
     Version(u32),
@@ -40,6 +43,10 @@ struct Manifest<'a> {
 /// # Errors
 /// [`UnitsError`].
 pub fn unit_root(manifest: &[u8]) -> Result<[u8; 32], UnitsError> {
+    // What reads structs from JSON would take `[1,[…]]` for one, too.
+    if manifest.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(UnitsError::NoObject);
+    }
     let manifest: Manifest<'_> = serde_json::from_slice(manifest).map_err(UnitsError::Json)?;
     if manifest.version != 1 {
         return Err(UnitsError::Version(manifest.version));

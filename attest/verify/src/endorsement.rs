@@ -24,6 +24,9 @@ pub use crate::roots::{Added, PemError, Roots};
 const DEPTH_MAX: usize = 6;
 /// Most signature checks for one chain: stops a file full of look-alike intermediates.
 const SIGNATURES_MAX: usize = 64;
+/// Stands for the manufacturer where a certificate has none; real ones begin with `id:`.
+const UNNAMED: &str = "unnamed";
+
 /// An endorsement key that a believed maker vouches for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endorsed {
@@ -48,6 +51,13 @@ impl Endorsed {
         // swtpm writes IBM's number of the TCG vendor list or the letters `IBM`; `SW  ` is Microsoft's simulator.
         ["id:00001014", "id:49424d00", "id:49424d20", "id:53572020"].contains(&id.as_str())
             || model.to_ascii_lowercase().starts_with("swtpm")
+            || !self.is_named()
+    }
+
+    /// Whether the certificate names a TPM at all, as makers' do; one that does not speaks of no hardware.
+    fn is_named(&self) -> bool {
+        let [manufacturer, ..] = &self.tpm;
+        manufacturer != UNNAMED
     }
 }
 
@@ -135,7 +145,7 @@ fn check_with(
     let valid = overlap(&leaf.validity(), &search.valid);
     let endorsed = Endorsed {
         certificate: Sha256::digest(&leaf.der).into(),
-        tpm: leaf.tpm().unwrap_or_else(|| ["unnamed".into(), String::new(), String::new()]),
+        tpm: leaf.tpm().unwrap_or_else(|| [UNNAMED.into(), String::new(), String::new()]),
         root,
         chain: search.chain,
         lists: search.lists,
@@ -290,19 +300,27 @@ pub(crate) fn judge(
     );
     match remembered(endorsements, &public, policy, context) {
         Ok(endorsed) => {
-            checks.remark(
-                "ek-certificate",
-                crate::hexed::encode(endorsed.certificate),
-                described(&endorsed, firmware),
+            let digest = crate::hexed::encode(endorsed.certificate);
+            match endorsements.ek_certificates.len() {
+                1 => checks.remark("ek-certificate", digest, described(&endorsed, firmware)),
+                count => checks.fail(
+                    "ek-certificate",
+                    format!("{count} certificates"),
+                    "the file has more certificates than the one for the endorsement key: nobody judges the others",
+                ),
+            }
+            // All of them, each once: no byte of the file stands for nothing.
+            let used = endorsed.chain.iter().filter(|der| endorsements.intermediates.contains(der)).count();
+            checks.add_with(
+                "ek-chain",
+                used == endorsements.intermediates.len(),
+                endorsed.root.clone(),
+                "",
+                || {
+                    let unused = endorsements.intermediates.len().saturating_sub(used);
+                    format!("{unused} intermediates in the file belong to no chain: leave them out")
+                },
             );
-            let unused =
-                endorsements.intermediates.iter().filter(|der| !endorsed.chain.contains(der)).count()
-                    + endorsements.ek_certificates.len().saturating_sub(1);
-            let note = match unused {
-                0 => String::new(),
-                _ => format!("{unused} certificates in the file belong to no chain and were not judged"),
-            };
-            checks.remark("ek-chain", endorsed.root.clone(), note);
             if !policy.roots.crls.is_empty() {
                 let note =
                     if endorsed.lists.is_empty() { "no list is of an issuer of this chain" } else { "" };
@@ -312,9 +330,17 @@ pub(crate) fn judge(
             checks.add(
                 "hardware-tpm",
                 !software || policy.allow_software_tpm,
-                if software { "software TPM" } else { "not known as software" },
+                match (endorsed.is_named(), software) {
+                    (false, _) => "not named",
+                    (true, true) => "software TPM",
+                    (true, false) => "not known as software",
+                },
                 if policy.allow_software_tpm { "any" } else { "hardware" },
-                "this TPM is a program: it proves nothing, and the policy does not allow it",
+                if endorsed.is_named() {
+                    "this TPM is a program: it proves nothing, and the policy does not allow it"
+                } else {
+                    "the certificate does not name a TPM's manufacturer: nobody says that this is hardware"
+                },
             );
             self::firmware(&endorsed, firmware, &policy.roots.denied, checks);
             Some((public, Some(endorsed)))

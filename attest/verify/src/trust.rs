@@ -66,16 +66,14 @@ pub(crate) fn vector(checks: &[Check], facts: &Facts, is_software: Option<bool>)
         let of = |check: &&Check| {
             names
                 .iter()
-                .any(|name| check.name == *name || (name.ends_with('-') && check.name.starts_with(name)))
+                .any(|name| check.name == *name || (name.ends_with('-') && check.name.starts_with(*name)))
         };
         let judged = |check: &&Check| check.outcome != Outcome::NotApplicable;
-        let found: Vec<&Check> = checks.iter().filter(of).filter(judged).collect();
-        if found.is_empty() {
-            Claim::None
-        } else if found.iter().any(|check| check.outcome == Outcome::Fail) {
-            Claim::Contraindicated
-        } else {
-            good
+        let worst = checks.iter().filter(of).filter(judged).map(|check| check.outcome == Outcome::Fail);
+        match worst.reduce(|left, right| left | right) {
+            None => Claim::None,
+            Some(true) => Claim::Contraindicated,
+            Some(false) => good,
         }
     };
     let unless = |doubt: bool| if doubt { Claim::Warning } else { Claim::Affirming };

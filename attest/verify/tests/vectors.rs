@@ -244,6 +244,7 @@ fn unit_roots_v1() {
     assert!(unit_root(br#"{"version":2,"units":[]}"#).is_err());
     assert!(unit_root(br#"{"version":1,"units":[],"units":[]}"#).is_err());
     assert!(unit_root(b"[").is_err());
+    assert!(unit_root(br#"[1,[]]"#).is_err() && unit_root(br#" [1,[{"id":"a"}]]"#).is_err());
 }
 
 proptest! {

@@ -247,7 +247,8 @@ impl<'a> EventLog<'a> {
             Some(header) => (Vec::new(), header.uintn_bytes, false),
             None => (Vec::new(), 8, false),
         };
-        let mut events = Vec::new();
+        // A real event has some 300 bytes; by what is there, not by what is declared.
+        let mut events = Vec::with_capacity((log.len() / 256).min(EVENTS_MAX));
         if header_is_absent(&first) {
             events.push(first);
         }

@@ -47,7 +47,7 @@ impl Forge {
         };
         bend(&mut bent);
         let key = P256::new(0x71);
-        let mut public = with_point(Template::AkP256.public(), key.xy());
+        let mut public = with_point(Template::AkP256.public(), 68, key.xy());
         public[4..8].copy_from_slice(&bent.attributes.to_be_bytes());
         let qualified =
             |name: &[u8]| [vec![0, 0x0b], Bank::Sha256.hash(&[&bent.hierarchy.to_be_bytes(), name])].concat();

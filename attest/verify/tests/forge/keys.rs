@@ -77,6 +77,13 @@ pub(crate) enum AnyKey {
     P384(P384),
 }
 
+impl AnyKey {
+    /// x ‖ y.
+    pub(crate) fn xy(&self) -> &[u8] {
+        &self.der_bytes()[1..]
+    }
+}
+
 impl PublicKeyData for AnyKey {
     fn der_bytes(&self) -> &[u8] {
         match self {

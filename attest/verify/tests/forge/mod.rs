@@ -108,6 +108,10 @@ pub(crate) struct EkCertificate {
     /// Another machine, or another maker's CA.
     pub(crate) machine: u8,
     pub(crate) maker: u8,
+    /// Without a subjectAltName.
+    pub(crate) unnamed: bool,
+    /// The endorsement key is a P-384 one.
+    pub(crate) ek_p384: bool,
     /// P-256 all the way up; else the intermediate has a P-384 key.
     pub(crate) all_p256: bool,
 }
@@ -123,6 +127,8 @@ impl Default for EkCertificate {
             years: (2020, 9999),
             machine: 0,
             maker: 0,
+            unnamed: false,
+            ek_p384: false,
             all_p256: false,
         }
     }
@@ -159,7 +165,11 @@ impl Forge {
         let intermediate = middle.signed_by(&middle_key, &root).unwrap().der().to_vec();
         let middle = Issuer::new(middle, middle_key);
 
-        let ek_key = P256::new(0x51 + wanted.machine);
+        let seed = 0x51 + wanted.machine;
+        let ek_key = match wanted.ek_p384 {
+            true => AnyKey::P384(P384::new(seed)),
+            false => AnyKey::P256(P256::new(seed)),
+        };
         let mut leaf = CertificateParams::default();
         leaf.distinguished_name = rcgen::DistinguishedName::new();
         leaf.not_before = rcgen::date_time_ymd(wanted.years.0, 1, 1);
@@ -173,7 +183,9 @@ impl Forge {
         let mut name =
             CustomExtension::from_oid_content(&[2, 5, 29, 17], alternative_name(wanted.manufacturer));
         name.set_criticality(true);
-        leaf.custom_extensions.push(name);
+        if !wanted.unnamed {
+            leaf.custom_extensions.push(name);
+        }
         if wanted.unknown_critical {
             let mut odd = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
             odd.set_criticality(true);
@@ -182,7 +194,10 @@ impl Forge {
         let ek_certificate = leaf.signed_by(&ek_key, &middle).unwrap().der().to_vec();
         Self {
             ak: SigningKey::from_slice(&[0x42 + wanted.machine; 32]).unwrap(),
-            ek_public: with_point(Template::EkP256.public(), ek_key.xy()),
+            ek_public: match wanted.ek_p384 {
+                true => with_point(Template::EkP384.public(), 4, ek_key.xy()),
+                false => with_point(Template::EkP256.public(), 68, ek_key.xy()),
+            },
             ek_certificate,
             intermediate,
             root_pem,
@@ -194,10 +209,10 @@ impl Forge {
         let mut bent = Bend::usual();
         bend(&mut bent);
         let point = self.ak.verifying_key().to_encoded_point(false);
-        let mut ak_public = with_point(Template::AkP256.public(), &point.as_bytes()[1..]);
+        let mut ak_public = with_point(Template::AkP256.public(), 68, &point.as_bytes()[1..]);
         ak_public[4..8].copy_from_slice(&bent.ak_attributes.to_be_bytes());
         let ak_name = name_of(&ak_public);
-        let node = node_id(&name_of(&self.ek_public));
+        let node = node_id(Public::parse(&self.ek_public).unwrap().name().bytes());
         let (mut log, mut values) = bent.recorded.take().unwrap_or_else(|| boot(&bent.events));
         if let Some(change) = bent.log {
             change(&mut log);
@@ -258,6 +273,15 @@ impl Forge {
         let certificate = digest(&self.ek_certificate);
         let seen = Seen { ek_certificate: certificate, ak_name: &name, node, tpm_firmware: 1, time };
         sign_binding(key, &seen).unwrap()
+    }
+
+    /// The same machine with an attestation key whose x lacks a byte.
+    pub(crate) fn with_short_x(mut self) -> Self {
+        let key =
+            |n: u32| SigningKey::from_slice(&[vec![0x42; 28], n.to_be_bytes().to_vec()].concat()).unwrap();
+        let short = |key: &SigningKey| key.verifying_key().to_encoded_point(false).as_bytes()[1] == 0;
+        self.ak = (0..).map(key).find(short).unwrap();
+        self
     }
 
     /// Evidence with a log that was changed before it was hashed.
@@ -365,10 +389,13 @@ fn registration() -> Purpose {
     }
 }
 
-fn with_point(mut template: Vec<u8>, xy: &[u8]) -> Vec<u8> {
-    let start = template.len() - 68;
-    template[start + 2..start + 34].copy_from_slice(&xy[..32]);
-    template[start + 36..].copy_from_slice(&xy[32..]);
+/// A template with a point in place of its last `tail` bytes; leading zeros left out, as some TPMs do.
+fn with_point(mut template: Vec<u8>, tail: usize, xy: &[u8]) -> Vec<u8> {
+    template.truncate(template.len() - tail);
+    for number in xy.chunks(xy.len() / 2) {
+        let start = number.iter().position(|byte| *byte != 0).unwrap();
+        template.extend(sized(&number[start..]));
+    }
     template
 }
 

@@ -63,6 +63,18 @@ fn certificates() -> Vec<Case> {
             EkCertificate { maker: 2, ..ok() },
         ),
         made(
+            "ek-p384",
+            "accepted",
+            "an endorsement key on P-384: its Name has SHA-384",
+            EkCertificate { ek_p384: true, ..ok() },
+        ),
+        made(
+            "tpm-unnamed",
+            "hardware-tpm",
+            "the certificate names no TPM: nobody says that this is hardware",
+            EkCertificate { unnamed: true, ..ok() },
+        ),
+        made(
             "tpm-swtpm",
             "hardware-tpm",
             "a TPM in software",
@@ -121,6 +133,30 @@ fn chains(forge: &Forge) -> Vec<Case> {
             "ek-certificate",
             "a byte behind the certificate",
             &altered(|e| e.endorsements.ek_certificates[0].push(0)),
+        ),
+        case(
+            "ek-certificate-of-another-beside",
+            "ek-certificate",
+            "a second EK certificate, of another machine: nobody judges it",
+            &altered(|e| {
+                let other = Forge::new(&EkCertificate { machine: 1, ..EkCertificate::default() });
+                e.endorsements.ek_certificates.extend(other.evidence(|_| {}).endorsements.ek_certificates);
+            }),
+        ),
+        case(
+            "ek-intermediate-unused",
+            "ek-chain",
+            "an intermediate that leads nowhere: nobody judges it",
+            &altered(|e| {
+                let other = Forge::new(&EkCertificate { maker: 2, ..EkCertificate::default() });
+                e.endorsements.intermediates.extend(other.evidence(|_| {}).endorsements.intermediates);
+            }),
+        ),
+        case(
+            "ek-intermediate-twice",
+            "ek-chain",
+            "the intermediate twice",
+            &altered(|e| e.endorsements.intermediates.push(e.endorsements.intermediates[0].clone())),
         ),
         case("ek-root-in-file", "ek-chain", "a file cannot bring its own root", &{
             let other = Forge::new(&EkCertificate { maker: 2, ..ok() });

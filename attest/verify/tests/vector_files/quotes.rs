@@ -8,7 +8,7 @@ use p256::ecdsa::Signature;
 use crate::{
     Case, case,
     firmware::event,
-    forge::{Bend, Forge, tpmt_signature},
+    forge::{Bend, EkCertificate, Forge, tpmt_signature},
 };
 
 type Row = (&'static str, &'static str, &'static str, fn(&mut Bend));
@@ -247,16 +247,28 @@ fn values(forge: &Forge) -> Vec<Case> {
 fn structures(forge: &Forge, good: &Evidence) -> Vec<Case> {
     let mut trailing = altered(good, |e| e.tpm.attest.push(0));
     forge.sign(&mut trailing);
-    let mut short = altered(good, |e| e.tpm.attest.truncate(e.tpm.attest.len() - 1));
-    forge.sign(&mut short);
+    let mut cut = altered(good, |e| e.tpm.attest.truncate(e.tpm.attest.len() - 1));
+    forge.sign(&mut cut);
+    // magic to firmwareVersion have 101 bytes with a Name of 34 and qualifying data of 32.
+    let mut certify = altered(good, |e| {
+        e.tpm.attest[5] = 0x17;
+        e.tpm.attest.truncate(101);
+        let name = &e.statement.ak_name;
+        let sized = [&[0, 34][..], name].concat();
+        e.tpm.attest.extend([&sized[..], &sized].concat());
+    });
+    forge.sign(&mut certify);
+    let short = Forge::new(&EkCertificate::default()).with_short_x().evidence(|_| {});
     vec![
+        case("type-certify", "attest-type", "a well-formed TPM2_Certify in place of a quote", &certify),
+        case("key-short-x", "accepted", "the key's x has 31 bytes: without its leading zero", &short),
         case(
             "attest-trailing-byte",
             "attest-structure",
             "a byte behind the signed structure, signed along",
             &trailing,
         ),
-        case("attest-cut", "attest-structure", "the signed structure lacks its last byte", &short),
+        case("attest-cut", "attest-structure", "the signed structure lacks its last byte", &cut),
         case(
             "attest-altered",
             "quote-signature",

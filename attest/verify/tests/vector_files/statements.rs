@@ -243,6 +243,19 @@ fn documents(forge: &Forge) -> Vec<Case> {
             "an admission with a manifest that nobody signed",
             &{ altered(forge.evidence(|_| {}), |e| e.attachments.manifest = Some(MANIFEST.to_vec())) },
         ),
+        case("unit-root-of-an-array", "unit-root", "the manifest is a list where an object should be", &{
+            let list: &[u8] = br#"[1,[{"id":"memory-0000","node":0}]]"#;
+            let mut evidence = forge.evidence(|b| {
+                b.registration = true;
+                b.statement = Some(|s| {
+                    if let Purpose::Registration { manifest, .. } = &mut s.purpose {
+                        *manifest = digest(br#"[1,[{"id":"memory-0000","node":0}]]"#);
+                    }
+                });
+            });
+            evidence.attachments.manifest = Some(list.to_vec());
+            evidence
+        }),
         case(
             "unit-root-another",
             "unit-root",
