@@ -2,6 +2,7 @@
 //! own flag.  Rules live in the cores; this file parses, calls, prints.
 
 mod agreement;
+mod boot;
 mod chain;
 mod client;
 mod endorsement;
@@ -39,6 +40,9 @@ enum Noun {
     /// The site directory: keys and configuration.
     #[command(subcommand)]
     Site(site::Verb),
+    /// The boot service: alone or inside the appliance, and why a machine does not boot.
+    #[command(subcommand)]
+    Boot(boot::Verb),
     /// Servers.
     #[command(subcommand)]
     Host(host::Verb),
@@ -74,6 +78,7 @@ fn main() -> ExitCode {
     let result = match cli.noun {
         Noun::Serve { site, operator_on_stdin } => serve::run(&site, operator_on_stdin),
         Noun::Site(verb) => site::run(verb),
+        Noun::Boot(verb) => boot::run(verb),
         Noun::Host(verb) => host::run(verb),
         Noun::Evidence(verb) => evidence::run(verb),
         Noun::Node(verb) => node::run(verb),

@@ -7,6 +7,8 @@
 
 mod agent_api;
 mod app;
+mod boot_api;
+pub mod boot_serve;
 mod chain;
 mod challenge;
 pub mod config;
@@ -52,6 +54,10 @@ pub fn chain_of(error: &dyn std::error::Error) -> String {
 /// The API's description (OpenAPI 3.1, JSON), as `appliance/api/openapi/v1.json` has it.
 #[must_use]
 pub fn openapi() -> String {
+    document().to_pretty_json().unwrap_or_default() + "\n"
+}
+
+fn document() -> utoipa::openapi::OpenApi {
     use utoipa::OpenApi as _;
-    operator_api::Document::openapi().to_pretty_json().unwrap_or_default() + "\n"
+    operator_api::Document::openapi().merge_from(boot_api::Document::openapi())
 }

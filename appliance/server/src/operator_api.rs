@@ -22,14 +22,15 @@ use axum::{
 };
 use utoipa::OpenApi;
 
-use crate::{app::App, verifier_api};
+use crate::{app::App, boot_api, verifier_api};
 
 const PAGE: &str = include_str!("../../ui/index.html");
 
 pub(crate) fn router(app: Arc<App>) -> Router {
+    let boot = boot_api::router(app.pxe.clone());
     Router::new()
         .route("/", get(|| async { Html(PAGE) }))
-        .route("/api/v1/openapi.json", get(|| async { Json(Document::openapi()) }))
+        .route("/api/v1/openapi.json", get(|| async { Json(crate::document()) }))
         .route("/api/v1/hosts", get(hosts))
         .route("/api/v1/hosts/{id}", get(host))
         .route("/api/v1/hosts/{id}/evidence", get(evidence))
@@ -38,8 +39,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/hosts/{id}/retry", post(retry))
         .route("/api/v1/chain", get(chain))
         .route("/api/v1/live", get(live))
-        .layer(middleware::from_fn(own_page_only))
         .with_state(app)
+        .merge(boot)
+        .layer(middleware::from_fn(own_page_only))
 }
 
 /// This API asks for no password, because it listens where only operators are.  Their browsers are there too, with
