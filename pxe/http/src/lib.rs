@@ -25,6 +25,7 @@ mod server;
 mod tls;
 mod turnstile;
 mod wire;
+mod workers;
 
 #[cfg(feature = "https-boot")]
 pub use crate::firmware::{FirmwareTls, FirmwareTlsError};

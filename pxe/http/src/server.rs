@@ -6,24 +6,29 @@
 use std::{
     collections::HashMap,
     io,
-    net::{IpAddr, SocketAddr, TcpListener as StdListener},
+    net::{IpAddr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream},
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
 };
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
-    runtime::Runtime,
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
-use crate::{Event, Gate, What, Why, connection, http2, queue::Queue, turnstile::Turnstile, wire::Wire};
+use crate::{
+    Event, Gate, What, Why, connection, http2,
+    queue::Queue,
+    turnstile::Turnstile,
+    wire::Wire,
+    workers::{Pool, Workers},
+};
 
 /// Connections that the kernel keeps for us while we are busy: a room that is switched on at once.
 const BACKLOG: i32 = 1024;
@@ -182,12 +187,7 @@ impl Server {
     /// # Errors
     /// When a listener fails or no thread can be started.
     pub async fn run(self, gate: Arc<dyn Gate>) -> io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(self.limits.threads.max(1))
-            .thread_name("boot-http")
-            .enable_all()
-            .build()?;
-        let threads = Threads(Some(runtime));
+        let workers = Workers::start(self.limits.threads)?;
         let limits = self.limits;
         let turnstile = Turnstile::new(Queue::new(
             limits.places,
@@ -199,35 +199,15 @@ impl Server {
         let shared = Arc::new(Shared { gate, limits, turnstile, places, addresses: Mutex::default() });
         let mut listeners = JoinSet::new();
         for (listener, kind) in self.listeners {
-            threads.spawn(&mut listeners, accept(listener, kind, Arc::clone(&shared)));
+            workers.spawn(
+                &mut listeners,
+                accept(listener, kind, Arc::clone(&shared), Arc::clone(&workers.pool)),
+            );
         }
         match listeners.join_next().await {
             Some(Ok(ended)) => ended,
             Some(Err(error)) => Err(io::Error::other(error)),
             None => Ok(()),
-        }
-    }
-}
-
-/// The runtime, ended without waiting wherever the future that owns it is dropped.
-struct Threads(Option<Runtime>);
-
-impl Threads {
-    fn spawn(
-        &self,
-        set: &mut JoinSet<io::Result<()>>,
-        task: impl Future<Output = io::Result<()>> + Send + 'static,
-    ) {
-        if let Some(runtime) = &self.0 {
-            set.spawn_on(task, runtime.handle());
-        }
-    }
-}
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
         }
     }
 }
@@ -263,33 +243,40 @@ fn affordable(wanted: usize) -> usize {
     room.clamp(16, wanted.max(16))
 }
 
-async fn accept(listener: StdListener, kind: Kind, shared: Arc<Shared>) -> io::Result<()> {
+async fn accept(listener: StdListener, kind: Kind, shared: Arc<Shared>, pool: Arc<Pool>) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
-    let mut connections = JoinSet::new();
     loop {
-        while connections.try_join_next().is_some() {}
         let place = Arc::clone(&shared.places).acquire_owned().await.map_err(io::Error::other)?;
-        let (stream, from) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            // The client left again, or we are out of file handles for a moment: neither ends the service.
-            Err(error) => {
-                tracing::warn!(%error, "boot HTTP connection not accepted");
-                sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
+        // `into_std`: the stream belongs to the runtime of the thread that will have it, not to this one.
+        let (stream, from) =
+            match listener.accept().await.and_then(|(stream, from)| Ok((stream.into_std()?, from))) {
+                Ok(accepted) => accepted,
+                // The client left again, or we are out of file handles for a moment: neither ends the service.
+                Err(error) => {
+                    tracing::warn!(%error, "boot HTTP connection not accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
         let Some(entry) = Entry::of(&shared, from.ip(), place) else {
             shared.gate.tell(Event { from, tag: None, what: What::Refused(Why::Connections) });
             continue;
         };
-        connections.spawn(connection(stream, from, kind.clone(), Arc::clone(&shared), entry));
+        pool.spawn(connection(stream, from, kind.clone(), Arc::clone(&shared), entry));
     }
 }
 
-async fn connection(stream: TcpStream, from: SocketAddr, kind: Kind, shared: Arc<Shared>, _entry: Entry) {
+async fn connection(stream: StdStream, from: SocketAddr, kind: Kind, shared: Arc<Shared>, _entry: Entry) {
     // Small answers should not wait for more; a failure here only makes it slower.
-    let _ = SockRef::from(&stream).set_tcp_nodelay(true);
+    let _ = stream.set_nodelay(true);
+    let stream = match stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::warn!(%error, "boot HTTP connection not served");
+            return;
+        }
+    };
     let wire = match kind {
         Kind::Plain => Wire::Plain(stream),
         Kind::Tls(acceptor) => match timeout(shared.limits.header, acceptor.accept(stream)).await {

@@ -1,6 +1,6 @@
 //! Serves one file to everybody: what the benchmark measures, and the least that a caller of this room must write.
 //!
-//! `serve --plain ADDRESS --file PATH [--tls ADDRESS --certificate PEM --key PEM] [--places N] [--threads N] [--per-address N]`
+//! `serve_http --plain ADDRESS --file PATH [--tls ADDRESS --certificate PEM --key PEM] [--places N] [--threads N] [--per-address N]`
 
 use std::{collections::HashMap, io::Read as _, net::IpAddr, path::Path, sync::Arc};
 
