@@ -20,6 +20,7 @@ pub struct Config {
     pub(crate) api_url: Option<String>,
     pub(crate) site: Site,
     pub(crate) files: BTreeMap<Name, PathBuf>,
+    pub(crate) folder: Option<PathBuf>,
     pub(crate) command_line: String,
     pub(crate) dhcp_port: u16,
     pub(crate) boot_server_port: u16,
@@ -85,6 +86,7 @@ impl Config {
         for path in self.files.values_mut() {
             *path = folder.join(&path);
         }
+        self.folder = self.folder.map(|images| folder.join(images));
         self
     }
 }
@@ -102,6 +104,7 @@ impl TryFrom<wire::Config> for Config {
             api_url: wire.api_url.as_deref().map(api_url).transpose()?,
             site: site(&wire)?,
             files: files(&wire),
+            folder: wire.images.folder.as_ref().map(PathBuf::from),
             command_line: command_line(wire.images.command_line.as_deref().unwrap_or(""))?,
             dhcp_port: wire.dhcp_port,
             boot_server_port: wire.boot_server_port,

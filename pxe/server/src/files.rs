@@ -28,6 +28,9 @@ pub(crate) enum FileError {
     /// It is not what it should be.
     #[error("{0}")]
     Wrong(String),
+    /// The folder of images.
+    #[error("cannot open the folder of images")]
+    Library(#[source] pxe_http::LibraryError),
     /// The HTTP server cannot open it.
     #[error("cannot open it for HTTP")]
     Content(#[source] pxe_http::ContentError),
@@ -40,12 +43,19 @@ pub(crate) struct Stock {
     http: BTreeMap<Name, Arc<pxe_http::Content>>,
     /// By TFTP, from memory: only those that the policy names in TFTP answers.
     tftp: BTreeMap<Name, Bytes>,
+    /// Images by their digests.
+    library: Option<pxe_http::Library>,
 }
 
 impl Stock {
     /// Opens all files of the configuration.
-    pub(crate) fn open(config: &Config) -> Result<Self, (std::path::PathBuf, FileError)> {
-        let mut stock = Self { http: BTreeMap::new(), tftp: BTreeMap::new() };
+    pub(crate) fn open(config: &Config, state: &Path) -> Result<Self, (std::path::PathBuf, FileError)> {
+        let library = config.folder.as_ref().map(|folder| {
+            // What was checked once is not read again at the next start.
+            pxe_http::Library::open(folder, &state.join("images.json"))
+                .map_err(|error| (folder.clone(), FileError::Library(error)))
+        });
+        let mut stock = Self { http: BTreeMap::new(), tftp: BTreeMap::new(), library: library.transpose()? };
         for (name, path) in &config.files {
             let failed = |error| (path.clone(), error);
             check(*name, path).map_err(failed)?;
@@ -158,6 +168,11 @@ impl Door {
 
     fn http(&self, path: &str, from: IpAddr) -> Result<pxe_http::Grant, pxe_http::Refusal> {
         let tally = &self.shared.tally;
+        if let Some(library) = self.stock.library.as_ref().filter(|_| path.starts_with("/images/")) {
+            let content = library.resolve(path).inspect_err(|_| count(&tally.odd_requests))?;
+            // No machine's ticket: its events are counted, not recorded.
+            return Ok(pxe_http::Grant { content, tag: u64::MAX, content_type: "application/octet-stream" });
+        }
         let Some((ticket, name)) = path.strip_prefix('/').and_then(parse_path) else {
             count(&tally.odd_requests);
             return Err(pxe_http::Refusal::Missing);

@@ -178,6 +178,12 @@ impl Handle {
         self.shared.recorder().pcap(mac)
     }
 
+    /// Bytes that the flight recorder uses.
+    #[must_use]
+    pub fn recorded_bytes(&self) -> usize {
+        self.shared.recorder().bytes()
+    }
+
     /// Events from now on.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<BootEvent> {

@@ -112,8 +112,8 @@ impl PxeServer {
     pub async fn start(config: Config, state: &Path, clock: Clock) -> Result<(Handle, Self), StartError> {
         // Digests of the images are taken here: a second a gigabyte.
         let opened = {
-            let config = config.clone();
-            tokio::task::spawn_blocking(move || Stock::open(&config)).await
+            let (config, state) = (config.clone(), state.to_owned());
+            tokio::task::spawn_blocking(move || Stock::open(&config, &state)).await
         };
         let stock = match opened {
             Ok(stock) => Arc::new(stock.map_err(|(path, error)| unreadable(path, error))?),
@@ -235,6 +235,7 @@ fn unreadable(path: PathBuf, error: FileError) -> StartError {
     match error {
         FileError::Wrong(wrong) => StartError::NotAnImage { path, wrong },
         FileError::Read(source) => StartError::Image { path, source: source.into() },
+        FileError::Library(source) => StartError::Image { path, source: source.into() },
         FileError::Content(source) => StartError::Image { path, source: source.into() },
     }
 }

@@ -59,13 +59,16 @@ impl Inbox {
         };
         let Ok(got) = usize::try_from(got) else {
             let error = io::Error::last_os_error();
-            return match error.kind() {
-                // An ICMP error about an earlier reply is not ours to die of.
-                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted | io::ErrorKind::ConnectionRefused => {
-                    Ok(0)
-                }
-                _ => Err(error),
-            };
+            // An ICMP error about an earlier reply is not ours to die of.
+            let nothing = [
+                io::ErrorKind::WouldBlock,
+                io::ErrorKind::Interrupted,
+                io::ErrorKind::ConnectionRefused,
+                io::ErrorKind::HostUnreachable,
+                io::ErrorKind::NetworkUnreachable,
+                io::ErrorKind::NetworkDown,
+            ];
+            return if nothing.contains(&error.kind()) { Ok(0) } else { Err(error) };
         };
         for (header, name) in headers.iter().zip(&names).take(got) {
             let address = Ipv4Addr::from(u32::from_be(name.sin_addr.s_addr));
