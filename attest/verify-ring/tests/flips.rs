@@ -8,7 +8,9 @@ use attest_verify::{Policy, Verifier, endorsement::Roots};
 use attest_verify_ring::Ring;
 
 /// (file, roots, reference values, nonce, seconds since 1970).
-const FILES: [(&str, &str, &str, Option<[u8; 32]>, u64); 3] = [
+type Row = (&'static str, &'static str, &'static str, Option<[u8; 32]>, u64);
+
+const FILES: [Row; 3] = [
     ("files/good-registration", "policy/root.pem", "policy/reference.json", Some([7; 32]), 1_767_225_600),
     ("files/good-admission", "policy/root.pem", "policy/reference.json", Some([7; 32]), 1_767_225_600),
     (

@@ -1,6 +1,6 @@
 //! Binding statements: made by a challenger after a correct answer, counted by a verifier.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use attest_evidence::{
     Evidence,
@@ -107,28 +107,41 @@ fn one(
     policy: &Policy,
     context: &mut Context<'_>,
 ) -> Result<[u8; 64], String> {
-    let SignedBinding { binding, signature, signed } = SignedBinding::decode(bytes)
-        .map_err(|error| format!("a binding statement cannot be read: {error}"))?;
-    let by = crate::hexed::encode(binding.challenger.get(..8).unwrap_or_default());
+    let name = attest_evidence::digest(bytes);
+    let known = context.memory.as_ref().and_then(|memory| memory.binding(&name));
+    let (binding, unchecked) = match known {
+        Some(binding) => (binding, None),
+        None => {
+            let SignedBinding { binding, signature, signed } = SignedBinding::decode(bytes)
+                .map_err(|error| format!("a binding statement cannot be read: {error}"))?;
+            (Arc::new(binding), Some((signature, signed)))
+        }
+    };
+    let by = || crate::hexed::encode(binding.challenger.get(..8).unwrap_or_default());
     if !policy.challengers.contains(&binding.challenger) {
-        return Err(format!("challenger {by}… is not known here"));
+        return Err(format!("challenger {}… is not known here", by()));
     }
-    let mut point = [4; 65];
-    point.get_mut(1..).unwrap_or_default().copy_from_slice(&binding.challenger);
-    if !context.binding_holds(bytes, |crypto| crypto.p256(&point, &signed, &signature)) {
-        return Err(format!("the signature of challenger {by}… does not hold"));
+    if let Some((signature, signed)) = unchecked {
+        let mut point = [4; 65];
+        point.get_mut(1..).unwrap_or_default().copy_from_slice(&binding.challenger);
+        if !context.crypto.p256(&point, &signed, &signature) {
+            return Err(format!("the signature of challenger {}… does not hold", by()));
+        }
+        if let Some(memory) = &mut context.memory {
+            memory.keep_binding(name, Arc::clone(&binding));
+        }
     }
     if ek_certificate != Some(binding.ek_certificate) {
-        return Err(format!("challenger {by}… speaks of another EK certificate"));
+        return Err(format!("challenger {}… speaks of another EK certificate", by()));
     }
     if binding.ak_name != ak_name.bytes() {
-        return Err(format!("challenger {by}… speaks of another attestation key"));
+        return Err(format!("challenger {}… speaks of another attestation key", by()));
     }
     if binding.node != evidence.node {
-        return Err(format!("challenger {by}… speaks of another node"));
+        return Err(format!("challenger {}… speaks of another node", by()));
     }
     if binding.time > context.now_unix.saturating_add(CLOCK_SKEW_SECONDS_MAX) {
-        return Err(format!("the statement of challenger {by}… is dated in the future"));
+        return Err(format!("the statement of challenger {}… is dated in the future", by()));
     }
     Ok(binding.challenger)
 }

@@ -300,27 +300,7 @@ pub(crate) fn judge(
     );
     match remembered(endorsements, &public, policy, context) {
         Ok(endorsed) => {
-            let digest = crate::hexed::encode(endorsed.certificate);
-            match endorsements.ek_certificates.len() {
-                1 => checks.remark("ek-certificate", digest, described(&endorsed, firmware)),
-                count => checks.fail(
-                    "ek-certificate",
-                    format!("{count} certificates"),
-                    "the file has more certificates than the one for the endorsement key: nobody judges the others",
-                ),
-            }
-            // All of them, each once: no byte of the file stands for nothing.
-            let used = endorsed.chain.iter().filter(|der| endorsements.intermediates.contains(der)).count();
-            checks.add_with(
-                "ek-chain",
-                used == endorsements.intermediates.len(),
-                endorsed.root.clone(),
-                "",
-                || {
-                    let unused = endorsements.intermediates.len().saturating_sub(used);
-                    format!("{unused} intermediates in the file belong to no chain: leave them out")
-                },
-            );
+            certificates(endorsements, &endorsed, firmware, checks);
             if !policy.roots.crls.is_empty() {
                 let note =
                     if endorsed.lists.is_empty() { "no list is of an issuer of this chain" } else { "" };
@@ -355,6 +335,30 @@ pub(crate) fn judge(
             Some((public, None))
         }
     }
+}
+
+/// The certificates of the file: all of them, each once, so that no byte of it stands for nothing.
+fn certificates(
+    endorsements: &attest_evidence::Endorsements,
+    endorsed: &Endorsed,
+    firmware: u64,
+    checks: &mut Checks,
+) {
+    let digest = crate::hexed::encode(endorsed.certificate);
+    match endorsements.ek_certificates.len() {
+        1 => checks.remark("ek-certificate", digest, described(endorsed, firmware)),
+        count => checks.fail(
+            "ek-certificate",
+            format!("{count} certificates"),
+            "the file has more certificates than the one for the endorsement key: nobody judges the others",
+        ),
+    }
+    let given = &endorsements.intermediates;
+    let used = endorsed.chain.iter().filter(|der| given.contains(der)).count();
+    checks.add_with("ek-chain", used == given.len(), endorsed.root.clone(), "", || {
+        let unused = given.len().saturating_sub(used);
+        format!("{unused} intermediates in the file belong to no chain: leave them out")
+    });
 }
 
 /// The firmware version that the TPM signed, against what policy denies.

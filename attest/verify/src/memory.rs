@@ -5,12 +5,9 @@
 //! as long as a machine is not restarted it shows the same one.  Of a binding statement only the fact is remembered that its
 //! signature holds: whom it speaks of, and whether its challenger counts, is judged each time.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::RangeInclusive,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
 
+use attest_evidence::binding::Binding;
 use sha2::{Digest as _, Sha256};
 
 use crate::{endorsement::Endorsed, log::Reading};
@@ -22,7 +19,7 @@ const ENTRIES_MAX: usize = 1 << 17;
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     chains: BTreeMap<[u8; 32], (Endorsed, RangeInclusive<u64>)>,
-    bindings: BTreeSet<[u8; 32]>,
+    bindings: BTreeMap<[u8; 32], Arc<Binding>>,
     logs: BTreeMap<[u8; 32], Arc<Reading>>,
 }
 
@@ -54,15 +51,16 @@ impl Memory {
         self.logs.clear();
     }
 
-    pub(crate) fn holds(&self, binding: &[u8; 32]) -> bool {
-        self.bindings.contains(binding)
+    /// The statement with this digest, if its signature is known to hold.
+    pub(crate) fn binding(&self, digest: &[u8; 32]) -> Option<Arc<Binding>> {
+        self.bindings.get(digest).cloned()
     }
 
-    pub(crate) fn keep_binding(&mut self, binding: [u8; 32]) {
+    pub(crate) fn keep_binding(&mut self, digest: [u8; 32], binding: Arc<Binding>) {
         if self.bindings.len() >= ENTRIES_MAX {
             self.bindings.clear();
         }
-        self.bindings.insert(binding);
+        self.bindings.insert(digest, binding);
     }
 }
 

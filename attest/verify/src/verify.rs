@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use attest_evidence::{Evidence, Nonce, Purpose, cbor, digest};
+use attest_evidence::{Evidence, Nonce, Purpose, cbor};
 
 use attest_wire::eventlog::Error as LogError;
 
@@ -128,20 +128,6 @@ impl Context<'_> {
             memory.keep_log(digest, Arc::clone(&reading));
         }
         Ok(reading)
-    }
-
-    /// Whether a binding statement's signature holds, by `check` or because it is known to.
-    pub(crate) fn binding_holds(&mut self, bytes: &[u8], check: impl FnOnce(&dyn Crypto) -> bool) -> bool {
-        let Some(memory) = &mut self.memory else { return check(self.crypto) };
-        let name = digest(bytes);
-        if memory.holds(&name) {
-            return true;
-        }
-        let holds = check(self.crypto);
-        if holds {
-            memory.keep_binding(name);
-        }
-        holds
     }
 }
 

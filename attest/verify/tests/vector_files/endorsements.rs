@@ -9,7 +9,9 @@ use crate::{
 
 pub(crate) fn cases(forge: &Forge) -> Vec<Case> {
     let mut cases = certificates();
+    cases.extend(makers());
     cases.extend(chains(forge));
+    cases.extend(unused(forge));
     cases.extend(bindings(forge));
     cases
 }
@@ -62,6 +64,15 @@ fn certificates() -> Vec<Case> {
             "a root that nobody believes",
             EkCertificate { maker: 2, ..ok() },
         ),
+    ]
+}
+
+fn makers() -> Vec<Case> {
+    let ok = EkCertificate::default;
+    let made = |name, check, why, wanted: EkCertificate| {
+        case(name, check, why, &Forge::new(&wanted).evidence(|_| {}))
+    };
+    vec![
         made(
             "ek-p384",
             "accepted",
@@ -134,6 +145,28 @@ fn chains(forge: &Forge) -> Vec<Case> {
             "a byte behind the certificate",
             &altered(|e| e.endorsements.ek_certificates[0].push(0)),
         ),
+        case("ek-root-in-file", "ek-chain", "a file cannot bring its own root", &{
+            let other = Forge::new(&EkCertificate { maker: 2, ..ok() });
+            let mut evidence = other.evidence(|_| {});
+            evidence.endorsements.intermediates.push(other.root_der());
+            evidence
+        }),
+        case(
+            "ek-signs",
+            "ek-attributes",
+            "the endorsement key may sign",
+            &altered(|e| e.endorsements.ek_public[5] |= 4),
+        ),
+    ]
+}
+
+fn unused(forge: &Forge) -> Vec<Case> {
+    let altered = |change: fn(&mut Evidence)| {
+        let mut evidence = forge.evidence(|_| {});
+        change(&mut evidence);
+        evidence
+    };
+    vec![
         case(
             "ek-certificate-of-another-beside",
             "ek-certificate",
@@ -157,18 +190,6 @@ fn chains(forge: &Forge) -> Vec<Case> {
             "ek-chain",
             "the intermediate twice",
             &altered(|e| e.endorsements.intermediates.push(e.endorsements.intermediates[0].clone())),
-        ),
-        case("ek-root-in-file", "ek-chain", "a file cannot bring its own root", &{
-            let other = Forge::new(&EkCertificate { maker: 2, ..ok() });
-            let mut evidence = other.evidence(|_| {});
-            evidence.endorsements.intermediates.push(other.root_der());
-            evidence
-        }),
-        case(
-            "ek-signs",
-            "ek-attributes",
-            "the endorsement key may sign",
-            &altered(|e| e.endorsements.ek_public[5] |= 4),
         ),
     ]
 }
