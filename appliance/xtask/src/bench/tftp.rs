@@ -30,11 +30,18 @@ struct Case {
     rtt_us: u32,
 }
 
+impl Case {
+    /// With 200 clients only the best peer: the others take a process or a thread for each, and minutes.
+    fn servers(&self) -> &'static [&'static str] {
+        if self.clients < 200 { &SERVERS } else { &SERVERS[..2] }
+    }
+}
+
 const CASES: [Case; 7] = [
     Case { name: "one, no distance, window 1", clients: 1, file_bytes: 16 << 20, window: 0, rtt_us: 0 },
     Case { name: "one, no distance, window 64", clients: 1, file_bytes: 64 << 20, window: 64, rtt_us: 0 },
     Case { name: "one, 1 ms, window 1", clients: 1, file_bytes: 1 << 20, window: 0, rtt_us: 1000 },
-    Case { name: "one, 1 ms, window 64", clients: 1, file_bytes: 32 << 20, window: 64, rtt_us: 1000 },
+    Case { name: "one, 1 ms, window 64", clients: 1, file_bytes: 16 << 20, window: 64, rtt_us: 1000 },
     Case { name: "50 clients, window 1", clients: 50, file_bytes: 1_000_000, window: 0, rtt_us: 0 },
     Case { name: "200 clients, window 1", clients: 200, file_bytes: 1_000_000, window: 0, rtt_us: 0 },
     Case { name: "200 clients, window 16", clients: 200, file_bytes: 1_000_000, window: 16, rtt_us: 0 },
@@ -68,7 +75,7 @@ pub(super) fn run(root: &Path, how: &How) -> anyhow::Result<()> {
     for case in cases {
         let mut samples = Vec::new();
         for _ in 0..how.runs {
-            for server in SERVERS {
+            for &server in case.servers() {
                 let sample =
                     bench.sample(case, server).with_context(|| format!("{}: {server}", case.name))?;
                 if how.json {
@@ -92,7 +99,7 @@ fn print(case: &Case, samples: &[Sample]) {
     );
     let of = |server: &str| samples.iter().filter(|sample| sample.server == server).collect::<Vec<_>>();
     let ours = of("ours");
-    for server in SERVERS {
+    for &server in case.servers() {
         let theirs = of(server);
         let spread = |value: fn(&Sample) -> f64| Spread::of(theirs.iter().map(|sample| value(sample)));
         // Each sample beside ours of the same turn.
@@ -180,7 +187,9 @@ impl Setting {
         .to_vec();
         let before = server_process.cpu_seconds()?;
         let printed = self.lan.ask(core, &self.load, &arguments)?;
-        let cpu = server_process.cpu_seconds()? - before;
+        // The work of tftpd-hpa is done by children that nobody waits for, so the kernel adds it to no account.
+        let counted = if server == "tftpd-hpa" { f64::NAN } else { 1.0 };
+        let cpu = (server_process.cpu_seconds()? - before) * counted;
         let outcome: Outcome = serde_json::from_str(&printed).with_context(|| format!("`{printed}`"))?;
         let gigabytes = outcome.megabytes_per_second * outcome.seconds / 1000.0;
         Ok(Sample {
