@@ -2,10 +2,11 @@
 //!
 //! [`decide`] says what kind of answer a request deserves.  [`Leases`] hands out addresses, [`TicketBook`] hands
 //! out and takes back boot tickets, and [`Desk`] holds the three together: one request in, one [`Reply`] and the
-//! [`Change`]s that must be on disk before the reply leaves.  Every answer, silence included, says why in a
+//! [`Change`]s that must be on disk before the reply leaves.  [`Scout`] says who else answers on a LAN and which
+//! [`Mode`] fits it, and [`recorder`] why a machine is where it is.  Every answer, silence included, says why in a
 //! sentence that a technician can read.
 //!
-//! This room refuses to know packets (`pxe/server` has the codec and the sockets) and hosts (`appliance/enrol`
+//! This room refuses to know bytes (`pxe/wire` reads and writes them), sockets (`pxe/server`) and hosts (`appliance/enrol`
 //! decides what a host should do; here that is a [`Stance`] per MAC).  Everything in a request is hearsay from
 //! the LAN: all tables are bounded, and a flood of invented MACs can neither grow them nor push out a known host.
 
