@@ -4,6 +4,8 @@
 //! declared length and never panic.  This room refuses to decide (`pxe/policy`) and to touch a socket (`pxe/server`).
 
 pub mod dhcp4;
+pub mod dhcp6;
 pub mod ethernet;
 pub mod pcap;
+pub mod ra;
 pub mod tftp;
