@@ -19,6 +19,8 @@ use crate::{say, serve::start_log};
 const SAMPLE: &str = include_str!("boot.toml");
 /// DHCP's server port.
 const DHCP: u16 = 67;
+/// Linux' "no such device", for which the standard library has no name.
+const ENODEV: i32 = 19;
 /// How often the interfaces are looked at for news: other servers are asked for each minute.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -222,25 +224,28 @@ fn network(text: &str) -> anyhow::Result<(String, String, (String, String))> {
 
 /// What the server cannot know: who is in the way, and what this machine has instead.
 fn explained(error: anyhow::Error) -> anyhow::Error {
-    let kind =
-        error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+    let cause = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    let (kind, number) = (cause.map(std::io::Error::kind), cause.and_then(std::io::Error::raw_os_error));
     if kind == Some(std::io::ErrorKind::AddrInUse) {
         let holders = port::holders(Path::new("/proc"), DHCP);
         if !holders.is_empty() {
-            return error.context(format!("UDP port {DHCP} is held by {}", holders.join(", ")));
+            return hinted(&error, &format!("UDP port {DHCP} is held by {}", holders.join(", ")));
         }
     }
-    if kind == Some(std::io::ErrorKind::NotFound) || kind == Some(std::io::ErrorKind::AddrNotAvailable) {
-        return error.context(format!("this machine has the interfaces {}", interfaces().join(", ")));
+    if number == Some(ENODEV) || kind == Some(std::io::ErrorKind::AddrNotAvailable) {
+        return hinted(&error, &format!("this machine has the interfaces {}", interfaces().join(", ")));
     }
     error
 }
 
+fn hinted(error: &anyhow::Error, hint: &str) -> anyhow::Error {
+    anyhow!("{}. {hint}", appliance_server::chain_of(error.as_ref()))
+}
+
+/// Names of the interfaces in our network namespace, which `/sys` need not show.
 fn interfaces() -> Vec<String> {
-    let entries = std::fs::read_dir("/sys/class/net").into_iter().flatten().filter_map(Result::ok);
-    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    names.sort();
-    names
+    let table = std::fs::read_to_string("/proc/net/dev").unwrap_or_default();
+    table.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::{
     io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -13,6 +13,8 @@ use crate::lan::Lan;
 
 /// A client repeats itself after this; answers come within milliseconds, fsync included.
 const REPEAT: Duration = Duration::from_secs(2);
+/// Far more than a busy machine needs.
+const TRIES: usize = 25;
 const PATIENCE: Duration = Duration::from_secs(50);
 
 const CLASS: &[u8] = b"HTTPClient:Arch:00016:UNDI:003001";
@@ -78,9 +80,8 @@ impl Client {
 
     /// Repeats a question until the answer to it comes.
     fn ask(&self, mac: [u8; 6], kind: u8, offer: Option<&Offer>) -> Offer {
-        let start = Instant::now();
         let mut buffer = [0; 1500];
-        while start.elapsed() < PATIENCE {
+        for _ in 0..TRIES {
             self.send(&request(mac, kind, offer));
             while let Ok((length, _)) = self.socket.recv_from(&mut buffer) {
                 // An OFFER answers a DISCOVER, an ACK a REQUEST.

@@ -116,7 +116,10 @@ fn what_it_refuses_to_start_with() {
     let lan = Lan::new();
     let rows: [(&[&str], &[&str]); 3] = [
         (&["--interface", "nowhere0"], &["nowhere0", "this machine has the interfaces", "s0"]),
-        (&["--address", "10.99.0.1/24"], &["10.99.0.1", "no interface has this address"]),
+        (
+            &["--address", "10.99.0.1/24", "--pool", "10.99.0.9-10.99.0.99"],
+            &["10.99.0.1", "no interface has this address"],
+        ),
         (&["--image", "/absent.efi"], &["/absent.efi", "cannot be read"]),
     ];
     for (flags, words) in rows {
