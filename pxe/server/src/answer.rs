@@ -142,6 +142,11 @@ fn boot(writer: &mut Writer, give: &Give, around: &Around) {
     match give.file {
         None => {}
         Some(File::Http(ticket, name)) => {
+            // iPXE takes an offer of this class for complete only if it names a next server, though a URL needs none;
+            // else it asks port 4011 four times, 4 s in all (`dhcp_has_pxeopts`).
+            if matches!(give.client, Client::Ipxe(_)) {
+                writer.set_next_server(around.own);
+            }
             writer.set_file(&format!("{}/{}", around.boot_base, path(ticket, name)));
         }
         Some(File::Tftp(ticket, name)) => tftp(writer, give, around.own, &path(ticket, name)),
