@@ -28,6 +28,8 @@ const ROWS: [Row; 4] = [
         &[
             "dhcp PXEClient",
             "tftp snponly.efi",
+            // It looks for a script of its own beside its program, which is refused at once.
+            "tftp autoexec.ipxe",
             "dhcp iPXE",
             "GET boot.ipxe",
             "GET vmlinuz",

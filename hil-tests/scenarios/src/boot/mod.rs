@@ -22,6 +22,10 @@ const BOOT_SECONDS_MAX: u64 = 300;
 /// How long a firmware may wait in vain, all its tries for one thing together: less than the shortest retry of any.
 pub const WAIT_MAX: Duration = Duration::from_millis(1500);
 
+/// iPXE also looks for an IPv6 router, up to 16 s for the BIOS ROM of 2019: these LANs have none, and the boot service
+/// is no router.  It is shown with each boot, and not demanded.
+const NO_ROUTER: &str = "IPv6 router solicitation";
+
 /// What one boot showed.
 #[derive(Debug)]
 pub struct Shown {
@@ -40,7 +44,7 @@ impl Shown {
     /// If it was otherwise.
     pub fn demand(&self, steps: &[&str]) -> anyhow::Result<()> {
         ensure!(self.steps == steps, "expected {steps:?}, {self:?}");
-        let long = self.waits.iter().find(|(_, wait)| **wait > WAIT_MAX);
+        let long = self.waits.iter().find(|(what, wait)| *what != NO_ROUTER && **wait > WAIT_MAX);
         ensure!(long.is_none(), "waited in vain for {long:?}: {self:?}");
         Ok(())
     }

@@ -69,8 +69,8 @@ pub(super) fn waits(packets: &[Packet]) -> BTreeMap<String, Duration> {
         let answered =
             later.iter().any(|other| !other.sent && other.at < until && answers(&other.what, &packet.what));
         let next = match (again, answered) {
-            // A DISCOVER that is repeated although it was answered waits for another kind of offer.
-            (Some(again), true) if question.starts_with("DISCOVER") => Some(again.at),
+            // DHCP that is repeated although it was answered waits for another kind of answer.
+            (Some(again), true) if matches!(packet.what, What::Dhcp(_)) => Some(again.at),
             (_, true) => None,
             (Some(again), false) => Some(again.at),
             (None, false) => later.iter().find(|other| other.sent).map(|other| other.at),
