@@ -2,10 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
+    net::{Ipv4Addr, Ipv6Addr},
 };
 
 use appliance_model::{Digest, Mac, Now, Seconds, Ticket};
+use pxe_wire::dhcp6::Duid;
 
 use crate::{
     client::{BootRequest, Client, Kind, Name},
@@ -14,6 +15,7 @@ use crate::{
     network::{Door, Interface, Network, Port, Serving, network_of},
     recorder::{Quiet, Words},
     tickets::{Issued, Redeemed, TicketBook, TicketRefusal},
+    v6::{Lease6, Side},
 };
 
 /// How many machines may have a stance: the largest fleet one appliance is meant for, ten times.
@@ -113,6 +115,12 @@ pub enum Change {
     Stance(Mac, Stance),
     /// We answer under this server identifier.
     Server(Ipv4Addr),
+    /// An IPv6 lease as it is now.
+    Lease6(Lease6),
+    /// An IPv6 address is left alone until then.
+    Declined6(Ipv6Addr, Now),
+    /// Who we are in DHCPv6.
+    Server6(Duid),
 }
 
 /// The reply and the changes to make durable first.
@@ -128,10 +136,11 @@ pub struct Outcome {
 /// Leases, tickets and stances of all provisioning LANs.
 #[derive(Debug)]
 pub struct Desk {
-    site: Site,
+    pub(crate) site: Site,
     interfaces: Vec<Interface>,
     networks: Vec<(Network, Leases)>,
-    tickets: TicketBook,
+    pub(crate) tickets: TicketBook,
+    pub(crate) v6: Side,
     stances: BTreeMap<Mac, Stance>,
     /// Identifiers under which we ever answered: hosts that got one from us may still name it.
     servers: BTreeSet<Ipv4Addr>,
@@ -160,6 +169,7 @@ impl Desk {
             interfaces,
             networks,
             tickets: TicketBook::new(holders),
+            v6: Side::default(),
             stances: BTreeMap::new(),
             servers: BTreeSet::new(),
         }
@@ -322,12 +332,16 @@ impl Desk {
             Change::Stance(mac, stance) => {
                 let known = stance != Stance::Stranger;
                 self.networks.iter_mut().for_each(|(_, leases)| leases.recognise(mac, known));
+                self.recognise6(mac, known);
                 if known {
                     self.stances.insert(mac, stance);
                 } else {
                     self.stances.remove(&mac);
                 }
             }
+            Change::Lease6(lease) => self.put6(lease),
+            Change::Declined6(address, until) => self.put_declined6(address, until),
+            Change::Server6(server) => self.put_server6(server),
             Change::Server(address) => {
                 if self.servers.len() < FORMER_MAX {
                     self.servers.insert(address);
@@ -349,7 +363,7 @@ impl Desk {
             let open = open.map(|(issued, _)| Change::Ticket(issued));
             [spent.map(Change::Spent), open, fetched].into_iter().flatten()
         });
-        servers.chain(stances).chain(leases).chain(declined).chain(tickets).collect()
+        servers.chain(stances).chain(leases).chain(declined).chain(tickets).chain(self.snapshot6()).collect()
     }
 }
 

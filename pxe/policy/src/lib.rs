@@ -18,6 +18,7 @@ mod network;
 pub mod recorder;
 mod scout;
 mod tickets;
+mod v6;
 
 pub use client::{BootRequest, Client, Kind, Name, Platform, REFUSED, parse_path, path, script};
 pub use decide::{Answer, Boot, Match, Rule, Site, Stance, Stock, Strangers, UefiPxe, decide};
@@ -26,3 +27,7 @@ pub use leases::{Lease, LeaseState, Leases, NoAddress, Pool};
 pub use network::{Door, Interface, Network, Port, Serving, Subnet};
 pub use scout::{Heard, Mode, Rival, Scout, Survey};
 pub use tickets::{Issued, Redeemed, TicketBook, TicketRefusal, TicketsFull};
+pub use v6::{
+    Asks6, Give6, Ia6, Lease6, Leases6, Network6, NoAddress6, Outcome6, Pool6, Reply6, Rival6, Router6,
+    Scout6, Subnet6, Survey6, machine,
+};
