@@ -28,7 +28,7 @@ const DEMO: [(&str, &str); 6] = [
     ("dpkg-deb", "dpkg"),
 ];
 
-const TESTS: [(&str, &str); 8] = [
+const TESTS: [(&str, &str); 10] = [
     ("tpm2_checkquote", "tpm2-tools"),
     ("dnsmasq", "dnsmasq-base"),
     ("openssl", "openssl"),
@@ -37,6 +37,8 @@ const TESTS: [(&str, &str); 8] = [
     ("chromium", "chromium"),
     ("chromedriver", "chromium-driver"),
     ("npm", "npm"),
+    ("tftp", "tftp-hpa"),
+    ("curl", "curl"),
 ];
 
 /// The first QEMU with the igb network card.
