@@ -76,8 +76,7 @@ fn measure(name: &str, log: &[u8], library: &str, crypto: &dyn Crypto) {
     assert!(verdict.is_accepted(), "{name}: {:#?}", verdict.failures().collect::<Vec<_>>());
 
     let fixed = attest_wire::Signature::parse(&evidence.tpm.signature).unwrap().p256().unwrap();
-    let public = attest_wire::Public::parse(&evidence.tpm.ak_public).unwrap();
-    let point = public.p256_point().unwrap();
+    let point = attest_wire::Public::parse(&evidence.tpm.ak_public).unwrap().p256_point().unwrap();
     // In turns, so that whatever else the machine does disturbs all of them alike.
     let mut best = [f64::MAX; 6];
     for _ in 0..ROUNDS {
