@@ -145,7 +145,7 @@ fn status(service: &Appliance) -> anyhow::Result<()> {
     for view in interfaces {
         say!("{} · {} · mode {}", view.name.as_deref().unwrap_or("(address only)"), view.address, view.mode);
         say!("  serves     {}: {}", view.serving, view.why);
-        say!("  heard      {} requests since {}", view.requests, clock(view.since_ms));
+        say!("  requests   {} since {}", view.requests, clock(view.since_ms));
         for server in view.servers {
             let gives = if server.gives_addresses { "gives addresses" } else { "gives no addresses" };
             let boots = server.boots.map(|class| format!(", boot offers as {class}")).unwrap_or_default();

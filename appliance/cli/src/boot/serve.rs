@@ -147,23 +147,28 @@ async fn tell_events(mut events: Receiver<BootEvent>, json: bool) {
 
 /// Tells what an interface does and which mode would fit, whenever that changes.
 async fn tell_interfaces(pxe: Handle, json: bool) {
-    let mut told: Vec<String> = Vec::new();
+    let mut told: Vec<(String, String)> = Vec::new();
     loop {
         let mut now = Vec::new();
         for view in pxe.interfaces() {
             let name = view.name.unwrap_or_else(|| view.address.to_string());
             let (survey, mode) = (view.survey, view.mode);
             let mut text = format!("mode {mode}: {}", view.why);
-            if survey.proposal != mode {
-                text.push_str(&format!("; proposal: {}, {}", survey.proposal, survey.why));
+            // The reasons count questions and change each minute; what is told is what follows from them.
+            let key = format!("{name} {text} {}", survey.proposal);
+            if ![mode.as_str(), "listen"].contains(&survey.proposal.as_str()) {
+                text.push_str(&format!("; proposal: {}", survey.why));
             }
-            now.push(if json {
-                serde_json::json!({ "interface": name, "text": text }).to_string()
+            let line = if json {
+                let proposal = survey.proposal.as_str();
+                serde_json::json!({ "interface": name, "text": text, "proposal": proposal }).to_string()
             } else {
                 format!("{name}: {text}")
-            });
+            };
+            now.push((key, line));
         }
-        now.iter().filter(|line| !told.contains(line)).for_each(|line| say!("{line}"));
+        let is_news = |key: &String| !told.iter().any(|(old, _)| old == key);
+        now.iter().filter(|(key, _)| is_news(key)).for_each(|(_, line)| say!("{line}"));
         told = now;
         tokio::time::sleep(LOOK).await;
     }

@@ -213,6 +213,12 @@ impl fmt::Display for Kind {
     }
 }
 
+/// A name without the boot ticket in it: a verdict is read aloud, sent by mail and put into tickets of another kind.
+pub(super) fn without_ticket(name: &str) -> String {
+    let is_ticket = |part: &str| part.len() == 32 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    name.split('/').map(|part| if is_ticket(part) { "…" } else { part }).collect::<Vec<_>>().join("/")
+}
+
 /// `DISCOVER (PXE, x64 UEFI (7)) through relay 10.1.0.1`.
 pub(super) fn describe(frame: &Frame, heard: &Heard) -> String {
     let way = match frame.seen {
@@ -233,7 +239,7 @@ pub(super) fn describe(frame: &Frame, heard: &Heard) -> String {
                     dhcp.server.map_or_else(|| frame.source.ip().to_string(), |s| s.to_string())
                 ));
                 dhcp.given.into_iter().for_each(|address| add(format!(", address {address}")));
-                dhcp.file.iter().for_each(|file| add(format!(", file {file}")));
+                dhcp.file.iter().for_each(|file| add(format!(", file {}", without_ticket(file))));
             } else {
                 dhcp.who().into_iter().for_each(|who| add(format!(" ({who})")));
                 dhcp.server.into_iter().for_each(|server| add(format!(" to server {server}")));
@@ -243,8 +249,8 @@ pub(super) fn describe(frame: &Frame, heard: &Heard) -> String {
             dhcp.relay.into_iter().for_each(|relay| add(format!(" through relay {relay}")));
             text
         }
-        Heard::Tftp { write: false, file } => format!("{way} TFTP read of {file}"),
-        Heard::Tftp { write: true, file } => format!("{way} TFTP write of {file}"),
+        Heard::Tftp { write: false, file } => format!("{way} TFTP read of {}", without_ticket(file)),
+        Heard::Tftp { write: true, file } => format!("{way} TFTP write of {}", without_ticket(file)),
         Heard::TftpError { code, words } => format!("{way} TFTP error {code}: {words}"),
         Heard::Other { bytes, why } => format!("{way} {bytes} bytes that say nothing to us: {why}"),
     }

@@ -6,6 +6,8 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
+use super::heard::without_ticket;
+
 /// Words of ours (`&'static str`) or words made for the occasion.
 pub type Words = Cow<'static, str>;
 
@@ -190,9 +192,12 @@ impl Note {
         self.words().iter().map(|words| if let Cow::Owned(text) = words { text.capacity() } else { 0 }).sum()
     }
 
-    /// With words no longer than is kept.
+    /// With words no longer than is kept, and no boot ticket in them.
     pub(super) fn bounded(mut self) -> Self {
         for words in self.words_mut() {
+            if words.contains("boot/") {
+                *words = without_ticket(words).into();
+            }
             if words.len() > WORDS_BYTES_MAX || words.chars().any(char::is_control) {
                 *words = short(words).into();
             }

@@ -419,6 +419,22 @@ fn every_rule_has_a_boot_here_and_a_name_of_its_own() {
 }
 
 #[test]
+fn a_boot_ticket_is_in_no_sentence() {
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+    let mut lan = Lan::new(false);
+    let url = "http://10.0.0.1:8080/boot/0123456789abcdef0123456789abcdef/discovery.efi";
+    lan.asks(HTTP).we(HTTP.reply(5, OWN, GIVEN, url)).tftp(&format!("boot/{SECRET}/discovery.efi"));
+    lan.note(Note::TftpRefused {
+        file: format!("boot/{SECRET}/x").into(),
+        why: "old".into(),
+        on_purpose: false,
+    });
+    let story = format!("{:?}", lan.recorder.story(HOST).unwrap());
+    assert!(story.contains("/boot/…/discovery.efi") && story.contains("of boot/…/discovery.efi"), "{story}");
+    assert!(!story.contains(SECRET) && !format!("{:?}", lan.recorder.why(HOST, Now(0))).contains(SECRET));
+}
+
+#[test]
 fn any_bytes_from_anybody_make_a_story_and_a_capture() {
     let mut lan = Lan::new(false);
     let good = HTTP.bytes();

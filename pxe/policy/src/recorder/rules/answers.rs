@@ -95,7 +95,7 @@ pub(super) fn listening(story: &Story<'_>) -> Option<Found> {
         state: State::Waiting,
         headline: format!("it asked {}; this service only listens so far and answers nobody", times(places.len())),
         places,
-        next: "choose a mode for the interface (pxe.mode); the log and `boot list` say which one fits what was heard".into(),
+        next: "choose a mode for the interface (pxe.mode); the log and `boot status` say which one fits what was heard".into(),
     })
 }
 

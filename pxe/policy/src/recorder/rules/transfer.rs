@@ -311,7 +311,7 @@ pub(super) fn tftp_unknown_file(story: &Story<'_>) -> Option<Found> {
         }
         None => (
             "we never named it".into(),
-            "another DHCP server names that file, or it is an old ticket: see `boot list` for other servers, and boot the \
+            "another DHCP server names that file, or it is an old ticket: see `boot status` for other servers, and boot the \
              machine again"
                 .into(),
         ),
