@@ -279,13 +279,16 @@ async fn connection(stream: StdStream, from: SocketAddr, kind: Kind, shared: Arc
     };
     let wire = match kind {
         Kind::Plain => Wire::Plain(stream),
-        Kind::Tls(acceptor) => match timeout(shared.limits.header, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) if http2::chosen(&stream) => return http2::serve(stream, from, shared).await,
+        // Boxed: the many plain connections that wait should not be as large as these.
+        Kind::Tls(acceptor) => match Box::pin(timeout(shared.limits.header, acceptor.accept(stream))).await {
+            Ok(Ok(stream)) if http2::chosen(&stream) => {
+                return Box::pin(http2::serve(stream, from, shared)).await;
+            }
             Ok(Ok(stream)) => Wire::Tls(Box::new(stream)),
             Ok(Err(_)) | Err(_) => return no_handshake(&shared, from),
         },
         #[cfg(feature = "https-boot")]
-        Kind::Firmware(tls) => match timeout(shared.limits.header, tls.accept(stream)).await {
+        Kind::Firmware(tls) => match Box::pin(timeout(shared.limits.header, tls.accept(stream))).await {
             Ok(Ok(stream)) => Wire::Firmware(Box::new(stream)),
             Ok(Err(error)) => {
                 tracing::debug!(%from, %error, "no TLS with this firmware");

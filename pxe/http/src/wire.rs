@@ -18,8 +18,8 @@ use tokio_rustls::server::TlsStream;
 
 use crate::content::{Content, Source};
 
-/// One call of `sendfile`: few calls, and others get their turn.
-const SEND_BYTES: usize = 1 << 20;
+/// One call of `sendfile`: as much as the kernel lets a socket hold (`tcp_wmem`), so few calls.
+pub(crate) const SEND_BYTES: usize = 4 << 20;
 /// Plain text of one write to TLS: four records, and what waits encrypted of one connection.
 const TLS_BYTES: usize = 64 << 10;
 /// One read of a request.
