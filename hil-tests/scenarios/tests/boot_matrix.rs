@@ -17,7 +17,7 @@ type Row = (&'static str, &'static str, bool, Way, &'static [&'static str]);
 
 const AGENT: &str = "dhcp scalerforge-agent";
 
-const ROWS: [Row; 4] = [
+const ROWS: [Row; 5] = [
     ("http", "uki", true, Way::Http, &["dhcp HTTPClient", "HEAD discovery.efi", "GET discovery.efi", AGENT]),
     ("pxe-uki", "uki", true, Way::Pxe, &["dhcp PXEClient", "tftp discovery.efi", AGENT]),
     (
@@ -34,6 +34,20 @@ const ROWS: [Row; 4] = [
             "GET boot.ipxe",
             "GET vmlinuz",
             "GET initrd",
+            AGENT,
+        ],
+    ),
+    (
+        "pxe-refused",
+        "http",
+        true,
+        Way::Pxe,
+        &[
+            "dhcp PXEClient",
+            "tftp refused-http-follows",
+            "dhcp HTTPClient",
+            "HEAD discovery.efi",
+            "GET discovery.efi",
             AGENT,
         ],
     ),
