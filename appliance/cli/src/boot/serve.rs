@@ -155,8 +155,9 @@ async fn tell_interfaces(pxe: Handle, json: bool) {
             let (survey, mode) = (view.survey, view.mode);
             let mut text = format!("mode {mode}: {}", view.why);
             // The reasons count questions and change each minute; what is told is what follows from them.
-            let key = format!("{name} {text} {}", survey.proposal);
+            let mut key = format!("{name} {text}");
             if ![mode.as_str(), "listen"].contains(&survey.proposal.as_str()) {
+                key.push_str(survey.proposal.as_str());
                 text.push_str(&format!("; proposal: {}", survey.why));
             }
             let line = if json {
