@@ -38,12 +38,12 @@ pub enum Strangers {
 /// What UEFI firmware gets that asks by PXE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum UefiPxe {
-    /// The discovery UKI by TFTP.
+    /// The discovery UKI by TFTP; its agent learns the ticket by DHCP.
+    #[default]
     Uki,
     /// iPXE by TFTP, which goes on by HTTP: for firmware whose TFTP cannot take a UKI.
     Ipxe,
     /// A refusal at once, so that it goes on to its HTTP boot entry, whose measured URL holds the ticket.
-    #[default]
     Http,
 }
 
@@ -95,6 +95,9 @@ pub struct Site {
     pub rules: Vec<Rule>,
     /// What UEFI firmware gets that asks by PXE.
     pub uefi_pxe: UefiPxe,
+    /// Whose HTTP boot firmware is sent to HTTPS: whoever matches one of these.  Firmware that can do HTTPS asks as
+    /// one that cannot does, and only the site knows where its authority's certificate is enrolled.
+    pub https: Vec<Match>,
     /// Which files there are.
     pub stock: Stock,
 }
@@ -125,6 +128,8 @@ pub enum Answer {
 pub enum Boot {
     /// A file by HTTP, under a ticket.
     Http(Name),
+    /// A file by HTTPS, under a ticket.
+    Https(Name),
     /// A file by TFTP, under a ticket.
     Tftp(Name),
     /// A file that our TFTP server refuses at once.  PXE firmware that gets no PXE answer asks again for 130 s
@@ -174,7 +179,10 @@ pub fn decide(request: &BootRequest, stance: Stance, site: &Site) -> Answer {
         Client::Agent => {
             Answer::Offer { boot: None, api: true, why: "our agent: an address and the API's URL" }
         }
-        Client::Http(platform) => http(platform, boots, site.stock),
+        Client::Http(platform) => {
+            let secret = site.https.iter().any(|of| of.holds(request));
+            http(platform, boots, site.stock, secret)
+        }
         Client::Pxe(platform) => {
             let (boot, why) = pxe(platform, boots, site);
             Answer::Offer { boot: Some(boot), api: false, why }
@@ -190,19 +198,26 @@ fn lease(why: &'static str) -> Answer {
 }
 
 /// An offer without a URL would keep the firmware asking; silence lets it go on to its next entry.
-fn http(platform: Platform, boots: bool, stock: Stock) -> Answer {
-    let offer = |name, why| Answer::Offer { boot: Some(Boot::Http(name)), api: false, why };
+fn http(platform: Platform, boots: bool, stock: Stock, https: bool) -> Answer {
+    let offer = |name, plain, tls| {
+        let (boot, why) = if https { (Boot::Https(name), tls) } else { (Boot::Http(name), plain) };
+        Answer::Offer { boot: Some(boot), api: false, why }
+    };
     if !boots {
         let why = "it asked for an image by HTTP, but it is to boot from its disk: silence sends it on";
         return Answer::Silence { quiet: Quiet::Told, why };
     }
     match platform {
-        Platform::X64 if stock.x64 => {
-            offer(Name::Discovery, "x64 UEFI HTTP boot: the discovery image under a ticket")
-        }
-        Platform::Arm64 if stock.arm64 => {
-            offer(Name::DiscoveryArm64, "arm64 UEFI HTTP boot: the discovery image under a ticket")
-        }
+        Platform::X64 if stock.x64 => offer(
+            Name::Discovery,
+            "x64 UEFI HTTP boot: the discovery image under a ticket",
+            "x64 UEFI HTTP boot, sent to HTTPS by pxe.https: the discovery image under a ticket",
+        ),
+        Platform::Arm64 if stock.arm64 => offer(
+            Name::DiscoveryArm64,
+            "arm64 UEFI HTTP boot: the discovery image under a ticket",
+            "arm64 UEFI HTTP boot, sent to HTTPS by pxe.https: the discovery image under a ticket",
+        ),
         Platform::X64 => no_image(16, "UEFI HTTP boot for x64, and pxe.images.x64 names no image"),
         Platform::Arm64 => no_image(19, "UEFI HTTP boot for arm64, and pxe.images.arm64 names no image"),
         Platform::Bios => no_image(20, "HTTP boot for a BIOS: we have images for UEFI only"),

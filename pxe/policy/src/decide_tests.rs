@@ -14,6 +14,7 @@ fn short(answer: Answer) -> String {
     match answer {
         Answer::Offer { boot: None, api, .. } => if api { "api" } else { "lease" }.into(),
         Answer::Offer { boot: Some(Boot::Http(name)), .. } => format!("http {}", name.as_str()),
+        Answer::Offer { boot: Some(Boot::Https(name)), .. } => format!("https {}", name.as_str()),
         Answer::Offer { boot: Some(Boot::Tftp(name)), .. } => format!("tftp {}", name.as_str()),
         Answer::Offer { boot: Some(Boot::RefusedTftp), .. } => "refused".into(),
         Answer::Silence { quiet: Quiet::NoImage(arch), .. } => format!("no image {arch}"),
@@ -46,7 +47,7 @@ fn by_stance_and_site() {
         (HTTP, Ignore, S::Boot, "silence"),
         (ARM, Discover, S::Boot, "no image 19"),
         ("HTTPClient", Discover, S::Boot, "no image 65535"),
-        (PXE, Stranger, S::Boot, "refused"),
+        (PXE, Stranger, S::Boot, "tftp discovery.efi"),
         (PXE, LocalDisk, S::Boot, "refused"),
         (PXE, Ignore, S::Boot, "silence"),
         (BIOS, Discover, S::Boot, "refused"),
@@ -112,6 +113,32 @@ fn the_first_rule_that_matches_counts() {
     assert_eq!(check(&uuid, Stance::Stranger), "http discovery.efi");
     let relayed = BootRequest { arch: Some(16), relay: Some(relay), ..asks("") };
     assert_eq!(check(&relayed, Stance::Stranger), "lease");
+}
+
+#[test]
+fn https_is_for_those_whom_the_site_names() {
+    let arm = Match { arch: Some(19), ..Match::default() };
+    let plain = ["http discovery.efi", "http discovery-arm64.efi"];
+    for (https, expected) in [
+        (vec![], plain),
+        (vec![Match::default()], ["https discovery.efi", "https discovery-arm64.efi"]),
+        (
+            vec![Match { mac: Some(Mac([9; 6])), ..Match::default() }, arm],
+            ["http discovery.efi", "https discovery-arm64.efi"],
+        ),
+    ] {
+        let site = Site { https, ..all(UefiPxe::Uki) };
+        let got = [(HTTP, 16), (ARM, 19)].map(|(class, arch)| {
+            short(decide(&BootRequest { arch: Some(arch), ..asks(class) }, Stance::Discover, &site))
+        });
+        assert_eq!(got, expected, "{:?}", site.https);
+        let ipxe = BootRequest { user_class: Some("iPXE".into()), ..asks(HTTP) };
+        assert_eq!(
+            short(decide(&ipxe, Stance::Discover, &site)),
+            "http boot.ipxe",
+            "iPXE trusts its own list only"
+        );
+    }
 }
 
 #[test]

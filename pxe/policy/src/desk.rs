@@ -90,6 +90,8 @@ pub struct Give {
 pub enum File {
     /// A file by HTTP, under this ticket.
     Http(Ticket, Name),
+    /// A file by HTTPS, under this ticket.
+    Https(Ticket, Name),
     /// A file by TFTP, under this ticket.
     Tftp(Ticket, Name),
     /// A file that our TFTP port refuses ([`Boot::RefusedTftp`]).

@@ -152,7 +152,7 @@ impl Desk {
         }
         let ticket = match boot {
             None | Some(Boot::RefusedTftp) => None,
-            Some(Boot::Http(_) | Boot::Tftp(_)) => {
+            Some(Boot::Http(_) | Boot::Https(_) | Boot::Tftp(_)) => {
                 let known = self.knows(mac);
                 match self.tickets.mint(mac, known, asks.fresh, asks.now) {
                     Ok(issued) => Some(issued.ticket),
@@ -165,9 +165,10 @@ impl Desk {
         };
         give.file = match (boot, ticket) {
             (Some(Boot::Http(name)), Some(ticket)) => Some(File::Http(ticket, name)),
+            (Some(Boot::Https(name)), Some(ticket)) => Some(File::Https(ticket, name)),
             (Some(Boot::Tftp(name)), Some(ticket)) => Some(File::Tftp(ticket, name)),
             (Some(Boot::RefusedTftp), _) => Some(File::RefusedTftp),
-            (None | Some(Boot::Http(_) | Boot::Tftp(_)), _) => None,
+            (None | Some(Boot::Http(_) | Boot::Https(_) | Boot::Tftp(_)), _) => None,
         };
         if give.kind == GiveKind::Ack && ticket.is_some() {
             changes.extend(self.tickets.confirm(mac).map(Change::Ticket));

@@ -16,6 +16,8 @@ pub(crate) struct Around {
     pub(crate) own: Ipv4Addr,
     /// Where boot URLs start: `http://10.77.0.1:8080`.
     pub(crate) boot_base: String,
+    /// The same by HTTPS, where that is built in and configured.
+    pub(crate) https_base: Option<String>,
 }
 
 /// Where a reply goes (RFC 2131, 4.1; PXE 2.1, 2.2.4).
@@ -149,6 +151,10 @@ fn boot(writer: &mut Writer, give: &Give, around: &Around) {
             }
             writer.set_file(&format!("{}/{}", around.boot_base, path(ticket, name)));
         }
+        Some(File::Https(ticket, name)) => {
+            let base = around.https_base.as_ref().unwrap_or(&around.boot_base);
+            writer.set_file(&format!("{base}/{}", path(ticket, name)));
+        }
         Some(File::Tftp(ticket, name)) => tftp(writer, give, around.own, &path(ticket, name)),
         Some(File::RefusedTftp) => tftp(writer, give, around.own, REFUSED),
     }
@@ -187,6 +193,7 @@ pub(crate) fn note(reply: &Reply) -> Note {
                 GiveKind::Offer | GiveKind::Ack => {
                     let boot = give.file.map(|file| match file {
                         File::Http(_, name) => format!("{} by HTTP", name.as_str()).into(),
+                        File::Https(_, name) => format!("{} by HTTPS", name.as_str()).into(),
                         File::Tftp(_, name) => format!("{} by TFTP", name.as_str()).into(),
                         File::RefusedTftp => REFUSED.into(),
                     });

@@ -43,7 +43,7 @@ fn give(kind: GiveKind, client: Client, lease: bool, file: Option<File>) -> Repl
 }
 
 fn written(request: &BootRequest, reply: &Reply) -> Vec<u8> {
-    let around = Around { own: US, boot_base: "http://10.0.0.1:8080".into() };
+    let around = Around { own: US, boot_base: "http://10.0.0.1:8080".into(), https_base: None };
     packet(request, reply, &around, &config()).unwrap()
 }
 

@@ -25,6 +25,7 @@ pub struct Config {
     pub(crate) dhcp_port: u16,
     pub(crate) boot_server_port: u16,
     pub(crate) http_port: u16,
+    pub(crate) https: Option<https::Https>,
     pub(crate) tftp_port: u16,
 }
 
@@ -91,6 +92,9 @@ impl Config {
     }
 }
 
+        if let Some(https) = &mut self.https {
+            https.in_folder(folder);
+        }
 impl TryFrom<wire::Config> for Config {
     type Error = ConfigError;
 
@@ -109,6 +113,7 @@ impl TryFrom<wire::Config> for Config {
             dhcp_port: wire.dhcp_port,
             boot_server_port: wire.boot_server_port,
             http_port: wire.http_port,
+            https: https::https(&wire, https::BUILT_IN)?,
             tftp_port: wire.tftp_port,
         };
         let single = wire.interfaces.is_empty();
@@ -290,11 +295,11 @@ fn strangers(key: &str, text: &str) -> Result<Strangers, ConfigError> {
 }
 
 fn site(wire: &wire::Config) -> Result<Site, ConfigError> {
-    let uefi_pxe = match wire.uefi_pxe.as_deref().unwrap_or("http") {
+    let uefi_pxe = match wire.uefi_pxe.as_deref().unwrap_or("uki") {
         "http" => UefiPxe::Http,
         "uki" => UefiPxe::Uki,
         "ipxe" => UefiPxe::Ipxe,
-        other => return Err(bad("uefi_pxe", other, "is not known", "write `http`, `uki` or `ipxe`")),
+        other => return Err(bad("uefi_pxe", other, "is not known", "write `uki`, `ipxe` or `http`")),
     };
     if wire.rules.len() > LIST_MAX {
         let wrong = format!("are more than {LIST_MAX}");
@@ -309,7 +314,7 @@ fn site(wire: &wire::Config) -> Result<Site, ConfigError> {
     };
     let rules = wire.rules.iter().map(rule).collect::<Result<_, _>>()?;
     let strangers = strangers("strangers", wire.strangers.as_deref().unwrap_or("boot"))?;
-    Ok(Site { strangers, rules, uefi_pxe, stock })
+    Ok(Site { strangers, rules, uefi_pxe, https: https::offer_to(wire)?, stock })
 }
 
 fn rule(wire: &wire::Rule) -> Result<Rule, ConfigError> {
@@ -317,17 +322,29 @@ fn rule(wire: &wire::Rule) -> Result<Rule, ConfigError> {
         let digits: String = text.chars().filter(|c| *c != '-').collect();
         let number = u128::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 32);
         number.map(u128::to_be_bytes).ok_or_else(|| {
-            bad("rules.uuid", text, "is not a UUID", "write 32 hex digits, as option 97 has them")
+            bad(&key("uuid"), text, "is not a UUID", "write 32 hex digits, as option 97 has them")
         })
     };
-    let of = Match {
-        mac: wire.mac.as_deref().map(|text| mac("rules.mac", text)).transpose()?,
+    Ok(Match {
+        mac: wire.mac.as_deref().map(|text| mac(&key("mac"), text)).transpose()?,
         uuid: wire.uuid.as_ref().map(uuid).transpose()?,
         arch: wire.arch,
         class: wire.class.clone(),
-        relay: wire.relay.as_deref().map(|text| address("rules.relay", text)).transpose()?,
+    let of = wire::Match {
+        mac: wire.mac.clone(),
+        uuid: wire.uuid.clone(),
+        arch: wire.arch,
+        class: wire.class.clone(),
+        relay: wire.relay.clone(),
     };
-    Ok(Rule { of, gets: strangers("rules.gets", &wire.gets)? })
+    Ok(Rule { of: matching("rules", &of)?, gets: strangers("rules.gets", &wire.gets)? })
+}
+
+/// Which machines are meant, below `list`.
+fn matching(list: &str, wire: &wire::Match) -> Result<Match, ConfigError> {
+    let key = |name: &str| format!("{list}.{name}");
+        relay: wire.relay.as_deref().map(|text| address(&key("relay"), text)).transpose()?,
+    })
 }
 
 fn files(wire: &wire::Config) -> BTreeMap<Name, PathBuf> {

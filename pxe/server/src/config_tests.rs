@@ -63,7 +63,8 @@ fn the_demo_site_is_legal_and_means_full() {
     assert_eq!(config.interfaces[0].mode, Mode::Full);
     assert_eq!(config.networks[0].network.pool.lease, Seconds(3600));
     assert_eq!(config.networks[0].network.subnet.mask(), Ipv4Addr::new(255, 255, 255, 0));
-    assert_eq!(config.site.uefi_pxe, UefiPxe::Http);
+    assert_eq!(config.site.uefi_pxe, UefiPxe::Uki);
+    assert!(config.https.is_none() && config.site.https.is_empty());
 }
 
 #[test]
@@ -136,4 +137,30 @@ fn each_mistake_names_its_key_and_what_to_do() {
         let error = parse(&SEVERAL.replacen(from, to, 1)).unwrap_err();
         assert!(error.contains(expected), "{to}: {error}");
     }
+}
+
+#[test]
+fn https_needs_the_build_and_says_so() {
+    let site = |more: &str| -> wire::Config {
+        let text = format!("{GOOD}\n[https]\ncertificate = \"boot.pem\"\nkey = \"boot.key\"\n{more}");
+        toml::from_str(&text).unwrap()
+    };
+    let read = https::https(&site(""), true).unwrap().unwrap();
+    assert_eq!((read.port, read.certificate, read.key), (8444, "boot.pem".into(), "boot.key".into()));
+    assert_eq!(https::offer_to(&site("")).unwrap(), []);
+    assert_eq!(https::offer_to(&site("offer = true")).unwrap(), [Match::default()]);
+    let some = "[[https.offer_to]]\nrelay = \"10.9.0.1\"\n[[https.offer_to]]\narch = 19";
+    let some = https::offer_to(&site(some)).unwrap();
+    assert_eq!((some.len(), some[0].relay, some[1].arch), (2, Some(Ipv4Addr::new(10, 9, 0, 1)), Some(19)));
+    let rows = [
+        ("", false, "pxe.https: `boot.pem` asks for HTTPS boot, which this build lacks; take the build"),
+        ("port = 8080", true, "pxe.https.port: `8080` is pxe.http_port, too"),
+        ("offer = true\n[[https.offer_to]]\narch = 16", true, "pxe.https.offer: `true` makes"),
+    ];
+    for (more, built_in, expected) in rows {
+        let error = https::https(&site(more), built_in).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{more}: {error}");
+    }
+    let error = https::offer_to(&site("[[https.offer_to]]\nmac = \"5\"")).unwrap_err().to_string();
+    assert!(error.starts_with("pxe.https.offer_to.mac: `5` is not a MAC"), "{error}");
 }

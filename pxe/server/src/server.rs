@@ -22,6 +22,8 @@ use crate::{
     shared::Shared,
 };
 
+mod https;
+
 /// Room for the packets of a whole room switched on at once (measured need: bursts overflow the default buffer).
 const RECEIVE_BYTES: usize = 4 << 20;
 
@@ -66,6 +68,15 @@ pub enum StartError {
         path: PathBuf,
         /// What is wrong.
         wrong: String,
+    },
+    /// The certificate for HTTPS boot, or its key.
+    #[error("HTTPS boot cannot be served by {path}; correct pxe.https, or remove it", path = path.display())]
+    Https {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The journal.
     #[error("leases and boot tickets cannot be kept")]
@@ -126,13 +137,16 @@ impl PxeServer {
             }
         }
         let mut servers = Vec::new();
+        let tls = https::Listener::read(&config)?;
         for interface in &config.interfaces {
             let at = SocketAddr::from((interface.address, config.tftp_port));
             let tftp = pxe_tftp::Server::bind(at, pxe_tftp::Limits::default());
             let tftp = tftp.map_err(|source| listen("TFTP", at, source))?;
             let at = SocketAddr::from((interface.address, config.http_port));
             let http = pxe_http::Server::bind(at, pxe_http::Limits::default());
-            servers.push((tftp, http.map_err(|source| listen("boot HTTP", at, source))?));
+            let mut http = http.map_err(|source| listen("boot HTTP", at, source))?;
+            let secret = tls.as_ref().map(|tls| tls.add(&mut http, interface.address)).transpose()?;
+            servers.push((tftp, http, secret));
         }
         let desk = Desk::new(
             config.site.clone(),
@@ -154,7 +168,7 @@ impl PxeServer {
         shared: Arc<Shared>,
         stock: Arc<Stock>,
         sockets: Vec<(usize, Sockets)>,
-        servers: Vec<(pxe_tftp::Server, pxe_http::Server)>,
+        servers: Vec<(pxe_tftp::Server, pxe_http::Server, Option<SocketAddr>)>,
     ) -> Result<(Handle, Self), StartError> {
         let mut handle = Handle {
             shared: Arc::clone(&shared),
@@ -165,13 +179,13 @@ impl PxeServer {
         };
         let mut all = Self { lanes: Vec::new(), tftp: Vec::new(), http: Vec::new() };
         let mut bases = Vec::new();
-        for (index, (tftp, http)) in servers.into_iter().enumerate() {
+        for (index, (tftp, http, secret)) in servers.into_iter().enumerate() {
             if index == 0 {
                 (handle.tftp, handle.http) = (tftp.local_addr(), http.local_addr());
             }
             let base = format!("http://{}", http.local_addr());
             let door = Arc::new(Door::new(Arc::clone(&shared), Arc::clone(&stock), base.clone()));
-            bases.push(base);
+            bases.push((base, secret.map(|at| format!("https://{at}"))));
             all.tftp.push((tftp, Arc::clone(&door)));
             all.http.push((http, door));
         }
@@ -184,10 +198,10 @@ impl PxeServer {
             };
             handle.dhcp.push(local("DHCP", &sockets.dhcp)?);
             handle.boot_server.push(local("PXE boot server", &sockets.boot_server)?);
-            let boot_base = bases.get(index).cloned().unwrap_or_default();
+            let (boot_base, https_base) = bases.get(index).cloned().unwrap_or_default();
             all.lanes.push(Lane {
                 index,
-                around: Around { own: interface.address, boot_base },
+                around: Around { own: interface.address, boot_base, https_base },
                 shared: Arc::clone(&shared),
                 dhcp: sockets.dhcp,
                 boot_server: sockets.boot_server,
@@ -240,7 +254,7 @@ fn unreadable(path: PathBuf, error: FileError) -> StartError {
     }
 }
 
-fn listen(what: &'static str, at: SocketAddr, source: io::Error) -> StartError {
+pub(super) fn listen(what: &'static str, at: SocketAddr, source: io::Error) -> StartError {
     let kind = source.kind();
     let advice = if kind == io::ErrorKind::PermissionDenied {
         "ports below 1024 need root, CAP_NET_BIND_SERVICE, or a network namespace of your own"

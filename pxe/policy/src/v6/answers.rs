@@ -224,7 +224,7 @@ impl Desk {
         let minted = match boot {
             None => None,
             Some(Boot::RefusedTftp) => Some(File::RefusedTftp),
-            Some(boot @ (Boot::Http(_) | Boot::Tftp(_))) => {
+            Some(boot @ (Boot::Http(_) | Boot::Https(_) | Boot::Tftp(_))) => {
                 let known = self.knows(mac);
                 let ticket = match self.tickets.mint(mac, known, asks.fresh, asks.now) {
                     Ok(issued) => issued.ticket,
@@ -235,6 +235,7 @@ impl Desk {
                 }
                 match boot {
                     Boot::Http(name) => Some(File::Http(ticket, name)),
+                    Boot::Https(name) => Some(File::Https(ticket, name)),
                     Boot::Tftp(name) => Some(File::Tftp(ticket, name)),
                     Boot::RefusedTftp => Some(File::RefusedTftp),
                 }

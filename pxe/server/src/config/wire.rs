@@ -55,14 +55,16 @@ pub struct Config {
     /// Further interfaces.
     #[serde(default)]
     pub interfaces: Vec<Interface>,
-    /// Further pools, for links behind relays.
+    /// Further pools, for links behind relays that reach us through the first interface.
     #[serde(default)]
     pub networks: Vec<Network>,
-    /// What UEFI firmware gets that asks by PXE: `http` (a refusal that sends it on to HTTP boot), `uki`, `ipxe`.
-    /// Absent: `http`.
+    /// What UEFI firmware gets that asks by PXE: `uki` (the image by TFTP), `ipxe`, `http` (a refusal at once that
+    /// sends it on to HTTP boot).  Absent: `uki`.
     pub uefi_pxe: Option<String>,
     /// What is booted.
     #[serde(default)]
+    /// Boot files by HTTPS, too, in builds with the feature `https-boot`.
+    pub https: Option<Https>,
     pub images: Images,
     /// Programs that fetch the rest.
     #[serde(default)]
@@ -146,6 +148,40 @@ pub struct Rule {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Images {
+/// Boot files by HTTPS, for firmware that has the site's authority enrolled.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Https {
+    /// TCP port.
+    #[serde(default = "https_port")]
+    pub port: u16,
+    /// The server's certificate and then those above it, PEM.  Firmware compares the name in it with our address.
+    pub certificate: String,
+    /// Its key, RSA, PEM.
+    pub key: String,
+    /// Whether all UEFI HTTP boot firmware is sent to HTTPS.
+    pub offer: Option<bool>,
+    /// Who is sent there instead, where not all are.
+    #[serde(default)]
+    pub offer_to: Vec<Match>,
+}
+
+/// Which machines are meant; what is absent matches all.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Match {
+    /// The port.
+    pub mac: Option<String>,
+    /// Option 97 as 32 hex digits, dashes allowed, in the order in which the firmware sends it.
+    pub uuid: Option<String>,
+    /// Option 93.
+    pub arch: Option<u16>,
+    /// How option 60 starts.
+    pub class: Option<String>,
+    /// The relay it came through.
+    pub relay: Option<String>,
+}
+
     /// The discovery UKI for x64.
     pub x64: Option<String>,
     /// The discovery UKI for arm64.
@@ -185,4 +221,8 @@ fn http_port() -> u16 {
 }
 fn tftp_port() -> u16 {
     69
+}
+/// Beside the agents' API on 8443.
+fn https_port() -> u16 {
+    8444
 }
