@@ -11,6 +11,7 @@ mod answers;
 mod leases;
 mod network;
 mod scout;
+mod words;
 
 use std::net::Ipv6Addr;
 
@@ -19,6 +20,8 @@ use pxe_wire::dhcp6::{Duid, DuidKind, ReplyKind, Request, Status};
 
 pub use leases::{Lease6, Leases6, NoAddress6, Pool6};
 pub use network::{Network6, Subnet6};
+pub(crate) use words::words;
+
 pub use scout::{Rival6, Router6, Scout6, Survey6};
 
 use crate::{

@@ -186,7 +186,7 @@ pub(crate) fn note(reply: &Reply) -> Note {
         Reply::Silence { quiet, why } => Note::Unanswered { quiet: *quiet, why: why.clone() },
         Reply::Refuse { why, .. } => Note::Refused { why: (*why).into() },
         Reply::Give(give) => {
-            let address = give.lease.map(|(address, _)| address);
+            let address = give.lease.map(|(address, _)| address.into());
             let why = give.why.into();
             match give.kind {
                 GiveKind::Ack if address.is_some() || give.file.is_none() => Note::Confirmed { address, why },

@@ -9,6 +9,9 @@ use std::{
 use appliance_model::{Mac, Seconds};
 use pxe_policy::{Match, Mode, Name, Network, Pool, Rule, Site, Stock, Strangers, Subnet, UefiPxe};
 
+pub(crate) mod https;
+use crate::v6::config::Config6;
+
 pub mod wire;
 
 /// A legal configuration.
@@ -22,11 +25,12 @@ pub struct Config {
     pub(crate) files: BTreeMap<Name, PathBuf>,
     pub(crate) folder: Option<PathBuf>,
     pub(crate) command_line: String,
+    pub(crate) https: Option<https::Https>,
     pub(crate) dhcp_port: u16,
     pub(crate) boot_server_port: u16,
     pub(crate) http_port: u16,
-    pub(crate) https: Option<https::Https>,
     pub(crate) tftp_port: u16,
+    pub(crate) v6: Option<Config6>,
 }
 
 /// Where we answer.
@@ -70,7 +74,7 @@ const API_URL_BYTES_MAX: usize = 255;
 /// Linux' IFNAMSIZ without the terminating zero.
 const INTERFACE_BYTES_MAX: usize = 15;
 /// Interfaces, networks and rules beyond these are a mistake; every request walks the lists.
-const LIST_MAX: usize = 64;
+pub(crate) const LIST_MAX: usize = 64;
 
 impl Config {
     /// Sets the discovery image for x64, where the site's file names it elsewhere.
@@ -88,13 +92,13 @@ impl Config {
             *path = folder.join(&path);
         }
         self.folder = self.folder.map(|images| folder.join(images));
+        if let Some(https) = &mut self.https {
+            https.in_folder(folder);
+        }
         self
     }
 }
 
-        if let Some(https) = &mut self.https {
-            https.in_folder(folder);
-        }
 impl TryFrom<wire::Config> for Config {
     type Error = ConfigError;
 
@@ -109,12 +113,13 @@ impl TryFrom<wire::Config> for Config {
             site: site(&wire)?,
             files: files(&wire),
             folder: wire.images.folder.as_ref().map(PathBuf::from),
+            https: https::https(&wire, https::BUILT_IN)?,
             command_line: command_line(wire.images.command_line.as_deref().unwrap_or(""))?,
             dhcp_port: wire.dhcp_port,
             boot_server_port: wire.boot_server_port,
             http_port: wire.http_port,
-            https: https::https(&wire, https::BUILT_IN)?,
             tftp_port: wire.tftp_port,
+            v6: None,
         };
         let single = wire.interfaces.is_empty();
         if !single && (wire.interface.is_some() || wire.address.is_some()) {
@@ -135,6 +140,8 @@ impl TryFrom<wire::Config> for Config {
             let prefix = format!("networks[{index}].");
             config.network(Lan { prefix: &prefix, lease, interface: 0 }, network)?;
         }
+        let v6 = wire.v6.as_ref().map(|v6| Config6::read(v6, &config.interfaces, lease));
+        config.v6 = v6.transpose()?;
         config.relays.extend(config.networks.iter().flat_map(|place| place.network.relays.clone()));
         Ok(config)
     }
@@ -245,7 +252,12 @@ struct Addresses<'a> {
     reservations: &'a BTreeMap<String, String>,
 }
 
-fn bad(key: &str, value: impl ToString, wrong: impl Into<String>, advice: impl Into<String>) -> ConfigError {
+pub(crate) fn bad(
+    key: &str,
+    value: impl ToString,
+    wrong: impl Into<String>,
+    advice: impl Into<String>,
+) -> ConfigError {
     let value = value.to_string().chars().take(100).collect();
     ConfigError { key: key.into(), value, wrong: wrong.into(), advice: advice.into() }
 }
@@ -318,18 +330,6 @@ fn site(wire: &wire::Config) -> Result<Site, ConfigError> {
 }
 
 fn rule(wire: &wire::Rule) -> Result<Rule, ConfigError> {
-    let uuid = |text: &String| {
-        let digits: String = text.chars().filter(|c| *c != '-').collect();
-        let number = u128::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 32);
-        number.map(u128::to_be_bytes).ok_or_else(|| {
-            bad(&key("uuid"), text, "is not a UUID", "write 32 hex digits, as option 97 has them")
-        })
-    };
-    Ok(Match {
-        mac: wire.mac.as_deref().map(|text| mac(&key("mac"), text)).transpose()?,
-        uuid: wire.uuid.as_ref().map(uuid).transpose()?,
-        arch: wire.arch,
-        class: wire.class.clone(),
     let of = wire::Match {
         mac: wire.mac.clone(),
         uuid: wire.uuid.clone(),
@@ -343,6 +343,18 @@ fn rule(wire: &wire::Rule) -> Result<Rule, ConfigError> {
 /// Which machines are meant, below `list`.
 fn matching(list: &str, wire: &wire::Match) -> Result<Match, ConfigError> {
     let key = |name: &str| format!("{list}.{name}");
+    let uuid = |text: &String| {
+        let digits: String = text.chars().filter(|c| *c != '-').collect();
+        let number = u128::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 32);
+        number.map(u128::to_be_bytes).ok_or_else(|| {
+            bad(&key("uuid"), text, "is not a UUID", "write 32 hex digits, as option 97 has them")
+        })
+    };
+    Ok(Match {
+        mac: wire.mac.as_deref().map(|text| mac(&key("mac"), text)).transpose()?,
+        uuid: wire.uuid.as_ref().map(uuid).transpose()?,
+        arch: wire.arch,
+        class: wire.class.clone(),
         relay: wire.relay.as_deref().map(|text| address(&key("relay"), text)).transpose()?,
     })
 }

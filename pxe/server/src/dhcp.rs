@@ -87,16 +87,24 @@ impl Drop for Running {
 
 /// Starts the lane's thread; the receiver hears why it ended.
 pub(crate) fn start(lane: Lane) -> io::Result<(Running, oneshot::Receiver<io::Error>)> {
+    spawn("dhcp", move |stopped| Arc::new(lane).run(stopped))
+}
+
+/// Starts a thread that ends when the other end of its stream is closed; the receiver hears why it ended before.
+pub(crate) fn spawn(
+    name: &str,
+    run: impl FnOnce(&UnixStream) -> io::Result<()> + Send + 'static,
+) -> io::Result<(Running, oneshot::Receiver<io::Error>)> {
     let (stop, stopped) = UnixStream::pair()?;
     stopped.set_nonblocking(true)?;
     let (tell, ended) = oneshot::channel();
-    let run = move || {
-        if let Err(error) = Arc::new(lane).run(&stopped) {
+    let work = move || {
+        if let Err(error) = run(&stopped) {
             // Nobody waits any more: fine.
             let _ = tell.send(error);
         }
     };
-    let thread = std::thread::Builder::new().name("dhcp".into()).spawn(run)?;
+    let thread = std::thread::Builder::new().name(name.into()).spawn(work)?;
     Ok((Running { stop, thread: Some(thread) }, ended))
 }
 

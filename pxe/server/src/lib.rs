@@ -19,6 +19,7 @@ mod record;
 mod server;
 mod shared;
 mod tally;
+mod v6;
 
 pub use config::{Config, ConfigError, wire};
 pub use handle::{Handle, InterfaceView, LeaseView, RedeemError, StanceError};
@@ -27,3 +28,4 @@ pub use pxe_policy::{Mode, Rival, Serving, Stance, Survey, TicketRefusal, record
 pub use server::{Clock, PxeServer, RunError, StartError};
 pub use shared::BootEvent;
 pub use tally::Counters;
+pub use v6::{Lease6View, View6};

@@ -20,6 +20,7 @@ use crate::{
     handle::Handle,
     journal::{Journal, JournalError},
     shared::Shared,
+    v6,
 };
 
 mod https;
@@ -113,6 +114,7 @@ pub struct PxeServer {
     lanes: Vec<Lane>,
     tftp: Vec<(pxe_tftp::Server, Arc<Door>)>,
     http: Vec<(pxe_http::Server, Arc<Door>)>,
+    v6: Option<v6::Lane6>,
 }
 
 impl PxeServer {
@@ -148,11 +150,19 @@ impl PxeServer {
             let secret = tls.as_ref().map(|tls| tls.add(&mut http, interface.address)).transpose()?;
             servers.push((tftp, http, secret));
         }
-        let desk = Desk::new(
+        let sockets6 = match v6::open(&config).await? {
+            Some(opened) => {
+                servers.push((opened.tftp, opened.http, None));
+                opened.sockets
+            }
+            None => None,
+        };
+        let mut desk = Desk::new(
             config.site.clone(),
             config.interfaces.iter().map(|interface| desk_interface(interface, &clock)).collect(),
             config.networks.iter().map(|place| place.network.clone()).collect(),
         );
+        desk.serve6(v6::networks(&config));
         let desk = Arc::new(Mutex::new(desk));
         let journal = Journal::open(state, &desk).map_err(StartError::Journal)?;
         let shared = Arc::new(Shared::new(config, desk, journal, clock));
@@ -161,13 +171,13 @@ impl PxeServer {
             let news = desk.identify();
             drop(shared.journal.queue(news));
         }
-        Self::assemble(shared, stock, sockets, servers)
+        Self::assemble(shared, stock, (sockets, sockets6), servers)
     }
 
     fn assemble(
         shared: Arc<Shared>,
         stock: Arc<Stock>,
-        sockets: Vec<(usize, Sockets)>,
+        (sockets, sockets6): (Vec<(usize, Sockets)>, Option<v6::Sockets6>),
         servers: Vec<(pxe_tftp::Server, pxe_http::Server, Option<SocketAddr>)>,
     ) -> Result<(Handle, Self), StartError> {
         let mut handle = Handle {
@@ -177,7 +187,7 @@ impl PxeServer {
             http: (Ipv4Addr::UNSPECIFIED, 0).into(),
             tftp: (Ipv4Addr::UNSPECIFIED, 0).into(),
         };
-        let mut all = Self { lanes: Vec::new(), tftp: Vec::new(), http: Vec::new() };
+        let mut all = Self { lanes: Vec::new(), tftp: Vec::new(), http: Vec::new(), v6: None };
         let mut bases = Vec::new();
         for (index, (tftp, http, secret)) in servers.into_iter().enumerate() {
             if index == 0 {
@@ -208,6 +218,9 @@ impl PxeServer {
                 link: sockets.link,
             });
         }
+        // IPv6's listeners were opened last.
+        let (base, _) = bases.pop().unwrap_or_default();
+        all.v6 = v6::Lane6::new(&shared, sockets6, base);
         Ok((handle, all))
     }
 
@@ -221,6 +234,12 @@ impl PxeServer {
         let mut lanes = FuturesUnordered::new();
         for lane in self.lanes {
             let (guard, ended) = dhcp::start(lane).map_err(named("DHCP"))?;
+            running.push(guard);
+            lanes.push(ended);
+        }
+        if let Some(lane) = self.v6 {
+            let (guard, ended) =
+                dhcp::spawn("dhcp6", |stopped| lane.run(stopped)).map_err(named("DHCPv6"))?;
             running.push(guard);
             lanes.push(ended);
         }

@@ -8,7 +8,7 @@ use std::{
 
 use appliance_model::{Mac, Now};
 use pxe_policy::{
-    Desk, Scout,
+    Desk, Scout, Scout6,
     recorder::{Around, Frame, Limits, Note, Recorder},
 };
 use tokio::sync::broadcast;
@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     /// One for each interface.
     pub(crate) scouts: Vec<Mutex<Scout>>,
+    /// The one interface with IPv6.
+    scout6: Mutex<Scout6>,
     recorder: Mutex<Recorder>,
     listeners: broadcast::Sender<BootEvent>,
     /// Who has an address that another server gave.
@@ -67,6 +69,7 @@ impl Shared {
             tally: Tally::default(),
             clock,
             scouts,
+            scout6: Mutex::new(Scout6::new(now)),
             recorder: Mutex::new(Recorder::new(Limits::default())),
             listeners,
             heard: Mutex::default(),
@@ -93,6 +96,10 @@ impl Shared {
 
     pub(crate) fn scout(&self, interface: usize) -> Option<MutexGuard<'_, Scout>> {
         self.scouts.get(interface).map(|scout| scout.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn scout6(&self) -> MutexGuard<'_, Scout6> {
+        self.scout6.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records one thing that happened.
@@ -134,7 +141,10 @@ impl Shared {
 
     /// Who has `address`, as far as we know: whose TFTP or HTTP request it is.
     pub(crate) fn who(&self, address: IpAddr) -> Option<Mac> {
-        let IpAddr::V4(address) = address else { return None };
+        let address = match address {
+            IpAddr::V4(address) => address,
+            IpAddr::V6(address) => return self.desk().holder6(address),
+        };
         let ours = self.desk().holder(address);
         ours.or_else(|| self.heard.lock().unwrap_or_else(PoisonError::into_inner).get(&address).copied())
     }

@@ -60,6 +60,8 @@ pub(super) struct Dhcp {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Heard {
     Dhcp(Box<Dhcp>),
+    /// DHCPv6, in words.
+    Dhcp6(String),
     /// A TFTP request: read or write, and the file.
     Tftp {
         write: bool,
@@ -81,6 +83,9 @@ pub(super) fn read(frame: &Frame) -> Heard {
     let ports = [frame.source.port(), frame.target.port()];
     if ports.iter().any(|port| [DHCP_SERVER, DHCP_CLIENT, PXE].contains(port)) {
         return dhcp(frame, ports.contains(&PXE));
+    }
+    if ports.iter().any(|port| [546, 547].contains(port)) {
+        return Heard::Dhcp6(crate::v6::words(&frame.payload));
     }
     match frame.payload.as_slice() {
         [0, op @ (1 | 2), rest @ ..] => Heard::Tftp { write: *op == 2, file: line(first_string(rest)) },
@@ -249,6 +254,7 @@ pub(super) fn describe(frame: &Frame, heard: &Heard) -> String {
             dhcp.relay.into_iter().for_each(|relay| add(format!(" through relay {relay}")));
             text
         }
+        Heard::Dhcp6(words) => format!("{way} {words}"),
         Heard::Tftp { write: false, file } => format!("{way} TFTP read of {}", without_ticket(file)),
         Heard::Tftp { write: true, file } => format!("{way} TFTP write of {}", without_ticket(file)),
         Heard::TftpError { code, words } => format!("{way} TFTP error {code}: {words}"),

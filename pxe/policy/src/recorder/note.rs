@@ -43,7 +43,7 @@ pub enum Note {
     /// An answer was decided on: an address, a boot file, both.
     Offered {
         /// The address, if one was offered.
-        address: Option<Ipv4Addr>,
+        address: Option<IpAddr>,
         /// Name or URL of the file to boot, if there was one.  A ticket in it is not kept.
         boot: Option<Words>,
         /// Why this answer.
@@ -52,7 +52,7 @@ pub enum Note {
     /// Its address, or the options it asked for, were confirmed.
     Confirmed {
         /// The address; `None` where only options were asked for.
-        address: Option<Ipv4Addr>,
+        address: Option<IpAddr>,
         /// Why.
         why: Words,
     },

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+pub use crate::v6::wire::{LinkBehindRelay, Pool6, V6};
+
 /// The `[pxe]` section.  One interface is written here directly; several as `[[pxe.interfaces]]`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,14 +63,16 @@ pub struct Config {
     /// What UEFI firmware gets that asks by PXE: `uki` (the image by TFTP), `ipxe`, `http` (a refusal at once that
     /// sends it on to HTTP boot).  Absent: `uki`.
     pub uefi_pxe: Option<String>,
-    /// What is booted.
-    #[serde(default)]
     /// Boot files by HTTPS, too, in builds with the feature `https-boot`.
     pub https: Option<Https>,
+    /// What is booted.
+    #[serde(default)]
     pub images: Images,
     /// Programs that fetch the rest.
     #[serde(default)]
     pub nbp: Nbp,
+    /// IPv6; off unless it is there.
+    pub v6: Option<V6>,
 }
 
 /// An interface and the pool of its LAN.
@@ -144,10 +148,6 @@ pub struct Rule {
     pub gets: String,
 }
 
-/// What is booted: paths of files.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Images {
 /// Boot files by HTTPS, for firmware that has the site's authority enrolled.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -182,6 +182,10 @@ pub struct Match {
     pub relay: Option<String>,
 }
 
+/// What is booted: paths of files.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Images {
     /// The discovery UKI for x64.
     pub x64: Option<String>,
     /// The discovery UKI for arm64.
@@ -219,10 +223,10 @@ fn boot_server_port() -> u16 {
 fn http_port() -> u16 {
     8080
 }
-fn tftp_port() -> u16 {
-    69
-}
 /// Beside the agents' API on 8443.
 fn https_port() -> u16 {
     8444
+}
+fn tftp_port() -> u16 {
+    69
 }
