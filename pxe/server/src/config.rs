@@ -9,6 +9,9 @@ use std::{
 use appliance_model::{Mac, Seconds};
 use pxe_policy::{Match, Mode, Name, Network, Pool, Rule, Site, Stock, Strangers, Subnet, UefiPxe};
 
+pub(crate) mod https;
+use crate::v6::config::Config6;
+
 pub mod wire;
 
 /// A legal configuration.
@@ -27,6 +30,7 @@ pub struct Config {
     pub(crate) boot_server_port: u16,
     pub(crate) http_port: u16,
     pub(crate) tftp_port: u16,
+    pub(crate) v6: Option<Config6>,
 }
 
 /// Where we answer.
@@ -70,7 +74,7 @@ const API_URL_BYTES_MAX: usize = 255;
 /// Linux' IFNAMSIZ without the terminating zero.
 const INTERFACE_BYTES_MAX: usize = 15;
 /// Interfaces, networks and rules beyond these are a mistake; every request walks the lists.
-const LIST_MAX: usize = 64;
+pub(crate) const LIST_MAX: usize = 64;
 
 impl Config {
     /// Sets the discovery image for x64, where the site's file names it elsewhere.
@@ -115,6 +119,7 @@ impl TryFrom<wire::Config> for Config {
             boot_server_port: wire.boot_server_port,
             http_port: wire.http_port,
             tftp_port: wire.tftp_port,
+            v6: None,
         };
         let single = wire.interfaces.is_empty();
         if !single && (wire.interface.is_some() || wire.address.is_some()) {
@@ -135,6 +140,8 @@ impl TryFrom<wire::Config> for Config {
             let prefix = format!("networks[{index}].");
             config.network(Lan { prefix: &prefix, lease, interface: 0 }, network)?;
         }
+        let v6 = wire.v6.as_ref().map(|v6| Config6::read(v6, &config.interfaces, lease));
+        config.v6 = v6.transpose()?;
         config.relays.extend(config.networks.iter().flat_map(|place| place.network.relays.clone()));
         Ok(config)
     }
@@ -245,7 +252,12 @@ struct Addresses<'a> {
     reservations: &'a BTreeMap<String, String>,
 }
 
-fn bad(key: &str, value: impl ToString, wrong: impl Into<String>, advice: impl Into<String>) -> ConfigError {
+pub(crate) fn bad(
+    key: &str,
+    value: impl ToString,
+    wrong: impl Into<String>,
+    advice: impl Into<String>,
+) -> ConfigError {
     let value = value.to_string().chars().take(100).collect();
     ConfigError { key: key.into(), value, wrong: wrong.into(), advice: advice.into() }
 }

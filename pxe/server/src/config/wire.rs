@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+pub use crate::v6::wire::{LinkBehindRelay, Pool6, V6};
+
 /// The `[pxe]` section.  One interface is written here directly; several as `[[pxe.interfaces]]`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,6 +71,8 @@ pub struct Config {
     /// Programs that fetch the rest.
     #[serde(default)]
     pub nbp: Nbp,
+    /// IPv6; off unless it is there.
+    pub v6: Option<V6>,
 }
 
 /// An interface and the pool of its LAN.
