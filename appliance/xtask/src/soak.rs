@@ -19,7 +19,20 @@ use crate::{
 };
 
 /// Every target of `hil-tests/fuzz`.
-const TARGETS: [&str; 8] = ["wire", "eventlog", "evidence", "binding", "corim", "x509", "dhcp4", "tftp"];
+const TARGETS: [&str; 12] = [
+    "wire",
+    "eventlog",
+    "evidence",
+    "binding",
+    "corim",
+    "x509",
+    "dhcp4",
+    "dhcp6",
+    "tftp",
+    "publication",
+    "ethernet",
+    "http",
+];
 /// No input of this size needs more, MiB.
 const MEMORY_MIB_MAX: u32 = 1024;
 /// Longer is a defect too, seconds for one input.
@@ -53,7 +66,7 @@ const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-leve
                      -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Cdebug-assertions=on \
                      -Coverflow-checks=on --cfg fuzzing";
 /// CPU-minutes of each target in the tests' run.
-const SHORT_MINUTES: f64 = 0.15;
+const SHORT_MINUTES: f64 = 0.1;
 
 /// Every target for some seconds.
 pub(crate) fn short(root: &Path) -> anyhow::Result<()> {

@@ -6,7 +6,7 @@ use attest_evidence::{
     Accepted, Evidence, Hex32, ReferenceBank, ReferencePcr, ReferenceValues, binding::SignedBinding,
     corim::Corim,
 };
-use hil_tests_fuzz::{policy, seeds};
+use hil_tests_fuzz::{policy, publications, seeds};
 
 fn main() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
@@ -41,11 +41,51 @@ fn main() {
     for class in ["PXEClient:Arch:00007:UNDI:003001", "HTTPClient:Arch:00016:UNDI:003001"] {
         put("dhcp4", &pxe_wire::dhcp4::Writer::discover([2, 0, 0, 0, 0, 1], 7, class).finish().unwrap());
     }
+    for request in [
+        "GET /boot/00112233445566778899aabbccddeeff/discovery.efi HTTP/1.1\r\nHost: a\r\nRange: bytes=0-9\r\n\r\n",
+        "HEAD /images/sha256/00 HTTP/1.0\r\n\r\n",
+    ] {
+        put("http", request.as_bytes());
+    }
+    for file in publications() {
+        put("publication", &file);
+    }
+    dhcp6(put);
     for reference in policy().reference.into_iter().chain([small()]) {
         let corim = Corim { reference, version: "0.1.0".into() };
         put("corim", &corim.encode());
         put("corim", &corim.envelope(&[7; 64], &[8; 64]));
     }
+}
+
+/// A SOLICIT as edk2 sends it, the same through two relays, a REQUEST, and a router advertisement.
+fn dhcp6(put: impl Fn(&str, &[u8])) {
+    use pxe_wire::{dhcp6::Duid, ra::Advertisement};
+    let option = |code: u16, value: &[u8]| {
+        [&code.to_be_bytes()[..], &u16::try_from(value.len()).unwrap().to_be_bytes(), value].concat()
+    };
+    let client = option(1, Duid::of_uuid([5; 16]).as_bytes());
+    let address = option(5, &[&[0xfd; 16][..], &[0; 8]].concat());
+    let class = [&[0, 0, 1, 87, 0, 33][..], b"HTTPClient:Arch:00016:UNDI:003001"].concat();
+    let rest = [
+        option(3, &[&[0; 12][..], &address].concat()),
+        option(6, &[0, 59, 0, 60, 0, 23, 0, 16]),
+        option(8, &[0, 0]),
+        option(62, &[1, 3, 1]),
+        option(61, &[0, 16]),
+        option(16, &class),
+    ]
+    .concat();
+    let solicit = [&[1, 1, 2, 3][..], &client, &rest].concat();
+    let server = option(2, Duid::of_uuid([7; 16]).as_bytes());
+    put("dhcp6", &[&[3, 1, 2, 3][..], &client, &server, &rest].concat());
+    let relayed = (0..2u8).fold(solicit.clone(), |inner, hops| {
+        let more = [option(18, b"eth0"), option(79, &[0, 1, 2, 0, 0, 0, 0, 1]), option(9, &inner)].concat();
+        [&[12, hops][..], &[0xfd; 16], &[0xfe; 16], &more].concat()
+    });
+    put("dhcp6", &solicit);
+    put("dhcp6", &relayed);
+    put("dhcp6", &Advertisement { managed: true, mac: Some([2; 6]), ..Advertisement::default() }.write());
 }
 
 fn small() -> ReferenceValues {

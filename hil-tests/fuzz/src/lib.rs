@@ -27,9 +27,18 @@ fn vectors() -> std::path::PathBuf {
 pub fn seeds() -> Vec<Vec<u8>> {
     let mut files: Vec<_> =
         fs::read_dir(vectors().join("files")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_none_or(|kind| kind == "evidence"));
     files.sort();
     files.push(vectors().join("virtual-rack/registration.evidence"));
     files.iter().map(|file| fs::read(file).unwrap()).collect()
+}
+
+/// Every publication of the vectors.
+#[must_use]
+pub fn publications() -> Vec<Vec<u8>> {
+    let files = fs::read_dir(vectors().join("files")).unwrap().map(|entry| entry.unwrap().path());
+    let files = files.filter(|path| path.extension().is_some_and(|kind| kind == "publication"));
+    files.map(|path| fs::read(path).unwrap()).collect()
 }
 
 /// Evidence that this policy accepts.

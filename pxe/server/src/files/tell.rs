@@ -76,9 +76,9 @@ impl Door {
                 of: file_bytes,
             },
             Tftp::Lost { block, times, block_bytes, .. } => Note::TftpLost { block, times, block_bytes },
-            Tftp::FragmentsPass { block_bytes, .. } => {
+            Tftp::FragmentsPass { block_bytes, next_block_bytes } => {
                 tally.reason("tftp_mtu_smaller_than_it_seems");
-                Note::TftpLost { block: 1, times: 1, block_bytes }
+                Note::TftpNarrow { block_bytes, next_block_bytes }
             }
             Tftp::Done { seconds, bytes, .. } => {
                 tag.into_iter().for_each(|tag| self.fetched(tag));
