@@ -54,6 +54,10 @@ pub enum Way {
     Http,
     /// The same, trusting this `EFI_SIGNATURE_LIST` of authorities for HTTPS.
     Https(Vec<u8>),
+    /// HTTP boot over IPv6 alone.
+    Http6,
+    /// PXE over IPv6 alone.
+    Pxe6,
 }
 
 /// A machine to be booted.
@@ -205,16 +209,16 @@ fn arguments(machine: &BootMachine, tap: &str) -> Vec<String> {
     let rom = if machine.option_rom { "" } else { ",romfile=" };
     add("-device", format!("virtio-net-pci,netdev=net0,mac={},bootindex=1{rom}", machine.mac));
     add("-object", format!("filter-dump,id=record,netdev=net0,file={RECORD},maxlen={RECORD_BYTES_MAX}"));
-    // Nobody here has IPv6 boot servers; firmware would ask for them between its IPv4 ways.
-    let mut off = vec!["IPv6Support", "IPv6PXESupport"];
-    match &machine.way {
-        Way::Pxe => {}
-        Way::Http => off.push("IPv4PXESupport"),
-        Way::Https(_) => {
-            off.push("IPv4PXESupport");
-            add("-fw_cfg", "name=etc/edk2/https/cacerts,file=authorities.esl".to_owned());
-        }
+    if let Way::Https(_) = &machine.way {
+        add("-fw_cfg", "name=etc/edk2/https/cacerts,file=authorities.esl".to_owned());
     }
+    // Firmware would ask for boot servers by the other version of IP between its ways by one.
+    let off: &[&str] = match &machine.way {
+        Way::Pxe => &["IPv6Support", "IPv6PXESupport"],
+        Way::Http | Way::Https(_) => &["IPv6Support", "IPv6PXESupport", "IPv4PXESupport"],
+        Way::Http6 => &["IPv4Support", "IPv4PXESupport", "IPv6PXESupport"],
+        Way::Pxe6 => &["IPv4Support", "IPv4PXESupport"],
+    };
     for feature in off {
         add("-fw_cfg", format!("name=opt/org.tianocore/{feature},string=n"));
     }
@@ -235,6 +239,8 @@ mod tests {
             (uefi(true), Way::Http, "property=secure", "smm=off"),
             (uefi(false), Way::Https(vec![1]), "https/cacerts,file=authorities.esl", "graphics=off"),
             (uefi(false), Way::Http, "file=c,,d.fd", "cacerts"),
+            (uefi(false), Way::Http6, "IPv4Support", "IPv6Support"),
+            (uefi(false), Way::Pxe6, "IPv4PXESupport", "IPv6PXESupport"),
         ] {
             let machine = BootMachine::new("m", 1, firmware, way);
             let line = arguments(&machine, "tap0").join(" ");

@@ -24,6 +24,8 @@ pub(super) struct Packet {
 pub(super) enum What {
     /// DHCP, on port 67/68 or 4011.
     Dhcp(Dhcp),
+    /// DHCPv6, on port 546/547.
+    Dhcp6(Dhcp6),
     /// A TFTP read request for this name.
     TftpRead(String),
     /// Another datagram.
@@ -61,6 +63,17 @@ pub(super) struct Dhcp {
     pub ipxe: bool,
     /// Option 54.
     pub server: Option<Ipv4Addr>,
+}
+
+/// The parts of a DHCPv6 message that tell who it is and what is said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Dhcp6 {
+    /// Message type.
+    pub kind: u8,
+    /// Transaction.
+    pub xid: [u8; 3],
+    /// Option 16, up to the first colon.
+    pub class: String,
 }
 
 /// Reads a record.
@@ -101,7 +114,7 @@ fn packet(at: Duration, frame: &[u8], machine: Mac) -> Packet {
     let what = match frame.get(12..14) {
         Some([8, 0]) => ipv4(frame.get(14..).unwrap_or_default(), sent),
         Some([8, 6]) => arp(frame.get(14..).unwrap_or_default()),
-        Some([0x86, 0xdd]) => ipv6(frame.get(14..).unwrap_or_default()),
+        Some([0x86, 0xdd]) => ipv6(frame.get(14..).unwrap_or_default(), sent),
         Some(_) | None => None,
     };
     Packet { at, sent, what: what.unwrap_or(What::Other) }
@@ -122,20 +135,23 @@ fn arp(packet: &[u8]) -> Option<What> {
     }
 }
 
-fn ipv6(packet: &[u8]) -> Option<What> {
+fn ipv6(packet: &[u8], sent: bool) -> Option<What> {
     match (packet.get(6)?, packet.get(40)?) {
         (58, 133) => Some(What::RouterWanted),
         (58, 134) => Some(What::RouterThere),
-        _ => None,
+        (protocol, _) => transport(*protocol, packet.get(40..)?, sent),
     }
 }
 
 fn ipv4(packet: &[u8], sent: bool) -> Option<What> {
     let length = usize::from(packet.first()? & 15) * 4;
-    let body = packet.get(length..)?;
+    transport(*packet.get(9)?, packet.get(length..)?, sent)
+}
+
+fn transport(protocol: u8, body: &[u8], sent: bool) -> Option<What> {
     let port = |at: usize| Some(u16::from_be_bytes(body.get(at..at + 2)?.try_into().ok()?));
     let (from, to) = (port(0)?, port(2)?);
-    match packet.get(9)? {
+    match protocol {
         17 => Some(datagram(if sent { to } else { from }, body.get(8..)?)),
         6 if body.get(13)? & 0x12 == 2 => Some(What::Connect(to)),
         6 => {
@@ -153,6 +169,7 @@ fn ipv4(packet: &[u8], sent: bool) -> Option<What> {
 fn datagram(port: u16, data: &[u8]) -> What {
     let read = match (port, data) {
         (67 | 4011, _) => dhcp(port, data).map(What::Dhcp),
+        (547, _) => dhcp6(data).map(What::Dhcp6),
         (69, [0, 1, name @ ..]) => {
             let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
             Some(What::TftpRead(String::from_utf8_lossy(name).into_owned()))
@@ -160,6 +177,23 @@ fn datagram(port: u16, data: &[u8]) -> What {
         _ => None,
     };
     read.unwrap_or(What::Datagram)
+}
+
+fn dhcp6(data: &[u8]) -> Option<Dhcp6> {
+    let ([kind, xid @ ..], mut rest) = data.split_first_chunk::<4>()?;
+    let mut class = String::new();
+    while let Some(([a, b, c, d], behind)) = rest.split_first_chunk::<4>() {
+        // The record keeps a frame's beginning only: a cut option is the end.
+        let Some((value, behind)) = behind.split_at_checked(usize::from(u16::from_be_bytes([*c, *d]))) else {
+            break;
+        };
+        if [*a, *b] == [0, 16] {
+            let text = String::from_utf8_lossy(value.get(6..).unwrap_or_default());
+            text.split([':', '\0']).next().unwrap_or_default().clone_into(&mut class);
+        }
+        rest = behind;
+    }
+    Some(Dhcp6 { kind: *kind, xid: *xid, class })
 }
 
 fn dhcp(port: u16, data: &[u8]) -> Option<Dhcp> {

@@ -31,6 +31,8 @@ fn step(packet: &Packet) -> Option<String> {
     let last = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
     match &packet.what {
         What::Dhcp(dhcp) => Some(format!("dhcp {}", who(dhcp))),
+        What::Dhcp6(dhcp) if dhcp.kind == 11 => None,
+        What::Dhcp6(dhcp) => Some(format!("dhcp6 {}", dhcp.class)),
         What::TftpRead(name) => Some(format!("tftp {}", last(name))),
         What::Http(line) => {
             let (method, path) = line.split_once(' ')?;
@@ -95,6 +97,11 @@ fn question(what: &What) -> Option<String> {
             };
             Some(format!("{kind} to port {} by {}", dhcp.port, who(dhcp)))
         }
+        What::Dhcp6(dhcp) => match dhcp.kind {
+            1 => Some(format!("SOLICIT by {}", dhcp.class)),
+            3 => Some(format!("DHCPv6 REQUEST by {}", dhcp.class)),
+            _ => None,
+        },
         What::TftpRead(name) => Some(format!("TFTP read of {name}")),
         What::Connect(port) => Some(format!("TCP connection to port {port}")),
         What::ArpAsk(address) => Some(format!("ARP for {address}")),
@@ -111,6 +118,7 @@ fn question(what: &What) -> Option<String> {
 fn answers(answer: &What, question: &What) -> bool {
     match (answer, question) {
         (What::Dhcp(answer), What::Dhcp(question)) => answer.xid == question.xid,
+        (What::Dhcp6(answer), What::Dhcp6(question)) => answer.xid == question.xid,
         (What::Datagram, What::TftpRead(_)) | (What::RouterThere, What::RouterWanted) => true,
         (What::Stream(from), What::Connect(to)) => from == to,
         (What::ArpTell(told), What::ArpAsk(asked)) => told == asked,
