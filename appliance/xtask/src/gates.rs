@@ -42,15 +42,12 @@ pub(crate) fn test(root: &Path, test: &Test) -> anyhow::Result<()> {
         gate("tidy", &mut || tidy(root))?;
         gate("licences", &mut || licences(root))?;
         gate("lints", &mut || {
-            run(cargo(root).args([
-                "clippy",
-                "--quiet",
-                "--workspace",
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ]))
+            let lint = ["clippy", "--quiet", "--workspace", "--all-targets"];
+            let strict = ["--", "-D", "warnings"];
+            // What users get by default is linted, too: only the boot service differs.
+            let plain = ["clippy", "--quiet", "--all-targets", "-p", "pxe-http", "-p", "pxe-server"];
+            run(cargo(root).args(lint).args(prepare::TESTED).args(strict))?;
+            run(cargo(root).args(plain).args(strict))
         })?;
         gate("contracts", &mut || contracts(root))?;
     }
@@ -108,6 +105,8 @@ pub(crate) fn judge(root: &Path) -> anyhow::Result<()> {
         "nextest",
         "run",
         "--workspace",
+        prepare::TESTED[0],
+        prepare::TESTED[1],
         "--run-ignored",
         "only",
         "-E",
@@ -151,9 +150,16 @@ fn second_verifier(root: &Path) -> anyhow::Result<()> {
     let second = built.join("examples/second");
     run(npm(&folder, &["test"])
         .env("SCALERFORGE_BIN", built.join("scalerforge"))
+        .env("ATTEST_SECOND", &second))?;
+    // A short campaign of altered files; the long one is `npm run differential`.
+    run(npm(&folder, &["run", "differential", "--", DIFFERENTIAL_CASES, DIFFERENTIAL_SEED])
         .env("ATTEST_SECOND", second))?;
     run(&mut npm(&folder, &["run", "test:browser"]))
 }
+
+/// Some fifteen seconds of altered files, the same in each run.
+const DIFFERENTIAL_CASES: &str = "1500";
+const DIFFERENTIAL_SEED: &str = "3";
 
 /// What the lock file says, and nobody's install scripts.
 const NPM_CI: &[&str] = &["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"];
@@ -195,7 +201,7 @@ fn nextest(root: &Path, artefacts: Option<&Path>, arguments: &[&str]) -> anyhow:
         command.env(name, value);
         command.env("SCALERFORGE_CACHE", root.join(".xtask/cache"));
     }
-    run(command.args(["nextest", "run"]).args(arguments))
+    run(command.args(["nextest", "run"]).args(prepare::TESTED).args(arguments))
 }
 
 fn need_nextest(root: &Path) -> anyhow::Result<()> {

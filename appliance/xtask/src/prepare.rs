@@ -16,6 +16,10 @@ const MARK: &[u8] = b"scalerforge agent";
 /// An agent larger than this is not the small thing that it has to be.
 const AGENT_BYTES_MAX: u64 = 5 << 20;
 
+/// What tests are built with beyond the default, all of them alike: cargo would put another program in the place of
+/// the one that scenarios run.
+pub(crate) const TESTED: [&str; 2] = ["--features", "appliance-cli/https-boot"];
+
 /// The bar for the discovery image.
 const UKI_BYTES_MAX: u64 = 32 << 20;
 
@@ -24,7 +28,8 @@ pub(crate) fn prepare(root: &Path, altered: bool) -> anyhow::Result<(Artefacts, 
     let folder = root.join(".xtask");
     // For the tests everything is built at once, so that dependencies are built with one set of features, once.
     let what: &[&str] = if altered { &["--workspace", "--bins"] } else { &["-p", "appliance-cli"] };
-    run(cargo(root).args(["build", "--quiet"]).args(what))?;
+    let features: &[&str] = if altered { &TESTED } else { &[] };
+    run(cargo(root).args(["build", "--quiet"]).args(what).args(features))?;
     let scalerforge = target(root).join("debug/scalerforge");
     let agent = agent(root)?;
     let site = folder.join("site");

@@ -41,6 +41,9 @@ const TESTS: [(&str, &str); 10] = [
     ("curl", "curl"),
 ];
 
+/// Debian's `libssl-dev` puts it there.
+const OPENSSL_HEADER: &str = "/usr/include/openssl/ssl.h";
+
 /// The first QEMU with the igb network card.
 const QEMU_MAJOR_MIN: u32 = 8;
 
@@ -51,6 +54,10 @@ pub(crate) fn ensure(root: &Path, need: Need) -> anyhow::Result<()> {
         wanted.filter(|(program, _)| !present(program)).map(|(_, package)| *package).collect();
     if present("qemu-system-x86_64") && qemu_major().is_none_or(|major| major < QEMU_MAJOR_MIN) {
         missing.push("qemu-system-x86");
+    }
+    // No program: the headers that the feature `https-boot` is built with.
+    if need == Need::Tests && !Path::new(OPENSSL_HEADER).is_file() {
+        missing.push("libssl-dev");
     }
     missing.dedup();
     if missing.is_empty() {

@@ -57,7 +57,8 @@ pub struct Config {
     /// Further interfaces.
     #[serde(default)]
     pub interfaces: Vec<Interface>,
-    /// Further pools, for links behind relays that reach us through the first interface.
+    /// Further pools, for links behind relays, whichever interface those reach: the relay's word decides, not where
+    /// it came in.
     #[serde(default)]
     pub networks: Vec<Network>,
     /// What UEFI firmware gets that asks by PXE: `uki` (the image by TFTP), `ipxe`, `http` (a refusal at once that
