@@ -42,14 +42,12 @@ const SIGNATURES_MAX = 64;
 /** Signatures under way or done: the likeliest path is judged side by side before the search walks it. */
 class Signatures {
   private readonly begun = new Map<Certificate, Map<Certificate, Promise<boolean>>>();
-  private count = 0;
 
   constructor(private readonly subtle: SubtleCrypto) {}
 
   holds(child: Certificate, issuer: Certificate): Promise<boolean> {
     const known = this.begun.get(child)?.get(issuer);
     if (known !== undefined) return known;
-    if (++this.count > SIGNATURES_MAX) return Promise.resolve(false);
     const asked = isSignedBy(this.subtle, child, issuer);
     this.begun.set(child, (this.begun.get(child) ?? new Map<Certificate, Promise<boolean>>()).set(issuer, asked));
     return asked;
@@ -68,8 +66,8 @@ class Signatures {
 }
 
 /**
- * Searches breadth first, each certificate once: the shortest path is found first, and hostile intermediates cost at
- * most one signature check for each pair.
+ * Searches depth first: roots, then what the file brought, then what the bundle has.  The file's intermediates must all be in
+ * the chain, so which one is found matters.
  */
 export async function chainToRoot(
   subtle: SubtleCrypto,
@@ -79,37 +77,39 @@ export async function chainToRoot(
 ): Promise<Chain> {
   const trusted = new Set<Certificate>(belief.anchors);
   // A self-issued certificate ends a chain or is none of ours: a file cannot bring its own root.
-  const pool = [...belief.anchors, ...belief.others, ...fromFile.filter((certificate) => !isSelfIssued(certificate))];
+  const pool = [...belief.anchors, ...[...fromFile, ...belief.others].filter((certificate) => !isSelfIssued(certificate))];
   const signatures = new Signatures(subtle);
   signatures.guess(leaf, pool, trusted);
-  const seen = new Set<Certificate>();
   let wrong = `no issuer "${showName(leaf.issuer)}" among the roots and intermediates`;
   let revoked: string | undefined;
-  let paths: (readonly Certificate[])[] = [[leaf]];
-  for (let depth = 1; depth <= ISSUERS_MAX && paths.length > 0; depth++) {
-    const longer: (readonly Certificate[])[] = [];
-    for (const path of paths) {
-      const child = path[path.length - 1] ?? leaf;
-      for (const issuer of pool) {
-        if (seen.has(issuer) || !sameName(child.issuer, issuer.subject)) continue;
-        const objection = objectionTo(issuer, path, belief.now) ?? ((await signatures.holds(child, issuer)) ? undefined : "did not sign");
-        if (objection === undefined && (await isRevoked(subtle, child, issuer, belief.crls))) {
-          revoked = `${showName(issuer.subject)} took back ${showName(child.subject)}`;
-          continue;
-        }
-        if (objection !== undefined) {
-          wrong = `${showName(issuer.subject)} ${objection}`;
-          continue;
-        }
-        seen.add(issuer);
-        if (trusted.has(issuer)) return { path: [...path, issuer] };
-        wrong = `no issuer "${showName(issuer.issuer)}" among the roots and intermediates`;
-        longer.push([...path, issuer]);
-      }
+  let tried = 0;
+  const above = async (path: readonly Certificate[], child: Certificate): Promise<readonly Certificate[] | undefined> => {
+    if (path.length > ISSUERS_MAX) {
+      wrong = "the chain is too long";
+      return undefined;
     }
-    paths = longer;
-  }
-  return { wrong: revoked ?? wrong, revoked: revoked !== undefined };
+    for (const issuer of pool) {
+      if (!sameName(child.issuer, issuer.subject) || tried >= SIGNATURES_MAX) continue;
+      tried++;
+      const objection = objectionTo(issuer, path, belief.now) ?? ((await signatures.holds(child, issuer)) ? undefined : "did not sign");
+      if (objection !== undefined) {
+        wrong = `${showName(issuer.subject)} ${objection}`;
+        continue;
+      }
+      if (await isRevoked(subtle, child, issuer, belief.crls)) {
+        revoked = `${showName(issuer.subject)} took back ${showName(child.subject)}`;
+        continue;
+      }
+      const longer = [...path, issuer];
+      if (trusted.has(issuer)) return longer;
+      wrong = `no issuer "${showName(issuer.issuer)}" among the roots and intermediates`;
+      const whole = await above(longer, issuer);
+      if (whole !== undefined) return whole;
+    }
+    return undefined;
+  };
+  const path = await above([leaf], leaf);
+  return path ? { path } : { wrong: revoked ?? wrong, revoked: revoked !== undefined };
 }
 
 export function isSelfIssued(certificate: Certificate): boolean {

@@ -24,9 +24,16 @@ const OID_VERSION = "2.23.133.2.3";
 /** Simulators: swtpm, IBM's and Microsoft's, by the manufacturer in their certificates. */
 const SOFTWARE = new Set(["ID:00001014", "ID:49424D00", "ID:49424D20", "ID:53572020"]);
 
+/** The manufacturer as TCG wants it written; without one nobody says that this is hardware. */
+function manufacturerOf(certificate: Certificate): string | undefined {
+  const manufacturer = certificate.altNames.get(OID_MANUFACTURER);
+  return manufacturer !== undefined && /^id:/i.test(manufacturer) ? manufacturer : undefined;
+}
+
 function isSoftware(certificate: Certificate): boolean {
+  const manufacturer = manufacturerOf(certificate);
   const model = certificate.altNames.get(OID_MODEL) ?? "";
-  return SOFTWARE.has((certificate.altNames.get(OID_MANUFACTURER) ?? "").toUpperCase()) || /^swtpm/i.test(model);
+  return manufacturer === undefined || SOFTWARE.has(manufacturer.toUpperCase()) || /^swtpm/i.test(model);
 }
 
 const KEY_ENCIPHERMENT = 2;
@@ -48,17 +55,17 @@ export async function checkEndorsement(
   let software: boolean | undefined;
   if (certificate !== undefined) {
     const hash = await digest(subtle, "SHA-256", certificate.der);
-    const named = certificate.altNames.has(OID_MANUFACTURER);
+    const named = manufacturerOf(certificate) !== undefined;
     const maker = [OID_MANUFACTURER, OID_MODEL, OID_VERSION].map((oid, at) => (named ? (certificate.altNames.get(oid) ?? "") : at === 0 ? "unnamed" : "")).join(" ");
-    checks.pass("ek-certificate", toHex(hash), maker);
-    if (await checkChain(subtle, evidence, certificate, policy, now, checks)) {
+    if (await checkChain(subtle, evidence, certificate, { hash: toHex(hash), maker }, policy, now, checks)) {
       // Only a certificate that a believed maker issued says anything, here and in binding statements.
       certificateHash = hash;
       facts.ek_certificate = toHex(hash);
       facts.tpm = maker;
       software = isSoftware(certificate);
-      checks.add("hardware-tpm", !software || policy.allowSoftwareTpm, software ? "software TPM" : "TPM of a maker",
-        policy.allowSoftwareTpm ? "any" : "TPM of a maker", "a TPM made of software proves nothing");
+      checks.add("hardware-tpm", !software || policy.allowSoftwareTpm, named ? (software ? "software TPM" : "TPM of a maker") : "no manufacturer",
+        policy.allowSoftwareTpm ? "any" : "TPM of a maker",
+        named ? "a TPM made of software proves nothing" : "the certificate names no manufacturer: nobody says that this is hardware");
       checkFirmware(certificate, firmware, policy, checks);
     }
   }
@@ -76,7 +83,7 @@ export async function checkEndorsement(
 /** The firmware version that the TPM signed, against what policy denies. */
 function checkFirmware(certificate: Certificate, firmware: bigint | undefined, policy: Policy, checks: Checks): void {
   if (policy.deniedFirmware.length === 0 || firmware === undefined) return;
-  const maker = certificate.altNames.get(OID_MANUFACTURER) ?? "";
+  const maker = manufacturerOf(certificate) ?? "unnamed";
   const same = (other: string): boolean => other.toLowerCase() === maker.toLowerCase();
   const denied = policy.deniedFirmware.find((one) => same(one.manufacturer) && one.from <= firmware && firmware <= one.to);
   const measured = `${maker} 0x${firmware.toString(16).padStart(16, "0")}`;
@@ -147,10 +154,12 @@ function objectionTo(certificate: Certificate, now: number): string | undefined 
   return undefined;
 }
 
+/** The chain, and that the file has no certificate beside it: what nobody judges has no place in it. */
 async function checkChain(
   subtle: SubtleCrypto,
   evidence: Evidence,
   certificate: Certificate,
+  shown: { readonly hash: string; readonly maker: string },
   policy: Policy,
   now: number,
   checks: Checks,
@@ -166,13 +175,16 @@ async function checkChain(
   }
   const chain = await chainToRoot(subtle, certificate, intermediates, makers(policy.roots, policy.crls, now));
   if ("wrong" in chain) {
+    checks.pass("ek-certificate", shown.hash, shown.maker);
     checks.fail(chain.revoked ? "ek-revoked" : "ek-chain", showName(certificate.issuer), chain.wrong);
     return false;
   }
+  const count = evidence.ekCertificates.length;
+  if (count === 1) checks.pass("ek-certificate", shown.hash, shown.maker);
+  else checks.fail("ek-certificate", `${count} certificates`, "one is for the endorsement key: nobody judges the others");
   const root = chain.path[chain.path.length - 1];
   const unused = evidence.intermediates.length - chain.path.filter((each) => intermediates.includes(each)).length;
-  const note = unused === 0 ? "" : `${unused} certificates in the file belong to no chain and were not judged`;
-  checks.pass("ek-chain", root ? showName(root.subject) : "", note);
+  checks.add("ek-chain", unused === 0, root ? showName(root.subject) : "", "", `${unused} certificates in the file belong to no chain: leave them out`);
   if (policy.crls.length > 0) checks.pass("ek-revoked", `${policy.crls.length} lists`);
   return true;
 }

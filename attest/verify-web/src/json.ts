@@ -139,8 +139,7 @@ class JsonParser {
   /** A number, true, false or null: as many characters as can belong to one, judged as a whole. */
   private scalar(from: number): Json {
     while (/^[-+.0-9A-Za-z]$/.test(this.peek())) this.at++;
-    const text = String.fromCharCode(...this.bytes.subarray(from, Math.min(this.at, from + 512)));
-    if (this.at - from > 512) this.fail("a number of more than 512 characters");
+    const text = new TextDecoder("latin1").decode(this.bytes.subarray(from, this.at));
     const words: ReadonlyMap<string, boolean | null> = new Map<string, boolean | null>([["true", true], ["false", false], ["null", null]]);
     const word = words.get(text);
     if (word !== undefined) return { kind: "word", value: word, from, to: this.at };
@@ -160,6 +159,8 @@ class JsonParser {
       this.space();
       const name = this.string();
       if (members.has(name)) this.fail(`member "${name}" twice`);
+      // Half a pair of surrogates is no character.
+      if (/\p{Cs}/u.test(name)) this.fail("a member's name is no text");
       this.space();
       this.expect(":");
       members.set(name, this.value(depth + 1));

@@ -12,7 +12,10 @@ export type CertificateKey =
 /** One attribute of a name; `folded` is what names are compared by. */
 interface NamePart {
   readonly type: string;
+  /** For people. */
   readonly text: string;
+  /** Whether it is of one of the string types that names have. */
+  readonly isText: boolean;
   readonly folded: string;
 }
 
@@ -205,32 +208,41 @@ export function parseName(item: Der | undefined, field: string): Name {
     if (new Set(pairs.map(({ whole }) => toHex(whole))).size < pairs.length) throw new FormatError(field, set.at, "an attribute twice");
     return pairs.map((pair) => {
       const [type, value] = parts(pair, TAG.sequence, field, 2, 2);
-      const text = value === undefined ? "" : nameText(value);
-      return { type: oid(type, field), text, folded: fold(text) };
+      const read = value && nameText(value);
+      const raw = `#${value?.tag.toString(16) ?? ""}:${toHex(value?.body ?? new Uint8Array())}`;
+      const isText = read !== undefined;
+      return { type: oid(type, field), text: read ?? raw, isText, folded: isText ? `=${fold(read)}` : raw };
     });
   });
-  return { sets, key: JSON.stringify(sets.map((set) => set.map((part) => `${part.type}=${part.folded}`).sort())) };
+  return { sets, key: JSON.stringify(sets.map((set) => set.map((part) => part.type + part.folded).sort())) };
 }
 
-/** Text of a directory string of any type; other types keep their bytes. */
-function nameText(value: Der): string {
+/** Text of a directory string of any type; nothing of other types, or of text that is none. */
+function nameText(value: Der): string | undefined {
+  const decoded = (encoding: string): string | undefined => {
+    try {
+      return new TextDecoder(encoding, { fatal: true, ignoreBOM: true }).decode(value.body);
+    } catch {
+      return undefined;
+    }
+  };
   switch (value.tag) {
     case TAG.utf8:
-      return new TextDecoder("utf-8").decode(value.body);
+      return decoded("utf-8");
     case TAG.bmp:
-      return new TextDecoder("utf-16be").decode(value.body);
+      return decoded("utf-16be");
     case TAG.printable:
     case TAG.teletex:
     case TAG.ia5:
       return Array.from(value.body, (byte) => String.fromCharCode(byte)).join("");
     default:
-      return `#${toHex(value.whole)}`;
+      return undefined;
   }
 }
 
 /** Names are equal without regard to case and to the number of spaces (RFC 5280, 7.1). */
 function fold(text: string): string {
-  return text.trim().replace(/\s+/g, " ").replace(/[A-Z]/g, (letter) => letter.toLowerCase());
+  return text.replace(/^ +| +$/g, "").replace(/ +/g, " ").replace(/[A-Z]/g, (letter) => letter.toLowerCase());
 }
 
 export function sameName(a: Name, b: Name): boolean {
@@ -343,7 +355,7 @@ function directoryNames(item: Der, into: Map<string, string>, field: string): vo
   for (const general of inside(item, TAG.sequence, `${field}.altName`)) {
     if (general.tag !== 0xa4) continue;
     const [name] = parts(general, 0xa4, `${field}.altName`, 1, 1);
-    for (const part of parseName(name, `${field}.altName`).sets.flat()) {
+    for (const part of parseName(name, `${field}.altName`).sets.flat().filter(({ isText }) => isText)) {
       into.set(part.type, [...part.text.replace(/\p{Cc}/gu, "")].slice(0, SHOWN_MAX).join(""));
     }
   }

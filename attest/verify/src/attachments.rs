@@ -2,8 +2,13 @@
 //!
 //! The Merkle root is computed here a second time, on purpose without the code that made the manifest.
 
+use std::{collections::BTreeMap, fmt};
+
 use attest_evidence::{Evidence, Purpose, digest};
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, Visitor},
+};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
@@ -18,9 +23,12 @@ pub enum UnitsError {
     /// It is not a manifest in JSON.
     #[error("the manifest is not JSON with a `version` and a list of `units`")]
     Json(#[source] serde_json::Error),
-    /// It is no object.
-    #[error("the manifest is no JSON object")]
-    NoObject,
+    /// It is not text.
+    #[error("the manifest is not UTF-8")]
+    NotUtf8(#[source] std::str::Utf8Error),
+    /// A member that must be there is not.
+    #[error("the manifest has no `{0}`")]
+    Missing(&'static str),
     /// It is of a version this program does not know.
     #[error("the manifest has version {0}; 1 is known")]
     Version(u32),
@@ -29,12 +37,39 @@ pub enum UnitsError {
     TooMany(usize),
 }
 
-/// The part of a manifest that the root is made from; the rest is vouched for by the manifest's digest.
-#[derive(Deserialize)]
-struct Manifest<'a> {
-    version: u32,
-    #[serde(borrow)]
-    units: Vec<&'a RawValue>,
+/// The members of an object, each once, as they stand.  What reads structs from JSON would take `[1,[…]]` for one,
+/// and of two members with one name either.
+struct Members<'a>(BTreeMap<String, &'a RawValue>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = BTreeMap::new();
+                while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
+                    if members.insert(name, value).is_some() {
+                        return Err(de::Error::custom("a member twice"));
+                    }
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
+}
+
+impl<'a> Members<'a> {
+    fn read<T: Deserialize<'a>>(&self, name: &'static str) -> Result<T, UnitsError> {
+        let value = self.0.get(name).ok_or(UnitsError::Missing(name))?;
+        serde_json::from_str(value.get()).map_err(UnitsError::Json)
+    }
 }
 
 /// Merkle root of a manifest's units: leaves are SHA-256(0x00 ‖ the unit's JSON text as it stands), nodes are
@@ -43,19 +78,17 @@ struct Manifest<'a> {
 /// # Errors
 /// [`UnitsError`].
 pub fn unit_root(manifest: &[u8]) -> Result<[u8; 32], UnitsError> {
-    // What reads structs from JSON would take `[1,[…]]` for one, too.
-    if manifest.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
-        return Err(UnitsError::NoObject);
+    let text = std::str::from_utf8(manifest).map_err(UnitsError::NotUtf8)?;
+    let members: Members<'_> = serde_json::from_str(text).map_err(UnitsError::Json)?;
+    match members.read("version")? {
+        1 => {}
+        other => return Err(UnitsError::Version(other)),
     }
-    let manifest: Manifest<'_> = serde_json::from_slice(manifest).map_err(UnitsError::Json)?;
-    if manifest.version != 1 {
-        return Err(UnitsError::Version(manifest.version));
+    let units: Vec<&RawValue> = members.read("units")?;
+    if units.len() > UNITS_MAX {
+        return Err(UnitsError::TooMany(units.len()));
     }
-    if manifest.units.len() > UNITS_MAX {
-        return Err(UnitsError::TooMany(manifest.units.len()));
-    }
-    let mut row: Vec<[u8; 32]> =
-        manifest.units.iter().map(|unit| hash(0, &[unit.get().as_bytes()])).collect();
+    let mut row: Vec<[u8; 32]> = units.iter().map(|unit| hash(0, &[unit.get().as_bytes()])).collect();
     while row.len() > 1 {
         row = row
             .chunks(2)

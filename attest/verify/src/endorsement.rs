@@ -165,7 +165,8 @@ pub(crate) struct Search<'a> {
     now_unix: u64,
     signatures: usize,
     pub(crate) why: String,
-    chain: Vec<Vec<u8>>,
+    /// Intermediates that were found, from below.
+    pub(crate) chain: Vec<Vec<u8>>,
     /// When all issuers of the chain are valid.
     valid: RangeInclusive<u64>,
     crypto: &'a dyn Crypto,
@@ -331,6 +332,11 @@ pub(crate) fn judge(
                 EndorsementError::Revoked(_) => "ek-revoked",
                 EndorsementError::NoCertificate(..) | EndorsementError::Certificate(_) => "ek-certificate",
             };
+            if name != "ek-certificate" {
+                let own = certified(std::slice::from_ref(&public), &endorsements.ek_certificates);
+                let digest = own.map(|(_, der)| crate::hexed::encode(attest_evidence::digest(der)));
+                checks.remark("ek-certificate", digest.unwrap_or_default(), "");
+            }
             checks.fail(name, "", error.to_string());
             Some((public, None))
         }

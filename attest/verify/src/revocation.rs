@@ -4,7 +4,11 @@
 //! certificate if it has the name of that certificate's issuer and the issuer's key signed it.  An old list is still
 //! right about what it lists; that it is old is said, not punished.
 
-use x509_cert::{crl::CertificateList, der::Decode as _, name::Name};
+use x509_cert::{
+    crl::CertificateList,
+    der::{Decode as _, asn1::ObjectIdentifier},
+    name::Name,
+};
 
 use crate::{
     crypto::Crypto,
@@ -15,7 +19,11 @@ use crate::{
 const LIST_BYTES_MAX: usize = 16 << 20;
 /// Critical extensions of a list that change nothing for "is it listed": number, authority key, delta indicator has
 /// to be refused as it can take entries back, distribution point only narrows.
-const KNOWN_CRITICAL: [&str; 3] = ["2.5.29.20", "2.5.29.35", "2.5.29.28"];
+const KNOWN_CRITICAL: [ObjectIdentifier; 3] = [
+    ObjectIdentifier::new_unwrap("2.5.29.20"),
+    ObjectIdentifier::new_unwrap("2.5.29.35"),
+    ObjectIdentifier::new_unwrap("2.5.29.28"),
+];
 
 /// A revocation list, its signature not yet checked.
 #[derive(Debug, Clone)]
@@ -37,10 +45,8 @@ impl Crl {
         let of_list = list.crl_extensions.as_deref().unwrap_or_default().iter();
         let of_entries =
             entries.iter().flat_map(|one| one.crl_entry_extensions.as_deref().unwrap_or_default());
-        let known = |oid: &str| KNOWN_CRITICAL.contains(&oid);
-        if let Some(odd) =
-            of_list.chain(of_entries).find(|one| one.critical && !known(&one.extn_id.to_string()))
-        {
+        let mut all = of_list.chain(of_entries);
+        if let Some(odd) = all.find(|one| one.critical && !KNOWN_CRITICAL.contains(&one.extn_id)) {
             return Err(format!("has an unknown critical extension {}", odd.extn_id));
         }
         Ok(Self { der: der.to_vec(), parsed, tbs })

@@ -7,11 +7,11 @@ use rsa::{BigUint, RsaPublicKey, traits::PublicKeyParts as _};
 use x509_cert::{
     Certificate,
     der::{
-        Decode as _, Reader as _, SliceReader,
+        Any, Decode as _, Reader as _, SliceReader, Tagged as _,
         asn1::{AnyRef, BitString, ObjectIdentifier},
         referenced::OwnedToRef as _,
     },
-    ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName, name::GeneralName},
+    ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages},
     name::Name,
     spki::AlgorithmIdentifierOwned,
 };
@@ -33,8 +33,22 @@ const OID_P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
 const OID_EK: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.8.1");
 /// Critical extensions that are either judged here or say nothing that a verifier of endorsement keys must obey:
 /// subjectDirectoryAttributes, keyUsage, subjectAltName, basicConstraints, CRL points, policies, extKeyUsage.
-const KNOWN_CRITICAL: [&str; 7] =
-    ["2.5.29.9", "2.5.29.15", "2.5.29.17", "2.5.29.19", "2.5.29.31", "2.5.29.32", "2.5.29.37"];
+const KNOWN_CRITICAL: [ObjectIdentifier; 7] = [
+    ObjectIdentifier::new_unwrap("2.5.29.9"),
+    ObjectIdentifier::new_unwrap("2.5.29.15"),
+    OID_ALTERNATIVE_NAME,
+    ObjectIdentifier::new_unwrap("2.5.29.19"),
+    ObjectIdentifier::new_unwrap("2.5.29.31"),
+    ObjectIdentifier::new_unwrap("2.5.29.32"),
+    ObjectIdentifier::new_unwrap("2.5.29.37"),
+];
+const OID_ALTERNATIVE_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
+/// Manufacturer, model and version of a TPM (TCG EK Credential Profile, 3.1.2).
+const OID_TPM: [ObjectIdentifier; 3] = [
+    ObjectIdentifier::new_unwrap("2.23.133.2.1"),
+    ObjectIdentifier::new_unwrap("2.23.133.2.2"),
+    ObjectIdentifier::new_unwrap("2.23.133.2.3"),
+];
 
 /// A certificate and the bytes it was read from.
 #[derive(Debug, Clone)]
@@ -50,14 +64,19 @@ impl Cert {
         if der.len() > CERTIFICATE_BYTES_MAX {
             return Err(format!("has {} bytes, more than {CERTIFICATE_BYTES_MAX}", der.len()));
         }
-        let strict = Certificate::from_der(der).and_then(|parsed| Ok((parsed, tbs_bytes(der)?)));
-        let (parsed, tbs) = strict.or_else(|error| {
-            let read = || {
-                let parsed = Certificate::from_der(&lenient::strict(der)?).ok()?;
-                Some((parsed, lenient::first_inner(der)?.to_vec()))
-            };
-            read().ok_or_else(|| format!("is not DER: {error}"))
-        })?;
+        let read = || {
+            let strict = lenient::strict(der).ok_or("its elements do not fit together")?;
+            let parsed = Certificate::from_der(&strict).map_err(|error| error.to_string())?;
+            // The reader below skips fields that it does not know, and extensions might be in one.
+            let optional = lenient::optional_tags(&strict).unwrap_or_default();
+            let known = optional.iter().all(|tag| [0x81, 0x82, 0xa3].contains(tag));
+            if !known || !optional.is_sorted_by(|left, right| left & 0x1f < right & 0x1f) {
+                return Err("it has an unknown field behind its key".to_owned());
+            }
+            let tbs = lenient::first_inner(der).ok_or("it holds nothing")?;
+            Ok((parsed, tbs.to_vec()))
+        };
+        let (parsed, tbs) = read().map_err(|error| format!("is not DER: {error}"))?;
         Ok(Self { der: der.to_vec(), parsed, tbs })
     }
 
@@ -157,23 +176,18 @@ impl Cert {
 
     fn critical_fault(&self) -> Option<String> {
         let extensions = self.parsed.tbs_certificate.extensions.as_deref().unwrap_or_default();
-        let unknown = extensions
-            .iter()
-            .find(|one| one.critical && !KNOWN_CRITICAL.contains(&one.extn_id.to_string().as_str()))?;
+        let unknown = extensions.iter().find(|one| one.critical && !KNOWN_CRITICAL.contains(&one.extn_id))?;
         Some(format!("has an unknown critical extension {}", unknown.extn_id))
     }
 
-    /// Manufacturer, model and version (2.23.133.2.1 to .3) in the subjectAltName.
+    /// Manufacturer, model and version (2.23.133.2.1 to .3) in the subjectAltName, if it names a manufacturer as TCG
+    /// wants it written: `id:` and its number.
     pub(crate) fn tpm(&self) -> Option<[String; 3]> {
-        let alternatives = self.extension::<SubjectAltName>().ok()??;
         let mut found: [Option<String>; 3] = [None, None, None];
-        for general in &alternatives.0 {
-            let GeneralName::DirectoryName(name) = general else { continue };
+        for name in self.directory_names()? {
             for attribute in name.0.iter().flat_map(|relative| relative.0.iter()) {
-                let oid = attribute.oid.to_string();
-                let place =
-                    ["2.23.133.2.1", "2.23.133.2.2", "2.23.133.2.3"].iter().position(|one| *one == oid);
-                let text = std::str::from_utf8(attribute.value.value()).ok();
+                let place = OID_TPM.iter().position(|one| *one == attribute.oid);
+                let text = text_of(&attribute.value);
                 if let (Some(slot), Some(text)) = (place.and_then(|place| found.get_mut(place)), text) {
                     let shown: String = text.chars().filter(|c| !c.is_control()).take(64).collect();
                     *slot = Some(shown);
@@ -181,7 +195,28 @@ impl Cert {
             }
         }
         let [manufacturer, model, version] = found;
-        Some([manufacturer?, model.unwrap_or_default(), version.unwrap_or_default()])
+        let manufacturer = manufacturer.filter(|one| one.to_ascii_lowercase().starts_with("id:"))?;
+        Some([manufacturer, model.unwrap_or_default(), version.unwrap_or_default()])
+    }
+
+    /// The directoryNames in the one subjectAltName; names of other kinds are not looked at.
+    fn directory_names(&self) -> Option<Vec<Name>> {
+        const DIRECTORY_NAME: u8 = 0xa4;
+        let extensions = self.parsed.tbs_certificate.extensions.as_deref().unwrap_or_default();
+        let mut found = extensions.iter().filter(|one| one.extn_id == OID_ALTERNATIVE_NAME);
+        let (Some(only), None) = (found.next(), found.next()) else { return None };
+        let mut reader = SliceReader::new(only.extn_value.as_bytes()).ok()?;
+        let names = reader.sequence(|inner| {
+            let mut names = Vec::new();
+            while !inner.is_finished() {
+                let one = AnyRef::decode(inner)?;
+                if one.tag().octet() == DIRECTORY_NAME {
+                    names.push(Name::from_der(one.value())?);
+                }
+            }
+            Ok(names)
+        });
+        reader.finish(names.ok()?).ok()
     }
 
     /// Whether the certified key is the one of this TPM public area.
@@ -273,21 +308,56 @@ pub(crate) fn signature_holds(
 /// Whether two names are one: attribute by attribute, text without regard to its string type, to case and to the
 /// number of spaces (RFC 5280, 7.1).  STMicroelectronics write one name in two string types.
 pub(crate) fn same_name(left: &Name, right: &Name) -> bool {
-    let plain = |name: &Name| -> Vec<Vec<(ObjectIdentifier, Vec<u8>)>> {
-        let text = |value: &x509_cert::der::Any| match std::str::from_utf8(value.value()) {
-            Ok(text) => {
-                text.split_whitespace().collect::<Vec<_>>().join(" ").to_ascii_lowercase().into_bytes()
-            }
-            Err(_) => value.value().to_vec(),
-        };
+    let plain = |name: &Name| -> Vec<Vec<(ObjectIdentifier, Plain)>> {
         let relative = name.0.iter().map(|relative| {
-            let mut parts: Vec<_> = relative.0.iter().map(|one| (one.oid, text(&one.value))).collect();
+            let mut parts: Vec<_> = relative.0.iter().map(|one| (one.oid, plain(&one.value))).collect();
             parts.sort_unstable();
             parts
         });
         relative.collect()
     };
     left == right || plain(left) == plain(right)
+}
+
+/// What parts of names are compared by.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Plain {
+    Text(String),
+    /// Of another kind than text: tag and content.
+    Raw(u8, Vec<u8>),
+}
+
+fn plain(value: &Any) -> Plain {
+    match text_of(value) {
+        Some(text) => {
+            let words: Vec<&str> = text.split(' ').filter(|word| !word.is_empty()).collect();
+            Plain::Text(words.join(" ").to_ascii_lowercase())
+        }
+        None => Plain::Raw(value.tag().octet(), value.value().to_vec()),
+    }
+}
+
+/// Text of one of the string types that names have, whatever its encoding.
+fn text_of(value: &Any) -> Option<String> {
+    const UTF8: u8 = 0x0c;
+    const PRINTABLE: u8 = 0x13;
+    const TELETEX: u8 = 0x14;
+    const IA5: u8 = 0x16;
+    const BMP: u8 = 0x1e;
+    let bytes = value.value();
+    match value.tag().octet() {
+        UTF8 => std::str::from_utf8(bytes).ok().map(str::to_owned),
+        // Teletex strings are Latin-1 in practice; the other two are ASCII.
+        PRINTABLE | TELETEX | IA5 => Some(bytes.iter().map(|byte| char::from(*byte)).collect()),
+        BMP if bytes.len().is_multiple_of(2) => {
+            let units = bytes.chunks_exact(2).map(|unit| match *unit {
+                [high, low] => u16::from_be_bytes([high, low]),
+                _ => 0,
+            });
+            char::decode_utf16(units).collect::<Result<String, _>>().ok()
+        }
+        _ => None,
+    }
 }
 
 enum Key {

@@ -141,7 +141,7 @@ fn endorsement_certificates_are_read_strictly() {
     let rows = [
         ("ek-certificate", EkCertificate { ek_usage: false, ..ok() }),
         ("ek-certificate", EkCertificate { is_ca: true, ..ok() }),
-        ("ek-certificate", EkCertificate { unknown_critical: true, ..ok() }),
+        ("ek-certificate", EkCertificate { unknown_critical: Some(&[1, 2, 3, 4]), ..ok() }),
         ("ek-chain", EkCertificate { issuer_is_ca: false, ..ok() }),
         ("hardware-tpm", EkCertificate { manufacturer: "id:00001014", ..ok() }),
         ("hardware-tpm", EkCertificate { manufacturer: "id:49424D00", ..ok() }),

@@ -1,6 +1,7 @@
 //! Keys that are the same in every run, and signatures that are too (RFC 6979): what is made with them can be
 //! written to files and compared.  They are no secret and vouch for nothing.
 
+use attest_evidence::digest;
 use p256::ecdsa::signature::Signer as _;
 use rcgen::{PublicKeyData, SignatureAlgorithm, SigningKey};
 
@@ -71,10 +72,33 @@ impl SigningKey for P384 {
     }
 }
 
-/// One or the other.
+/// Half an RSA-2048 key: an odd number that nobody has factors of, and 65537.  Enough for a key that never signs.
+pub(crate) struct RsaPublic {
+    der: Vec<u8>,
+}
+
+impl RsaPublic {
+    /// SEQUENCE of 266 bytes, INTEGER of 257 bytes that begins with a zero.
+    const HEAD: [u8; 9] = [0x30, 0x82, 0x01, 0x0a, 0x02, 0x82, 0x01, 0x01, 0x00];
+    const EXPONENT: [u8; 5] = [0x02, 0x03, 0x01, 0x00, 0x01];
+
+    pub(crate) fn new(seed: u8) -> Self {
+        let mut modulus: Vec<u8> = (0..8).flat_map(|block| digest(&[seed, block])).collect();
+        modulus[0] |= 0x80;
+        modulus[255] |= 1;
+        Self { der: [&Self::HEAD[..], &modulus, &Self::EXPONENT].concat() }
+    }
+
+    pub(crate) fn modulus(&self) -> &[u8] {
+        &self.der[Self::HEAD.len()..][..256]
+    }
+}
+
+/// One of them.
 pub(crate) enum AnyKey {
     P256(P256),
     P384(P384),
+    Rsa(RsaPublic),
 }
 
 impl AnyKey {
@@ -89,6 +113,7 @@ impl PublicKeyData for AnyKey {
         match self {
             Self::P256(key) => key.der_bytes(),
             Self::P384(key) => key.der_bytes(),
+            Self::Rsa(key) => &key.der,
         }
     }
 
@@ -96,6 +121,7 @@ impl PublicKeyData for AnyKey {
         match self {
             Self::P256(key) => key.algorithm(),
             Self::P384(key) => key.algorithm(),
+            Self::Rsa(_) => &rcgen::PKCS_RSA_SHA256,
         }
     }
 }
@@ -105,6 +131,7 @@ impl SigningKey for AnyKey {
         match self {
             Self::P256(key) => key.sign(message),
             Self::P384(key) => key.sign(message),
+            Self::Rsa(_) => Err(rcgen::Error::RemoteKeyError),
         }
     }
 }

@@ -16,7 +16,7 @@ use attest_verify::{
 use attest_wire::{Public, eventlog::Bank, templates::Template};
 use p256::ecdsa::{Signature, SigningKey, signature::Signer as _};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension, DnValue,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose, RevocationReason, RevokedCertParams,
     SerialNumber, SigningKey as _,
 };
@@ -26,7 +26,7 @@ use crate::firmware::{event, events, header};
 mod board;
 mod keys;
 pub(crate) use board::{IakBend, boards_pem};
-pub(crate) use keys::{AnyKey, P256, P384};
+pub(crate) use keys::{AnyKey, P256, P384, RsaPublic};
 
 pub(crate) const CHALLENGERS: [[u8; 32]; 2] = [[0x21; 32], [0x22; 32]];
 /// 2026-01-01.
@@ -102,7 +102,7 @@ pub(crate) struct EkCertificate {
     pub(crate) ek_usage: bool,
     pub(crate) is_ca: bool,
     pub(crate) issuer_is_ca: bool,
-    pub(crate) unknown_critical: bool,
+    pub(crate) unknown_critical: Option<&'static [u64]>,
     /// Valid from and to, years.
     pub(crate) years: (i32, i32),
     /// Another machine, or another maker's CA.
@@ -110,8 +110,13 @@ pub(crate) struct EkCertificate {
     pub(crate) maker: u8,
     /// Without a subjectAltName.
     pub(crate) unnamed: bool,
-    /// The endorsement key is a P-384 one.
+    /// A needless zero in a length inside the subjectAltName's value.
+    pub(crate) long_lengths: bool,
+    /// Its issuer's name as a BMPString, which that CA's own certificate has in UTF-8.
+    pub(crate) issuer_in_bmp: bool,
+    /// The endorsement key is a P-384 one, or an RSA one.
     pub(crate) ek_p384: bool,
+    pub(crate) ek_rsa: bool,
     /// P-256 all the way up; else the intermediate has a P-384 key.
     pub(crate) all_p256: bool,
 }
@@ -123,12 +128,15 @@ impl Default for EkCertificate {
             ek_usage: true,
             is_ca: false,
             issuer_is_ca: true,
-            unknown_critical: false,
+            unknown_critical: None,
             years: (2020, 9999),
             machine: 0,
             maker: 0,
             unnamed: false,
+            long_lengths: false,
+            issuer_in_bmp: false,
             ek_p384: false,
+            ek_rsa: false,
             all_p256: false,
         }
     }
@@ -145,13 +153,14 @@ pub(crate) struct Forge {
 
 impl Forge {
     pub(crate) fn new(wanted: &EkCertificate) -> Self {
-        let ca = |name: &str, is_ca: bool| {
+        let named = |name: DnValue, is_ca: bool| {
             let mut params = CertificateParams::default();
             params.distinguished_name.push(rcgen::DnType::CommonName, name);
             params.is_ca = if is_ca { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
             params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
             params
         };
+        let ca = |name: &str, is_ca: bool| named(name.into(), is_ca);
         let root = ca("Test TPM Root", true);
         let root_key = P256::new(0x61 + wanted.maker);
         let root_pem = root.self_signed(&root_key).unwrap().pem();
@@ -161,14 +170,18 @@ impl Forge {
             true => AnyKey::P256(P256::new(seed)),
             false => AnyKey::P384(P384::new(seed)),
         };
-        let middle = ca("Test TPM Intermediate", wanted.issuer_is_ca);
+        let mut middle = ca("Test TPM Intermediate", wanted.issuer_is_ca);
         let intermediate = middle.signed_by(&middle_key, &root).unwrap().der().to_vec();
+        if wanted.issuer_in_bmp {
+            middle = named(DnValue::BmpString("Test TPM Intermediate".try_into().unwrap()), true);
+        }
         let middle = Issuer::new(middle, middle_key);
 
         let seed = 0x51 + wanted.machine;
-        let ek_key = match wanted.ek_p384 {
-            true => AnyKey::P384(P384::new(seed)),
-            false => AnyKey::P256(P256::new(seed)),
+        let ek_key = match (wanted.ek_p384, wanted.ek_rsa) {
+            (_, true) => AnyKey::Rsa(RsaPublic::new(seed)),
+            (true, _) => AnyKey::P384(P384::new(seed)),
+            (false, _) => AnyKey::P256(P256::new(seed)),
         };
         let mut leaf = CertificateParams::default();
         leaf.distinguished_name = rcgen::DistinguishedName::new();
@@ -180,23 +193,23 @@ impl Forge {
         if wanted.ek_usage {
             leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(vec![2, 23, 133, 8, 1])];
         }
-        let mut name =
-            CustomExtension::from_oid_content(&[2, 5, 29, 17], alternative_name(wanted.manufacturer));
+        let mut name = CustomExtension::from_oid_content(&[2, 5, 29, 17], alternative_name(wanted));
         name.set_criticality(true);
         if !wanted.unnamed {
             leaf.custom_extensions.push(name);
         }
-        if wanted.unknown_critical {
-            let mut odd = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+        if let Some(oid) = wanted.unknown_critical {
+            let mut odd = CustomExtension::from_oid_content(oid, vec![5, 0]);
             odd.set_criticality(true);
             leaf.custom_extensions.push(odd);
         }
         let ek_certificate = leaf.signed_by(&ek_key, &middle).unwrap().der().to_vec();
         Self {
             ak: SigningKey::from_slice(&[0x42 + wanted.machine; 32]).unwrap(),
-            ek_public: match wanted.ek_p384 {
-                true => with_point(Template::EkP384.public(), 4, ek_key.xy()),
-                false => with_point(Template::EkP256.public(), 68, ek_key.xy()),
+            ek_public: match &ek_key {
+                AnyKey::P384(_) => with_point(Template::EkP384.public(), 4, ek_key.xy()),
+                AnyKey::P256(_) => with_point(Template::EkP256.public(), 68, ek_key.xy()),
+                AnyKey::Rsa(key) => with_modulus(Template::EkRsa2048.public(), key.modulus()),
             },
             ek_certificate,
             intermediate,
@@ -399,6 +412,12 @@ fn with_point(mut template: Vec<u8>, tail: usize, xy: &[u8]) -> Vec<u8> {
     template
 }
 
+fn with_modulus(mut template: Vec<u8>, modulus: &[u8]) -> Vec<u8> {
+    template.truncate(template.len() - 2 - modulus.len());
+    template.extend(sized(modulus));
+    template
+}
+
 fn name_of(public: &[u8]) -> Vec<u8> {
     [vec![0, 0x0b], digest(public).to_vec()].concat()
 }
@@ -456,12 +475,20 @@ fn sized(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// subjectAltName with a directoryName of manufacturer, model and version.
-fn alternative_name(manufacturer: &str) -> Vec<u8> {
+fn alternative_name(wanted: &EkCertificate) -> Vec<u8> {
     let der = |tag: u8, content: &[u8]| [&[tag, u8::try_from(content.len()).unwrap()][..], content].concat();
     let part = |last: u8, text: &str| {
         let oid = der(0x06, &[0x67, 0x81, 0x05, 0x02, last]);
         der(0x31, &der(0x30, &[oid, der(0x0c, text.as_bytes())].concat()))
     };
-    let name = der(0x30, &[part(1, manufacturer), part(2, "Model"), part(3, "id:1")].concat());
-    der(0x30, &der(0xa4, &name))
+    let manufacturer = match wanted.manufacturer {
+        "" => Vec::new(),
+        named => part(1, named),
+    };
+    let name = der(0x30, &[manufacturer, part(2, "Model"), part(3, "id:1")].concat());
+    let mut whole = der(0x30, &der(0xa4, &name));
+    if wanted.long_lengths {
+        whole.insert(1, 0x81);
+    }
+    whole
 }

@@ -38,7 +38,25 @@ fn certificates() -> Vec<Case> {
             "ek-unknown-critical",
             "ek-certificate",
             "an unknown critical extension",
-            EkCertificate { unknown_critical: true, ..ok() },
+            EkCertificate { unknown_critical: Some(&[1, 2, 3, 4]), ..ok() },
+        ),
+        made(
+            "ek-unknown-critical-large",
+            "ek-certificate",
+            "an unknown critical extension whose last number is 2^32 + 15: 15 where only 32 bits are looked at",
+            EkCertificate { unknown_critical: Some(&[2, 5, 29, (1 << 32) + 15]), ..ok() },
+        ),
+        made(
+            "ek-long-length-inside",
+            "accepted",
+            "a needless byte in a length inside an extension: some makers write BER",
+            EkCertificate { long_lengths: true, ..ok() },
+        ),
+        made(
+            "ek-issuer-in-bmp",
+            "accepted",
+            "the issuer's name is a BMPString, its own certificate has it in UTF-8",
+            EkCertificate { issuer_in_bmp: true, ..ok() },
         ),
         made(
             "ek-expired",
@@ -78,6 +96,24 @@ fn makers() -> Vec<Case> {
             "accepted",
             "an endorsement key on P-384: its Name has SHA-384",
             EkCertificate { ek_p384: true, ..ok() },
+        ),
+        made(
+            "ek-rsa",
+            "accepted",
+            "an endorsement key of RSA, 2048 bits",
+            EkCertificate { ek_rsa: true, ..ok() },
+        ),
+        made(
+            "tpm-without-manufacturer",
+            "hardware-tpm",
+            "the certificate names model and version, but no manufacturer",
+            EkCertificate { manufacturer: "", ..ok() },
+        ),
+        made(
+            "tpm-manufacturer-without-id",
+            "hardware-tpm",
+            "the manufacturer is not written as TCG wants it: `IBM`",
+            EkCertificate { manufacturer: "IBM", ..ok() },
         ),
         made(
             "tpm-unnamed",
@@ -190,6 +226,16 @@ fn unused(forge: &Forge) -> Vec<Case> {
             "ek-chain",
             "the intermediate twice",
             &altered(|e| e.endorsements.intermediates.push(e.endorsements.intermediates[0].clone())),
+        ),
+        case(
+            "ek-field-unknown",
+            "ek-chain",
+            "the intermediate's extensions stand in a field that X.509 does not have",
+            &altered(|e| {
+                let intermediate = &mut e.endorsements.intermediates[0];
+                let extensions = intermediate.windows(4).rposition(|at| at[0] == 0xa3 && at[2] == 0x30);
+                intermediate[extensions.unwrap()] = 0xa0;
+            }),
         ),
     ]
 }

@@ -15,6 +15,7 @@ pub(crate) fn cases(forge: &Forge) -> Vec<Case> {
         blocks(forge),
         hosts(forge),
         documents(forge),
+        manifests(forge),
         targets(forge),
         counters(forge),
         images(forge),
@@ -243,19 +244,6 @@ fn documents(forge: &Forge) -> Vec<Case> {
             "an admission with a manifest that nobody signed",
             &{ altered(forge.evidence(|_| {}), |e| e.attachments.manifest = Some(MANIFEST.to_vec())) },
         ),
-        case("unit-root-of-an-array", "unit-root", "the manifest is a list where an object should be", &{
-            let list: &[u8] = br#"[1,[{"id":"memory-0000","node":0}]]"#;
-            let mut evidence = forge.evidence(|b| {
-                b.registration = true;
-                b.statement = Some(|s| {
-                    if let Purpose::Registration { manifest, .. } = &mut s.purpose {
-                        *manifest = digest(br#"[1,[{"id":"memory-0000","node":0}]]"#);
-                    }
-                });
-            });
-            evidence.attachments.manifest = Some(list.to_vec());
-            evidence
-        }),
         case(
             "unit-root-another",
             "unit-root",
@@ -396,4 +384,49 @@ fn images(forge: &Forge) -> Vec<Case> {
         case("image-not-judged", "accepted", "no reference values: accepted, but tier T1", &good)
             .under(known(&[])),
     ]
+}
+
+/// Manifests that were signed for, with the units of the usual one and its root, and are none.
+fn manifests(forge: &Forge) -> Vec<Case> {
+    vec![
+        case(
+            "unit-root-of-an-array",
+            "unit-root",
+            "the manifest is a list where an object should be",
+            &with_manifest::<0>(forge),
+        ),
+        case(
+            "unit-root-not-utf8",
+            "unit-root",
+            "a byte outside the units that is not UTF-8",
+            &with_manifest::<1>(forge),
+        ),
+        case(
+            "unit-root-member-twice",
+            "unit-root",
+            "a member twice, though none that the root rests on",
+            &with_manifest::<2>(forge),
+        ),
+    ]
+}
+
+fn with_manifest<const WHICH: u8>(forge: &Forge) -> Evidence {
+    fn text(which: u8) -> Vec<u8> {
+        let before: &[u8] = match which {
+            0 => return br#"[1,[{"id":"memory-0000","node":0}]]"#.to_vec(),
+            1 => b"{\"x\":\"\xff\",",
+            _ => br#"{"x":1,"x":2,"#,
+        };
+        [before, &MANIFEST[1..]].concat()
+    }
+    let mut evidence = forge.evidence(|b| {
+        b.registration = true;
+        b.statement = Some(|s| {
+            if let Purpose::Registration { manifest, .. } = &mut s.purpose {
+                *manifest = digest(&text(WHICH));
+            }
+        });
+    });
+    evidence.attachments.manifest = Some(text(WHICH));
+    evidence
 }
