@@ -32,11 +32,18 @@ fn http_and_pxe_over_ipv6() -> anyhow::Result<()> {
         let folder = artefacts.scratch.join("boot-ipv6");
         let bench = bench(&folder)?;
         let mut faults = Vec::new();
-        let http: &[&str] = &["dhcp6 HTTPClient", "HEAD discovery.efi", "GET discovery.efi", AGENT];
         let pxe: &[&str] = &["dhcp6 PXEClient", "tftp discovery.efi", AGENT];
-        for (number, name, way, steps) in [(1, "http6", Way::Http6, http), (2, "pxe6", Way::Pxe6, pxe)] {
-            let machine = BootMachine::new(name, number, ovmf(&artefacts), way);
-            let serving = Serving { mode: "full", uefi_pxe: "uki", image: None, more: V6 };
+        let http: &[&str] = &[
+            "dhcp6 PXEClient",
+            "tftp refused-http-follows",
+            "dhcp6 HTTPClient",
+            "HEAD discovery.efi",
+            "GET discovery.efi",
+            AGENT,
+        ];
+        for (number, name, uefi_pxe, steps) in [(1, "http6", "http", http), (2, "pxe6", "uki", pxe)] {
+            let machine = BootMachine::new(name, number, ovmf(&artefacts), Way::V6);
+            let serving = Serving { mode: "full", uefi_pxe, image: None, more: V6 };
             let service = Service::start(&folder.join("service"), &serving, &artefacts).await?;
             let booting = bench.boot(&machine).await?;
             let outcome = watch(&machine, booting).await.and_then(|shown| shown.demand(steps));

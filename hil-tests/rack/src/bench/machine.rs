@@ -54,10 +54,9 @@ pub enum Way {
     Http,
     /// The same, trusting this `EFI_SIGNATURE_LIST` of authorities for HTTPS.
     Https(Vec<u8>),
-    /// HTTP boot over IPv6 alone.
-    Http6,
-    /// PXE over IPv6 alone.
-    Pxe6,
+    /// IPv6 alone, in its own order: PXE first, and HTTP only after PXE has failed.  (HTTP boot alone cannot be had: edk2
+    /// up to 2025 gives up at once while its link-local address is tentative; PXE waits, and leaves a settled address.)
+    V6,
 }
 
 /// A machine to be booted.
@@ -216,8 +215,7 @@ fn arguments(machine: &BootMachine, tap: &str) -> Vec<String> {
     let off: &[&str] = match &machine.way {
         Way::Pxe => &["IPv6Support", "IPv6PXESupport"],
         Way::Http | Way::Https(_) => &["IPv6Support", "IPv6PXESupport", "IPv4PXESupport"],
-        Way::Http6 => &["IPv4Support", "IPv4PXESupport", "IPv6PXESupport"],
-        Way::Pxe6 => &["IPv4Support", "IPv4PXESupport"],
+        Way::V6 => &["IPv4Support", "IPv4PXESupport"],
     };
     for feature in off {
         add("-fw_cfg", format!("name=opt/org.tianocore/{feature},string=n"));
@@ -239,8 +237,7 @@ mod tests {
             (uefi(true), Way::Http, "property=secure", "smm=off"),
             (uefi(false), Way::Https(vec![1]), "https/cacerts,file=authorities.esl", "graphics=off"),
             (uefi(false), Way::Http, "file=c,,d.fd", "cacerts"),
-            (uefi(false), Way::Http6, "IPv4Support", "IPv6Support"),
-            (uefi(false), Way::Pxe6, "IPv4PXESupport", "IPv6PXESupport"),
+            (uefi(false), Way::V6, "IPv4PXESupport", "IPv6PXESupport"),
         ] {
             let machine = BootMachine::new("m", 1, firmware, way);
             let line = arguments(&machine, "tap0").join(" ");

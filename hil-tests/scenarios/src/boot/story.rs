@@ -31,7 +31,8 @@ fn step(packet: &Packet) -> Option<String> {
     let last = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
     match &packet.what {
         What::Dhcp(dhcp) => Some(format!("dhcp {}", who(dhcp))),
-        What::Dhcp6(dhcp) if dhcp.kind == 11 => None,
+        // The firmware's IPv6 stack asks beside the boot attempt, because of the advertisement; it has no class.
+        What::Dhcp6(dhcp) if dhcp.class.is_empty() => None,
         What::Dhcp6(dhcp) => Some(format!("dhcp6 {}", dhcp.class)),
         What::TftpRead(name) => Some(format!("tftp {}", last(name))),
         What::Http(line) => {

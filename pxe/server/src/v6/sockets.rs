@@ -75,6 +75,13 @@ impl Sockets6 {
         Ok(Self { index, mac, dhcp, client: client.ok(), icmp: icmp.ok() })
     }
 
+    /// Our link-local address, if it may be used already (RFC 4862, 5.4).  Without it the kernel would send from another
+    /// address, and hosts must not believe an advertisement from there (RFC 4861, 6.1.2).
+    pub(super) fn link_local(&self) -> Option<Ipv6Addr> {
+        let all = std::fs::read_to_string("/proc/net/if_inet6").ok()?;
+        all.lines().find_map(|line| usable_link_local(line, self.index))
+    }
+
     pub(super) fn fds(&self) -> Vec<RawFd> {
         [Some(&self.dhcp), self.client.as_ref(), self.icmp.as_ref()]
             .into_iter()
@@ -92,6 +99,17 @@ impl Sockets6 {
     pub(super) fn shout(&self, socket: &Socket, bytes: &[u8], group: Ipv6Addr, port: u16) -> io::Result<()> {
         socket.send_to(bytes, &SocketAddrV6::new(group, port, 0, self.index).into()).map(drop)
     }
+}
+
+/// `fe80000000000000505400fffe780001 02 40 20 80 br0`: address, interface, prefix, scope (0x20: link), flags.
+fn usable_link_local(line: &str, index: u32) -> Option<Ipv6Addr> {
+    /// linux/if_addr.h: optimistic, failed and tentative.
+    const NOT_YET: u32 = 0x04 | 0x08 | 0x40;
+    let mut words = line.split_whitespace();
+    let address = u128::from_str_radix(words.next()?, 16).ok()?;
+    let hex = |word: &str| u32::from_str_radix(word, 16).ok();
+    let (own, scope, flags) = (hex(words.next()?)?, hex(words.nth(1)?)?, hex(words.next()?)?);
+    (own == index && scope == 0x20 && flags & NOT_YET == 0).then(|| address.into())
 }
 
 fn udp(interface: &str, port: u16) -> io::Result<Socket> {
@@ -180,4 +198,23 @@ pub(super) fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Option<A
     let address = Ipv6Addr::from(name.sin6_addr.s6_addr);
     let from = SocketAddrV6::new(address, u16::from_be(name.sin6_port), 0, name.sin6_scope_id);
     Ok(Some(Arrived { length, from, hop_limit }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_settled_link_local_address_counts() {
+        let rows = [
+            ("fe80000000000000505400fffe780001 02 40 20 80      br0", true),
+            ("fe80000000000000505400fffe780001 02 40 20 c0      br0", false),
+            ("fe80000000000000505400fffe780001 03 40 20 80      br1", false),
+            ("fd770000000000000000000000000001 02 40 00 80      br0", false),
+            ("", false),
+        ];
+        for (line, usable) in rows {
+            assert_eq!(usable_link_local(line, 2).is_some(), usable, "{line}");
+        }
+    }
 }

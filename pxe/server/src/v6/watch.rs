@@ -29,6 +29,8 @@ const ADVERTISE_AT_FIRST: Duration = Duration::from_secs(16);
 const ADVERTISE_PAUSE: Duration = Duration::from_secs(3);
 /// Answers to single machines, a second: a flood of solicitations is not answered one by one.
 const UNICAST_MAX: u32 = 200;
+/// How often it is looked whether something is due; a wanted advertisement is at most this late.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// What hosts are told of the prefix: radvd's defaults.
 const VALID_SECONDS: u32 = 86_400;
 const PREFERRED_SECONDS: u32 = 14_400;
@@ -36,6 +38,7 @@ const PREFERRED_SECONDS: u32 = 14_400;
 /// The state of all that.
 #[derive(Debug)]
 pub(super) struct Watch {
+    looked: Option<Instant>,
     asked: Option<Instant>,
     questions: u32,
     xid: [u8; 3],
@@ -50,6 +53,7 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn new() -> Self {
         Self {
+            looked: None,
             asked: None,
             questions: 0,
             xid: [0; 3],
@@ -73,9 +77,20 @@ impl Watch {
         let instant = Instant::now();
         self.hear_servers(lane, buffer, now)?;
         self.hear_routers(lane, buffer, instant, now)?;
-        self.ask(lane, instant);
-        self.advertise(lane, instant, now);
+        if self.due(instant) && lane.sockets.link_local().is_some() {
+            self.ask(lane, instant);
+            self.advertise(lane, instant, now);
+        }
         Ok(())
+    }
+
+    /// Whether something may be due: looked at a few times a second only.
+    fn due(&mut self, instant: Instant) -> bool {
+        let due = self.looked.is_none_or(|last| instant.saturating_duration_since(last) >= LOOK_EVERY);
+        if due {
+            self.looked = Some(instant);
+        }
+        due
     }
 
     /// Answers to our own question.
