@@ -32,6 +32,9 @@ pub struct HostView {
     pub tier: Option<String>,
     /// Registration transaction.
     pub transaction: Option<String>,
+    /// How the boot ticket of its last boot came, where that proves less than a measured boot URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_ticket: Option<String>,
 }
 
 /// Why a host waits.

@@ -101,6 +101,9 @@ fn show(id: &HostId, appliance: &Appliance) -> anyhow::Result<()> {
     if let Some(node) = &host.node {
         say!("node {node} · tier {}", host.tier.as_deref().unwrap_or("-"));
     }
+    if let Some(ticket) = &host.boot_ticket {
+        say!("{ticket}");
+    }
     say!("\nTwo witnesses: {} disagreements", detail.findings.len());
     for finding in &detail.findings {
         say!("  {finding}");
@@ -124,6 +127,9 @@ fn why(id: &HostId, appliance: &Appliance) -> anyhow::Result<()> {
     say!("Waits for:  {}", host.why.waiting_for);
     say!("Ends when:  {}", host.why.ends_when);
     say!("You can:    {}", host.why.technician);
+    if let Some(ticket) = &host.boot_ticket {
+        say!("Trust:      {ticket}");
+    }
     Ok(())
 }
 

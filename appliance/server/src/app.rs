@@ -11,9 +11,7 @@ use appliance_model::{HostId, Now, Seconds};
 use appliance_store::{Advanced, Store, StoreError};
 use tokio::sync::watch;
 
-use crate::{
-    chain::ChainLink, config::Config, publication::Publications, site::Keys, strangers::Strangers,
-};
+use crate::{chain::ChainLink, config::Config, publication::Publications, site::Keys, strangers::Strangers};
 
 /// How far a host's order is, as its agent last said.  Kept in memory: it is worth nothing after a restart.
 #[derive(Debug, Clone)]

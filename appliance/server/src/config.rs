@@ -192,10 +192,15 @@ impl Reader<'_> {
         let profile = firmware_checks_burn_in::Profile::built_in(&wire.burn_in.profile).ok_or_else(|| {
             self.value("burn_in.profile", &wire.burn_in.profile, "a built-in profile (demo, smoke)")
         })?;
-        let pxe = wire
-            .pxe
-            .try_into()
-            .map_err(|source: pxe_server::config::ConfigError| self.pxe(Box::new(source)))?;
+        if wire.pxe.api_url.is_none() {
+            // The boot service alone does without; here no agent would know whom to call.
+            let expected = "there, and agents learn from it where to call: write the URL of agent.listen, such as \
+                            https://10.77.0.1:8443";
+            return Err(self.value("pxe.api_url", "", expected));
+        }
+        let pxe = pxe_server::Config::try_from(wire.pxe)
+            .map_err(|source| self.pxe(Box::new(source)))?
+            .in_folder(self.dir);
         let bmcs = wire.bmc.into_iter().map(|bmc| self.bmc(bmc)).collect::<Result<_, _>>()?;
         self.sane(&wire.site, &wire.registration)?;
         Ok(Config {

@@ -119,7 +119,9 @@ async fn nodes(State(app): State<Arc<App>>) -> Result<Response, Refused> {
     // Each node costs a look-up: one caller does them, and what it finds serves the others.
     let Ok(_place) = app.strangers.listing.try_acquire() else {
         let old = app.strangers.listed(Seconds(u64::MAX));
-        return old.map(|nodes| Json(&*nodes).into_response()).ok_or_else(|| Later(1, "the list is being made".into()));
+        return old
+            .map(|nodes| Json(&*nodes).into_response())
+            .ok_or_else(|| Later(1, "the list is being made".into()));
     };
     let nodes = app
         .db(|store| {

@@ -12,6 +12,8 @@ use crate::{
 /// What a document is.  A host has at most one of a kind: the newest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
+    /// How the boot ticket of its last hello came (JSON).
+    BootTicket,
     /// What the BMC says the machine is (JSON).
     BmcInventory,
     /// What the agent says the machine is (JSON).
@@ -41,6 +43,7 @@ pub enum Kind {
 impl Kind {
     fn name(self) -> &'static str {
         match self {
+            Self::BootTicket => "boot-ticket",
             Self::BmcInventory => "bmc-inventory",
             Self::Inventory => "inventory",
             Self::Findings => "findings",

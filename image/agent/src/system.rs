@@ -174,9 +174,30 @@ pub fn event_log(root: &Path) -> std::io::Result<Vec<u8>> {
     Ok(log)
 }
 
+/// Why there is no event log, for a person.
+pub fn no_log(root: &Path, error: &std::io::Error) -> String {
+    if root.join("sys/firmware/efi").exists() {
+        return format!("the UEFI event log could not be read: {error}; is the TPM on?");
+    }
+    "this server was started by a BIOS: no Secure Boot, and no UEFI event log that shows what was booted. Nothing above \
+     tier T1 could be claimed for it, and no evidence can be made; set its firmware to UEFI and boot it from the network"
+        .into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bios_is_called_one() {
+        let root = tempfile::tempdir().unwrap();
+        let error = || event_log(root.path()).unwrap_err();
+        assert!(
+            no_log(root.path(), &error()).starts_with("this server was started by a BIOS: no Secure Boot")
+        );
+        fs::create_dir_all(root.path().join("sys/firmware/efi")).unwrap();
+        assert!(no_log(root.path(), &error()).ends_with("is the TPM on?"));
+    }
 
     #[test]
     fn dates() {

@@ -137,8 +137,8 @@ impl Hands<'_> {
         let nonce = Nonce::decode(&bytes("nonce", &order.nonce)?)
             .map_err(|error| format!("nonce: {}", chain(&error)))?;
         let purpose = self.purpose(order)?;
-        let log = system::event_log(&self.talk.root)
-            .map_err(|error| format!("the UEFI event log could not be read: {error}; is the TPM on?"))?;
+        let log =
+            system::event_log(&self.talk.root).map_err(|error| system::no_log(&self.talk.root, &error))?;
         let failed = |error| format!("quote: {}", chain(&error));
         let mut tpm = self.tpm()?;
         let ak: Ak = tpm.create_ak().map_err(failed)?;
