@@ -24,6 +24,7 @@ api_url = "https://127.0.0.1:8443"
 dhcp_port = 0
 http_port = 0
 tftp_port = 0
+boot_server_port = 0
 
 [pxe.pool]
 first = "127.0.0.100"
