@@ -28,7 +28,7 @@ pub(crate) enum Verb {
     /// Check an evidence file.  Exit status 0: accepted, 1: refused, 2: not evidence.
     Verify {
         #[command(flatten)]
-        verify: Verify,
+        verify: Box<Verify>,
         /// JSON-RPC endpoint of the chain: asks it whether the nonce's block is its own, and in which block the file's
         /// hash was published.  Exit status 1 if it denies the nonce's block.
         #[arg(long)]
