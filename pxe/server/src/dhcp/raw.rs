@@ -146,7 +146,7 @@ fn address(index: i32, to: [u8; 6]) -> libc::sockaddr_ll {
     name
 }
 
-fn hardware_address(socket: &Socket, interface: &str) -> io::Result<[u8; 6]> {
+pub(crate) fn hardware_address(socket: &Socket, interface: &str) -> io::Result<[u8; 6]> {
     // SAFETY: a plain C structure for which all zeros is a value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes().take(15)) {

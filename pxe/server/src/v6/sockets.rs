@@ -10,6 +10,8 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::dhcp::raw::hardware_address;
+
 /// DHCPv6's ports (RFC 8415, 7.2).
 pub(super) const SERVER_PORT: u16 = 547;
 pub(super) const CLIENT_PORT: u16 = 546;
@@ -70,15 +72,15 @@ impl Sockets6 {
                 );
             }
         }
-        let mac = std::fs::read_to_string(format!("/sys/class/net/{interface}/address")).ok();
-        let mac = mac.and_then(|text| text.trim().parse::<appliance_model::Mac>().ok()).map(|mac| mac.0);
+        let mac = hardware_address(&dhcp, interface).ok();
         Ok(Self { index, mac, dhcp, client: client.ok(), icmp: icmp.ok() })
     }
 
     /// Our link-local address, if it may be used already (RFC 4862, 5.4).  Without it the kernel would send from another
     /// address, and hosts must not believe an advertisement from there (RFC 4861, 6.1.2).
     pub(super) fn link_local(&self) -> Option<Ipv6Addr> {
-        let all = std::fs::read_to_string("/proc/net/if_inet6").ok()?;
+        // This thread's network: `/proc/net` is the first thread's.
+        let all = std::fs::read_to_string("/proc/thread-self/net/if_inet6").ok()?;
         all.lines().find_map(|line| usable_link_local(line, self.index))
     }
 
