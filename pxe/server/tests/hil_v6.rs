@@ -3,6 +3,7 @@
 //! dnsmasq; fails, not skips, when one is missing.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+#![expect(clippy::disallowed_methods, reason = "a test waits on real sockets, with a limit")]
 
 use std::{
     fs::File,
