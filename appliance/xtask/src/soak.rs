@@ -87,21 +87,20 @@ pub(crate) fn run_all(root: &Path, soak: &Soak) -> anyhow::Result<()> {
         [] => TARGETS.to_vec(),
         some => some.iter().map(String::as_str).collect(),
     };
-    let mut lines = Vec::new();
     let mut crashed = Vec::new();
     for target in targets {
         let program = built.join(&platform).join("release").join(target);
         let report = one(&folder, &program, target, soak.minutes)?;
-        lines.push(format!(
+        // At once: a campaign that is interrupted has told what it did.
+        println!(
             "{target:<10} {:>12} executions  {:>6} edges  {:>6} inputs kept  {} crashes",
             report.executions,
             report.edges,
             report.corpus,
             report.crashes.len()
-        ));
+        );
         crashed.extend(report.crashes);
     }
-    println!("{} CPU-minutes each\n{}", soak.minutes, lines.join("\n"));
     for input in &crashed {
         println!("crash: {}", input.display());
     }
