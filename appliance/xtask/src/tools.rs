@@ -28,7 +28,7 @@ const DEMO: [(&str, &str); 6] = [
     ("dpkg-deb", "dpkg"),
 ];
 
-const TESTS: [(&str, &str); 10] = [
+const TESTS: [(&str, &str); 13] = [
     ("tpm2_checkquote", "tpm2-tools"),
     ("dnsmasq", "dnsmasq-base"),
     ("openssl", "openssl"),
@@ -39,6 +39,10 @@ const TESTS: [(&str, &str); 10] = [
     ("npm", "npm"),
     ("tftp", "tftp-hpa"),
     ("curl", "curl"),
+    ("tcpdump", "tcpdump"),
+    // What fuzz targets and HTTPS boot are built with.
+    ("g++", "g++"),
+    ("pkg-config", "pkg-config"),
 ];
 
 /// Debian's `libssl-dev` puts it there.
