@@ -10,7 +10,9 @@ pub mod boot;
 mod browser;
 mod lab;
 mod site_file;
+mod technician;
 
 pub use artefacts::{Artefacts, BootFiles};
 pub use browser::Browser;
 pub use lab::{CHAIN_ADDRESS, Chain, Lab, LabConfig, VERIFIER_ADDRESS, run};
+pub use technician::boot_from_network;

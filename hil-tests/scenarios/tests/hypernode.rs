@@ -4,12 +4,13 @@
 use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
-    process::Stdio,
     time::Duration,
 };
 
 use anyhow::{Context as _, bail, ensure};
-use hil_tests_scenarios::{Artefacts, CHAIN_ADDRESS, Chain, Lab, LabConfig, VERIFIER_ADDRESS, run};
+use hil_tests_scenarios::{
+    Artefacts, CHAIN_ADDRESS, Chain, Lab, LabConfig, VERIFIER_ADDRESS, boot_from_network, run,
+};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -406,12 +407,7 @@ async fn switched_off(lab: &Lab, hypernode: &HyperNode) -> anyhow::Result<()> {
 async fn switched_on(lab: &Lab, hypernode: &HyperNode) -> anyhow::Result<()> {
     let newest = |entries: Vec<Value>| entries.first().and_then(|entry| entry["sequence"].as_u64());
     let before = newest(hypernode.entries().await?);
-    let over = serde_json::json!({ "Boot": {
-        "BootSourceOverrideEnabled": "Once", "BootSourceOverrideTarget": "UefiHttp",
-    } });
-    redfish(lab, "PATCH", "/redfish/v1/Systems/1", over).await?;
-    let on = serde_json::json!({ "ResetType": "On" });
-    redfish(lab, "POST", "/redfish/v1/Systems/1/Actions/ComputerSystem.Reset", on).await?;
+    boot_from_network(lab).await?;
     let begun = Instant::now();
     while newest(hypernode.entries().await?) <= before {
         ensure!(begun.elapsed() < LIMIT, "the new boot did not re-attest\n{}", lab.scene().await);
@@ -425,23 +421,5 @@ async fn switched_on(lab: &Lab, hypernode: &HyperNode) -> anyhow::Result<()> {
     ensure!(burn_in.contains("neither in the statement nor in the file"), "{text}");
     let inventory = text.lines().find(|line| line.contains("attachment-inventory")).unwrap_or_default();
     ensure!(inventory.starts_with("ok"), "{text}");
-    Ok(())
-}
-
-/// What a technician does at the BMC.
-async fn redfish(lab: &Lab, method: &'static str, path: &str, body: Value) -> anyhow::Result<()> {
-    let host = lab.rack.host(0);
-    // The password goes by standard input: everybody on a machine can read its command lines.
-    let login = format!("user = \"{}:{}\"\n", host.bmc_user(), host.bmc_password());
-    let mut curl = tokio::process::Command::new("curl")
-        .args(["--config", "-", "--silent", "--show-error", "--fail", "--insecure", "--request", method])
-        .args(["--header", "content-type: application/json", "--data", &body.to_string()])
-        .arg(host.bmc_url() + path)
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    curl.stdin.take().context("no standard input")?.write_all(login.as_bytes()).await?;
-    let output = curl.wait_with_output().await?;
-    ensure!(output.status.success(), "{method} {path}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }

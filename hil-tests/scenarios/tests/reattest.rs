@@ -1,12 +1,11 @@
 //! Registered nodes that are no longer what was registered: another image, another drive.  Each is quarantined, in words
 //! that say what changed, and stays registered on chain: its collateral is the registry's to judge.
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, ensure};
-use hil_tests_scenarios::{Artefacts, Lab, LabConfig, VERIFIER_ADDRESS, run};
-use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
+use hil_tests_scenarios::{Artefacts, Lab, LabConfig, VERIFIER_ADDRESS, boot_from_network, run};
+use serde_json::Value;
 
 /// Emulation on two busy cores; a quiet machine takes a minute.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -99,29 +98,7 @@ async fn shown_to_strangers(node: &str, words: &str) -> anyhow::Result<()> {
 /// Off, and on again over the network, as its owner would.
 async fn restart(lab: &Lab) -> anyhow::Result<()> {
     lab.rack.host(0).power_cut().await;
-    let over = json!({ "Boot": {
-        "BootSourceOverrideEnabled": "Once", "BootSourceOverrideTarget": "UefiHttp",
-    } });
-    redfish(lab, "PATCH", "/redfish/v1/Systems/1", over).await?;
-    let on = json!({ "ResetType": "On" });
-    redfish(lab, "POST", "/redfish/v1/Systems/1/Actions/ComputerSystem.Reset", on).await
-}
-
-async fn redfish(lab: &Lab, method: &'static str, path: &str, body: Value) -> anyhow::Result<()> {
-    let host = lab.rack.host(0);
-    // The password goes by standard input: everybody on a machine can read its command lines.
-    let login = format!("user = \"{}:{}\"\n", host.bmc_user(), host.bmc_password());
-    let mut curl = tokio::process::Command::new("curl")
-        .args(["--config", "-", "--silent", "--show-error", "--fail", "--insecure", "--request", method])
-        .args(["--header", "content-type: application/json", "--data", &body.to_string()])
-        .arg(host.bmc_url() + path)
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    curl.stdin.take().context("no standard input")?.write_all(login.as_bytes()).await?;
-    let output = curl.wait_with_output().await?;
-    ensure!(output.status.success(), "{method} {path}: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
+    boot_from_network(lab).await
 }
 
 /// The accepted value of PCR 4 with Secure Boot off: the first that the build lists.
