@@ -13,7 +13,8 @@ use serde_json::Value;
 
 use super::{
     How,
-    lan::{CLIENT, INTERFACE, Lan, SERVER, Server as Running},
+    lan::{CLIENT, INTERFACE, Lan, SERVER},
+    process::Server as Running,
     table::{Better, OURS, Table},
 };
 use crate::{
@@ -105,9 +106,9 @@ impl Place {
         let name = server.name();
         for (kind, what) in [("dora", "exchanges"), ("pxe", "PXE exchanges")] {
             let subject = self.start(server, "full")?;
-            let before = subject.cpu_seconds()?;
+            let before = subject.cpu_seconds();
             let said = self.load(&["--kind", kind, "--clients", CLIENTS])?;
-            let used = subject.cpu_seconds()? - before;
+            let used = subject.cpu_seconds() - before;
             let completed = number(&said, "completed")?;
             table.add(
                 &format!("{what}, rate"),
@@ -142,7 +143,7 @@ impl Place {
             if kind == "dora" && server == Server::Ours {
                 self.growth(&subject, table)?;
             }
-            table.add("memory", "MiB", Better::Less, name, subject.peak_mib()?);
+            table.add("memory", "MiB", Better::Less, name, subject.peak_mib());
         }
         self.storm(server, table)?;
         if server == Server::Kea {
@@ -150,9 +151,9 @@ impl Place {
             return Ok(());
         }
         let subject = self.start(server, "proxy")?;
-        let before = subject.cpu_seconds()?;
+        let before = subject.cpu_seconds();
         let said = self.load(&["--kind", "offer", "--clients", CLIENTS])?;
-        let used = subject.cpu_seconds()? - before;
+        let used = subject.cpu_seconds() - before;
         let completed = number(&said, "completed")?;
         table.add("proxy offers, rate", "1/s", Better::More, name, completed / number(&said, "seconds")?);
         table.add(
@@ -185,9 +186,9 @@ impl Place {
     /// Whether an exchange costs the same when nearly all addresses are held: fills the pool, then measures again.
     fn growth(&self, subject: &Running, table: &mut Table) -> anyhow::Result<()> {
         self.load(&["--kind", "dora", "--clients", CLIENTS, "--seconds", "8"])?;
-        let before = subject.cpu_seconds()?;
+        let before = subject.cpu_seconds();
         let said = self.load(&["--kind", "dora", "--clients", CLIENTS])?;
-        let used = subject.cpu_seconds()? - before;
+        let used = subject.cpu_seconds() - before;
         let completed = number(&said, "completed")?;
         let each = used / completed.max(1.0) * 1e6;
         table.add("exchanges with 48,000 leases held, processor time", "us each", Better::Less, OURS, each);

@@ -10,15 +10,15 @@ use std::{
     io::Read as _,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    process::Command,
 };
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
 use super::{
     How,
+    process::Server,
     table::{Better, OURS, Table},
 };
 use crate::{
@@ -34,10 +34,6 @@ const FLEET: &str = "500";
 const NGINX: &str = "nginx";
 /// Our server without turns: what a fleet gets that shares the link evenly.
 const EVENLY: &str = "evenly";
-/// How long a server may take until it listens; ours takes the image's digest first.
-const START_MAX: Duration = Duration::from_secs(30);
-/// Ticks of `/proc/PID/stat` in a second: the same on every Linux (`proc(5)`, USER_HZ).
-const TICKS: f64 = 100.0;
 
 /// One kind of load.
 struct Case {
@@ -184,7 +180,8 @@ impl Setting {
         let (plain, tls) = (free()?, free()?);
         let mut command =
             if server == NGINX { self.nginx(plain, tls)? } else { self.ours(server, plain, tls) };
-        let process = Server::start(&mut command, [plain, tls])?;
+        let process =
+            Server::start(&mut command, |_| [plain, tls].iter().all(|at| TcpStream::connect(at).is_ok()))?;
         let at = if case.tls { tls } else { plain };
         let before = process.cpu_seconds();
         let printed =
@@ -269,70 +266,4 @@ fn nginx(bench: &Path) -> anyhow::Result<PathBuf> {
 
 fn free() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
-}
-
-/// A running server and its children; they end when this goes.
-struct Server {
-    child: Child,
-}
-
-impl Server {
-    fn start(command: &mut Command, at: [SocketAddr; 2]) -> anyhow::Result<Self> {
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let mut server = Self { child: child.with_context(|| format!("starting {command:?}"))? };
-        let began = now();
-        for at in at {
-            while TcpStream::connect(at).is_err() {
-                if let Some(status) = server.child.try_wait()? {
-                    bail!("{command:?} ended at once: {status}");
-                }
-                ensure!(began.elapsed() < START_MAX, "{command:?} does not listen at {at}");
-                std::thread::sleep(Duration::from_millis(10));
-            }
-        }
-        Ok(server)
-    }
-
-    /// It and its children.
-    fn processes(&self) -> Vec<u32> {
-        let parent = self.child.id();
-        let children =
-            fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
-        std::iter::once(parent)
-            .chain(children.split_whitespace().filter_map(|pid| pid.parse().ok()))
-            .collect()
-    }
-
-    fn cpu_seconds(&self) -> f64 {
-        let one = |pid: &u32| {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            // The name stands in parentheses and may hold anything; times are the 14th and 15th field.
-            let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
-            fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>()
-        };
-        self.processes().iter().map(one).sum::<f64>() / TICKS
-    }
-
-    /// The most memory each of its processes had, added up.
-    fn peak_mib(&self) -> f64 {
-        let one = |pid: &u32| {
-            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-            line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok()).unwrap_or(f64::NAN)
-        };
-        self.processes().iter().map(one).sum::<f64>() / 1024.0
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Gently, so that nginx takes its workers with it; nothing is left to do if it has ended by itself.
-        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
-        let _ = self.child.wait();
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a task that waits for a program")]
-fn now() -> Instant {
-    Instant::now()
 }

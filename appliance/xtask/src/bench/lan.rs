@@ -1,14 +1,8 @@
-//! Two network namespaces and a cable between them; servers that run in one, and what they cost.
+//! Two network namespaces and a cable between them; servers that run in one.
 
-use std::{
-    fs,
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path, process::Command};
 
-use anyhow::{Context as _, bail};
-
+use super::process::Server;
 use crate::run::output;
 
 /// The server's address.
@@ -17,10 +11,6 @@ pub(super) const SERVER: &str = "10.99.0.1";
 pub(super) const CLIENT: &str = "10.99.0.2";
 /// The server's end of the cable.
 pub(super) const INTERFACE: &str = "wire";
-/// How long a server may take until it listens.
-const START_MAX: Duration = Duration::from_secs(10);
-/// Ticks of `/proc/PID/stat` in a second: the same on every Linux (`proc(5)`, USER_HZ).
-const TICKS: f64 = 100.0;
 
 /// The two namespaces; they go when this goes.
 #[derive(Debug)]
@@ -51,30 +41,10 @@ impl Lan {
 
     /// A program in the server's namespace, on core 0, once it has the UDP port.
     pub(super) fn serve(&self, program: &Path, arguments: &[String], port: u16) -> anyhow::Result<Server> {
-        let child = self
-            .command(&self.server, 0, program)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .with_context(|| format!("starting {}", program.display()))?;
-        let mut server = Server { child };
-        let began = now();
         let listens = format!(":{port:04X} ");
-        loop {
-            if let Some(status) = server.child.try_wait()? {
-                bail!("{} {} ended at once: {status}", program.display(), arguments.join(" "));
-            }
-            let sockets = fs::read_to_string(format!("/proc/{}/net/udp", server.child.id()));
-            if sockets.unwrap_or_default().contains(&listens) {
-                return Ok(server);
-            }
-            if began.elapsed() > START_MAX {
-                bail!("{} does not listen on port {port}", program.display());
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        Server::start(self.command(&self.server, 0, program).args(arguments), |pid| {
+            fs::read_to_string(format!("/proc/{pid}/net/udp")).unwrap_or_default().contains(&listens)
+        })
     }
 
     /// Runs a program in the client's namespace to its end and returns what it printed.
@@ -96,41 +66,4 @@ impl Drop for Lan {
             let _ = output(Command::new("ip").args(["netns", "delete", namespace]));
         }
     }
-}
-
-/// A running server; it ends when this goes.
-#[derive(Debug)]
-pub(super) struct Server {
-    child: Child,
-}
-
-impl Server {
-    /// CPU seconds so far, those of children that ended included.
-    pub(super) fn cpu_seconds(&self) -> anyhow::Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // The name stands in parentheses and may hold anything; times are the 14th to 17th field.
-        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(4);
-        Ok(fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS)
-    }
-
-    /// The most memory it had, MiB; of the parent alone, where a server has children.
-    pub(super) fn peak_mib(&self) -> anyhow::Result<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
-        let kib: f64 = line.trim().trim_end_matches(" kB").parse().context("VmHWM")?;
-        Ok(kib / 1024.0)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Nothing is left to do if it has ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a task that waits for a program")]
-fn now() -> Instant {
-    Instant::now()
 }

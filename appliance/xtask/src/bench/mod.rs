@@ -6,6 +6,7 @@
 mod dhcp;
 mod http;
 mod lan;
+mod process;
 mod table;
 mod tftp;
 
