@@ -5,6 +5,7 @@ use attest_verify::{Attested, Bound, Rejection};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    ladder::Rung,
     registration::Price,
     stage::{Boot, Carved},
 };
@@ -16,8 +17,8 @@ use crate::{
 pub enum Event {
     /// The operator's configuration or the site's policy wants this host enrolled.
     Wanted,
-    /// The BMC accepted the boot order and the power-on.
-    PoweredOn,
+    /// The BMC accepted the boot order and the power-on; whether the machine boots by this rung, its agent shows.
+    PoweredOn(Rung),
     /// An agent said hello from this boot, with a ticket that was honoured.
     Hello(Boot),
     /// Nothing was heard of the agent for longer than it may be silent, and the machine is not running.
@@ -142,7 +143,7 @@ impl Event {
     pub fn summary(&self) -> String {
         match self {
             Self::Wanted => "enrolment wanted".into(),
-            Self::PoweredOn => "switched on through the BMC".into(),
+            Self::PoweredOn(rung) => format!("switched on through the BMC, to boot by {}", rung.words()),
             Self::Hello(boot) => format!("agent said hello from boot {}", short(&boot.nonce)),
             Self::PowerLost => "the machine lost power".into(),
             Self::Inventory { inventory } => format!("inventory {}", short(inventory)),

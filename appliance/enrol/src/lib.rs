@@ -11,6 +11,7 @@
 mod drift;
 mod effect;
 mod event;
+mod ladder;
 mod registration;
 mod stage;
 mod step;
@@ -22,6 +23,7 @@ mod tests;
 pub use drift::drift;
 pub use effect::Effect;
 pub use event::{Event, Refusal};
+pub use ladder::{Climb, Means, Probed, Proved, Rung, Shown, Try, probe};
 pub use registration::{Price, RegistrationIntent};
 pub use stage::{AttestedRecord, Boot, BoundRecord, Carved, Order, Stage};
 pub use step::{Step, step};

@@ -6,7 +6,7 @@ mod wire;
 
 use appliance_model::{Digest, Icnt, Now, Seconds};
 
-use crate::{AttestedRecord, Boot, BoundRecord, Carved, Event, Price, Refusal, Stage};
+use crate::{AttestedRecord, Boot, BoundRecord, Carved, Event, Price, Refusal, Rung, Stage};
 
 pub(crate) const NOW: Now = Now(1_000_000);
 
@@ -102,7 +102,7 @@ pub(crate) fn event(index: usize, number: u32) -> Event {
     let reasons = || vec![format!("drive {number}: too slow")];
     match index {
         0 => Event::Wanted,
-        1 => Event::PoweredOn,
+        1 => Event::PoweredOn(Rung::UefiHttp),
         2 => Event::Hello(boot(byte)),
         3 => Event::PowerLost,
         4 => Event::Inventory { inventory: digest(byte) },

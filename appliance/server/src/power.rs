@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use appliance_bmc::{Bmc, BootTarget, Contact, Pin, PowerState, ResetKind};
-use appliance_enrol::Event;
+use appliance_enrol::{Event, Rung};
 use appliance_store::{HostRow, StoreError};
 
 use crate::{app::App, chain_of, config, executor::End};
@@ -18,7 +18,7 @@ pub(crate) async fn on(app: &Arc<App>, host: &HostRow) -> Result<End, StoreError
     let result = start(&bmc).await;
     bmc.log_out().await;
     Ok(match result {
-        Ok(()) => End::Done(Event::PoweredOn),
+        Ok(()) => End::Done(Event::PoweredOn(Rung::UefiHttp)),
         Err(error) => End::later(chain_of(&error)),
     })
 }

@@ -14,6 +14,8 @@ use crate::{
 pub enum Kind {
     /// How the boot ticket of its last hello came (JSON).
     BootTicket,
+    /// How it is made to boot: rungs, tries, and what worked (JSON).
+    Climb,
     /// What the BMC says the machine is (JSON).
     BmcInventory,
     /// What the agent says the machine is (JSON).
@@ -44,6 +46,7 @@ impl Kind {
     fn name(self) -> &'static str {
         match self {
             Self::BootTicket => "boot-ticket",
+            Self::Climb => "climb",
             Self::BmcInventory => "bmc-inventory",
             Self::Inventory => "inventory",
             Self::Findings => "findings",

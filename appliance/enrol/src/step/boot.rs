@@ -5,7 +5,7 @@ use super::*;
 pub(super) fn booting(attempt: u32, until: Now, event: Event, now: Now) -> Step {
     match event {
         Event::Hello(boot) => to(Stage::Discovering { boot }),
-        Event::PoweredOn => {
+        Event::PoweredOn(_) => {
             Step::Wait { on: "the server to boot and its agent to say hello", until: Some(until) }
         }
         Event::Retry => power_on(1, now),
@@ -55,7 +55,7 @@ pub(super) fn quarantined(event: Event, now: Now) -> Step {
         Event::Retry => power_on(1, now),
         Event::Tick => Step::Wait { on: "a technician", until: None },
         Event::Wanted
-        | Event::PoweredOn
+        | Event::PoweredOn(_)
         | Event::Hello(_)
         | Event::PowerLost
         | Event::Inventory { .. }
@@ -87,7 +87,7 @@ pub(super) fn found(event: Event, now: Now) -> Step {
         Event::Wanted | Event::Retry => power_on(1, now),
         Event::Hello(boot) => to(Stage::Discovering { boot }),
         Event::Tick => Step::Wait { on: "a decision to enrol this server", until: None },
-        Event::PoweredOn
+        Event::PoweredOn(_)
         | Event::PowerLost
         | Event::Inventory { .. }
         | Event::Identity { .. }

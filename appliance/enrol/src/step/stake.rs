@@ -9,7 +9,7 @@ pub(super) fn pricing(bound: &BoundRecord, carved: &Carved, event: Event) -> Ste
         Event::Retry => go(Stage::Pricing { bound: bound.clone(), carved: carved.clone() }, Effect::Price),
         Event::Tick => Step::Wait { on: "the chain's terms", until: None },
         Event::Wanted
-        | Event::PoweredOn
+        | Event::PoweredOn(_)
         | Event::Hello(_)
         | Event::PowerLost
         | Event::Inventory { .. }
@@ -47,7 +47,7 @@ pub(super) fn approving(bound: &BoundRecord, carved: &Carved, price: &Price, eve
         Event::Retry => go(Stage::Pricing { bound: bound.clone(), carved: carved.clone() }, Effect::Price),
         Event::Tick => Step::Wait { on: "the operator to approve the stake", until: None },
         Event::Wanted
-        | Event::PoweredOn
+        | Event::PoweredOn(_)
         | Event::Hello(_)
         | Event::PowerLost
         | Event::Inventory { .. }
@@ -85,7 +85,7 @@ pub(super) fn registering(bound: &BoundRecord, carved: &Carved, price: &Price, e
         Event::RegistrationRefused(why) => quarantine("registering", why),
         Event::Tick => Step::Wait { on: "the chain to confirm the registration", until: None },
         Event::Wanted
-        | Event::PoweredOn
+        | Event::PoweredOn(_)
         | Event::Hello(_)
         | Event::PowerLost
         | Event::Inventory { .. }
@@ -117,7 +117,7 @@ pub(super) fn registered(event: Event) -> Step {
         Event::Drifted(why) => quarantine("registered", why),
         Event::Tick => Step::Wait { on: "nothing: this is a ScalerNode", until: None },
         Event::Wanted
-        | Event::PoweredOn
+        | Event::PoweredOn(_)
         | Event::Hello(_)
         | Event::PowerLost
         | Event::Inventory { .. }

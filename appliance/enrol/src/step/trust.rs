@@ -11,7 +11,7 @@ pub(super) fn discovering(boot: &Boot, event: Event, now: Now) -> Step {
         Event::AgentFailed { why } => agent_failed("discovering", &why),
         Event::Tick => ON_AGENT,
         Event::Wanted
-        | Event::PoweredOn
+        | Event::PoweredOn(_)
         | Event::Identity { .. }
         | Event::ChallengeMade { .. }
         | Event::IdentityRefused(_)
@@ -43,7 +43,7 @@ pub(super) fn identifying(boot: &Boot, event: Event, now: Now) -> Step {
         Event::AgentFailed { why } => agent_failed("identifying", &why),
         Event::Tick => ON_AGENT,
         Event::Wanted
-        | Event::PoweredOn
+        | Event::PoweredOn(_)
         | Event::Inventory { .. }
         | Event::ChallengeMade { .. }
         | Event::IdentityRefused(_)
@@ -80,7 +80,7 @@ pub(super) fn challenging(identity: Digest, boot: &Boot, event: Event, now: Now)
         Event::Rejected(why) => rejected("challenging", &why),
         Event::Tick => ON_US,
         Event::Wanted
-        | Event::PoweredOn
+        | Event::PoweredOn(_)
         | Event::Inventory { .. }
         | Event::Identity { .. }
         | Event::AnswerRight
@@ -123,7 +123,7 @@ pub(super) fn challenged(identity: Digest, boot: &Boot, until: Now, event: Event
         ),
         Event::AgentFailed { why } => agent_failed("challenged", &why),
         Event::Wanted
-        | Event::PoweredOn
+        | Event::PoweredOn(_)
         | Event::Inventory { .. }
         | Event::Identity { .. }
         | Event::ChallengeMade { .. }
@@ -157,7 +157,7 @@ pub(super) fn admitting(identity: Digest, boot: &Boot, event: Event, now: Now) -
         Event::AgentFailed { why } => agent_failed("admitting", &why),
         Event::Tick => ON_AGENT,
         Event::Wanted
-        | Event::PoweredOn
+        | Event::PoweredOn(_)
         | Event::Inventory { .. }
         | Event::Identity { .. }
         | Event::ChallengeMade { .. }
@@ -191,7 +191,7 @@ pub(super) fn verifying(boot: &Boot, event: Event, now: Now) -> Step {
         Event::IdentityRefused(why) => quarantine("verifying", why),
         Event::Tick => ON_US,
         Event::Wanted
-        | Event::PoweredOn
+        | Event::PoweredOn(_)
         | Event::Inventory { .. }
         | Event::Identity { .. }
         | Event::ChallengeMade { .. }

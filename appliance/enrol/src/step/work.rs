@@ -12,7 +12,7 @@ pub(super) fn admitted(boot: &Boot, attested: &AttestedRecord, event: Event, now
         Event::Unfit(why) => quarantine("admitted", why),
         Event::Tick => ON_US,
         Event::Wanted
-        | Event::PoweredOn
+        | Event::PoweredOn(_)
         | Event::Inventory { .. }
         | Event::Identity { .. }
         | Event::ChallengeMade { .. }
@@ -54,7 +54,7 @@ pub(super) fn burning_in(
         Event::Unfit(why) => quarantine("burning-in", why),
         Event::Tick => ON_AGENT,
         Event::Wanted
-        | Event::PoweredOn
+        | Event::PoweredOn(_)
         | Event::Inventory { .. }
         | Event::Identity { .. }
         | Event::ChallengeMade { .. }
@@ -85,7 +85,7 @@ pub(super) fn carving(boot: &Boot, attested: &AttestedRecord, event: Event, now:
         Event::Unfit(why) => quarantine("carving", why),
         Event::Tick => ON_US,
         Event::Wanted
-        | Event::PoweredOn
+        | Event::PoweredOn(_)
         | Event::Inventory { .. }
         | Event::Identity { .. }
         | Event::ChallengeMade { .. }
@@ -131,7 +131,7 @@ pub(super) fn binding(
         Event::AgentFailed { why } => agent_failed("binding", &why),
         Event::Tick => ON_AGENT,
         Event::Wanted
-        | Event::PoweredOn
+        | Event::PoweredOn(_)
         | Event::Inventory { .. }
         | Event::Identity { .. }
         | Event::ChallengeMade { .. }
@@ -164,7 +164,7 @@ pub(super) fn sealing(boot: &Boot, carved: &Carved, event: Event, now: Now) -> S
         Event::IdentityRefused(why) => quarantine("sealing", why),
         Event::Tick => ON_US,
         Event::Wanted
-        | Event::PoweredOn
+        | Event::PoweredOn(_)
         | Event::Inventory { .. }
         | Event::Identity { .. }
         | Event::ChallengeMade { .. }

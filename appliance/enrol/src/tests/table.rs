@@ -156,7 +156,7 @@ fn a_server_that_does_not_boot_is_tried_five_times() {
         check(&current, event, now, &power_on(attempt, now));
         let until = now.after(Seconds(420));
         current = Stage::Booting { attempt, until };
-        check(&current, Event::PoweredOn, now, &Wait);
+        check(&current, Event::PoweredOn(Rung::Pxe), now, &Wait);
         check(&current, Event::Tick, Now(until.0 - 1), &Wait);
         check(&current, Event::PowerLost, Now(until.0 - 1), &Wait);
         (now, event) = (until, Event::Tick);
@@ -294,7 +294,7 @@ fn answers_to_closed_questions_are_ignored() {
             Event::AgentFailed { .. } => {
                 &["discovering", "identifying", "challenged", "admitting", "burning-in", "binding"]
             }
-            Event::PoweredOn => &["booting"],
+            Event::PoweredOn(_) => &["booting"],
             Event::Drifted(_) => &["registered"],
             Event::Hello(_)
             | Event::PowerLost

@@ -63,7 +63,7 @@ fn an_effect_goes_with_its_event_or_with_its_stage() {
     let postponed = store.outbox().unwrap().remove(0);
     assert_eq!((postponed.tries, postponed.due_at), (1, NOW.after(Seconds(3))));
     assert_eq!(store.trouble(&id).unwrap().as_deref(), Some("the BMC is asleep"));
-    let advanced = store.advance(&id, Event::PoweredOn, Some(row.id), NOW).unwrap();
+    let advanced = store.advance(&id, Event::PoweredOn(appliance_enrol::Rung::UefiHttp), Some(row.id), NOW).unwrap();
     assert!(matches!(advanced.step, Step::Wait { .. }));
     assert!(store.outbox().unwrap().is_empty());
     assert_eq!(store.trouble(&id).unwrap(), None);
