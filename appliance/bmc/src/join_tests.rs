@@ -34,6 +34,7 @@ fn machine() -> Inventory {
             node: None,
             pci: None,
             health: None,
+            ..Drive::default()
         }],
         nics: [1, 2].map(|n| Nic { mac: Some(Mac([2, 0, 0, 0, 0, n])), ..Nic::default() }).into(),
         ..Inventory::default()

@@ -39,6 +39,7 @@ fn drive(number: u32) -> Drive {
         node: Some(0),
         pci: None,
         health: None,
+        ..Drive::default()
     }
 }
 

@@ -32,6 +32,7 @@ pub(crate) fn read(tree: &Tree, inventory: &mut Inventory) {
             cores: u32::try_from(cores.len()).unwrap_or(u32::MAX),
             threads: u32::try_from(threads).unwrap_or(u32::MAX),
             microcode,
+            ..Cpu::default()
         });
     }
     if inventory.threads.is_empty() {

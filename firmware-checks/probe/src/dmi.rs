@@ -83,6 +83,7 @@ fn dimm(entry: &UndefinedStruct) -> Option<Dimm> {
         manufacturer: text(entry, 0x17),
         part: text(entry, 0x1a),
         serial: serial(entry, 0x18),
+        ..Dimm::default()
     })
 }
 

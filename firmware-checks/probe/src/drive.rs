@@ -50,7 +50,8 @@ fn nvme(tree: &Tree, name: &str) -> Drive {
         namespace: tree.number(&path("nsid")),
         node,
         pci,
-        ..empty(Bus::Nvme)
+        bus: Bus::Nvme,
+        ..Drive::default()
     }
 }
 
@@ -60,7 +61,7 @@ fn scsi_or_virtio(tree: &Tree, name: &str) -> Drive {
     let vendor = tree.text(&path("device/vendor")).unwrap_or_default();
     let has = |part: &str| real.split('/').any(|piece| piece.starts_with(part));
     let (pci, node) = tree.pci(&path("device"));
-    let found = Drive { node, pci, ..empty(Bus::Unknown) };
+    let found = Drive { node, pci, ..Drive::default() };
     if name.starts_with("vd") {
         let serial = tree.text(&path("serial")).and_then(|text| Serial::parse(&text));
         return Drive { bus: Bus::Virtio, serial, ..found };
@@ -94,21 +95,4 @@ fn unit_serial(page: &[u8]) -> Option<Serial> {
     let [_, 0x80, high, low, rest @ ..] = page else { return None };
     let length = usize::from(u16::from_be_bytes([*high, *low]));
     Serial::parse(std::str::from_utf8(rest.get(..length)?).ok()?)
-}
-
-fn empty(bus: Bus) -> Drive {
-    Drive {
-        name: None,
-        bus,
-        model: None,
-        serial: None,
-        firmware: None,
-        bytes: 0,
-        wwid: None,
-        namespace: None,
-        rotational: None,
-        node: None,
-        pci: None,
-        health: None,
-    }
 }

@@ -33,6 +33,7 @@ pub(crate) fn read(tree: &Tree, inventory: &mut Inventory) {
             pci,
             node,
             name: Some(name),
+            ..Nic::default()
         });
     }
     inventory.sources.insert("nics".into(), "/sys/class/net".into());

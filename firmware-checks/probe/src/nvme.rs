@@ -23,7 +23,7 @@ pub fn health(log: &[u8; LOG_BYTES]) -> Health {
         power_on_hours: Some(counter(128)),
         unsafe_shutdowns: Some(counter(144)),
         media_errors: Some(counter(160)),
-        reallocated_sectors: None,
+        ..Health::default()
     }
 }
 

@@ -27,6 +27,7 @@ pub(crate) fn read(tree: &Tree, inventory: &mut Inventory) {
             link_max: link("max"),
             node: tree.number(&path("numa_node")),
             address,
+            ..PciDevice::default()
         });
     }
     inventory.sources.insert("pci".into(), "/sys/bus/pci/devices".into());

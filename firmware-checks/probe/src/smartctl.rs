@@ -72,6 +72,7 @@ fn health(answer: &wire::Answer) -> Health {
         reallocated_sectors: attribute(5).or(answer.scsi_grown_defect_list),
         power_on_hours: answer.power_on_time.as_ref().and_then(|time| time.hours),
         unsafe_shutdowns: log.and_then(|log| log.unsafe_shutdowns),
+        ..Health::default()
     }
 }
 

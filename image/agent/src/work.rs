@@ -240,6 +240,7 @@ fn facts(tpm: &mut Tpm) -> Result<TpmFacts, String> {
         vendor: facts.vendor,
         firmware: facts.firmware,
         banks: facts.banks,
+        ..TpmFacts::default()
     })
 }
 
