@@ -111,6 +111,8 @@ pub enum Change {
     Ticket(Issued),
     /// What starts our agent was fetched in full under a ticket.
     Fetched(Ticket),
+    /// A ticket was handed to an agent by DHCP.
+    Told(Ticket),
     /// A ticket was spent.
     Spent(Redeemed),
     /// What is wanted of a machine.
@@ -131,7 +133,8 @@ pub struct Outcome {
     /// What to send.
     pub reply: Reply,
     /// What to write before it is sent.  An OFFER writes nothing: whoever takes it comes back with a REQUEST, and
-    /// whoever does not must not cost a disk anything.
+    /// whoever does not must not cost a disk anything.  The one exception is an agent's, which may bring its ticket:
+    /// that is written once a ticket, and only after an image went out under it.
     pub changes: Vec<Change>,
 }
 
@@ -330,6 +333,7 @@ impl Desk {
             Change::Fetched(ticket) => {
                 self.tickets.fetched(ticket);
             }
+            Change::Told(ticket) => self.tickets.put_told(ticket),
             Change::Spent(redeemed) => self.tickets.put_spent(redeemed),
             Change::Stance(mac, stance) => {
                 let known = stance != Stance::Stranger;
@@ -361,9 +365,10 @@ impl Desk {
         let declined = self.networks.iter().flat_map(|(_, leases)| leases.declined());
         let declined = declined.map(|(address, until)| Change::Declined(address, until));
         let tickets = self.tickets.entries().flat_map(|(spent, open)| {
-            let fetched = open.filter(|(_, fetched)| *fetched).map(|(i, _)| Change::Fetched(i.ticket));
-            let open = open.map(|(issued, _)| Change::Ticket(issued));
-            [spent.map(Change::Spent), open, fetched].into_iter().flatten()
+            let fetched = open.filter(|open| open.fetched).map(|open| Change::Fetched(open.issued.ticket));
+            let told = open.filter(|open| open.told).map(|open| Change::Told(open.issued.ticket));
+            let open = open.map(|open| Change::Ticket(open.issued));
+            [spent.map(Change::Spent), open, fetched, told].into_iter().flatten()
         });
         servers.chain(stances).chain(leases).chain(declined).chain(tickets).chain(self.snapshot6()).collect()
     }

@@ -148,7 +148,9 @@ impl Desk {
     ) -> Outcome {
         let mac = asks.request.mac;
         if give.api {
-            give.ticket = self.tickets.for_agent(mac, asks.now);
+            let told = self.tickets.for_agent(mac, asks.now);
+            give.ticket = told.map(|(ticket, _)| ticket);
+            changes.extend(told.filter(|(_, news)| *news).map(|(ticket, _)| Change::Told(ticket)));
         }
         let ticket = match boot {
             None | Some(Boot::RefusedTftp) => None,

@@ -232,6 +232,12 @@ fn beside_another_server_only_those_who_boot_are_answered_and_without_an_address
     let agent = BootRequest { vendor_class: Some("scalerforge-agent".into()), ..http(Kind::Discover) };
     let outcome = ask(&mut desk, &agent, T2, at(4));
     assert_eq!((given(&outcome).lease, given(&outcome).api, given(&outcome).ticket), (None, true, Some(T1)));
+    assert_eq!(outcome.changes, [Change::Told(T1)], "on disk before the agent has it");
+    let again = ask(&mut desk, &agent, T2, at(4));
+    assert_eq!((given(&again).ticket, again.changes.len()), (Some(T1), 0));
+    let mut restarted = serving(Serving::Boot);
+    desk.snapshot().into_iter().for_each(|change| restarted.apply(change));
+    assert!(restarted.told_by_dhcp(T1) && restarted.snapshot() == desk.snapshot());
     assert!(desk.set_serving(0, Serving::Nothing));
     assert_eq!(quiet(&ask(&mut desk, &agent, T2, at(5))), Quiet::Listening);
     assert_eq!(quiet(&desk.answer(BOOT_DOOR, &request, T2, at(5))), Quiet::Listening);

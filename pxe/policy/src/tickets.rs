@@ -97,14 +97,14 @@ struct Slot {
 
 /// A ticket that can be spent.
 #[derive(Debug, Clone, Copy)]
-struct Open {
-    issued: Issued,
+pub(crate) struct Open {
+    pub(crate) issued: Issued,
     /// Whether the journal has it.
     written: bool,
     /// Whether a file that starts our agent was fetched under it in full.
-    fetched: bool,
+    pub(crate) fetched: bool,
     /// Whether it was handed to an agent by DHCP.
-    told: bool,
+    pub(crate) told: bool,
 }
 
 /// All tickets.
@@ -169,11 +169,11 @@ impl TicketBook {
     }
 
     /// The ticket for the agent of `mac`, which has no boot URL in its log: the open one, if what starts an agent was
-    /// fetched under it.
-    pub fn for_agent(&mut self, mac: Mac, now: Now) -> Option<Ticket> {
+    /// fetched under it.  Says whether it is told for the first time, which the journal has to have.
+    pub fn for_agent(&mut self, mac: Mac, now: Now) -> Option<(Ticket, bool)> {
         let open = self.slots.get_mut(&mac)?.open.as_mut().filter(|open| open.fetched)?;
-        open.told = now.since(open.issued.minted) <= LIFE;
-        open.told.then_some(open.issued.ticket)
+        let good = now.since(open.issued.minted) <= LIFE;
+        good.then(|| (open.issued.ticket, !std::mem::replace(&mut open.told, true)))
     }
 
     /// The open ticket of `mac`, of whatever age.
@@ -251,6 +251,13 @@ impl TicketBook {
         self.put(Open { issued, written: true, fetched: false, told: false });
     }
 
+    /// Restores from the journal that an open ticket was handed to an agent by DHCP.
+    pub fn put_told(&mut self, ticket: Ticket) {
+        let slot = self.by_ticket.get(&ticket).and_then(|mac| self.slots.get_mut(mac));
+        let open = slot.and_then(|slot| slot.open.as_mut()).filter(|open| open.issued.ticket == ticket);
+        open.into_iter().for_each(|open| open.told = true);
+    }
+
     /// Restores a redemption from the journal.
     pub fn put_spent(&mut self, redeemed: Redeemed) {
         let issued = redeemed.issued;
@@ -262,12 +269,9 @@ impl TicketBook {
         self.by_ticket.insert(issued.ticket, issued.mac);
     }
 
-    /// Everything in the book that the journal has: per machine the spent ticket, the open one, and whether an image
-    /// was fetched under that.
-    pub fn entries(&self) -> impl Iterator<Item = (Option<Redeemed>, Option<(Issued, bool)>)> {
-        let open =
-            |slot: &Slot| slot.open.filter(|open| open.written).map(|open| (open.issued, open.fetched));
-        self.slots.values().map(move |slot| (slot.spent, open(slot)))
+    /// Everything in the book that the journal has: per machine the spent ticket and the open one.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (Option<Redeemed>, Option<Open>)> {
+        self.slots.values().map(|slot| (slot.spent, slot.open.filter(|open| open.written)))
     }
 
     fn put(&mut self, open: Open) {
@@ -402,7 +406,10 @@ mod tests {
         let mut book = book();
         assert_eq!(book.for_agent(A, at(1)), None);
         assert!(book.fetched(T1) && !book.fetched(T1) && !book.fetched(T2));
-        assert_eq!(book.for_agent(A, at(2)), Some(T1));
+        assert!(!book.told(T1));
+        assert_eq!(book.for_agent(A, at(2)), Some((T1, true)));
+        assert_eq!(book.for_agent(A, at(2)), Some((T1, false)), "written once");
+        assert!(book.told(T1));
         assert_eq!(book.for_agent(B, at(2)), None);
         assert_eq!(book.for_agent(A, at(1801)), None);
         book.redeem(T1, &[A], BOOT1, at(3)).unwrap();

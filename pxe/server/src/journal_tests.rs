@@ -37,6 +37,7 @@ fn changes() -> Vec<Change> {
         Change::Spent(Redeemed { issued, boot_nonce: Digest([3; 32]), at: Now(7) }),
         Change::Ticket(Issued { ticket: Ticket([2; 16]), ..issued }),
         Change::Fetched(Ticket([2; 16])),
+        Change::Told(Ticket([2; 16])),
         Change::Server(Ipv4Addr::new(10, 0, 0, 1)),
     ]
 }
@@ -55,6 +56,7 @@ fn the_format_is_pinned() {
 {{"spent":{{"ticket":"01010101010101010101010101010101","mac":"02:00:00:00:00:01","minted":5,"boot_nonce":"{zeros}","at":7}}}}
 {{"ticket":{{"ticket":"02020202020202020202020202020202","mac":"02:00:00:00:00:01","minted":5}}}}
 {{"fetched":{{"ticket":"02020202020202020202020202020202"}}}}
+{{"told":{{"ticket":"02020202020202020202020202020202"}}}}
 {{"server":{{"address":"10.0.0.1"}}}}
 "#
         )
@@ -126,5 +128,85 @@ async fn a_disk_that_hangs_stops_nobody() {
     drop(hold);
     while journal.queue(None).durable().await.is_err() {
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// What a version wrote that did not keep who was told a ticket by DHCP.
+const BEFORE_TOLD: &str = r#"{"scalerforge-pxe-journal":1}
+{"ticket":{"ticket":"02020202020202020202020202020202","mac":"02:00:00:00:00:01","minted":5}}
+{"fetched":{"ticket":"02020202020202020202020202020202"}}
+"#;
+
+#[test]
+fn an_older_journal_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.jsonl");
+    fs::write(&path, BEFORE_TOLD).unwrap();
+    let shared = desk();
+    let mut desk = shared.lock().unwrap();
+    replay(&path, &mut desk).unwrap();
+    assert_eq!(desk.snapshot().len(), 2);
+    assert!(!desk.told_by_dhcp(Ticket([2; 16])), "nobody was told, as far as this file says");
+}
+
+/// The folder in which the second life of this test's process writes until it is killed.
+const VICTIM: &str = "SCALERFORGE_JOURNAL_VICTIM";
+
+/// Minted, fetched, told: the `n`th machine's ticket.
+fn told(n: u32) -> ([Change; 3], Ticket) {
+    let [_, a, b, c] = n.to_be_bytes();
+    let mut ticket = [7; 16];
+    ticket[..4].copy_from_slice(&n.to_be_bytes());
+    let ticket = Ticket(ticket);
+    let issued = Issued { ticket, mac: Mac([2, 0, 0, a, b, c]), minted: Now(5) };
+    ([Change::Ticket(issued), Change::Fetched(ticket), Change::Told(ticket)], ticket)
+}
+
+/// `kill -9` between the answer to an agent's DHCP and its hello: whatever was confirmed before is known after.
+#[tokio::test]
+async fn a_killed_process_knows_afterwards_whom_it_told_a_ticket() {
+    use std::io::{BufRead as _, BufReader};
+    if let Some(dir) = std::env::var_os(VICTIM) {
+        let shared = desk();
+        let journal = Journal::open(Path::new(&dir), &shared).unwrap();
+        for n in 0..u32::MAX {
+            let (changes, _) = told(n);
+            let pending = {
+                let mut desk = shared.lock().unwrap();
+                changes.into_iter().for_each(|change| desk.apply(change));
+                journal.queue(changes)
+            };
+            pending.durable().await.unwrap();
+            // Where the reply would leave.
+            println!("told {n}");
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for seen in [1, 40, 200] {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "--nocapture",
+                "journal::tests::a_killed_process_knows_afterwards_whom_it_told_a_ticket",
+            ])
+            .env(VICTIM, dir.path())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut lines = lines.map_while(Result::ok).filter_map(|line| {
+            let (_, n) = line.split_once("told ")?;
+            n.parse::<u32>().ok()
+        });
+        let last = lines.by_ref().find(|n| *n >= seen).unwrap();
+        child.kill().unwrap();
+        // What it said before it died counts as well.
+        let last = lines.last().unwrap_or(last);
+        child.wait().unwrap();
+        let shared = desk();
+        let mut desk = shared.lock().unwrap();
+        replay(&dir.path().join("journal.jsonl"), &mut desk).unwrap();
+        let lost = (0..=last).find(|n| !desk.told_by_dhcp(told(*n).1));
+        assert_eq!(lost, None, "killed after {last}");
     }
 }

@@ -17,6 +17,7 @@ pub(crate) enum Record {
     Spent { ticket: Ticket, mac: Mac, minted: Now, boot_nonce: Digest, at: Now },
     Stance { mac: Mac, stance: StanceRecord },
     Fetched { ticket: Ticket },
+    Told { ticket: Ticket },
     Server { address: Ipv4Addr },
     Lease6 { duid: DuidRecord, iaid: u32, mac: Mac, address: Ipv6Addr, until: Now, state: StateRecord },
     Declined6 { address: Ipv6Addr, until: Now },
@@ -70,6 +71,7 @@ impl From<Change> for Record {
                 Self::Spent { ticket, mac, minted, boot_nonce, at }
             }
             Change::Fetched(ticket) => Self::Fetched { ticket },
+            Change::Told(ticket) => Self::Told { ticket },
             Change::Server(address) => Self::Server { address },
             Change::Lease6(Lease6 { duid, iaid, mac, address, until, state }) => {
                 let state = state.into();
@@ -104,6 +106,7 @@ impl From<Record> for Change {
                 Self::Spent(Redeemed { issued: Issued { ticket, mac, minted }, boot_nonce, at })
             }
             Record::Fetched { ticket } => Self::Fetched(ticket),
+            Record::Told { ticket } => Self::Told(ticket),
             Record::Server { address } => Self::Server(address),
             Record::Lease6 { duid, iaid, mac, address, until, state } => {
                 let state = state.into();
