@@ -71,6 +71,12 @@ pub struct Inventory {
     /// What the machine itself knows of its BMC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bmc: Option<BmcSeen>,
+    /// Firmware of parts, as a controller lists it; what a part itself tells stands with the part.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub firmware: Vec<Firmware>,
+    /// BIOS settings by attribute, as a controller names and writes them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub bios_settings: BTreeMap<String, String>,
     /// Processor flaws as the kernel sees them (`spectre_v2` → `Mitigation: …`).
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub flaws: BTreeMap<String, String>,
@@ -121,6 +127,16 @@ pub struct System {
     /// The hypervisor this machine is a guest of; `None` on bare metal and where nobody told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hypervisor: Option<String>,
+}
+
+/// One entry of a controller's list of firmware (Redfish SoftwareInventory).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Firmware {
+    /// What it belongs to, in the controller's words (`BIOS`, `NIC2 System Slot2 MCX75310AAS-NEAT`).
+    pub name: String,
+    /// Its version, as written.
+    pub version: String,
 }
 
 /// A processor package.

@@ -52,6 +52,9 @@ pub struct Drive {
     pub pci: Option<String>,
     /// What its own health log says.
     pub health: Option<Health>,
+    /// Bay it sits in, as its controller names it (`Disk.Bay.3`, `Box 2:Bay 6`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bay: Option<String>,
     /// Size of a sector as addressed, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sector_bytes: Option<u32>,
