@@ -3,5 +3,6 @@
 
 pub mod agent;
 pub mod boot;
+pub mod medium;
 pub mod operator;
 pub mod verifier;

@@ -1,7 +1,8 @@
 //! The discovery image as files in a directory, rebuilt only when something that determines its bytes has changed.
 //!
 //! Writes `discovery.efi`, `reference.json`, `reference.corim`, `manifest.json` and a stamp of all inputs; beside them
-//! `vmlinuz` and `initrd`, the very bytes of the UKI's sections, for iPXE, which cannot start a UKI.  An interrupted run
+//! `vmlinuz` and `initrd`, the very bytes of the UKI's sections, for iPXE, which cannot start a UKI, and `discovery.iso`,
+//! the UKI as a boot medium.  An interrupted run
 //! leaves no stamp and is done again; two runs at once wait for each other.
 
 use std::fs::{self, File};
@@ -13,12 +14,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::build::{self, Inputs, read, write};
+use crate::medium;
 use crate::packages::{self, Packages};
 use crate::pe::{self, Image};
 use crate::signed;
 
 /// This crate's own code and data: a changed builder may build other bytes.
-const OWN_SOURCES: [(&str, &[u8]); 14] = [
+const OWN_SOURCES: [(&str, &[u8]); 15] = [
     ("build.rs", include_bytes!("build.rs")),
     ("cpio.rs", include_bytes!("cpio.rs")),
     ("discovery.rs", include_bytes!("discovery.rs")),
@@ -26,6 +28,7 @@ const OWN_SOURCES: [(&str, &[u8]); 14] = [
     ("elf.rs", include_bytes!("elf.rs")),
     ("lib.rs", include_bytes!("lib.rs")),
     ("manifest.rs", include_bytes!("manifest.rs")),
+    ("medium.rs", include_bytes!("medium.rs")),
     ("modules.rs", include_bytes!("modules.rs")),
     ("packages.rs", include_bytes!("packages.rs")),
     ("pcr.rs", include_bytes!("pcr.rs")),
@@ -84,6 +87,8 @@ pub struct Discovery {
     pub kernel: PathBuf,
     /// The initramfs in the UKI, which nothing but the UKI's own signature covers.
     pub initrd: PathBuf,
+    /// The UKI as a CD, for a BMC's virtual media.
+    pub medium: PathBuf,
     /// Reference values for the verifier.
     pub reference_json: PathBuf,
     /// The same for other people's verifiers; [`crate::signed::sign`] puts a signature on it.
@@ -131,11 +136,15 @@ pub fn discovery(
     let inputs_sha256 = inputs(&read(agent).map_err(Error::Build)?, &ca_pem, &packages);
     let uki = out_dir.join("discovery.efi");
     let (kernel, initrd) = (out_dir.join("vmlinuz"), out_dir.join("initrd"));
+    let medium = out_dir.join("discovery.iso");
     let reference_json = out_dir.join("reference.json");
     let manifest_json = out_dir.join("manifest.json");
     let stamp_path = out_dir.join(".discovery.stamp");
-    let rebuilt =
-        !up_to_date(&stamp_path, &inputs_sha256, &[&uki, &kernel, &initrd, &reference_json, &manifest_json]);
+    let rebuilt = !up_to_date(
+        &stamp_path,
+        &inputs_sha256,
+        &[&uki, &kernel, &initrd, &medium, &reference_json, &manifest_json],
+    );
     if rebuilt {
         if stamp_path.exists() {
             fs::remove_file(&stamp_path).map_err(output("remove", &stamp_path))?;
@@ -145,6 +154,8 @@ pub fn discovery(
         let built = build::build(&inputs, progress).map_err(Error::Build)?;
         write(&uki, &built.uki).map_err(Error::Build)?;
         write_parts(&built.uki, &kernel, &initrd).map_err(Error::Build)?;
+        let disc = medium::medium(&built.uki).map_err(output("make", &medium))?;
+        write(&medium, &disc).map_err(Error::Build)?;
         write_json(&reference_json, &built.reference)?;
         write_json(&manifest_json, &built.manifest)?;
         let uki_sha256 = built.manifest.uki_sha256;
@@ -159,6 +170,7 @@ pub fn discovery(
         uki,
         kernel,
         initrd,
+        medium,
         reference_json,
         reference_corim,
         manifest_json,
@@ -207,7 +219,7 @@ fn inputs(agent: &[u8], ca_pem: &[u8], packages: &Packages) -> String {
     hex::encode(hash.finalize())
 }
 
-fn up_to_date(stamp: &Path, inputs_sha256: &str, products: &[&Path; 5]) -> bool {
+fn up_to_date(stamp: &Path, inputs_sha256: &str, products: &[&Path; 6]) -> bool {
     let Some(stamp) = fs::read(stamp).ok().and_then(|text| serde_json::from_slice::<Stamp>(&text).ok())
     else {
         return false;

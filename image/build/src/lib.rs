@@ -4,13 +4,14 @@
 //! and the appliance's CA into one UEFI file, the same bytes each time; `uki::reference` computes the PCR values.
 //! `discovery` does all of it into a directory and skips what is up to date.
 //! It refuses to learn reference values from a machine, to put parameters on the command line, and to need root.
-//! Pure: `cpio`, `pe`, `pcr`, `elf`, `modules`, `sources`, `uki`.  Read next: `build.rs`.
+//! Pure: `cpio`, `medium`, `pe`, `pcr`, `elf`, `modules`, `sources`, `uki`.  Read next: `build.rs`.
 
 pub mod build;
 pub mod cpio;
 pub mod discovery;
 pub mod elf;
 pub mod manifest;
+pub mod medium;
 pub mod modules;
 pub mod packages;
 pub mod pcr;
