@@ -1,17 +1,26 @@
 //! Requests to one controller: bounded, pinned, with one session, a few at a time.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc, Mutex as Lock, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
-use reqwest::{Method, Response, StatusCode, Url, header, redirect};
-use serde_json::{Value, json};
+use reqwest::{Url, redirect};
+use serde_json::Value;
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::{
     credentials::Password,
     error::BmcError,
-    field,
+    evidence::{Bodies, Keep},
+    exchange::{Answer, Call, said},
+    inventory::Known,
     link::local,
     pin::{Pin, Pinning},
+    session::{Key, Login},
 };
 
 /// Where a controller is and how to log in.
@@ -27,6 +36,36 @@ pub struct Contact {
     pub pin: Option<Pin>,
 }
 
+/// How patient and how thorough we are with one controller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Requests at once: controllers are small computers, some serve one at a time.
+    pub requests_at_once: usize,
+    /// The largest answer read: the largest real resource (a BIOS attribute registry) has 2.5 MB.
+    pub body_bytes_max: usize,
+    /// One request: the slowest real answer recorded took 18 s.
+    pub request_seconds_max: u64,
+    /// One walk through the resources; what is left then is a finding.
+    pub walk_seconds_max: u64,
+    /// Between two attempts, and between the first two looks at a task.
+    pub pause: Duration,
+    /// How much of what it said is kept.
+    pub keep: Keep,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            requests_at_once: 3,
+            body_bytes_max: 4 << 20,
+            request_seconds_max: 45,
+            walk_seconds_max: 900,
+            pause: Duration::from_secs(1),
+            keep: Keep::Bodies { bytes_max: 16 << 20 },
+        }
+    }
+}
+
 /// One controller.  Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Bmc {
@@ -35,68 +74,29 @@ pub struct Bmc {
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    http: reqwest::Client,
+    pub(crate) http: reqwest::Client,
     pub(crate) base: Url,
-    user: String,
-    password: Password,
-    pinning: Arc<Pinning>,
-    permits: Semaphore,
-    login: Mutex<Login>,
+    pub(crate) user: String,
+    pub(crate) password: Password,
+    pub(crate) options: Options,
+    pub(crate) pinning: Arc<Pinning>,
+    pub(crate) permits: Semaphore,
+    pub(crate) login: Mutex<Login>,
+    /// New sessions that did not help.
+    pub(crate) vain_logins: AtomicU32,
+    /// It drops connections that are kept.
+    pub(crate) closes: AtomicBool,
+    bodies: Lock<Bodies>,
+    /// Which of its systems is the machine, and how to treat it.
+    known: Lock<Option<Arc<Known>>>,
 }
 
-/// How we are logged in.
-enum Login {
-    Not,
-    Session {
-        token: String,
-        location: Option<String>,
-    },
-    /// It has no sessions.
-    Basic,
-    /// It refused the password: not tried again, since controllers lock accounts after a few attempts.
-    Refused,
-}
-
-impl std::fmt::Debug for Login {
-    /// Without the token.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Not => "Not",
-            Self::Session { .. } => "Session(..)",
-            Self::Basic => "Basic",
-            Self::Refused => "Refused",
-        })
-    }
-}
-
-/// What a request is sent with.
-#[derive(Clone, PartialEq, Eq)]
-enum Key {
-    None,
-    Token(String),
-    Basic,
-}
-
-/// An answer: status, entity tag, body.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) etag: Option<String>,
-    pub(crate) body: Value,
-}
-
-/// The largest answer read: the largest real resource (a BIOS attribute registry) has 2.5 MB.
-const BODY_BYTES_MAX: usize = 4 << 20;
-/// Requests at once to one controller: they are small computers, some serve one at a time.
-const CONCURRENT_MAX: usize = 3;
-/// One request: the slowest real answer recorded took 18 s.
-const REQUEST_SECONDS_MAX: u64 = 45;
 /// A controller that is reachable connects within a second.
 const CONNECT_SECONDS_MAX: u64 = 10;
 /// Reads are tried this often when the controller is busy or drops the connection.
 const READ_ATTEMPTS_MAX: u32 = 3;
-/// Between two attempts.
-const PAUSE_SECONDS: u64 = 1;
+/// Redirects followed, all on the same host (`/redfish/v1` to `/redfish/v1/`).
+const REDIRECTS_MAX: u32 = 3;
 /// The service root (DSP0266, 6.2: with the slash).
 pub(crate) const ROOT: &str = "/redfish/v1/";
 
@@ -106,6 +106,14 @@ impl Bmc {
     /// # Errors
     /// When the address is not an https address.
     pub fn new(contact: Contact) -> Result<Self, BmcError> {
+        Self::with(contact, Options::default())
+    }
+
+    /// The same with other bounds.
+    ///
+    /// # Errors
+    /// When the address is not an https address.
+    pub fn with(contact: Contact, options: Options) -> Result<Self, BmcError> {
         let wrong = || BmcError::Address { url: contact.url.chars().take(200).collect() };
         let mut base = Url::parse(&contact.url).map_err(|_| wrong())?;
         let plain = base.username().is_empty() && base.password().is_none() && base.query().is_none();
@@ -123,8 +131,8 @@ impl Bmc {
             .no_proxy()
             .http1_only()
             .connect_timeout(Duration::from_secs(CONNECT_SECONDS_MAX))
-            .timeout(Duration::from_secs(REQUEST_SECONDS_MAX))
-            .pool_max_idle_per_host(CONCURRENT_MAX)
+            .timeout(Duration::from_secs(options.request_seconds_max))
+            .pool_max_idle_per_host(options.requests_at_once)
             .build()
             .map_err(|error| tls(error.into()))?;
         let inner = Inner {
@@ -132,9 +140,14 @@ impl Bmc {
             base,
             user: contact.user,
             password: contact.password,
+            options,
             pinning,
-            permits: Semaphore::new(CONCURRENT_MAX),
+            permits: Semaphore::new(options.requests_at_once.max(1)),
             login: Mutex::new(Login::Not),
+            vain_logins: AtomicU32::new(0),
+            closes: AtomicBool::new(false),
+            bodies: Lock::new(Bodies::new(options.keep)),
+            known: Lock::new(None),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -145,24 +158,43 @@ impl Bmc {
         self.inner.pinning.pin()
     }
 
+    /// The last body of a resource as it came, where it was kept: evidence of what the controller said.
+    #[must_use]
+    pub fn raw_body(&self, path: &str) -> Option<Vec<u8>> {
+        self.inner.bodies().raw(path)
+    }
+
     /// Ends the session.  Controllers have few; one not ended blocks a place for half an hour.
     pub async fn log_out(&self) {
-        let was = std::mem::replace(&mut *self.inner.login.lock().await, Login::Not);
-        if let Login::Session { token, location: Some(path) } = was {
-            let ended = self.inner.send("DELETE", &path, None, None, &Key::Token(token)).await;
-            if let Err(error) = ended {
-                tracing::debug!(bmc = %self.inner.base, error = %error, "session not ended; it will expire");
-            }
-        }
+        self.inner.leave().await;
     }
 }
 
 impl Inner {
-    /// A resource.  Tried again when the controller is busy.
+    /// A resource as it is now.  Tried again when the controller is busy.
     pub(crate) async fn get(&self, path: &str) -> Result<Answer, BmcError> {
+        self.patient(path, None).await
+    }
+
+    /// A resource; the kept body where the controller says that it has not changed.  For facts that stay, not for
+    /// what was just changed.
+    pub(crate) async fn get_if_changed(&self, path: &str) -> Result<Answer, BmcError> {
+        let Some(tag) = self.bodies().tag(path) else { return self.get(path).await };
+        let answer = self.patient(path, Some(&tag)).await?;
+        if answer.status != 304 {
+            return Ok(answer);
+        }
+        let kept = self.bodies().body(path);
+        match kept {
+            Some(body) => Ok(Answer { status: 200, etag: Some(tag), body, ..Answer::default() }),
+            None => self.get(path).await,
+        }
+    }
+
+    async fn patient(&self, path: &str, tag: Option<&str>) -> Result<Answer, BmcError> {
         let mut attempt = 1;
         loop {
-            let result = self.request("GET", path, None, None).await;
+            let result = self.redirected(path, tag).await;
             let busy = match &result {
                 Ok(_) => false,
                 Err(BmcError::NoAnswer { .. } | BmcError::NotJson { .. }) => {
@@ -175,13 +207,30 @@ impl Inner {
                 return result;
             }
             attempt += 1;
-            tokio::time::sleep(Duration::from_secs(PAUSE_SECONDS)).await;
+            tokio::time::sleep(self.options.pause).await;
         }
     }
 
-    /// Logs in if that has not happened, so that a wrong password is told as such and not as missing resources.
-    pub(crate) async fn enter(&self) -> Result<(), BmcError> {
-        self.key(None).await.map(|_| ())
+    /// One GET, and where it is redirected to on the same host.
+    async fn redirected(&self, path: &str, tag: Option<&str>) -> Result<Answer, BmcError> {
+        let mut place = path.to_owned();
+        for _ in 0..=REDIRECTS_MAX {
+            let call = Call { if_none_match: tag, ..Call::new("GET", &place) };
+            let mut answer = self.request(&call).await?;
+            if !matches!(answer.status, 301 | 302 | 303 | 307 | 308) {
+                if answer.status == 200 {
+                    self.bodies().put(path, &mut answer);
+                }
+                return Ok(answer);
+            }
+            let to = answer.location.unwrap_or_default();
+            place = local(&self.base, &to).ok_or_else(|| BmcError::Elsewhere {
+                url: self.url(path),
+                status: answer.status,
+                to: to.chars().filter(|c| !c.is_control()).take(200).collect(),
+            })?;
+        }
+        Err(BmcError::Elsewhere { url: self.url(path), status: 302, to: place })
     }
 
     /// A change.  Never repeated by itself: the controller may have done it before it failed.
@@ -192,193 +241,51 @@ impl Inner {
         body: &Value,
         if_match: Option<&str>,
     ) -> Result<Answer, BmcError> {
-        self.request(method, path, Some(body), if_match).await
-    }
-
-    /// Sends with the session; when it was revoked, logs in once more and sends once more.
-    async fn request(
-        &self,
-        method: &'static str,
-        path: &str,
-        body: Option<&Value>,
-        if_match: Option<&str>,
-    ) -> Result<Answer, BmcError> {
-        let key = if path == ROOT { Key::None } else { self.key(None).await? };
-        let first = self.send(method, path, body, if_match, &key).await?;
-        let answer = if first.status == 401 && key != Key::None {
-            let renewed = self.key(Some(&key)).await?;
-            self.send(method, path, body, if_match, &renewed).await?
-        } else {
-            first
-        };
-        if (200..300).contains(&answer.status) {
+        self.bodies().forget_tags();
+        let answer = self.request(&Call { body: Some(body), if_match, ..Call::new(method, path) }).await?;
+        if answer.status < 300 {
             return Ok(answer);
         }
-        let url = self.url(path);
-        if answer.status == 401 {
-            return Err(BmcError::Login { url, user: self.user.clone() });
-        }
-        Err(BmcError::Refused { method, url, status: answer.status, said: said(&answer.body) })
-    }
-
-    /// The key to send with.  `stale` is one that was just refused: it is replaced, unless another request has done
-    /// so meanwhile.
-    async fn key(&self, stale: Option<&Key>) -> Result<Key, BmcError> {
-        let refused = || BmcError::Login { url: self.base.to_string(), user: self.user.clone() };
-        let mut login = self.login.lock().await;
-        let present = match &*login {
-            Login::Refused => return Err(refused()),
-            Login::Not => None,
-            Login::Session { token, .. } => Some(Key::Token(token.clone())),
-            Login::Basic => Some(Key::Basic),
-        };
-        if let Some(present) = present.filter(|present| Some(present) != stale) {
-            return Ok(present);
-        }
-        if stale == Some(&Key::Basic) {
-            *login = Login::Refused;
-            return Err(refused());
-        }
-        *login = self.log_in().await?;
-        match &*login {
-            Login::Session { token, .. } => Ok(Key::Token(token.clone())),
-            Login::Refused => Err(refused()),
-            Login::Not | Login::Basic => Ok(Key::Basic),
-        }
-    }
-
-    async fn log_in(&self) -> Result<Login, BmcError> {
-        let path = self.sessions().await;
-        let body = json!({ "UserName": self.user, "Password": self.password.reveal() });
-        let response = self.transmit("POST", &path, Some(&body), None, &Key::None).await?;
-        let status = response.status();
-        let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::to_owned);
-        let token = header("x-auth-token");
-        let location = header("location").and_then(|link| local(&self.base, &link));
-        let answer = self.read("POST", &path, response).await;
-        if status.is_success()
-            && let Some(token) = token
-        {
-            let named =
-                answer.ok().and_then(|answer| local(&self.base, answer.body.get("@odata.id")?.as_str()?));
-            return Ok(Login::Session { token, location: location.or(named) });
-        }
-        match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => Ok(Login::Refused),
-            // No session service, or one that gives no token: the standard's other way.
-            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
-                Ok(Login::Basic)
-            }
-            other if other.is_success() => Ok(Login::Basic),
-            other => Err(BmcError::Refused {
-                method: "POST",
-                url: self.url(&path),
-                status: other.as_u16(),
-                said: answer.map(|answer| said(&answer.body)).unwrap_or_default(),
-            }),
-        }
-    }
-
-    /// Where sessions are made: as the root says, else where the standard says.
-    async fn sessions(&self) -> String {
-        let standard = "/redfish/v1/SessionService/Sessions".to_owned();
-        let Ok(root) = self.send("GET", ROOT, None, None, &Key::None).await else { return standard };
-        let told = field::link(&root.body, &["Links", "Sessions"]);
-        told.and_then(|link| local(&self.base, link)).unwrap_or(standard)
-    }
-
-    async fn send(
-        &self,
-        method: &'static str,
-        path: &str,
-        body: Option<&Value>,
-        if_match: Option<&str>,
-        key: &Key,
-    ) -> Result<Answer, BmcError> {
-        let _permit = self.permits.acquire().await;
-        let response = self.transmit(method, path, body, if_match, key).await?;
-        self.read(method, path, response).await
-    }
-
-    async fn transmit(
-        &self,
-        method: &'static str,
-        path: &str,
-        body: Option<&Value>,
-        if_match: Option<&str>,
-        key: &Key,
-    ) -> Result<Response, BmcError> {
-        let verb = Method::from_bytes(method.as_bytes()).unwrap_or(Method::GET);
-        let url = self.url(path);
-        let mut request = self
-            .http
-            .request(verb, &url)
-            .header(header::ACCEPT, "application/json")
-            .header("OData-Version", "4.0");
-        request = match key {
-            Key::None => request,
-            Key::Token(token) => request.header("X-Auth-Token", token),
-            Key::Basic => request.basic_auth(&self.user, Some(self.password.reveal())),
-        };
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        if let Some(etag) = if_match {
-            request = request.header(header::IF_MATCH, etag);
-        }
-        request.send().await.map_err(|source| match self.pinning.mismatch() {
-            Some((expected, got)) => BmcError::PinChanged { url: self.base.to_string(), expected, got },
-            None => BmcError::NoAnswer { method, url, source: source.without_url() },
+        Err(BmcError::Refused {
+            method,
+            url: self.url(path),
+            status: answer.status,
+            said: said(&answer.body),
         })
     }
 
-    async fn read(
-        &self,
-        method: &'static str,
-        path: &str,
-        mut response: Response,
-    ) -> Result<Answer, BmcError> {
-        let url = self.url(path);
-        let status = response.status();
-        let etag = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
-        let mut bytes = Vec::new();
-        loop {
-            let chunk = response.chunk().await.map_err(|source| BmcError::NoAnswer {
-                method,
-                url: url.clone(),
-                source: source.without_url(),
-            })?;
-            let Some(chunk) = chunk else { break };
-            if bytes.len().saturating_add(chunk.len()) > BODY_BYTES_MAX {
-                return Err(BmcError::TooLong { method, url, max: BODY_BYTES_MAX });
+    /// Sends with the session; when it was revoked, logs in once more and sends once more.  A redirect and "not
+    /// changed" are answers; other refusals are errors.
+    async fn request(&self, call: &Call<'_>) -> Result<Answer, BmcError> {
+        let key = if call.path == ROOT { Key::None } else { self.key(None).await? };
+        let first = self.send(call, &key).await?;
+        let answer = if first.status == 401 && key != Key::None {
+            let renewed = self.key(Some(&key)).await?;
+            let second = self.send(call, &renewed).await?;
+            if second.status == 401 {
+                self.vain_logins.fetch_add(1, Ordering::Relaxed);
+            } else {
+                self.vain_logins.store(0, Ordering::Relaxed);
             }
-            bytes.extend_from_slice(&chunk);
-        }
-        let body = if bytes.iter().all(u8::is_ascii_whitespace) {
-            Value::Null
+            second
         } else {
-            match serde_json::from_slice(&bytes) {
-                Ok(body) => body,
-                // What an error page or the answer to a change says does not matter; what a resource says does.
-                Err(source) if status.is_success() && method == "GET" => {
-                    return Err(BmcError::NotJson { method, url, source });
-                }
-                Err(_) => Value::Null,
-            }
+            first
         };
-        Ok(Answer { status: status.as_u16(), etag, body })
+        if (200..400).contains(&answer.status) {
+            return Ok(answer);
+        }
+        let url = self.url(call.path);
+        if answer.status == 401 {
+            return Err(BmcError::Login { url, user: self.user.clone() });
+        }
+        Err(BmcError::Refused { method: call.method, url, status: answer.status, said: said(&answer.body) })
     }
 
-    /// The whole URL of a path that [`local`] made or that is written here.
-    pub(crate) fn url(&self, path: &str) -> String {
-        format!("{}{}", self.base.as_str().trim_end_matches('/'), path)
+    pub(crate) fn bodies(&self) -> MutexGuard<'_, Bodies> {
+        self.bodies.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// The controller's own words about an error (DSP0266, 8.6), shortened.
-fn said(body: &Value) -> String {
-    let extended = field::at(body, &["error", "@Message.ExtendedInfo"]);
-    let first = extended.and_then(|info| info.get(0)).and_then(|info| field::text(info, &["Message"]));
-    let text = first.or_else(|| field::text(body, &["error", "message"]));
-    text.unwrap_or_else(|| "no explanation".into())
+    pub(crate) fn known(&self) -> MutexGuard<'_, Option<Arc<Known>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

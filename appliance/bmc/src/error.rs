@@ -34,7 +34,7 @@ pub enum BmcError {
         got: Pin,
     },
     /// No answer.
-    #[error("{method} {url} got no answer; check that the controller is reachable and awake")]
+    #[error("{method} {url} got no whole answer; check that the controller is reachable and awake")]
     NoAnswer {
         /// The method.
         method: &'static str,
@@ -87,6 +87,46 @@ pub enum BmcError {
         url: String,
         /// The user.
         user: String,
+    },
+    /// It accepted a change and failed at it.
+    #[error("{url} accepted the change and failed at it: {said}")]
+    TaskFailed {
+        /// What was asked.
+        url: String,
+        /// The controller's own words, shortened.
+        said: String,
+    },
+    /// The password must be changed first.
+    #[error(
+        "{url} wants the password of `{user}` to be changed before anything else; change it (a first login with the \
+         factory password), then try again"
+    )]
+    PasswordChange {
+        /// The controller.
+        url: String,
+        /// The user.
+        user: String,
+    },
+    /// It ends our sessions.
+    #[error(
+        "{url} revoked {times} new sessions at once; another client may use up its sessions, or this user may not read \
+         what was asked"
+    )]
+    Revoked {
+        /// The controller.
+        url: String,
+        /// How many.
+        times: u32,
+    },
+    /// It sends us to somebody else.
+    #[error("{url} answered {status} and redirects elsewhere, to `{to}`; not followed")]
+    Elsewhere {
+        /// What was asked.
+        url: String,
+        /// HTTP status.
+        status: u16,
+        /// Where to.
+        to: String,
     },
     /// It has no machine.
     #[error("{url} lists no computer system, so there is nothing to take inventory of or to boot")]

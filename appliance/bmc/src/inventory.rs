@@ -1,5 +1,7 @@
 //! The walk: from the service root to everything a machine is made of.
 
+use std::sync::Arc;
+
 use appliance_model::{
     Serial,
     inventory::{Cpu, Dimm, Gpu, Inventory, System, Tpm},
@@ -7,21 +9,33 @@ use appliance_model::{
 use serde_json::Value;
 
 use crate::{
+    boot::boot_targets,
     client::{Bmc, ROOT},
-    control::{PowerState, boot_targets, reset_types},
     error::BmcError,
     field,
-    quirks::Quirks,
+    power::{PowerState, reset_types},
+    quirks::{Quirks, Switch, Who, likeness},
     view::{BmcView, Severity},
     walk::Walk,
 };
 
-/// The machine's own resource, how it looks, and who made it.
+/// What stays true of a controller while we speak to it.
+#[derive(Debug)]
+pub(crate) struct Known {
+    /// The machine's own resource.
+    pub(crate) path: String,
+    /// Its manager's, where there is one.
+    pub(crate) manager: Option<String>,
+    pub(crate) quirks: Arc<Quirks>,
+}
+
+/// The machine's own resource, how it looks, and how to treat it.
 #[derive(Debug)]
 pub(crate) struct Machine {
     pub(crate) path: String,
-    pub(crate) system: Value,
-    pub(crate) quirks: Quirks,
+    pub(crate) system: Arc<Value>,
+    pub(crate) manager: Option<String>,
+    pub(crate) quirks: Arc<Quirks>,
 }
 
 impl Bmc {
@@ -33,15 +47,14 @@ impl Bmc {
         let mut walk = Walk::new(self);
         let root = self.inner.get(ROOT).await?.body;
         self.inner.enter().await?;
-        let Machine { path, system, quirks } = machine(&mut walk, self, &root).await?;
-        let mut inventory = Inventory { system: identity(&system, &quirks), ..Inventory::default() };
-        let place = (path.as_str(), &system);
-        surroundings(&mut walk, &root, place, &quirks, &mut inventory.system).await;
-        processors(&mut walk, &path, &system, &mut inventory).await;
-        inventory.dimms = modules(&mut walk, &path, &system).await;
-        inventory.drives = crate::storage::drives(&mut walk, &path, &system).await;
-        inventory.nics = crate::network::ports(&mut walk, &path, &system, &quirks).await;
-        inventory.tpm = tpm(&system);
+        let found = find_machine(&mut walk, self, &root).await?;
+        let Machine { path, system, quirks, .. } = &found.machine;
+        let mut inventory = Inventory { system: identity(&mut walk, &found), ..Inventory::default() };
+        processors(&mut walk, path, system, &mut inventory).await;
+        inventory.dimms = modules(&mut walk, path, system).await;
+        inventory.drives = crate::storage::drives(&mut walk, path, system).await;
+        inventory.nics = crate::network::ports(&mut walk, path, system).await;
+        inventory.tpm = tpm(system);
         for (group, from) in [
             ("system", "redfish ComputerSystem, Chassis, Manager"),
             ("cpus", "redfish Processors"),
@@ -51,8 +64,13 @@ impl Bmc {
         ] {
             inventory.sources.insert(group.into(), from.into());
         }
-        complete(&mut walk, &path, &inventory);
-        let reset_types = reset_types(&mut walk, &path, &system).await;
+        complete(&mut walk, path, &inventory, quirks);
+        let certificate = self.inner.pinning.certificate();
+        if certificate.as_ref().is_some_and(|shown| !shown.in_time) {
+            let what = "its certificate is expired or not yet valid; the controller is known by its key all the same";
+            walk.find(Severity::Info, ROOT, what);
+        }
+        let reset_types = reset_types(&mut walk, path, system).await;
         let mut findings = walk.findings;
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         let texts = findings.iter().filter(|finding| finding.severity > Severity::Info);
@@ -60,86 +78,117 @@ impl Bmc {
         Ok(BmcView {
             inventory,
             findings,
-            boot_targets: boot_targets(&system),
-            http_boot_uri: field::at(&system, &["Boot"])
-                .is_some_and(|boot| boot.get("HttpBootUri").is_some()),
+            boot_targets: boot_targets(system),
+            http_boot_uri: field::at(system, &["Boot"]).is_some_and(|boot| boot.get("HttpBootUri").is_some()),
             reset_types,
-            power: PowerState::of(&system),
-            system: path,
+            power: PowerState::of(system),
+            system: path.clone(),
             pin: self.pin(),
+            certificate,
+            quirks: quirks.notes(),
+            bodies: self.inner.bodies().digests(),
         })
     }
 
-    /// The machine this controller is for, read afresh.
+    /// The machine this controller is for, read afresh.  Which of the systems it is, is found out once.
     pub(crate) async fn machine(&self) -> Result<Machine, BmcError> {
+        let known = self.inner.known().clone();
+        if let Some(known) = known {
+            match self.inner.get(&known.path).await {
+                Ok(answer) if answer.body.is_object() => {
+                    return Ok(Machine {
+                        path: known.path.clone(),
+                        system: Arc::new(answer.body),
+                        manager: known.manager.clone(),
+                        quirks: Arc::clone(&known.quirks),
+                    });
+                }
+                // Renamed by an update, or gone: look again.
+                Ok(_) | Err(BmcError::Refused { status: 404, .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
         let root = self.inner.get(ROOT).await?.body;
         self.inner.enter().await?;
-        machine(&mut Walk::new(self), self, &root).await
+        Ok(find_machine(&mut Walk::new(self), self, &root).await?.machine)
     }
 }
 
-/// Picks the machine among the systems a controller lists.
-async fn machine(walk: &mut Walk<'_>, bmc: &Bmc, root: &Value) -> Result<Machine, BmcError> {
+/// The machine with what stands around it.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) machine: Machine,
+    pub(crate) manager: Option<(String, Arc<Value>)>,
+    pub(crate) chassis: Option<(String, Arc<Value>)>,
+    /// Other systems: GPU baseboards, partitions.
+    pub(crate) others: Vec<(String, Arc<Value>)>,
+}
+
+/// Picks the machine among the systems a controller lists, and learns who made it.
+async fn find_machine(walk: &mut Walk<'_>, bmc: &Bmc, root: &Value) -> Result<Found, BmcError> {
     let systems = walk.members(ROOT, root, &["Systems"]).await.unwrap_or_default();
     let count = systems.len();
-    let likeness = |system: &Value| Quirks::of(root, system).likeness(system);
-    let mut best: Option<(u32, String, Value)> = None;
-    for (path, system) in systems {
-        let score = likeness(&system);
-        if best.as_ref().is_none_or(|(other, ..)| score > *other) {
-            best = Some((score, path, system));
+    let mut best: Option<(u32, usize)> = None;
+    for (at, (_, system)) in systems.iter().enumerate() {
+        let score = likeness(system);
+        if best.is_none_or(|(other, _)| score > other) {
+            best = Some((score, at));
         }
     }
-    let Some((_, path, system)) = best else {
+    let mut others = systems;
+    let Some((path, system)) = best.map(|(_, at)| others.remove(at)) else {
         return Err(BmcError::NoSystem { url: bmc.inner.base.to_string() });
     };
     if count > 1 {
         walk.find(Severity::Info, &path, format!("one of {count} systems; taken for the machine itself"));
     }
-    let quirks = Quirks::of(root, &system);
-    Ok(Machine { path, system, quirks })
+    let chassis = beside(walk, root, &path, &system, "Chassis", "Chassis").await;
+    let manager = beside(walk, root, &path, &system, "ManagedBy", "Managers").await;
+    let value =
+        |place: &Option<(String, Arc<Value>)>| place.as_ref().map(|(_, v)| Arc::clone(v)).unwrap_or_default();
+    let who = Who::of(root, &system, &value(&manager), &value(&chassis));
+    let quirks = Arc::new(Quirks::of(who));
+    let at = manager.as_ref().map(|(path, _)| path.clone());
+    let known = Known { path: path.clone(), manager: at.clone(), quirks: Arc::clone(&quirks) };
+    *bmc.inner.known() = Some(Arc::new(known));
+    Ok(Found { machine: Machine { path, system, manager: at, quirks }, manager, chassis, others })
 }
 
 fn serial(value: &Value, path: &[&str]) -> Option<Serial> {
     Serial::parse(&field::text(value, path)?)
 }
 
-fn identity(system: &Value, quirks: &Quirks) -> System {
+/// What the machine is called, by system, chassis and manager.
+fn identity(walk: &mut Walk<'_>, found: &Found) -> System {
+    let Machine { path, system, quirks, .. } = &found.machine;
+    let label = |resource: &Value| quirks.label_serial(resource).and_then(|text| Serial::parse(&text));
+    let chassis = found.chassis.as_ref();
+    let chassis_serial = chassis.and_then(|(_, chassis)| label(chassis));
+    let mut serial = label(system);
+    if serial.is_none() && chassis_serial.is_some() {
+        let what = "the system has no serial; its chassis' serial stands for it, which may not be what the machine itself tells";
+        walk.find(Severity::Warning, path, what);
+        serial.clone_from(&chassis_serial);
+    }
+    let of_chassis = |name: &str| chassis.and_then(|(_, chassis)| field::text(chassis, &[name]));
     System {
-        manufacturer: field::text(system, &["Manufacturer"]),
-        product: field::text(system, &["Model"]),
-        serial: quirks.label_serial(system).and_then(|text| Serial::parse(&text)),
+        manufacturer: field::text(system, &["Manufacturer"]).or_else(|| of_chassis("Manufacturer")),
+        product: field::text(system, &["Model"]).or_else(|| of_chassis("Model")),
+        serial,
         uuid: field::text(system, &["UUID"]).map(|uuid| uuid.to_ascii_lowercase()),
         bios_version: field::text(system, &["BiosVersion"]),
-        asset_tag: field::text(system, &["AssetTag"]),
+        asset_tag: of_chassis("AssetTag").or_else(|| field::text(system, &["AssetTag"])),
+        chassis_serial,
+        bmc_version: found
+            .manager
+            .as_ref()
+            .and_then(|(_, manager)| field::text(manager, &["FirmwareVersion"])),
         ..System::default()
     }
 }
 
-/// Chassis, controller and secure boot: what the system only links to.
-async fn surroundings(
-    walk: &mut Walk<'_>,
-    root: &Value,
-    (path, system): (&str, &Value),
-    quirks: &Quirks,
-    into: &mut System,
-) {
-    if let Some(chassis) = beside(walk, root, path, system, "Chassis", "Chassis").await {
-        into.chassis_serial = quirks.label_serial(&chassis).and_then(|text| Serial::parse(&text));
-        into.asset_tag = field::text(&chassis, &["AssetTag"]).or_else(|| into.asset_tag.take());
-    }
-    if let Some(manager) = beside(walk, root, path, system, "ManagedBy", "Managers").await {
-        into.bmc_version = field::text(&manager, &["FirmwareVersion"]);
-    }
-    if let Some((_, secure)) = walk.linked(path, system, &["SecureBoot"]).await {
-        let current = field::text(&secure, &["SecureBootCurrentBoot"]);
-        let told = current.map(|state| state == "Enabled");
-        into.secure_boot = told.or_else(|| field::flag(&secure, &["SecureBootEnable"]));
-    }
-}
-
-/// The first resource that the system's `Links` name, else the first of the root's collection (Huawei has no
-/// `ManagedBy`).
+/// The first resource that the system's `Links` name, else the first of the root's collection: some have no
+/// `ManagedBy`.
 async fn beside(
     walk: &mut Walk<'_>,
     root: &Value,
@@ -147,15 +196,15 @@ async fn beside(
     system: &Value,
     link: &str,
     collection: &str,
-) -> Option<Value> {
+) -> Option<(String, Arc<Value>)> {
     let links = field::links(system, &["Links", link]);
     if let Some(first) = links.first() {
         let first = walk.follow(path, first)?;
-        return walk.resource(&first).await;
+        return walk.resource(&first).await.map(|value| (first, value));
     }
     let what = format!("no link to its {collection}; took the first one");
     walk.find(Severity::Info, path, what);
-    walk.members(ROOT, root, &[collection]).await?.into_iter().next().map(|(_, value)| value)
+    walk.members(ROOT, root, &[collection]).await?.into_iter().next()
 }
 
 async fn processors(walk: &mut Walk<'_>, path: &str, system: &Value, inventory: &mut Inventory) {
@@ -175,6 +224,7 @@ async fn processors(walk: &mut Walk<'_>, path: &str, system: &Value, inventory: 
                     cores: cores.unwrap_or_default(),
                     threads: count("TotalThreads").unwrap_or_default(),
                     microcode: field::text(processor, &["ProcessorId", "MicrocodeInfo"]),
+                    ..Cpu::default()
                 });
             }
             Some("GPU") => inventory.gpus.push(Gpu {
@@ -226,6 +276,7 @@ async fn modules(walk: &mut Walk<'_>, path: &str, system: &Value) -> Vec<Dimm> {
             manufacturer: field::text(memory, &["Manufacturer"]),
             part: field::text(memory, &["PartNumber"]),
             serial: serial(memory, &["SerialNumber"]),
+            ..Dimm::default()
         });
     }
     let told = field::number(system, &["MemorySummary", "TotalSystemMemoryGiB"]);
@@ -245,7 +296,7 @@ fn tpm(system: &Value) -> Option<Tpm> {
 }
 
 /// Says what a complete inventory would have and this one lacks.
-fn complete(walk: &mut Walk<'_>, path: &str, inventory: &Inventory) {
+fn complete(walk: &mut Walk<'_>, path: &str, inventory: &Inventory, quirks: &Quirks) {
     let system = &inventory.system;
     let lacks = [
         (
@@ -257,7 +308,7 @@ fn complete(walk: &mut Walk<'_>, path: &str, inventory: &Inventory) {
         (inventory.drives.is_empty(), Severity::Warning, "no drive could be read"),
         (
             inventory.nics.is_empty(),
-            Severity::Warning,
+            if quirks.has(Switch::NoPortsListed) { Severity::Info } else { Severity::Warning },
             "no network port could be read: boot requests of this machine will come from a stranger",
         ),
         (system.bmc_version.is_none(), Severity::Info, "the controller does not tell its firmware version"),

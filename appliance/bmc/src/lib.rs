@@ -6,27 +6,36 @@
 //! ever after.  [`join`] compares the controller's account with the agent's; it is pure.
 //!
 //! This room refuses to follow a link to another host or a redirect, to read more than a bounded number of bounded
-//! answers, and to know makers anywhere but in `quirks.rs`.  IPMI is not spoken yet.
-//! Read next: `client.rs` (requests and sessions), `inventory.rs` (the walk), `control.rs` (boot and power).
+//! answers, and to know makers anywhere but in `quirks/`.  IPMI is another room's.
+//! Read next: `client.rs` and `exchange.rs` (requests), `inventory.rs` (the walk), `boot.rs` and `power.rs`, `quirks/mod.rs`.
 
+mod boot;
 mod client;
-mod control;
 mod credentials;
 mod error;
+mod evidence;
+mod exchange;
 mod field;
 mod inventory;
 pub mod join;
 mod link;
 mod network;
 mod pin;
+mod power;
 mod quirks;
+mod session;
 mod storage;
+mod task;
 mod view;
 mod walk;
 
-pub use client::{Bmc, Contact};
-pub use control::{BootSet, BootTarget, PowerState, ResetKind};
+pub use boot::{BootSet, BootTarget};
+pub use client::{Bmc, Contact, Options};
 pub use credentials::Password;
 pub use error::BmcError;
-pub use pin::Pin;
+pub use evidence::{Body, Keep};
+pub use pin::{Certificate, Pin};
+pub use power::{PowerState, ResetKind};
+pub use quirks::QuirkNote;
+pub use task::{Followed, Outcome};
 pub use view::{BmcView, Finding, Severity};

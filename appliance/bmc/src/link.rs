@@ -2,12 +2,12 @@
 
 use reqwest::Url;
 
-/// Longest path we follow: the longest real ones (HPE) have 130 characters.
+/// Longest path we follow: the longest real ones have 130 characters.
 const PATH_BYTES_MAX: usize = 1024;
 
 /// Where a link leads on the same host, without its fragment; `None` for anywhere else.
 ///
-/// The path keeps its case and its trailing slash: HPE answers only to the spelling it gave.
+/// The path keeps its case and its trailing slash: some answer only to the spelling they gave.
 pub(crate) fn local(base: &Url, link: &str) -> Option<String> {
     let link = link.trim();
     if link.is_empty() || link.len() > PATH_BYTES_MAX || !link.is_ascii() || link.contains(char::is_control) {

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use appliance_model::{Mac, inventory::Nic};
 use serde_json::Value;
 
-use crate::{field, quirks::Quirks, view::Severity, walk::Walk};
+use crate::{field, quirks::leads_to_manager, view::Severity, walk::Walk};
 
 /// All ports of a machine, by address.
-pub(crate) async fn ports(walk: &mut Walk<'_>, path: &str, system: &Value, quirks: &Quirks) -> Vec<Nic> {
+pub(crate) async fn ports(walk: &mut Walk<'_>, path: &str, system: &Value) -> Vec<Nic> {
     let mut nics: BTreeMap<Mac, Nic> = BTreeMap::new();
     for (url, interface) in walk.members(path, system, &["EthernetInterfaces"]).await.unwrap_or_default() {
-        if field::absent(&interface) || quirks.leads_to_manager(&interface) {
+        if field::absent(&interface) || leads_to_manager(&interface) {
             continue;
         }
         let permanent = field::text(&interface, &["PermanentMACAddress"]);

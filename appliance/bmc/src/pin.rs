@@ -15,10 +15,14 @@ use rustls::{
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
-use x509_cert::der::{Decode, Encode};
+use serde::Serialize;
+use x509_cert::{
+    der::{Decode, Encode},
+    name::Name,
+};
 
 /// SHA-256 of a certificate's SubjectPublicKeyInfo (as in RFC 7469): survives a renewed certificate, not a new key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Pin(pub Digest);
 
 impl fmt::Display for Pin {
@@ -34,10 +38,29 @@ impl FromStr for Pin {
     }
 }
 
+/// What a controller's certificate says.  None of it is believed but the key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Certificate {
+    /// Subject.
+    pub subject: String,
+    /// Issuer.
+    pub issuer: String,
+    /// First second it is valid, Unix time.
+    pub from_unix_seconds: u64,
+    /// Last second it is valid, Unix time.
+    pub to_unix_seconds: u64,
+    /// Whether it was within these dates, by our clock, when it was shown.
+    pub in_time: bool,
+    /// Whether it signed itself.
+    pub self_issued: bool,
+}
+
 /// What is known of one controller's key.
 #[derive(Debug, Default)]
 struct Known {
     pin: Option<Pin>,
+    /// The certificate that was last shown with it.
+    certificate: Option<Certificate>,
     /// The last key that was not the pinned one.
     stranger: Option<Pin>,
 }
@@ -51,7 +74,7 @@ pub(crate) struct Pinning {
 
 impl Pinning {
     pub(crate) fn new(pin: Option<Pin>) -> Arc<Self> {
-        let known = Mutex::new(Known { pin, stranger: None });
+        let known = Mutex::new(Known { pin, ..Known::default() });
         Arc::new(Self { known, provider: Arc::new(ring::default_provider()) })
     }
 
@@ -68,6 +91,10 @@ impl Pinning {
         self.known().pin
     }
 
+    pub(crate) fn certificate(&self) -> Option<Certificate> {
+        self.known().certificate.clone()
+    }
+
     /// The pinned key and the other one that was shown last, if any was.
     pub(crate) fn mismatch(&self) -> Option<(Pin, Pin)> {
         let known = self.known();
@@ -79,12 +106,28 @@ impl Pinning {
     }
 }
 
-fn key_of(certificate: &CertificateDer<'_>) -> Result<Pin, Error> {
+fn read(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(Pin, Certificate), Error> {
     let bad = |_| Error::InvalidCertificate(CertificateError::BadEncoding);
     let certificate = x509_cert::Certificate::from_der(certificate).map_err(bad)?;
-    let key = certificate.tbs_certificate.subject_public_key_info.to_der().map_err(bad)?;
-    Ok(Pin(Digest::of(&key)))
+    let body = certificate.tbs_certificate;
+    let key = body.subject_public_key_info.to_der().map_err(bad)?;
+    let text =
+        |name: &Name| name.to_string().chars().filter(|c| !c.is_control()).take(NAME_CHARS_MAX).collect();
+    let from = body.validity.not_before.to_unix_duration().as_secs();
+    let to = body.validity.not_after.to_unix_duration().as_secs();
+    let facts = Certificate {
+        subject: text(&body.subject),
+        issuer: text(&body.issuer),
+        from_unix_seconds: from,
+        to_unix_seconds: to,
+        in_time: (from..=to).contains(&now.as_secs()),
+        self_issued: body.subject == body.issuer,
+    };
+    Ok((Pin(Digest::of(&key)), facts))
 }
+
+/// Longest name taken over from a certificate.
+const NAME_CHARS_MAX: usize = 256;
 
 impl ServerCertVerifier for Pinning {
     fn verify_server_cert(
@@ -93,9 +136,9 @@ impl ServerCertVerifier for Pinning {
         _intermediates: &[CertificateDer<'_>],
         _server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
-        _now: UnixTime,
+        now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let shown = key_of(end_entity)?;
+        let (shown, facts) = read(end_entity, now)?;
         let mut known = self.known();
         match known.pin {
             Some(pin) if pin != shown => {
@@ -107,6 +150,7 @@ impl ServerCertVerifier for Pinning {
             // the pin asks after an answer.
             None => known.pin = Some(shown),
         }
+        known.certificate = Some(facts);
         Ok(ServerCertVerified::assertion())
     }
 

@@ -1,5 +1,7 @@
 //! Drives: behind storage controllers, else in the chassis, else in the simple list without serials.
 
+use std::sync::Arc;
+
 use appliance_model::{
     Serial,
     inventory::{Bus, Drive, Health},
@@ -53,7 +55,7 @@ pub(crate) async fn drives(walk: &mut Walk<'_>, path: &str, system: &Value) -> V
 }
 
 /// Drives as an array of links (most), as a collection (Chassis, and newer schemas), or under `Links`.
-async fn behind(walk: &mut Walk<'_>, url: &str, holder: &Value) -> Vec<(String, Value)> {
+async fn behind(walk: &mut Walk<'_>, url: &str, holder: &Value) -> Vec<(String, Arc<Value>)> {
     let mut links = field::links(holder, &["Drives"]);
     if links.is_empty() {
         links = field::links(holder, &["Links", "Drives"]);
@@ -110,6 +112,7 @@ fn drive(value: &Value, hint: Option<Bus>) -> Drive {
         node: None,
         pci: None,
         health: (health != Health::default()).then_some(health),
+        ..Drive::default()
     }
 }
 

@@ -1,8 +1,14 @@
 //! What a controller says of its machine, and what is odd about how it says it.
 
 use appliance_model::inventory::Inventory;
+use serde::Serialize;
 
-use crate::{control::PowerState, pin::Pin};
+use crate::{
+    evidence::Body,
+    pin::{Certificate, Pin},
+    power::PowerState,
+    quirks::QuirkNote,
+};
 
 /// A controller's account of its machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,10 +29,17 @@ pub struct BmcView {
     pub power: PowerState,
     /// The controller's key.
     pub pin: Option<Pin>,
+    /// Its certificate, when one was shown.
+    pub certificate: Option<Certificate>,
+    /// What it is known to do otherwise.
+    pub quirks: Vec<QuirkNote>,
+    /// Digests of all it said, by resource.
+    pub bodies: Vec<Body>,
 }
 
 /// How much a finding matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// Good to know.
     Info,
@@ -37,7 +50,7 @@ pub enum Severity {
 }
 
 /// Something missing or odd in an answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// How much it matters.
     pub severity: Severity,

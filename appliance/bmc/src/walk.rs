@@ -1,9 +1,13 @@
 //! Following links, within bounds: each resource once, so many in all, so many a collection.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde_json::Value;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
     client::Bmc,
@@ -13,8 +17,9 @@ use crate::{
     view::{Finding, Severity},
 };
 
-/// Resources read for one inventory: a server with 32 modules, 24 drives and 12 adapters needs 150.
-const RESOURCES_MAX: usize = 1500;
+/// Resources read for one walk: a server with 32 modules, 24 drives and 12 adapters needs 150 for what it is made of;
+/// with firmware, sensors and logs of an 8-GPU board 1,900 were counted.
+const RESOURCES_MAX: usize = 4000;
 /// Members of one collection: the largest real ones (memory of 8-socket servers) have 128.
 const MEMBERS_MAX: usize = 512;
 /// Pages of one collection.
@@ -24,14 +29,27 @@ const PAGES_MAX: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Walk<'a> {
     bmc: &'a Bmc,
-    seen: BTreeMap<String, Value>,
+    seen: BTreeMap<String, Arc<Value>>,
     pub(crate) findings: Vec<Finding>,
+    /// What it means when something cannot be read: an error for what the machine is, a warning for what it says besides.
+    pub(crate) gravity: Severity,
     left: usize,
+    until: Instant,
+    late: bool,
 }
 
 impl<'a> Walk<'a> {
     pub(crate) fn new(bmc: &'a Bmc) -> Self {
-        Self { bmc, seen: BTreeMap::new(), findings: Vec::new(), left: RESOURCES_MAX }
+        let until = Instant::now() + Duration::from_secs(bmc.inner.options.walk_seconds_max);
+        Self {
+            bmc,
+            seen: BTreeMap::new(),
+            findings: Vec::new(),
+            gravity: Severity::Error,
+            left: RESOURCES_MAX,
+            until,
+            late: false,
+        }
     }
 
     pub(crate) fn find(&mut self, severity: Severity, url: &str, what: impl Into<String>) {
@@ -49,7 +67,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A resource; `None` with a finding when it cannot be read.
-    pub(crate) async fn resource(&mut self, path: &str) -> Option<Value> {
+    pub(crate) async fn resource(&mut self, path: &str) -> Option<Arc<Value>> {
         self.all(&[path.to_owned()]).await.pop().map(|(_, value)| value)
     }
 
@@ -59,7 +77,7 @@ impl<'a> Walk<'a> {
         from: &str,
         value: &Value,
         path: &[&str],
-    ) -> Option<(String, Value)> {
+    ) -> Option<(String, Arc<Value>)> {
         let path = self.follow(from, field::link(value, path)?)?;
         let value = self.resource(&path).await?;
         Some((path, value))
@@ -71,7 +89,7 @@ impl<'a> Walk<'a> {
         from: &str,
         value: &Value,
         path: &[&str],
-    ) -> Option<Vec<(String, Value)>> {
+    ) -> Option<Vec<(String, Arc<Value>)>> {
         let (mut page, mut collection) = self.linked(from, value, path).await?;
         let mut members = Vec::new();
         let mut pages = BTreeSet::new();
@@ -87,7 +105,7 @@ impl<'a> Walk<'a> {
                         members.extend(self.follow(&page, link));
                     }
                 }
-                // BlueField and others: an empty collection is `null` there.
+                // An empty collection is `null` on some.
                 Some(Value::Null) | None => {
                     self.find(Severity::Info, &page, "the collection has no members list")
                 }
@@ -106,42 +124,77 @@ impl<'a> Walk<'a> {
         Some(self.all(&members).await)
     }
 
+    /// Members of a collection as links only, for those that are too many to read.
+    pub(crate) async fn member_paths(&mut self, from: &str, value: &Value, path: &[&str]) -> Vec<String> {
+        let Some((page, collection)) = self.linked(from, value, path).await else { return Vec::new() };
+        let links = field::links(&collection, &["Members"]);
+        links.into_iter().filter_map(|link| self.follow(&page, link)).take(MEMBERS_MAX).collect()
+    }
+
     /// The resources at `paths`, each once and in this order, without those that cannot be read.
-    pub(crate) async fn all(&mut self, paths: &[String]) -> Vec<(String, Value)> {
+    pub(crate) async fn all(&mut self, paths: &[String]) -> Vec<(String, Arc<Value>)> {
         let wanted: BTreeSet<&String> = paths.iter().filter(|path| !self.seen.contains_key(*path)).collect();
         let mut reads = JoinSet::new();
         for path in wanted {
-            if self.left == 0 {
-                let what = format!("{RESOURCES_MAX} resources were read; this one and others were not");
-                self.find(Severity::Error, path, what);
+            if self.exhausted(path) {
                 break;
             }
             self.left -= 1;
-            let (inner, path) = (self.bmc.inner.clone(), path.clone());
+            let (inner, path, until) = (self.bmc.inner.clone(), path.clone(), self.until);
             // The permits inside bound how many of these are under way.
             reads.spawn(async move {
-                let answer = inner.get(&path).await;
+                let answer = tokio::time::timeout_at(until, inner.get_if_changed(&path)).await;
                 (path, answer)
             });
         }
         let mut failed = Vec::new();
         while let Some(read) = reads.join_next().await {
             match read {
-                Ok((path, Ok(answer))) if answer.body.is_object() => {
-                    self.seen.insert(path, answer.body);
+                Ok((path, Ok(Ok(answer)))) if answer.body.is_object() => {
+                    self.seen.insert(path, Arc::new(answer.body));
                 }
-                Ok((path, Ok(_))) => failed.push((path, "the answer is not an object".to_owned())),
-                Ok((path, Err(error))) => failed.push((path, chain(&error))),
-                Err(error) => failed.push((String::new(), format!("the read was lost: {error}"))),
+                Ok((path, Ok(Ok(_)))) => {
+                    failed.push((path, self.gravity, "the answer is not an object".to_owned()));
+                }
+                Ok((path, Ok(Err(error)))) => failed.push((path, self.weight(&error), chain(&error))),
+                Ok((path, Err(_))) => {
+                    failed.push((path, self.gravity, "the time for this walk was up".into()))
+                }
+                Err(error) => {
+                    failed.push((String::new(), self.gravity, format!("the read was lost: {error}")))
+                }
             }
         }
         failed.sort();
-        for (path, what) in failed {
-            self.find(Severity::Error, &path, what);
+        for (path, severity, what) in failed {
+            self.find(severity, &path, what);
         }
         let mut once = BTreeSet::new();
         let fresh = paths.iter().filter(|path| once.insert(*path));
         fresh.filter_map(|path| Some((path.clone(), self.seen.get(path)?.clone()))).collect()
+    }
+
+    /// Whether this walk has read enough or taken long enough; told once.
+    fn exhausted(&mut self, path: &str) -> bool {
+        let time_up = Instant::now() >= self.until;
+        if self.left > 0 && !time_up {
+            return false;
+        }
+        if !self.late {
+            self.late = true;
+            let what = match time_up {
+                true => "the time for this walk was up; this resource and others were not read".to_owned(),
+                false => format!("{RESOURCES_MAX} resources were read; this one and others were not"),
+            };
+            self.find(Severity::Error, path, what);
+        }
+        true
+    }
+
+    /// A link to nowhere and a refusal are the controller's inconsistency; silence and nonsense hide something.
+    fn weight(&self, error: &BmcError) -> Severity {
+        let refused = matches!(error, BmcError::Refused { status: 400..=499 | 501, .. });
+        if refused { self.gravity.min(Severity::Warning) } else { self.gravity }
     }
 }
 

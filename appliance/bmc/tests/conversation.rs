@@ -76,6 +76,7 @@ async fn another_key_at_the_same_address_is_refused_before_the_password_is_sent(
     assert!(second.asked.lock().unwrap().is_empty(), "nothing was said to it");
 }
 
+/// Also the quirk `few-sessions`.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_token_is_renewed_once_and_a_wrong_password_is_tried_once() {
     let revoked = AtomicUsize::new(0);
@@ -220,7 +221,7 @@ async fn a_hostile_controller_sends_us_nowhere_and_ends() {
         "not links",
         "no members list",
         "only the first 512",
-        "answered 302",
+        "redirects elsewhere",
         "more than 4194304 bytes",
     ] {
         assert!(

@@ -7,13 +7,17 @@
 )]
 
 use std::{
-    convert::Infallible,
+    io::Error,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
-use appliance_bmc::{Bmc, Contact, Password, Pin};
+use appliance_bmc::{Bmc, Contact, Options, Password, Pin};
 use axum::{
     body::{Body, to_bytes},
     http::{HeaderMap, Request, Response},
@@ -31,9 +35,11 @@ pub(crate) struct Asked {
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: serde_json::Value,
+    /// How many requests came on this connection, this one included.
+    pub(crate) nth: usize,
 }
 
-/// What it answers: status, headers, body.
+/// What it answers: status, headers, body.  Status 0 drops the connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Reply(pub(crate) u16, pub(crate) Vec<(&'static str, String)>, pub(crate) Vec<u8>);
 
@@ -54,8 +60,17 @@ pub(crate) struct Served {
 impl Served {
     /// Serves `answer` on `port` (0: any) of 127.0.0.1 with a new key.
     pub(crate) async fn start(port: u16, answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
-        let key = rcgen::KeyPair::generate().unwrap();
         let parameters = rcgen::CertificateParams::new(vec!["some-other-name".into()]).unwrap();
+        Self::with(port, parameters, answer).await
+    }
+
+    /// The same with a certificate of one's own.
+    pub(crate) async fn with(
+        port: u16,
+        parameters: rcgen::CertificateParams,
+        answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
         let certificate = parameters.self_signed(&key).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -77,12 +92,12 @@ impl Served {
                 let (acceptor, answer, log) = (acceptor.clone(), Arc::clone(&answer), Arc::clone(&log));
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
+                    let count = Arc::new(AtomicUsize::new(0));
                     let service =
                         hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
                             let (answer, log) = (Arc::clone(&answer), Arc::clone(&log));
-                            async move {
-                                Ok::<_, Infallible>(respond(request.map(Body::new), &*answer, &log).await)
-                            }
+                            let nth = count.fetch_add(1, Ordering::Relaxed) + 1;
+                            async move { respond(request.map(Body::new), &*answer, &log, nth).await }
                         });
                     let _ = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), service)
@@ -95,13 +110,14 @@ impl Served {
 
     /// A client for it.
     pub(crate) fn client(&self, pin: Option<Pin>) -> Bmc {
-        Bmc::new(Contact {
+        let contact = Contact {
             url: format!("https://{}", self.address),
             user: "admin".into(),
             password: Password::new("calvin"),
             pin,
-        })
-        .unwrap()
+        };
+        // Tests have no time for a controller's second thoughts.
+        Bmc::with(contact, Options { pause: Duration::from_millis(20), ..Options::default() }).unwrap()
     }
 
     /// How often a method and path were asked for.
@@ -111,7 +127,12 @@ impl Served {
     }
 }
 
-async fn respond(request: Request<Body>, answer: &Answer, log: &Mutex<Vec<Asked>>) -> Response<Body> {
+async fn respond(
+    request: Request<Body>,
+    answer: &Answer,
+    log: &Mutex<Vec<Asked>>,
+    nth: usize,
+) -> Result<Response<Body>, Error> {
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, 1 << 20).await.unwrap_or_default();
     let asked = Asked {
@@ -119,14 +140,18 @@ async fn respond(request: Request<Body>, answer: &Answer, log: &Mutex<Vec<Asked>
         path: parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
         headers: parts.headers,
         body: serde_json::from_slice(&body).unwrap_or_default(),
+        nth,
     };
     log.lock().unwrap().push(asked.clone());
     let Reply(status, headers, bytes) = answer(&asked);
+    if status == 0 {
+        return Err(Error::other("dropped on purpose"));
+    }
     let mut response = Response::builder().status(status);
     for (name, value) in headers {
         response = response.header(name, value);
     }
-    response.body(Body::from(bytes)).unwrap()
+    Ok(response.body(Body::from(bytes)).unwrap())
 }
 
 /// Answers from a captured tree: `index.json` below each resource's path.  Sessions are given out by itself.
