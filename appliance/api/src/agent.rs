@@ -57,6 +57,13 @@ pub enum TicketSource {
     Dhcp,
 }
 
+/// The ticket in a boot URL, such as `http://10.77.0.1:8080/boot/TICKET/discovery.efi`.
+#[must_use]
+pub fn ticket_in(url: &str) -> Option<Ticket> {
+    let (_, path) = url.split_once("/boot/")?;
+    path.split('/').next()?.parse().ok()
+}
+
 /// The answer to a hello.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Welcome {
@@ -300,5 +307,19 @@ mod tests {
         let json = format!(r#"{{"host":"h-0123456789ab","session":"{}"}}"#, "ab".repeat(32));
         let welcome: Welcome = serde_json::from_str(&json).unwrap();
         assert_eq!(format!("{welcome:?}"), "Welcome { host: h-0123456789ab, session: .. }");
+    }
+
+    #[test]
+    fn a_boot_url_holds_its_ticket() {
+        let hex = "00112233445566778899aabbccddeeff";
+        let ticket: Ticket = hex.parse().unwrap();
+        for (url, expected) in [
+            (format!("http://10.77.0.1:8080/boot/{hex}/discovery.efi"), Some(ticket)),
+            (format!("http://10.77.0.1:8080/boot/{hex}"), Some(ticket)),
+            (format!("http://10.77.0.1:8080/boot/{hex}0/discovery.efi"), None),
+            (format!("http://10.77.0.1:8080/image/{hex}/discovery.efi"), None),
+        ] {
+            assert_eq!(ticket_in(&url), expected, "{url}");
+        }
     }
 }

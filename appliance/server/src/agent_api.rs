@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use appliance_api::agent::{
     BODY_BYTES_MAX, Hello, Order, Outcome, POLL_SECONDS_MAX, PROTOCOL, Problem, Progress as WireProgress,
-    Report, TicketSource, Welcome, Work,
+    Report, Welcome, Work,
 };
 use appliance_enrol::{Boot, Event, Stage};
 use appliance_model::{HostId, Mac, Serial, Session};
-use appliance_store::{HostRow, Kind, NewHost, StoreError};
+use appliance_store::{HostRow, NewHost, StoreError};
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, State},
@@ -19,6 +19,7 @@ use axum::{
 
 use crate::{
     app::{App, Progress, now},
+    boot_ticket::BootTicket,
     config::wire::Policy,
     intake, orders, requests, site,
 };
@@ -70,13 +71,15 @@ async fn hello(State(app): State<Arc<App>>, Json(hello): Json<Hello>) -> Result<
                 .into(),
         )
     })?;
-    let source = hello.ticket_source.unwrap_or(TicketSource::MeasuredUrl);
-    let open = app.pxe.issued_to(ticket, now()).is_some();
-    told_here(source, open, app.pxe.told_by_dhcp(ticket)).map_err(|why| forbidden(why.into()))?;
     // Before anything is spent: an impostor must not be able to burn another machine's ticket.
-    if let Some(port) = app.pxe.issued_to(ticket, now()) {
+    let issued_to = app.pxe.issued_to(ticket, now());
+    if let Some(port) = issued_to {
         owner(&app, &serial, port).await?;
     }
+    let boot_ticket = BootTicket::of(&hello, ticket);
+    boot_ticket
+        .plausible(issued_to.is_some(), app.pxe.told_by_dhcp(ticket), hello.boot_url.as_deref())
+        .map_err(|why| forbidden(why.into()))?;
     let port = app.pxe.redeem(ticket, &hello.macs, hello.boot_nonce, now()).await.map_err(|refusal| {
         tracing::warn!(%serial, reason = %refusal, "a boot ticket was refused");
         forbidden(format!("boot ticket refused for server {serial}: {refusal}"))
@@ -90,7 +93,7 @@ async fn hello(State(app): State<Arc<App>>, Json(hello): Json<Hello>) -> Result<
         Session(site::random().map_err(|error| Refused(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?);
     let (id, boot) = (host.clone(), hello.boot_nonce);
     app.db(move |store| {
-        store.put(&id, Kind::BootTicket, &serde_json::to_vec(&source).unwrap_or_default(), now())?;
+        boot_ticket.keep(store, &id)?;
         let before = store.host(&id)?;
         // A node that was restarted; asked before the session names the new boot, so that a crash here loses nothing.
         if before.stage.answers_verifiers() && before.boot != Some(boot) {
@@ -102,18 +105,6 @@ async fn hello(State(app): State<Arc<App>>, Json(hello): Json<Hello>) -> Result<
     app.heard(&host);
     app.advance(&host, Event::Hello(Boot { nonce: boot, at: now() }), None).await?;
     Ok(Json(Welcome { host, session: session.reveal() }))
-}
-
-/// Whether a ticket can have come as the agent says.  One that is spent is judged when it is redeemed: the hello whose
-/// answer was lost is repeated with it.
-fn told_here(source: TicketSource, open: bool, told: bool) -> Result<(), &'static str> {
-    match source {
-        TicketSource::Dhcp if open && !told => Err(
-            "this boot ticket is said to have come by DHCP, but this boot server has told it to nobody since it \
-             started; boot the server again",
-        ),
-        TicketSource::MeasuredUrl | TicketSource::Dhcp => Ok(()),
-    }
 }
 
 /// Where a person decides about enrolment, nothing is asked of a machine before: not even its inventory.
@@ -229,23 +220,4 @@ async fn authenticate(app: &Arc<App>, headers: &HeaderMap) -> Result<HostRow, Re
         app.db(move |store| store.host_by_session(session.fingerprint())).await?.ok_or_else(unknown)?;
     app.heard(&host.id);
     Ok(host)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_ticket_by_dhcp_must_have_been_told_by_dhcp() {
-        use TicketSource::{Dhcp, MeasuredUrl};
-        for (source, open, told, good) in [
-            (Dhcp, true, true, true),
-            (Dhcp, true, false, false),
-            (Dhcp, false, false, true),
-            (MeasuredUrl, true, false, true),
-            (MeasuredUrl, true, true, true),
-        ] {
-            assert_eq!(told_here(source, open, told).is_ok(), good, "{source:?} {open} {told}");
-        }
-    }
 }

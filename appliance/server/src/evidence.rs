@@ -63,7 +63,7 @@ pub(crate) fn settled(app: &App, mut evidence: Evidence) -> Evidence {
     if evidence.endorsements.iak.is_none() {
         return evidence;
     }
-    if let Err(why) = proof::judge(app, &evidence.encode(), None, None)
+    if let Err(why) = proof::judge(app, &evidence.encode(), None, None, None)
         && why.check.starts_with("iak-")
     {
         tracing::warn!(node = %appliance_model::NodeId(evidence.node), check = why.check, why = why.what, "the board's word is left out");

@@ -9,6 +9,7 @@ mod agent_api;
 mod app;
 mod boot_api;
 pub mod boot_serve;
+mod boot_ticket;
 mod chain;
 mod challenge;
 pub mod config;

@@ -3,7 +3,6 @@
 use std::{convert::Infallible, sync::Arc};
 
 use appliance_api::{
-    agent::TicketSource,
     operator::{Approval, ChainView, HostDetail, HostView, JournalView, NodeView, ProblemView, WhyView},
     verifier::{
         CredentialAnswer, CredentialChallenge, EvidenceEntry, NodeIdentity, NonceChallenge, PublicationView,
@@ -23,7 +22,7 @@ use axum::{
 };
 use utoipa::OpenApi;
 
-use crate::{app::App, boot_api, verifier_api};
+use crate::{app::App, boot_api, boot_ticket, verifier_api};
 
 const PAGE: &str = include_str!("../../ui/index.html");
 
@@ -338,32 +337,6 @@ async fn view(app: &Arc<App>, row: HostRow) -> Result<HostView, StoreError> {
         node: row.node.map(|node| node.to_string()),
         tier,
         transaction,
-        boot_ticket: ticket.as_deref().and_then(lesser).map(Into::into),
+        boot_ticket: ticket.as_deref().and_then(boot_ticket::lesser).map(Into::into),
     })
-}
-
-/// What the way of the boot ticket takes from trust, if anything.
-fn lesser(ticket: &[u8]) -> Option<&'static str> {
-    match serde_json::from_slice(ticket).ok()? {
-        TicketSource::MeasuredUrl => None,
-        TicketSource::Dhcp => Some(
-            "boot ticket came by DHCP, not from the measured log: PXE, iPXE or BIOS boot. It says who was booted and \
-             proves nothing; what was booted only the UEFI event log can show, which a BIOS does not have",
-        ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_ticket_by_dhcp_is_spoken_of() {
-        let stored = |source: TicketSource| serde_json::to_vec(&source).unwrap();
-        assert_eq!(lesser(&stored(TicketSource::MeasuredUrl)), None);
-        assert!(
-            lesser(&stored(TicketSource::Dhcp)).unwrap().starts_with("boot ticket came by DHCP, not from")
-        );
-        assert_eq!(lesser(b"what another version wrote"), None);
-    }
 }

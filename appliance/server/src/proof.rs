@@ -9,6 +9,7 @@ use attest_verify::{Attested, Bound, LastSeen, Policy, Rejection, binding, verif
 
 use crate::{
     app::{App, now},
+    boot_ticket::BootTicket,
     executor::End,
     orders::OpenNonce,
 };
@@ -60,16 +61,23 @@ async fn attested(
     bytes: &[u8],
     with_nonce: bool,
 ) -> Result<Result<Attested, Box<Rejection>>, StoreError> {
-    let expected_nonce = if with_nonce { open_nonce(app, host).await? } else { None };
-    Ok(judge(app, bytes, expected_nonce, None))
+    // Stored evidence was compared with the hello of its own boot when it came in, and there may have been another.
+    let (expected_nonce, ticket) = if with_nonce {
+        let id = host.id.clone();
+        (open_nonce(app, host).await?, app.db(move |store| BootTicket::load(store, &id)).await?)
+    } else {
+        (None, None)
+    };
+    Ok(judge(app, bytes, expected_nonce, None, ticket))
 }
 
-/// Judges a file by the site's policy.
+/// Judges a file by the site's policy, and by how its machine said that it was booted.
 pub(crate) fn judge(
     app: &App,
     bytes: &[u8],
     expected_nonce: Option<Nonce>,
     last_seen: Option<LastSeen>,
+    ticket: Option<BootTicket>,
 ) -> Result<Attested, Box<Rejection>> {
     let evidence = Evidence::decode(bytes).map_err(|error| Box::new(unreadable(&error)))?;
     let policy = Policy {
@@ -81,7 +89,10 @@ pub(crate) fn judge(
         expected_nonce,
         last_seen,
     };
-    verify(&evidence, &policy, now().0 / 1000).accept().map_err(Box::new)
+    let verdict = verify(&evidence, &policy, now().0 / 1000);
+    let proof = verdict.accept().map_err(Box::new)?;
+    ticket.map_or(Ok(()), |ticket| ticket.agrees(verdict.facts.boot_url.as_deref()))?;
+    Ok(proof)
 }
 
 /// Accepted evidence for the node's row, with what the next one is judged by.

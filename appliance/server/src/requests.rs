@@ -17,6 +17,7 @@ use attest_verify::LastSeen;
 use crate::{
     agent_api::Refused,
     app::{App, now},
+    boot_ticket::BootTicket,
     challenge::Challenge,
     evidence::{self, Quoted},
     intake, proof,
@@ -262,7 +263,7 @@ async fn quoted(
         return fail(app, request, "other evidence of this node came in between: ask again".into()).await;
     }
     let (id, manifest) = (host.id.clone(), row.accepted.attachments.manifest.clone());
-    let file = app
+    let (file, ticket) = app
         .db(move |store| {
             let statement = &quoted.statement;
             // What the agent of this boot does not vouch for does not travel: after a restart, the burn-in.
@@ -271,11 +272,12 @@ async fn quoted(
                 burn_in: attached(store, &id, Kind::BurnIn, statement.burn_in.is_some())?,
                 manifest,
             };
-            evidence::assemble(store, &id, &challenge, quoted, attachments)
+            let file = evidence::assemble(store, &id, &challenge, quoted, attachments)?;
+            Ok((file, BootTicket::load(store, &id)?))
         })
         .await?;
     let file = evidence::settled(app, file);
-    let (row, refused) = judge(app, &order, &row, &file);
+    let (row, refused) = judge(app, &order, &row, &file, ticket);
     let answer = RequestEnd::Answered(Digest::of(&row.bytes));
     if !end(app, request.id, answer, Some(row)).await? {
         return Ok(());
@@ -295,10 +297,17 @@ fn attached(store: &Store, host: &HostId, kind: Kind, named: bool) -> Result<Opt
 }
 
 /// Our own verdict, before anybody else's.
-fn judge(app: &App, order: &QuoteOrder, last: &Row, file: &Evidence) -> (NewEvidence, Option<Refusal>) {
+fn judge(
+    app: &App,
+    order: &QuoteOrder,
+    last: &Row,
+    file: &Evidence,
+    ticket: Option<BootTicket>,
+) -> (NewEvidence, Option<Refusal>) {
     let bytes = file.encode();
     let nonce = hex::decode(&order.nonce).ok().and_then(|bytes| Nonce::decode(&bytes).ok());
-    let judged = proof::judge(app, &bytes, nonce, last.seen.clone()).map_err(|why| Refusal::from(&*why));
+    let judged =
+        proof::judge(app, &bytes, nonce, last.seen.clone(), ticket).map_err(|why| Refusal::from(&*why));
     match judged.and_then(|proof| unchanged(last, file).map(|()| proof)) {
         Ok(proof) => (proof::accepted(&proof, bytes), None),
         Err(why) => {

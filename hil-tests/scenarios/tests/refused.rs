@@ -83,6 +83,21 @@ fn a_ticket_shown_by_another_machine_is_refused_and_not_spent() -> anyhow::Resul
                 "{status}: {answer}"
             );
         }
+        // One that knows all of the first machine and says that it got its ticket in a way in which it cannot have.
+        let url = format!("http://10.77.0.1:8080/boot/{}/discovery.efi", "22".repeat(16));
+        for (source, boot_url, words) in [
+            ("dhcp", Value::Null, "has told it to nobody"),
+            ("measured-url", Value::Null, "names another or none"),
+            ("measured-url", json!(url), "names another or none"),
+        ] {
+            let hello = json!({
+                "protocol": 1, "agent": "0.1.0", "ticket": ticket, "ticket_source": source, "boot_url": boot_url,
+                "serial": "LAB00001", "uuid": null, "macs": [mac], "boot_nonce": "11".repeat(32),
+            });
+            let (status, answer) = say_hello(&ca, hello).await?;
+            let why = answer["error"].as_str().unwrap_or_default();
+            ensure!(status == 403 && why.contains(words), "{status}: {answer}");
+        }
         // The machine that was booted is not harmed by the attempt.
         let known = |hosts: &[HostView]| {
             hosts.iter().find(|host| host.serial == "LAB00001" && host.node.is_some()).cloned()

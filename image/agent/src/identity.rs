@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use appliance_api::agent::{Hello, PROTOCOL, TicketSource};
+use appliance_api::agent::{Hello, PROTOCOL, TicketSource, ticket_in};
 use appliance_model::{Digest, Ticket};
 use attest_wire::eventlog::{EventLog, boot_url};
 
@@ -66,12 +66,6 @@ fn booted_from(root: &Path) -> Option<String> {
     }
 }
 
-/// `http://10.77.0.1:8080/boot/TICKET/discovery.efi`.
-fn ticket_in(url: &str) -> Option<Ticket> {
-    let (_, path) = url.split_once("/boot/")?;
-    path.split('/').next()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,20 +79,6 @@ mod tests {
             (None, None, (None, None)),
         ] {
             assert_eq!(choose(measured, lent), expected);
-        }
-    }
-
-    #[test]
-    fn tickets() {
-        let hex = "00112233445566778899aabbccddeeff";
-        let ticket: Ticket = hex.parse().unwrap();
-        for (url, expected) in [
-            (format!("http://10.77.0.1:8080/boot/{hex}/discovery.efi"), Some(ticket)),
-            (format!("http://10.77.0.1:8080/boot/{hex}"), Some(ticket)),
-            (format!("http://10.77.0.1:8080/boot/{hex}0/discovery.efi"), None),
-            (format!("http://10.77.0.1:8080/image/{hex}/discovery.efi"), None),
-        ] {
-            assert_eq!(ticket_in(&url), expected, "{url}");
         }
     }
 }
