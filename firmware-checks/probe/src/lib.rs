@@ -1,9 +1,9 @@
 //! What hardware is in this machine, told from inside: SMBIOS, sysfs, procfs, and the drives' own logs.
 //!
 //! [`probe`] reads files below a root path, so a recorded tree is as good as a machine.  [`live::complete`] adds
-//! what only open devices tell (NVMe and ATA health, full ATA identity).  [`smartctl`] reads the same facts out of
-//! `smartctl --json`.  Everything a machine says is hostile input: bounded, checked, and left out with a word in
-//! `gaps` when it makes no sense.  Nothing is ever made up, nothing is written, and nothing here judges.
+//! what only open devices tell (drives' identity, health and logs, ports' firmware).  [`smart`] judges drives by a
+//! printed table of rules (`SMART.md`), whoever asked them.  Everything a machine says is hostile input: bounded,
+//! checked, and left out with a word in `gaps` when it makes no sense.  Nothing is ever made up, and nothing is written.
 
 pub mod ata;
 mod cpu;
@@ -14,7 +14,8 @@ pub mod live;
 mod nic;
 pub mod nvme;
 mod pci;
-pub mod smartctl;
+pub mod scsi;
+pub mod smart;
 
 use std::path::Path;
 

@@ -5,7 +5,11 @@
 
 use std::path::PathBuf;
 
-use firmware_checks_probe::{ata, smartctl};
+use appliance_model::inventory::Grade;
+use firmware_checks_probe::{
+    ata,
+    smart::{Facts, grade, smartctl, word},
+};
 use serde_json::Value;
 
 fn answers() -> Vec<(String, Vec<u8>)> {
@@ -74,4 +78,38 @@ fn judge_raw_ata_attributes_mean_what_smartctl_says() {
         judged += 1;
     }
     assert!(judged > 0, "no answer of an ATA drive among the fixtures");
+}
+
+/// Every drive gets a grade; the ones that their own numbers speak against do not get the good one.
+#[test]
+#[ignore = "reads the fixtures: cargo xtask judge"]
+fn judge_every_drive_is_graded() {
+    let mut count = std::collections::BTreeMap::new();
+    for (name, bytes) in answers() {
+        let answer = smartctl::parse(&bytes).unwrap();
+        let smart = grade(&Facts::of_answer(&answer));
+        let reasons: Vec<String> =
+            smart.reasons.iter().map(|reason| format!("{}: {}", reason.rule, reason.text)).collect();
+        let file = std::path::Path::new(&name).file_stem().unwrap().to_string_lossy().into_owned();
+        println!("{:8}{file}  {}", word(smart.grade), reasons.join("; "));
+        *count.entry(word(smart.grade)).or_insert(0) += 1;
+
+        let json: Value = serde_json::from_slice(&bytes).unwrap();
+        let number = |pointer: &str| json.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
+        let table = json.pointer("/ata_smart_attributes/table").and_then(Value::as_array);
+        let raw = |id: u64| {
+            let entry = table.into_iter().flatten().find(|entry| entry["id"] == id);
+            entry.map_or(0, |entry| entry["raw"]["value"].as_u64().unwrap())
+        };
+        let spins = number("/rotation_rate") > 0;
+        let bad = number("/smartctl/exit_status") & 0xf8 != 0
+            || json.pointer("/smart_status/passed") != Some(&Value::Bool(true))
+            || number("/nvme_smart_health_information_log/media_errors") > 0
+            || number("/scsi_grown_defect_list") > 0
+            || [5, 187, 197, 198].iter().any(|id| raw(*id) > 0)
+            || spins && raw(188) > 0;
+        assert_eq!(smart.grade != Grade::Ok, bad, "{name}: {smart:?}");
+        assert!(smart.grade != Grade::Unknown, "{name}: {smart:?}");
+    }
+    println!("{count:?}");
 }
