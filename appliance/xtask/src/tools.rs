@@ -28,7 +28,7 @@ const DEMO: [(&str, &str); 6] = [
     ("dpkg-deb", "dpkg"),
 ];
 
-const TESTS: [(&str, &str); 13] = [
+const TESTS: [(&str, &str); 15] = [
     ("tpm2_checkquote", "tpm2-tools"),
     ("dnsmasq", "dnsmasq-base"),
     ("openssl", "openssl"),
@@ -40,6 +40,9 @@ const TESTS: [(&str, &str); 13] = [
     ("tftp", "tftp-hpa"),
     ("curl", "curl"),
     ("tcpdump", "tcpdump"),
+    // A management controller of other people, and a client of theirs.
+    ("ipmi_sim", "openipmi"),
+    ("ipmitool", "ipmitool"),
     // What fuzz targets and HTTPS boot are built with.
     ("g++", "g++"),
     ("pkg-config", "pkg-config"),

@@ -20,7 +20,7 @@ pub(super) enum Kind {
 }
 
 /// Every room there is.  A new one is entered here on purpose.
-const ROOMS: [(&str, Kind); 32] = [
+const ROOMS: [(&str, Kind); 33] = [
     ("appliance-model", Kind::Types),
     ("appliance-api", Kind::Types),
     ("attest-wire", Kind::Types),
@@ -33,6 +33,7 @@ const ROOMS: [(&str, Kind); 32] = [
     ("attest-verify", Kind::Core),
     ("firmware-checks-burn-in", Kind::Core),
     ("appliance-bmc", Kind::Adapter),
+    ("appliance-ipmi", Kind::Adapter),
     ("appliance-store", Kind::Adapter),
     ("chain-contracts", Kind::Adapter),
     ("chain-client", Kind::Adapter),
