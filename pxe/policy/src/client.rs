@@ -91,11 +91,15 @@ pub enum Name {
     SnpOnly,
     /// iPXE for BIOS.
     Undionly,
+    /// The discovery UKI for x64, by a URL that a management controller was given: who shows it was not sent by DHCP.
+    Planted,
+    /// The boot medium with this ticket on it, for a management controller to attach.
+    Medium,
 }
 
 impl Name {
     /// All there are.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Discovery,
         Self::DiscoveryArm64,
         Self::Script,
@@ -103,6 +107,8 @@ impl Name {
         Self::Initrd,
         Self::SnpOnly,
         Self::Undionly,
+        Self::Planted,
+        Self::Medium,
     ];
 
     /// As in URLs and TFTP requests.
@@ -116,6 +122,8 @@ impl Name {
             Self::Initrd => "initrd",
             Self::SnpOnly => "snponly.efi",
             Self::Undionly => "undionly.kpxe",
+            Self::Planted => "planted.efi",
+            Self::Medium => "medium.iso",
         }
     }
 
@@ -123,8 +131,9 @@ impl Name {
     #[must_use]
     pub fn starts_the_agent(self) -> bool {
         match self {
-            Self::Discovery | Self::DiscoveryArm64 | Self::Initrd => true,
-            Self::Script | Self::Kernel | Self::SnpOnly | Self::Undionly => false,
+            Self::Discovery | Self::DiscoveryArm64 | Self::Initrd | Self::Planted => true,
+            // A medium is read in parts, by the controller; its agent finds the ticket on it.
+            Self::Script | Self::Kernel | Self::SnpOnly | Self::Undionly | Self::Medium => false,
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     leases::{Lease, LeaseState, Leases},
     network::{Door, Interface, Network, Port, Serving, network_of},
     recorder::{Quiet, Words},
-    tickets::{Issued, Redeemed, TicketBook, TicketRefusal},
+    tickets::{Issued, Redeemed, TicketBook, TicketRefusal, TicketsFull},
     v6::{Lease6, Side},
 };
 
@@ -207,6 +207,21 @@ impl Desk {
     ) -> Result<(Mac, Option<Change>), TicketRefusal> {
         let (redeemed, changed) = self.tickets.redeem(ticket, macs, boot_nonce, now)?;
         Ok((redeemed.issued.mac, changed.then_some(Change::Spent(redeemed))))
+    }
+
+    /// A ticket for a machine that is about to be booted by its management controller, and not by DHCP's word.  The
+    /// change must be on disk before the controller is told.
+    ///
+    /// # Errors
+    /// When there is no room.
+    pub fn plant(
+        &mut self,
+        mac: Mac,
+        fresh: Ticket,
+        now: Now,
+    ) -> Result<(Ticket, Option<Change>), TicketsFull> {
+        let ticket = self.tickets.mint(mac, true, fresh, now)?.ticket;
+        Ok((ticket, self.tickets.confirm(mac).map(Change::Ticket)))
     }
 
     /// Whom an unspent ticket belongs to.

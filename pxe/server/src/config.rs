@@ -24,6 +24,8 @@ pub struct Config {
     pub(crate) site: Site,
     pub(crate) files: BTreeMap<Name, PathBuf>,
     pub(crate) folder: Option<PathBuf>,
+    /// Boot medium for management controllers.
+    pub(crate) medium: Option<PathBuf>,
     pub(crate) command_line: String,
     pub(crate) https: Option<https::Https>,
     pub(crate) dhcp_port: u16,
@@ -85,6 +87,13 @@ impl Config {
         self
     }
 
+    /// Sets the boot medium, where the site's file names it elsewhere.
+    #[must_use]
+    pub fn with_medium(mut self, medium: Option<&Path>) -> Self {
+        self.medium = self.medium.or_else(|| medium.map(Path::to_owned));
+        self
+    }
+
     /// Reads relative paths of images from `folder` on.
     #[must_use]
     pub fn in_folder(mut self, folder: &Path) -> Self {
@@ -92,6 +101,7 @@ impl Config {
             *path = folder.join(&path);
         }
         self.folder = self.folder.map(|images| folder.join(images));
+        self.medium = self.medium.map(|medium| folder.join(medium));
         if let Some(https) = &mut self.https {
             https.in_folder(folder);
         }
@@ -113,6 +123,7 @@ impl TryFrom<wire::Config> for Config {
             site: site(&wire)?,
             files: files(&wire),
             folder: wire.images.folder.as_ref().map(PathBuf::from),
+            medium: wire.images.medium.as_ref().map(PathBuf::from),
             https: https::https(&wire, https::BUILT_IN)?,
             command_line: command_line(wire.images.command_line.as_deref().unwrap_or(""))?,
             dhcp_port: wire.dhcp_port,

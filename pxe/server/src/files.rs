@@ -12,7 +12,7 @@ use appliance_model::{Mac, Ticket};
 use bytes::Bytes;
 use pxe_policy::{Name, REFUSED, parse_path, recorder::Note, script};
 
-use crate::{config::Config, shared::Shared, tally::count};
+use crate::{config::Config, media::Media, shared::Shared, tally::count};
 
 mod tell;
 
@@ -45,6 +45,8 @@ pub(crate) struct Stock {
     tftp: BTreeMap<Name, Bytes>,
     /// Images by their digests.
     library: Option<pxe_http::Library>,
+    /// Boot media, each under its ticket.
+    pub(crate) media: Media,
 }
 
 impl Stock {
@@ -55,7 +57,9 @@ impl Stock {
             pxe_http::Library::open(folder, &state.join("images.json"))
                 .map_err(|error| (folder.clone(), FileError::Library(error)))
         });
-        let mut stock = Self { http: BTreeMap::new(), tftp: BTreeMap::new(), library: library.transpose()? };
+        let media = Media::new(config.medium.as_deref(), config.api_url.as_deref(), state);
+        let mut stock =
+            Self { http: BTreeMap::new(), tftp: BTreeMap::new(), library: library.transpose()?, media };
         for (name, path) in &config.files {
             let failed = |error| (path.clone(), error);
             check(*name, path).map_err(failed)?;
@@ -77,7 +81,7 @@ fn by_tftp(name: Name, config: &Config) -> bool {
     match name {
         Name::Discovery | Name::DiscoveryArm64 => config.site.uefi_pxe == pxe_policy::UefiPxe::Uki,
         Name::SnpOnly | Name::Undionly => true,
-        Name::Script | Name::Kernel | Name::Initrd => false,
+        Name::Script | Name::Kernel | Name::Initrd | Name::Planted | Name::Medium => false,
     }
 }
 
@@ -92,8 +96,8 @@ fn check(name: Name, path: &Path) -> Result<(), FileError> {
         return Err(FileError::Wrong(format!("it has {} bytes, {FILE_BYTES_MAX} is the limit", meta.len())));
     }
     let pe = match name {
-        Name::Discovery | Name::DiscoveryArm64 | Name::SnpOnly => true,
-        Name::Script | Name::Kernel | Name::Initrd | Name::Undionly => false,
+        Name::Discovery | Name::DiscoveryArm64 | Name::SnpOnly | Name::Planted => true,
+        Name::Script | Name::Kernel | Name::Initrd | Name::Undionly | Name::Medium => false,
     };
     let mut start = [0; 2];
     // PE images start with "MZ"; firmware would load all of anything else before it refuses it.
@@ -196,11 +200,14 @@ impl Door {
             | Name::Initrd
             | Name::SnpOnly
             | Name::Undionly => self.stock.http.get(&name).cloned(),
+            Name::Planted => self.stock.http.get(&Name::Discovery).cloned(),
+            Name::Medium => self.stock.media.get(ticket),
         };
         let content_type = match name {
-            Name::Discovery | Name::DiscoveryArm64 | Name::SnpOnly => "application/efi",
+            Name::Discovery | Name::DiscoveryArm64 | Name::SnpOnly | Name::Planted => "application/efi",
             Name::Script => "text/plain",
             Name::Kernel | Name::Initrd | Name::Undionly => "application/octet-stream",
+            Name::Medium => "application/x-iso9660-image",
         };
         let Some(content) = content else {
             count(&tally.odd_requests);

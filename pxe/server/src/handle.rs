@@ -7,13 +7,15 @@ use std::{
 
 use appliance_model::{Digest, Mac, Now, Ticket};
 use pxe_policy::{
-    LeaseState, Mode, Serving, Stance, Survey, TicketRefusal, TooManyHosts,
+    LeaseState, Mode, Name, Serving, Stance, Survey, TicketRefusal, TicketsFull, TooManyHosts, path,
     recorder::{Line, Machine, Note, Verdict},
 };
 use tokio::sync::broadcast;
 
 use crate::{
+    files::Stock,
     journal::NotDurable,
+    media::MediumError,
     shared::{BootEvent, Shared},
     tally::Counters,
 };
@@ -52,6 +54,50 @@ pub enum StanceError {
     },
 }
 
+/// Why nothing was planted for a machine.
+#[derive(Debug, thiserror::Error)]
+pub enum PlantError {
+    /// No room.
+    #[error("no boot ticket for {mac}")]
+    Full {
+        /// The machine.
+        mac: Mac,
+        /// The limit.
+        #[source]
+        source: TicketsFull,
+    },
+    /// It could not be recorded.
+    #[error("the boot ticket of {mac} could not be recorded; it is tried again")]
+    NotDurable {
+        /// The machine.
+        mac: Mac,
+        /// The cause.
+        #[source]
+        source: NotDurable,
+    },
+    /// The boot medium could not be made.
+    #[error("no boot medium for {mac}")]
+    Medium {
+        /// The machine.
+        mac: Mac,
+        /// The cause.
+        #[source]
+        source: MediumError,
+    },
+    /// The system has no randomness.
+    #[error("the system gives no random numbers; look at its log")]
+    Random,
+}
+
+/// What was planted for one boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planted {
+    /// The ticket.
+    pub ticket: Ticket,
+    /// Where it is to be fetched.
+    pub url: String,
+}
+
 /// A lease, for a person to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseView {
@@ -86,6 +132,7 @@ pub struct InterfaceView {
 #[derive(Debug, Clone)]
 pub struct Handle {
     pub(crate) shared: Arc<Shared>,
+    pub(crate) stock: Arc<Stock>,
     pub(crate) dhcp: Vec<SocketAddr>,
     pub(crate) boot_server: Vec<SocketAddr>,
     pub(crate) http: SocketAddr,
@@ -117,6 +164,62 @@ impl Handle {
             self.shared.tell(mac, Note::AgentUp { by_dhcp });
         }
         Ok(mac)
+    }
+
+    /// A boot URL with a ticket for `mac`, to be given to its management controller.  When this returns `Ok`, the
+    /// ticket is on disk.
+    ///
+    /// # Errors
+    /// See [`PlantError`].
+    pub async fn plant(&self, mac: Mac) -> Result<Planted, PlantError> {
+        let ticket = self.ticket_for(mac).await?;
+        Ok(Planted { ticket, url: self.url(ticket, Name::Planted) })
+    }
+
+    /// A boot medium with a ticket for `mac`, for its management controller to attach.
+    ///
+    /// # Errors
+    /// See [`PlantError`].
+    pub async fn plant_medium(&self, mac: Mac) -> Result<Planted, PlantError> {
+        let failed = |source| PlantError::Medium { mac, source };
+        self.stock.media.possible().map_err(failed)?;
+        let ticket = self.ticket_for(mac).await?;
+        let (stock, shared) = (Arc::clone(&self.stock), Arc::clone(&self.shared));
+        let written = tokio::task::spawn_blocking(move || {
+            let now = shared.clock.now();
+            stock.media.write(ticket, |ticket| shared.desk().open_ticket(ticket, now).is_some())
+        });
+        match written.await {
+            Ok(result) => result.map_err(failed)?,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+        Ok(Planted { ticket, url: self.url(ticket, Name::Medium) })
+    }
+
+    /// Whether [`Handle::plant_medium`] could work here.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn has_medium(&self) -> Result<(), MediumError> {
+        self.stock.media.possible()
+    }
+
+    async fn ticket_for(&self, mac: Mac) -> Result<Ticket, PlantError> {
+        let mut fresh = [0; 16];
+        getrandom::fill(&mut fresh).map_err(|_| PlantError::Random)?;
+        let now = self.shared.clock.now();
+        let (ticket, pending) = {
+            let mut desk = self.shared.desk();
+            let (ticket, change) =
+                desk.plant(mac, Ticket(fresh), now).map_err(|source| PlantError::Full { mac, source })?;
+            (ticket, self.shared.journal.queue(change))
+        };
+        pending.durable().await.map_err(|source| PlantError::NotDurable { mac, source })?;
+        Ok(ticket)
+    }
+
+    fn url(&self, ticket: Ticket, name: Name) -> String {
+        format!("http://{}/{}", self.http, path(ticket, name))
     }
 
     /// The port that an unspent ticket was issued to, without spending it.

@@ -182,6 +182,7 @@ impl PxeServer {
     ) -> Result<(Handle, Self), StartError> {
         let mut handle = Handle {
             shared: Arc::clone(&shared),
+            stock: Arc::clone(&stock),
             dhcp: Vec::new(),
             boot_server: Vec::new(),
             http: (Ipv4Addr::UNSPECIFIED, 0).into(),

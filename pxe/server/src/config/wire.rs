@@ -195,6 +195,8 @@ pub struct Images {
     pub kernel: Option<String>,
     /// Initrd for iPXE.
     pub initrd: Option<String>,
+    /// Boot medium that management controllers attach as a CD (`discovery.iso`).
+    pub medium: Option<String>,
     /// Folder of further images, each named by its SHA-256, served as `/images/sha256/HEX`.
     pub folder: Option<String>,
     /// What iPXE's script appends to the kernel's command line.
