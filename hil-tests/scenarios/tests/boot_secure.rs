@@ -1,5 +1,6 @@
-//! Secure Boot stays on: our image under the site's own key, and Debian's signed chain under the keys that servers
-//! leave the factory with.  An image that nobody has signed is refused by the firmware itself.
+//! Secure Boot stays on: our image by HTTPS under the site's own key, and Debian's signed chain under the keys that
+//! servers leave the factory with.  An image that nobody has signed is refused by the firmware itself, and so is a server
+//! whose authority it does not have.
 
 use std::{
     path::{Path, PathBuf},
@@ -8,7 +9,9 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use hil_tests_rack::bench::{Bench, BootMachine, Firmware, Way, dnsmasq, secure_boot_variables};
+use hil_tests_rack::bench::{
+    Bench, BootMachine, Firmware, Way, dnsmasq, secure_boot_variables, x509_signature_list,
+};
 use hil_tests_scenarios::{
     Artefacts,
     boot::{Service, Serving, read, watch},
@@ -17,8 +20,16 @@ use hil_tests_scenarios::{
 
 const LIMIT: Duration = Duration::from_secs(300);
 
+/// Where the service is told to serve by HTTPS, to all firmware.
+const HTTPS: &str = r#"
+[pxe.https]
+certificate = "../boot.pem"
+key = "../boot.key"
+offer = true
+"#;
+
 #[test]
-fn our_image_boots_by_http_under_the_sites_key_and_an_unsigned_one_does_not() -> anyhow::Result<()> {
+fn our_image_boots_by_https_under_the_sites_keys_and_nothing_else_does() -> anyhow::Result<()> {
     run(|| async {
         let artefacts = Artefacts::find()?;
         let folder = emptied(artefacts.scratch.join("boot-signed"))?;
@@ -33,23 +44,27 @@ fn our_image_boots_by_http_under_the_sites_key_and_an_unsigned_one_does_not() ->
             variables,
             secure_boot: true,
         };
+        let authority = x509_signature_list(&authority(&folder)?).context("the certificate is too large")?;
         let bench = Bench::start(&folder)?;
 
-        let serving = Serving { mode: "full", uefi_pxe: "uki", image: Some(&signed), more: "" };
+        let serving = Serving { mode: "full", uefi_pxe: "uki", image: Some(&signed), more: HTTPS };
         let service = Service::start(&folder.join("service"), &serving, &artefacts).await?;
-        let machine = BootMachine::new("signed", 1, firmware.clone(), Way::Http);
+        let machine = BootMachine::new("signed", 1, firmware.clone(), Way::Https(authority));
         let shown = watch(&machine, bench.boot(&machine).await?).await?;
-        shown.demand(&[
-            "dhcp HTTPClient",
-            "HEAD discovery.efi",
-            "GET discovery.efi",
-            "dhcp scalerforge-agent",
-        ])?;
+        shown.demand(&["dhcp HTTPClient", "https", "dhcp scalerforge-agent"])?;
+
+        let machine = BootMachine::new("bare", 2, firmware.clone(), Way::Http);
+        let booting = bench.boot(&machine).await?;
+        booting.wait_console("Could not retrieve NBP file size", LIMIT).await?;
+        let why = service.why(&machine, "the TLS handshake failed").await?;
+        ensure!(why.contains("pxe.https.offer_to"), "what is to be done is not said: {why}");
+        let shown = read(&machine, &booting.stop().await)?;
+        ensure!(shown.steps == ["dhcp HTTPClient", "https"], "expected an attempt by HTTPS alone: {shown:?}");
         service.stop().await;
 
-        let serving = Serving { image: None, ..serving };
+        let serving = Serving { image: None, more: "", ..serving };
         let _service = Service::start(&folder.join("service"), &serving, &artefacts).await?;
-        let machine = BootMachine::new("unsigned", 2, firmware, Way::Http);
+        let machine = BootMachine::new("unsigned", 3, firmware, Way::Http);
         let booting = bench.boot(&machine).await?;
         booting.wait_console("Access Denied", LIMIT).await?;
         let shown = read(&machine, &booting.stop().await)?;
@@ -135,6 +150,19 @@ fn sign(folder: &Path, image: &Path) -> anyhow::Result<(PathBuf, Vec<u8>)> {
     tool(Command::new("openssl").args(["x509", "-in", &pem, "-outform", "DER", "-out", &der]))?;
     tool(Command::new("sbsign").args(["--key", &key, "--cert", &pem, "--output", &signed]).arg(image))?;
     Ok((signed.into(), std::fs::read(der)?))
+}
+
+/// Makes the site's authority for HTTPS boot and the server's certificate under it, for the server's address; answers
+/// the authority's certificate (DER).
+fn authority(folder: &Path) -> anyhow::Result<Vec<u8>> {
+    let openssl = |words: &str| tool(Command::new("openssl").current_dir(folder).args(words.split(' ')));
+    openssl("req -x509 -newkey rsa:2048 -nodes -subj /CN=authority -days 30 -keyout ca.key -out ca.pem")?;
+    openssl(
+        "req -x509 -newkey rsa:2048 -nodes -subj /CN=boot -days 30 -CA ca.pem -CAkey ca.key -keyout boot.key -out \
+         boot.pem -addext subjectAltName=IP:10.77.0.1 -addext basicConstraints=critical,CA:FALSE",
+    )?;
+    openssl("x509 -in ca.pem -outform DER -out ca.der")?;
+    Ok(std::fs::read(folder.join("ca.der"))?)
 }
 
 fn tool(command: &mut Command) -> anyhow::Result<()> {

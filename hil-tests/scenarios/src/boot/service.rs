@@ -8,13 +8,20 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
+use hil_tests_rack::bench::BootMachine;
 use tokio::process::{Child, Command};
 
 use crate::artefacts::Artefacts;
 
 /// How long the service may take until it says that it has started; it takes half a second when the machine is quiet.
 const START_SECONDS_MAX: u64 = 60;
+
+/// How long the recorder may take until it knows what a machine has just shown; it takes milliseconds.
+const WHY_SECONDS_MAX: u64 = 30;
+
+/// Where operators ask.
+const OPERATOR: &str = "127.0.0.1:8090";
 
 /// Where the agents' API would be.
 pub const API: &str = "https://10.77.0.1:8443";
@@ -36,6 +43,7 @@ pub struct Serving<'a> {
 #[derive(Debug)]
 pub struct Service {
     child: Child,
+    program: PathBuf,
     log: PathBuf,
 }
 
@@ -63,7 +71,7 @@ impl Service {
         loop {
             let said = std::fs::read_to_string(&log).unwrap_or_default();
             if said.contains("\"started\"") {
-                return Ok(Self { child, log });
+                return Ok(Self { child, program: artefacts.scalerforge.clone(), log });
             }
             if let Some(status) = child.try_wait()? {
                 bail!("scalerforge boot serve ended ({status}): {said}");
@@ -81,6 +89,25 @@ impl Service {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// What `scalerforge boot why` says of a machine, as soon as it says `words`.
+    ///
+    /// # Errors
+    /// If it does not within some seconds.
+    pub async fn why(&self, machine: &BootMachine, words: &str) -> anyhow::Result<String> {
+        let end = tokio::time::Instant::now() + Duration::from_secs(WHY_SECONDS_MAX);
+        loop {
+            let mut why = Command::new(&self.program);
+            why.args(["boot", "why", "--appliance", &format!("http://{OPERATOR}"), &machine.mac.to_string()]);
+            let told = why.output().await.context("running scalerforge boot why")?;
+            let told = String::from_utf8_lossy(&[told.stdout, told.stderr].concat()).into_owned();
+            if told.contains(words) {
+                return Ok(told);
+            }
+            ensure!(tokio::time::Instant::now() < end, "boot why does not say `{words}`: {told}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
     /// Ends it and waits until it is gone.
     pub async fn stop(mut self) {
         let _ = self.child.kill().await;
@@ -96,7 +123,7 @@ fn text(serving: &Serving<'_>, artefacts: &Artefacts) -> anyhow::Result<String> 
     let discovery = artefacts.image.join("discovery.efi");
     let mut text = format!(
         r#"state_dir = "state"
-operator = "127.0.0.1:8090"
+operator = "{OPERATOR}"
 
 [pxe]
 mode = "{mode}"
