@@ -25,7 +25,7 @@ pub use decide::{Answer, Boot, Match, Rule, Site, Stance, Stock, Strangers, Uefi
 pub use desk::{Change, Desk, File, Give, GiveKind, Outcome, Reply, TooManyHosts};
 pub use leases::{Lease, LeaseState, Leases, NoAddress, Pool};
 pub use network::{Door, Interface, Network, Port, Serving, Subnet};
-pub use scout::{Heard, Mode, Rival, Scout, Survey};
+pub use scout::{Evidence, Heard, Mode, Rival, Scout, Survey};
 pub use tickets::{Issued, Redeemed, TicketBook, TicketRefusal, TicketsFull};
 pub use v6::{
     Asks6, Give6, Ia6, Lease6, Leases6, Network6, NoAddress6, Outcome6, Pool6, Reply6, Rival6, Router6,

@@ -68,8 +68,21 @@ pub struct Rival {
     pub leases: bool,
     /// The class of its boot offers: `PXEClient` or `HTTPClient`.
     pub boots: Option<String>,
-    /// Whether it answered our own question; else it was overheard, or a client named it.
-    pub answered: bool,
+    /// The best evidence that it is there.
+    pub evidence: Evidence,
+    /// When it was last seen to give an address.
+    leased: Option<Now>,
+}
+
+/// How another server became known, from the weakest to the strongest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Evidence {
+    /// A client's request named it.  One packet with an invented sender does that, so it changes nothing here.
+    Named,
+    /// A reply of it to somebody else was overheard.
+    Overheard,
+    /// It answered our own question.
+    Answered,
 }
 
 /// One thing heard of another server.
@@ -81,8 +94,8 @@ pub struct Heard {
     pub leases: bool,
     /// Option 60 of its reply.
     pub class: Option<String>,
-    /// Whether it answered our own question.
-    pub answered: bool,
+    /// How it was heard.
+    pub evidence: Evidence,
 }
 
 /// What is known of one LAN.
@@ -138,9 +151,9 @@ impl Scout {
 
     /// Another server was heard.  Says whether it was not there before.
     pub fn server(&mut self, heard: &Heard, now: Now) -> bool {
-        let Heard { server, leases, ref class, answered } = *heard;
+        let Heard { server, leases, ref class, evidence } = *heard;
         if !self.rivals.contains_key(&server) && self.rivals.len() >= KEPT_MAX {
-            self.rivals.retain(|_, rival| now.since(rival.last) < RIVAL_HOLD);
+            self.make_room(evidence, now);
             if self.rivals.len() >= KEPT_MAX {
                 return false;
             }
@@ -151,16 +164,39 @@ impl Scout {
             last: Now(0),
             leases: false,
             boots: None,
-            answered: false,
+            evidence,
+            leased: None,
         });
-        let news = now.since(rival.last) >= RIVAL_HOLD || (leases && !rival.leases);
+        if evidence == Evidence::Named && rival.evidence > evidence {
+            // Nobody keeps a server alive here that has gone, by naming it.
+            return false;
+        }
+        let gives = leases && evidence > Evidence::Named;
+        let news = now.since(rival.last) >= RIVAL_HOLD
+            || (gives && !rival.leases)
+            || (evidence > Evidence::Named && rival.evidence == Evidence::Named);
         rival.last = now;
-        rival.leases |= leases;
-        rival.answered |= answered;
+        rival.leases |= gives;
+        rival.evidence = rival.evidence.max(evidence);
+        if gives {
+            rival.leased = Some(now);
+        }
         if class.is_some() {
             rival.boots.clone_from(class);
         }
         news
+    }
+
+    /// Servers that have gone make room, and those that are only named for one that was heard: invented names must not
+    /// hide a real server.
+    fn make_room(&mut self, evidence: Evidence, now: Now) {
+        self.rivals.retain(|_, rival| now.since(rival.last) < RIVAL_HOLD);
+        if evidence > Evidence::Named && self.rivals.len() >= KEPT_MAX {
+            let named = self.rivals.values().find(|rival| rival.evidence == Evidence::Named);
+            if let Some(server) = named.map(|rival| rival.address) {
+                self.rivals.remove(&server);
+            }
+        }
     }
 
     /// A client's request was heard.
@@ -176,9 +212,16 @@ impl Scout {
         keep(&mut self.vlans, id, now);
     }
 
+    /// Whether `server` was lately heard to give addresses.
+    #[must_use]
+    pub fn gives(&self, server: Ipv4Addr, now: Now) -> bool {
+        self.leasing(now).any(|rival| rival.address == server)
+    }
+
     /// Servers that give addresses, heard lately.
     fn leasing(&self, now: Now) -> impl Iterator<Item = &Rival> {
-        self.rivals.values().filter(move |rival| rival.leases && now.since(rival.last) < RIVAL_HOLD)
+        let lately = move |leased: Now| now.since(leased) < RIVAL_HOLD;
+        self.rivals.values().filter(move |rival| rival.leased.is_some_and(lately))
     }
 
     /// What an interface in `mode` does now, and why.
@@ -240,6 +283,19 @@ impl Scout {
             more.push_str(&format!(
                 "; requests come through the relay {}: name it in pxe.relays and give its link a [[pxe.networks]]",
                 relays.join(", ")
+            ));
+        }
+        let named: Vec<String> = self
+            .rivals
+            .values()
+            .filter(|rival| rival.evidence == Evidence::Named && now.since(rival.last) < RIVAL_HOLD)
+            .map(|rival| rival.address.to_string())
+            .collect();
+        if !named.is_empty() {
+            more.push_str(&format!(
+                "; machines named {} as their DHCP server, of which nothing was heard: an old name, a forged packet, or a \
+                 server that answers only machines it knows; if one is real, write `proxy` yourself",
+                named.join(", ")
             ));
         }
         let (mode, why) = match leasing.as_slice() {
@@ -305,7 +361,7 @@ mod tests {
     }
 
     fn heard(leases: bool, class: Option<&str>) -> Heard {
-        Heard { server: RIVAL, leases, class: class.map(str::to_owned), answered: true }
+        Heard { server: RIVAL, leases, class: class.map(str::to_owned), evidence: Evidence::Answered }
     }
 
     #[test]
@@ -322,6 +378,29 @@ mod tests {
         assert!(scout.serving(Mode::AutoProxy, at(8)).1.contains("10.0.0.3 gives addresses"));
         assert_eq!(serving(&scout, 307), Serving::All, "it has gone");
         assert_eq!(scout.serving(Mode::Full, at(8)).0, Serving::All);
+    }
+
+    #[test]
+    fn a_request_that_names_a_server_changes_nothing_until_that_server_is_heard() {
+        let mut scout = Scout::new(at(0));
+        scout.probed();
+        let by = |evidence| Heard { evidence, ..heard(true, None) };
+        let serving = |scout: &Scout, seconds| scout.serving(Mode::AutoProxy, at(seconds)).0;
+        for seconds in 10..100 {
+            scout.server(&by(Evidence::Named), at(seconds));
+            assert_eq!(serving(&scout, seconds), Serving::All);
+        }
+        let survey = scout.survey(at(100));
+        assert_eq!((survey.proposal, survey.rivals[0].leases), (Mode::Full, false));
+        assert!(survey.why.contains("named 10.0.0.3") && survey.why.contains("forged"), "{}", survey.why);
+        for evidence in [Evidence::Overheard, Evidence::Answered] {
+            let mut scout = Scout::new(at(0));
+            scout.server(&by(Evidence::Named), at(10));
+            assert!(scout.server(&by(evidence), at(11)), "news: it is real");
+            assert_eq!(serving(&scout, 11), Serving::Boot);
+            (12..311).for_each(|seconds| drop(scout.server(&by(Evidence::Named), at(seconds))));
+            assert_eq!(serving(&scout, 311), Serving::All, "naming it does not keep it alive");
+        }
     }
 
     #[test]
@@ -355,5 +434,10 @@ mod tests {
         }
         assert_eq!((scout.rivals.len(), scout.vlans.len()), (KEPT_MAX, KEPT_MAX));
         assert!(scout.server(&heard(true, None), at(400)), "old ones make room");
+        let named = |n: u32| Heard { server: n.into(), evidence: Evidence::Named, ..heard(true, None) };
+        (0..1000).for_each(|n| drop(scout.server(&named(n), at(800))));
+        assert_eq!(scout.rivals.len(), KEPT_MAX);
+        assert!(scout.server(&heard(true, None), at(801)), "invented ones do not hide a real one");
+        assert_eq!(scout.serving(Mode::AutoProxy, at(802)).0, Serving::Boot);
     }
 }

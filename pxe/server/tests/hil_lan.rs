@@ -20,7 +20,7 @@ use dhcproto::{
     Decodable, Decoder, Encodable, Encoder,
     v4::{DhcpOption, Flags, Message, MessageType, Opcode, OptionCode},
 };
-use pxe_server::{Clock, Config, Handle, Mode, PxeServer, Serving, wire};
+use pxe_server::{Clock, Config, Evidence, Handle, Mode, PxeServer, Serving, wire};
 use socket2::{Domain, Socket, Type};
 
 const US: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 1);
@@ -235,18 +235,34 @@ fn an_address_in_use_is_not_given_and_unicasts_reach_a_client_without_one() {
 #[test]
 fn beside_a_dnsmasq_auto_proxy_says_what_to_boot_and_answers_port_4011() {
     let lan = Lan::new("b");
-    let rival = lan.rival();
     let dir = tempfile::tempdir().unwrap();
     let text = "mode = 'auto-proxy'\nuefi_pxe = 'uki'\npool = { first = '10.66.0.10', last = '10.66.0.13' }";
     serve(&lan, dir.path(), text, |handle| {
-        until("the rival is heard", || !handle.interfaces()[0].survey.rivals.is_empty());
+        let serving = || handle.interfaces()[0].serving;
+        until("nobody was heard", || serving() == Serving::All);
+        // A packet that says a server is there, while none is; and the same when one is.
+        let mut forged = message(MessageType::Request, 9, "MSFT 5.0", true);
+        forged.opts_mut().insert(DhcpOption::ServerIdentifier(RIVAL));
+        let mut bytes = Vec::new();
+        forged.encode(&mut Encoder::new(&mut bytes)).unwrap();
+        let forge = || lan.client(|socket| assert!(socket.send_to(&bytes, everybody()).unwrap() > 0));
+        let heard = || handle.interfaces()[0].survey.rivals.first().map(|rival| rival.evidence);
+        until("the named server is noticed and asked for", || {
+            forge();
+            heard() == Some(Evidence::Named) && handle.interfaces()[0].survey.probes > 3
+        });
+        assert_eq!(serving(), Serving::All);
+        let rival = lan.rival();
+        until("the rival is heard, since it was named", || {
+            forge();
+            heard() == Some(Evidence::Answered)
+        });
         let view = handle.interfaces().remove(0);
         assert_eq!(
             (view.mode, view.serving, view.survey.proposal),
             (Mode::AutoProxy, Serving::Boot, Mode::Proxy)
         );
         assert!(view.why.contains("10.66.0.3 gives addresses"), "{}", view.why);
-        assert!(view.survey.rivals[0].answered, "it answered our own question");
 
         let class = "PXEClient:Arch:00007:UNDI:003001";
         let discover = message(MessageType::Discover, 1, class, true);
@@ -279,8 +295,8 @@ fn beside_a_dnsmasq_auto_proxy_says_what_to_boot_and_answers_port_4011() {
         let class = DhcpOption::ClassIdentifier(b"HTTPClient".to_vec());
         assert_eq!(offer.opts().get(OptionCode::ClassIdentifier), Some(&class));
         assert!(handle.leases().is_empty());
+        drop(rival);
     });
-    drop(rival);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
 
 use appliance_model::{Mac, Now};
 use pxe_policy::{
-    BootRequest, Heard, Kind, Mode,
+    BootRequest, Evidence, Heard, Kind, Mode,
     recorder::{Frame as Recorded, Seen},
 };
 use pxe_wire::{
@@ -40,6 +40,8 @@ pub(super) struct Watch {
     arp: BTreeMap<Ipv4Addr, Instant>,
     buffer: Vec<u8>,
     own: Option<Mac>,
+    /// A client named a server that nothing was heard of: we ask sooner.
+    doubt: bool,
 }
 
 impl Watch {
@@ -52,6 +54,7 @@ impl Watch {
             arp: BTreeMap::new(),
             buffer: Vec::new(),
             own: None,
+            doubt: false,
         }
     }
 
@@ -66,7 +69,7 @@ impl Watch {
     }
 
     /// Looks at clients' requests: relays, and servers whose offers they took.
-    pub(super) fn requests<'a>(&self, lane: &Lane, all: impl Iterator<Item = &'a BootRequest>, now: Now) {
+    pub(super) fn requests<'a>(&mut self, lane: &Lane, all: impl Iterator<Item = &'a BootRequest>, now: Now) {
         let Some(mut scout) = lane.shared.scout(lane.index) else { return };
         let own = |server: Ipv4Addr| lane.shared.config.interfaces.iter().any(|i| i.address == server);
         for request in all {
@@ -76,7 +79,9 @@ impl Watch {
             if let Some(server) = other
                 && request.relay.is_none()
             {
-                scout.server(&Heard { server, leases: true, class: None, answered: false }, now);
+                let heard = Heard { server, leases: true, class: None, evidence: Evidence::Named };
+                scout.server(&heard, now);
+                self.doubt |= !scout.gives(server, now);
             }
         }
     }
@@ -103,11 +108,11 @@ impl Watch {
     fn ask(&mut self, lane: &Lane, instant: Instant) {
         // Only where broadcasts are heard.
         let Some(link) = &lane.link else { return };
-        let pause = if self.times < 3 { ASK_AT_FIRST } else { ASK_EVERY };
+        let pause = if self.times < 3 || self.doubt { ASK_AT_FIRST } else { ASK_EVERY };
         if self.asked.is_some_and(|asked| instant.saturating_duration_since(asked) < pause) {
             return;
         }
-        self.asked = Some(instant);
+        (self.asked, self.doubt) = (Some(instant), false);
         self.times = self.times.saturating_add(1);
         let mut xid = [0; 4];
         if getrandom::fill(&mut xid).is_err() {
@@ -184,7 +189,7 @@ impl Watch {
             server,
             leases: !message.yiaddr.is_unspecified(),
             class: message.options.text(code::CLASS),
-            answered: self.is_own(mac, message.xid),
+            evidence: if self.is_own(mac, message.xid) { Evidence::Answered } else { Evidence::Overheard },
         };
         let news = lane.shared.scout(lane.index).is_some_and(|mut scout| scout.server(&heard, now));
         if news {
@@ -192,7 +197,7 @@ impl Watch {
             let interface = lane.name();
             tracing::warn!(%interface, %server, gives, "another DHCP server is on this LAN");
         }
-        if !heard.answered {
+        if heard.evidence != Evidence::Answered {
             if heard.leases {
                 lane.shared.heard(message.yiaddr, mac);
             }
@@ -254,7 +259,7 @@ impl Lane {
         };
         if self.shared.desk().set_serving(self.index, serving) {
             let (interface, mode) = (self.name(), self.mode());
-            tracing::info!(%interface, %mode, ?serving, why, "what this interface does changed");
+            tracing::warn!(%interface, %mode, ?serving, why, "what this interface does changed");
             self.shared.set_around(serving == pxe_policy::Serving::Boot);
         }
     }
