@@ -29,5 +29,5 @@ pub use scout::{Evidence, Heard, Mode, Rival, Scout, Survey};
 pub use tickets::{Issued, Redeemed, TicketBook, TicketRefusal, TicketsFull};
 pub use v6::{
     Asks6, Give6, Ia6, Lease6, Leases6, Network6, NoAddress6, Outcome6, Pool6, Reply6, Rival6, Router6,
-    Scout6, Subnet6, Survey6, machine,
+    Routers, Scout6, Subnet6, Survey6, machine,
 };

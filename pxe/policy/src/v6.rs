@@ -10,6 +10,7 @@
 mod answers;
 mod leases;
 mod network;
+mod routers;
 mod scout;
 mod words;
 
@@ -22,6 +23,7 @@ pub use leases::{Lease6, Leases6, NoAddress6, Pool6};
 pub use network::{Network6, Subnet6};
 pub(crate) use words::words;
 
+pub use routers::Routers;
 pub use scout::{Rival6, Router6, Scout6, Survey6};
 
 use crate::{

@@ -15,7 +15,7 @@ use std::{
 
 use appliance_model::{Mac, Now, Ticket};
 use pxe_policy::{
-    BootRequest, Door, Kind, Port, Reply,
+    BootRequest, Door, Kind, Mode, Port, Reply,
     recorder::{Frame, Note, Quiet, Seen},
 };
 use socket2::Socket;
@@ -25,6 +25,7 @@ use crate::{
     answer::{Around, Destination, destination, note, packet, socket as at},
     shared::{Moment, Shared},
     tally::{add, count},
+    v6::routerless::Routerless,
 };
 
 pub(crate) mod batch;
@@ -115,6 +116,8 @@ impl Lane {
         let mut fds: Vec<RawFd> =
             vec![stopped.as_raw_fd(), self.dhcp.as_raw_fd(), self.boot_server.as_raw_fd()];
         fds.extend(self.link.as_ref().map(Link::fd));
+        let mut routerless = self.routerless();
+        fds.extend(routerless.as_ref().map(Routerless::fd));
         loop {
             wait(&fds, watch.tick_millis(self.link.is_some()))?;
             if let Ok(0) = stopped.read(&mut [0]) {
@@ -129,7 +132,26 @@ impl Lane {
                 }
             }
             watch.tick(&self)?;
+            if let Some(routerless) = &mut routerless {
+                routerless.tick(&self.shared)?;
+            }
         }
+    }
+
+    /// Where IPv6 is nobody's business, those who look for it are told so.
+    fn routerless(&self) -> Option<Routerless> {
+        let config = &self.shared.config;
+        let interface = config.interfaces.get(self.index)?;
+        let name = interface.name.as_deref()?;
+        let boots = match interface.mode {
+            Mode::Proxy | Mode::AutoProxy | Mode::Full | Mode::Reservation => true,
+            Mode::Listen | Mode::Off => false,
+        };
+        if !boots || config.v6.as_ref().is_some_and(|v6| v6.interface == name) {
+            return None;
+        }
+        let opened = Routerless::open(name);
+        opened.inspect_err(|error| tracing::debug!(interface = name, %error, "no ICMPv6 here")).ok()
     }
 
     /// Answers one batch.

@@ -3,10 +3,11 @@
 //! One thread, as in `dhcp.rs`: offers leave at once, confirmations when they are on disk.  Off unless `[pxe.v6]` is
 //! there.  It advertises a prefix only where that is configured, and never itself as a router.
 //!
-//! Read next: `config.rs` (keys), `sockets.rs` (the kernel), `watch.rs` (advertisements, other servers), `answer.rs`.
+//! Where `[pxe.v6]` is not there, `routerless.rs` speaks for IPv4-only LANs.  Read next: `config.rs` (keys), `sockets.rs` (the kernel), `watch.rs` (advertisements, other servers), `answer.rs`.
 
 mod answer;
 pub(crate) mod config;
+pub(crate) mod routerless;
 mod sockets;
 mod view;
 mod watch;

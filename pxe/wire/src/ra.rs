@@ -47,8 +47,8 @@ pub struct Advertisement {
 /// What we listen for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
-    /// Somebody asks for routers.
-    Solicitation,
+    /// Somebody asks for routers; its Ethernet address, if it says so.
+    Solicitation(Option<[u8; 6]>),
     /// A router, or somebody like us.
     Advertisement(Advertisement),
 }
@@ -62,8 +62,13 @@ pub fn read(bytes: &[u8], hop_limit: u8) -> Option<Heard> {
     }
     match bytes {
         [133, 0, _, _, rest @ ..] => {
-            options(rest.get(4..)?)?;
-            Some(Heard::Solicitation)
+            let mut mac = None;
+            for (kind, value) in options(rest.get(4..)?)? {
+                if kind == 1 {
+                    mac = value.get(..6).and_then(|mac| mac.try_into().ok());
+                }
+            }
+            Some(Heard::Solicitation(mac))
         }
         [134, 0, _, _, _, flags, r1, r2, rest @ ..] => {
             let mut heard = Advertisement {
@@ -190,7 +195,8 @@ mod tests {
         // We do not say how many hops a packet may take.
         hex[4] = 0;
         assert_eq!(advertisement().write(), hex);
-        assert_eq!(read(&solicitation(Some([2; 6])), 255), Some(Heard::Solicitation));
+        assert_eq!(read(&solicitation(Some([2; 6])), 255), Some(Heard::Solicitation(Some([2; 6]))));
+        assert_eq!(read(&solicitation(None), 255), Some(Heard::Solicitation(None)));
     }
 
     #[test]

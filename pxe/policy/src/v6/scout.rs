@@ -10,7 +10,7 @@ use crate::{network::Serving, scout::Mode};
 /// How long a server counts as being there after it was last heard; as in IPv4.
 const RIVAL_HOLD: Seconds = Seconds(300);
 /// Routers may keep silent for half an hour (RFC 4861, 6.2.1), unless we ask; we do.
-const ROUTER_HOLD: Seconds = Seconds(1900);
+pub(super) const ROUTER_HOLD: Seconds = Seconds(1900);
 /// How long `auto-proxy` leaves addresses alone after it started; as in IPv4.
 const CAUTION: Seconds = Seconds(3);
 /// More servers or routers than these are not kept apart.

@@ -257,6 +257,53 @@ fn tables_stay_bounded_and_strangers_do_not_push_out_hosts() {
 }
 
 #[test]
+fn there_is_no_router_only_after_asking_in_vain_and_a_word_of_one_ends_that() {
+    let asked = |seconds: &[u64]| {
+        let mut routers = Routers::default();
+        seconds.iter().for_each(|second| routers.asked(at(*second)));
+        routers
+    };
+    assert!(!Routers::default().absent(at(100)), "nobody asked");
+    let rows: [(&[u64], u64, bool); 4] =
+        [(&[0, 1], 9, false), (&[0, 1, 3], 3, false), (&[0, 1, 3], 4, true), (&[0, 1, 3, 63], 64, true)];
+    for (questions, now, absent) in rows {
+        assert_eq!(asked(questions).absent(at(now)), absent, "{questions:?} {now}");
+    }
+    let mut routers = asked(&[0, 1, 3]);
+    routers.heard(at(5));
+    assert!(!routers.absent(at(5)) && !routers.absent(at(1904)), "it may be silent for half an hour");
+    assert!(routers.absent(at(1905)), "it has gone");
+    let mut early = Routers::default();
+    early.heard(at(0));
+    [1, 2, 3].into_iter().for_each(|second| early.asked(at(second)));
+    assert!(!early.absent(at(10)), "it spoke before we asked");
+    let mut routers = asked(&[0, 1, 3]);
+    routers.cut_off();
+    assert!(!routers.absent(at(9)));
+    [10, 11, 13].into_iter().for_each(|second| routers.asked(at(second)));
+    assert!(!routers.absent(at(13)) && routers.absent(at(14)));
+}
+
+#[test]
+fn only_a_machine_that_boots_from_us_is_told_that_there_is_no_router() {
+    let (mut desk, _) = desk(Strangers::Boot, "fd77::ffff");
+    let from = ip("fe80::ff:fe00:1");
+    assert!(!desk.boots6(from, None, at(0)), "it has asked for nothing");
+    desk.tickets.mint(MAC, false, Ticket([1; 16]), at(0)).unwrap();
+    let other = Mac([2, 0, 0, 0, 0, 2]);
+    let rows = [
+        (from, None, 1, true),
+        (ip("fe80::1234"), Some(MAC), 1, true),
+        (ip("fe80::1234"), None, 1, false),
+        (from, Some(other), 1, false),
+        (from, None, 1801, false),
+    ];
+    for (from, mac, now, told) in rows {
+        assert_eq!(desk.boots6(from, mac, at(now)), told, "{from} {mac:?} {now}");
+    }
+}
+
+#[test]
 fn other_servers_and_routers_are_told_of() {
     let mut scout = Scout6::new(at(0));
     assert!(scout.survey(at(1)).why.contains("nothing is known yet"));

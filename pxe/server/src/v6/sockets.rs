@@ -51,12 +51,7 @@ pub(super) struct Arrived {
 
 impl Sockets6 {
     pub(super) fn open(interface: &str) -> io::Result<Self> {
-        let name = std::ffi::CString::new(interface).map_err(io::Error::other)?;
-        // SAFETY: `name` is a string that ends with a zero and outlives the call.
-        let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
-        if index == 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let index = number(interface)?;
         let dhcp = udp(interface, SERVER_PORT)?;
         dhcp.join_multicast_v6(&ALL_DHCP, index)?;
         dhcp.join_multicast_v6(&ALL_SERVERS, index)?;
@@ -76,12 +71,9 @@ impl Sockets6 {
         Ok(Self { index, mac, dhcp, client: client.ok(), icmp: icmp.ok() })
     }
 
-    /// Our link-local address, if it may be used already (RFC 4862, 5.4).  Without it the kernel would send from another
-    /// address, and hosts must not believe an advertisement from there (RFC 4861, 6.1.2).
+    /// See [`link_local`].
     pub(super) fn link_local(&self) -> Option<Ipv6Addr> {
-        // This thread's network: `/proc/net` is the first thread's.
-        let all = std::fs::read_to_string("/proc/thread-self/net/if_inet6").ok()?;
-        all.lines().find_map(|line| usable_link_local(line, self.index))
+        link_local(self.index)
     }
 
     pub(super) fn fds(&self) -> Vec<RawFd> {
@@ -101,6 +93,22 @@ impl Sockets6 {
     pub(super) fn shout(&self, socket: &Socket, bytes: &[u8], group: Ipv6Addr, port: u16) -> io::Result<()> {
         socket.send_to(bytes, &SocketAddrV6::new(group, port, 0, self.index).into()).map(drop)
     }
+}
+
+/// An interface's number.
+pub(super) fn number(interface: &str) -> io::Result<u32> {
+    let name = std::ffi::CString::new(interface).map_err(io::Error::other)?;
+    // SAFETY: `name` is a string that ends with a zero and outlives the call.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    if index == 0 { Err(io::Error::last_os_error()) } else { Ok(index) }
+}
+
+/// Our link-local address, if it may be used already (RFC 4862, 5.4).  Without it the kernel would send from another
+/// address, and hosts must not believe an advertisement from there (RFC 4861, 6.1.2).
+pub(super) fn link_local(index: u32) -> Option<Ipv6Addr> {
+    // This thread's network: `/proc/net` is the first thread's.
+    let all = std::fs::read_to_string("/proc/thread-self/net/if_inet6").ok()?;
+    all.lines().find_map(|line| usable_link_local(line, index))
 }
 
 /// `fe80000000000000505400fffe780001 02 40 20 80 br0`: address, interface, prefix, scope (0x20: link), flags.
@@ -128,7 +136,7 @@ fn udp(interface: &str, port: u16) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn icmp(interface: &str, index: u32) -> io::Result<Socket> {
+pub(super) fn icmp(interface: &str, index: u32) -> io::Result<Socket> {
     let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6))?;
     socket.set_nonblocking(true)?;
     // Solicitations (133) and advertisements (134) only.

@@ -119,7 +119,7 @@ impl Watch {
             let from = *arrived.from.ip();
             let heard = ra::read(buffer.get(..arrived.length).unwrap_or_default(), arrived.hop_limit);
             match heard {
-                Some(Heard::Solicitation) => self.solicited(lane, from, instant, now),
+                Some(Heard::Solicitation(_)) => self.solicited(lane, from, instant, now),
                 Some(Heard::Advertisement(says)) if from.is_unicast_link_local() => {
                     let (managed, router) = (says.managed, says.router_seconds > 0);
                     if lane.shared.scout6().router(from, says, now) {
