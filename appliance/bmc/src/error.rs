@@ -129,10 +129,12 @@ pub enum BmcError {
         to: String,
     },
     /// It has no machine.
-    #[error("{url} lists no computer system, so there is nothing to take inventory of or to boot")]
+    #[error("{url} lists no computer system, so there is nothing to take inventory of or to boot{why}")]
     NoSystem {
         /// The controller.
         url: String,
+        /// What was seen instead: empty, or a clause.
+        why: String,
     },
     /// It cannot boot from there.
     #[error("{url} cannot boot its machine once from {wanted}; it offers {offered}")]
@@ -156,6 +158,14 @@ pub enum BmcError {
         wanted: &'static str,
         /// What is set.
         found: String,
+    },
+    /// No slot took the medium, or none is there.
+    #[error("{url}: no virtual medium: {why}")]
+    NoMedia {
+        /// The machine, or the slot.
+        url: String,
+        /// What each slot said.
+        why: String,
     },
     /// It cannot do that to the power.
     #[error("{url} cannot {wanted} its machine; it offers {offered}")]

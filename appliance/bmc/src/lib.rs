@@ -9,16 +9,20 @@
 //! answers, and to know makers anywhere but in `quirks/`.  IPMI is another room's.
 //! Read next: `client.rs` and `exchange.rs` (requests), `inventory.rs` (the walk), `boot.rs` and `power.rs`, `quirks/mod.rs`.
 
+mod body;
 mod boot;
 mod client;
+mod control_plane;
 mod credentials;
 mod error;
 mod evidence;
 mod exchange;
 mod field;
+mod firmware_settings;
 mod inventory;
 pub mod join;
 mod link;
+mod media;
 mod network;
 mod pin;
 mod power;
@@ -34,8 +38,14 @@ pub use client::{Bmc, Contact, Options};
 pub use credentials::Password;
 pub use error::BmcError;
 pub use evidence::{Body, Keep};
+pub use inventory::Depth;
+pub use media::Inserted;
 pub use pin::{Certificate, Pin};
 pub use power::{PowerState, ResetKind};
 pub use quirks::QuirkNote;
 pub use task::{Followed, Outcome};
-pub use view::{BmcView, Finding, Severity};
+pub use view::{
+    Account, Accounts, BmcView, Boot, BootOption, Chassis, Events, Finding, Firmware, Gate, Licence,
+    LogEntry, MediaSlot, NetworkService, PcieDevice, PowerSupply, SecureBoot, Sensor, SensorKind, Service,
+    Severity, Update,
+};
