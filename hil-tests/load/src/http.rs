@@ -121,6 +121,10 @@ async fn one(plan: &Plan, tls: &Option<tls::Connector>, source: Option<IpAddr>, 
     loop {
         let begun = if plan.seconds.is_some() { now() } else { tally.start };
         let left = tally.until.map(|until| until.saturating_sub(tally.start.elapsed()));
+        // A server that refuses at once would be asked for ever: what is ready wins over a timeout of nothing.
+        if left.is_some_and(|left| left.is_zero()) {
+            return;
+        }
         let mut bytes = 0;
         let fetch = async {
             let mut client = match kept.take() {

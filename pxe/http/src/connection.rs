@@ -23,6 +23,8 @@ const TURN_BYTES: u64 = 4 << 20;
 const LOOK_BYTES: u64 = 32 << 20;
 /// What a waiting client gets now and then: below 1 % of 10 GbE for 10,000 of them.
 const TRICKLE_BYTES: u64 = 512;
+/// A body up to this size goes out with its head: one call, one TLS record, mostly one packet.
+const TOGETHER_BYTES: u64 = 4 << 10;
 /// A transfer that lost its place this often ends: it would go round for ever.
 const STALLS_MAX: u32 = 60;
 
@@ -32,7 +34,9 @@ pub(crate) async fn serve(mut wire: Wire, from: SocketAddr, shared: &Arc<Shared>
     loop {
         let request = match next(&mut wire, &mut buffer, shared).await {
             Next::Request(request) => request,
-            Next::Ended => break,
+            // It hears no farewell.  What was sent last is still delivered.
+            Next::Left => return,
+            Next::Idle => break,
             Next::Refused(why) => {
                 shared.gate.tell(Event { from, tag: None, what: What::Refused(why) });
                 // Silence is the answer to silence: who sent nothing in time hears nothing.
@@ -58,7 +62,10 @@ pub(crate) async fn serve(mut wire: Wire, from: SocketAddr, shared: &Arc<Shared>
 
 enum Next {
     Request(Request),
-    Ended,
+    /// The client ended it, or it broke.
+    Left,
+    /// Nothing came for long.
+    Idle,
     Refused(Why),
 }
 
@@ -84,7 +91,7 @@ async fn next(wire: &mut Wire, buffer: &mut Vec<u8>, shared: &Shared) -> Next {
             }
             let before = buffer.len();
             match wire.read(buffer).await {
-                Ok(0) | Err(_) => return Next::Ended,
+                Ok(0) | Err(_) => return Next::Left,
                 Ok(_) => fresh = buffer.get(before..).is_some_and(|part| part.contains(&b'\n')),
             }
         }
@@ -92,7 +99,7 @@ async fn next(wire: &mut Wire, buffer: &mut Vec<u8>, shared: &Shared) -> Next {
     let result = timeout(shared.limits.header, read).await;
     // A connection that was idle, or opened and never used, simply ends; one in the middle of a request is refused.
     let idle = buffer.is_empty();
-    result.unwrap_or(if idle { Next::Ended } else { Next::Refused(Why::HeaderTooSlow) })
+    result.unwrap_or(if idle { Next::Idle } else { Next::Refused(Why::HeaderTooSlow) })
 }
 
 async fn respond(
@@ -136,8 +143,12 @@ async fn respond(
         taken: Instant::now(),
         reported: false,
     };
-    send_head(transfer.wire, &head, bytes > 0 && !waits, shared).await?;
-    transfer.run(pass).await?;
+    if bytes <= TOGETHER_BYTES && pass.is_none() {
+        transfer.together(head).await?;
+    } else {
+        send_head(transfer.wire, &head, !waits, shared).await?;
+        transfer.run(pass).await?;
+    }
     transfer.reported = true;
     tell(What::Sent { first, bytes, of });
     Ok(())
@@ -177,6 +188,21 @@ enum Step {
 }
 
 impl Transfer<'_> {
+    /// Head and body at once.
+    async fn together(&mut self, mut head: Vec<u8>) -> io::Result<()> {
+        let start = head.len();
+        head.resize(start.saturating_add(usize::try_from(self.bytes).map_err(io::Error::other)?), 0);
+        let body = head.get_mut(start..).unwrap_or_default();
+        if self.grant.content.read_at(body, self.first)? < body.len() {
+            // The file ended before its length: it was cut.
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.unchanged()?;
+        send_head(self.wire, &head, false, self.shared).await?;
+        self.at = self.bytes;
+        Ok(())
+    }
+
     async fn run(&mut self, mut pass: Option<Pass>) -> io::Result<()> {
         let mut stalls = 0_u32;
         loop {

@@ -13,7 +13,7 @@ use std::{
 };
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -149,6 +149,7 @@ impl Server {
     /// When it is no such socket.
     pub fn over(listener: StdListener, limits: Limits) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
+        SockRef::from(&listener).set_tcp_nodelay(true)?;
         let at = listener.local_addr()?;
         Ok(Self { limits, listeners: vec![(listener, Kind::Plain)], at })
     }
@@ -221,6 +222,8 @@ fn listen(at: SocketAddr) -> io::Result<StdListener> {
         socket.set_only_v6(true)?;
     }
     socket.set_nonblocking(true)?;
+    // Small answers should not wait for more; connections have it from their listener.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&at.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -268,9 +271,7 @@ async fn accept(listener: StdListener, kind: Kind, shared: Arc<Shared>, pool: Ar
 }
 
 async fn connection(stream: StdStream, from: SocketAddr, kind: Kind, shared: Arc<Shared>, _entry: Entry) {
-    // Small answers should not wait for more; a failure here only makes it slower.
-    let _ = stream.set_nodelay(true);
-    let stream = match stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+    let stream = match TcpStream::from_std(stream) {
         Ok(stream) => stream,
         Err(error) => {
             tracing::warn!(%error, "boot HTTP connection not served");

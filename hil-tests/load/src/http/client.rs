@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
+use nix::{setsockopt_impl, sockopt_impl, sys::socket::setsockopt};
 use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, Interest},
@@ -20,11 +21,23 @@ use super::{Plan, tls};
 const HEAD_BYTES_MAX: usize = 8 << 10;
 /// Dropped in one call.
 const DROP_BYTES: usize = 1 << 20;
+/// A client sleeps until so much has come: on one machine each waking is work of the sender, which over a cable it is not.
+const WAKE_BYTES: usize = 512 << 10;
 /// Decrypted in one call.
 const TLS_BYTES: usize = 64 << 10;
 
+sockopt_impl!(
+    /// How many bytes a socket has before it says that it can be read.
+    WakeBytes,
+    SetOnly,
+    libc::SOL_SOCKET,
+    libc::SO_RCVLOWAT,
+    i32
+);
+
 pub(super) enum Client {
-    Plain(TcpStream),
+    /// And what its socket was last told to wait for.
+    Plain(TcpStream, usize),
     Tls(Box<tls::Stream>),
 }
 
@@ -42,7 +55,7 @@ impl Client {
             socket.connect(plan.target).await.with_context(|| format!("connecting to {}", plan.target))?;
         stream.set_nodelay(true)?;
         Ok(match connector {
-            None => Self::Plain(stream),
+            None => Self::Plain(stream, 1),
             Some(connector) => Self::Tls(Box::new(connector.connect(stream).await?)),
         })
     }
@@ -73,17 +86,31 @@ impl Client {
         let length = promised(head, plan.bytes.is_some())?;
         *bytes = u64::try_from(start.len())?;
         while *bytes < length {
+            self.wake_at(length - *bytes)?;
             let count = self.drop_some(length - *bytes).await?;
             ensure!(count > 0, "the server ended the connection after {bytes} of {length} bytes");
             *bytes += u64::try_from(count)?;
         }
+        self.wake_at(1)?;
         ensure!(*bytes == length, "more came than was promised");
+        Ok(())
+    }
+
+    /// Sleeps until this many bytes are there, or many.
+    fn wake_at(&mut self, left: u64) -> anyhow::Result<()> {
+        if let Self::Plain(stream, told) = self {
+            let wanted = usize::try_from(left).unwrap_or(usize::MAX).clamp(1, WAKE_BYTES);
+            if wanted != *told {
+                setsockopt(&*stream, WakeBytes, &i32::try_from(wanted)?).context("SO_RCVLOWAT")?;
+                *told = wanted;
+            }
+        }
         Ok(())
     }
 
     async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Self::Plain(stream) => stream.write_all(bytes).await,
+            Self::Plain(stream, _) => stream.write_all(bytes).await,
             Self::Tls(stream) => {
                 stream.write_all(bytes).await?;
                 stream.flush().await
@@ -93,7 +120,7 @@ impl Client {
 
     async fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Plain(stream) => stream.read(into).await,
+            Self::Plain(stream, _) => stream.read(into).await,
             Self::Tls(stream) => stream.read(into).await,
         }
     }
@@ -102,7 +129,7 @@ impl Client {
         let most = usize::try_from(left).unwrap_or(usize::MAX);
         match self {
             // The kernel throws the bytes away and copies nothing.
-            Self::Plain(stream) => {
+            Self::Plain(stream, _) => {
                 stream
                     .async_io(Interest::READABLE, || {
                         DROPPED.with_borrow_mut(|buffer| {
