@@ -29,6 +29,14 @@ fn whole(number: f64) -> Option<u64> {
     exact.then(|| format!("{number:.0}").parse().ok()).flatten()
 }
 
+/// A reading in thousandths.  Beyond nine digits before the point it is no reading.
+pub(crate) fn milli(value: &Value, path: &[&str]) -> Option<i64> {
+    let value = at(value, path)?;
+    let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())?;
+    let sane = number.abs() < 1e9;
+    sane.then(|| format!("{:.0}", number * 1000.0).parse().ok()).flatten()
+}
+
 pub(crate) fn small(value: &Value, path: &[&str]) -> Option<u32> {
     number(value, path)?.try_into().ok()
 }
@@ -79,5 +87,9 @@ mod tests {
         assert_eq!((number(&value, &["f"]), number(&value, &["g"])), (None, None));
         assert_eq!((link(&value, &["h"]), links(&value, &["i"])), (None, vec!["/x"]));
         assert!(links(&value, &["a"]).is_empty());
+        let readings = json!({ "v": 12.176, "n": -0.5, "t": "21", "x": 1e300, "z": "hot" });
+        let milli = |name| super::milli(&readings, &[name]);
+        assert_eq!((milli("v"), milli("n"), milli("t")), (Some(12176), Some(-500), Some(21000)));
+        assert_eq!((milli("x"), milli("z"), milli("gone")), (None, None, None));
     }
 }

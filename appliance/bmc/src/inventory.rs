@@ -4,18 +4,20 @@ use std::sync::Arc;
 
 use appliance_model::{
     Serial,
-    inventory::{Cpu, Dimm, Gpu, Inventory, System, Tpm},
+    inventory::{Cpu, Dimm, Inventory, System, Tpm},
 };
 use serde_json::Value;
 
 use crate::{
+    body,
     boot::boot_targets,
     client::{Bmc, ROOT},
+    control_plane,
     error::BmcError,
-    field,
+    field, firmware_settings,
     power::{PowerState, reset_types},
     quirks::{Quirks, Switch, Who, likeness},
-    view::{BmcView, Severity},
+    view::{BmcView, Service, Severity},
     walk::Walk,
 };
 
@@ -38,12 +40,29 @@ pub(crate) struct Machine {
     pub(crate) quirks: Arc<Quirks>,
 }
 
+/// How much of what a controller knows is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// What the machine is made of, how it boots, and what the controller can do: for sweeps.
+    Machine,
+    /// That, with sensors, logs, firmware, BIOS settings, PCIe devices, licences and accounts.
+    Everything,
+}
+
 impl Bmc {
-    /// Reads what the controller says of its machine.  What cannot be read is a finding.
+    /// Reads everything the controller says.  What cannot be read is a finding.
     ///
     /// # Errors
     /// When the controller cannot be asked at all, or lists no machine.
     pub async fn inventory(&self) -> Result<BmcView, BmcError> {
+        self.survey(Depth::Everything).await
+    }
+
+    /// Reads what the controller says, as much as wanted.  What cannot be read is a finding.
+    ///
+    /// # Errors
+    /// When the controller cannot be asked at all, or lists no machine.
+    pub async fn survey(&self, depth: Depth) -> Result<BmcView, BmcError> {
         let mut walk = Walk::new(self);
         let root = self.inner.get(ROOT).await?.body;
         self.inner.enter().await?;
@@ -55,39 +74,31 @@ impl Bmc {
         inventory.drives = crate::storage::drives(&mut walk, path, system).await;
         inventory.nics = crate::network::ports(&mut walk, path, system).await;
         inventory.tpm = tpm(system);
-        for (group, from) in [
-            ("system", "redfish ComputerSystem, Chassis, Manager"),
-            ("cpus", "redfish Processors"),
-            ("dimms", "redfish Memory"),
-            ("drives", "redfish Storage"),
-            ("nics", "redfish EthernetInterfaces, NetworkAdapters"),
-        ] {
-            inventory.sources.insert(group.into(), from.into());
-        }
-        complete(&mut walk, path, &inventory, quirks);
-        let certificate = self.inner.pinning.certificate();
-        if certificate.as_ref().is_some_and(|shown| !shown.in_time) {
-            let what = "its certificate is expired or not yet valid; the controller is known by its key all the same";
-            walk.find(Severity::Info, ROOT, what);
-        }
+        complete(&mut walk, &found.machine, &inventory);
         let reset_types = reset_types(&mut walk, path, system).await;
-        let mut findings = walk.findings;
-        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-        let texts = findings.iter().filter(|finding| finding.severity > Severity::Info);
-        inventory.gaps = texts.map(|finding| format!("{}: {}", finding.url, finding.what)).collect();
-        Ok(BmcView {
-            inventory,
-            findings,
+        walk.gravity = Severity::Warning;
+        let mut view = BmcView {
+            reset_types,
+            manager: found.machine.manager.clone(),
+            service: service(&root, &found),
             boot_targets: boot_targets(system),
             http_boot_uri: field::at(system, &["Boot"]).is_some_and(|boot| boot.get("HttpBootUri").is_some()),
-            reset_types,
             power: PowerState::of(system),
             system: path.clone(),
             pin: self.pin(),
-            certificate,
+            certificate: self.inner.pinning.certificate(),
             quirks: quirks.notes(),
-            bodies: self.inner.bodies().digests(),
-        })
+            switches: quirks.switches().collect(),
+            ..BmcView::bare(inventory)
+        };
+        around(&mut walk, &root, &found, &mut view).await;
+        if depth == Depth::Everything {
+            beyond(&mut walk, &root, &found, &mut view).await;
+        } else {
+            crate::control_plane::firmware(&mut walk, &root, &mut view, false).await;
+        }
+        view.bodies = self.inner.bodies().digests();
+        Ok(finish(walk, view))
     }
 
     /// The machine this controller is for, read afresh.  Which of the systems it is, is found out once.
@@ -137,7 +148,8 @@ async fn find_machine(walk: &mut Walk<'_>, bmc: &Bmc, root: &Value) -> Result<Fo
     }
     let mut others = systems;
     let Some((path, system)) = best.map(|(_, at)| others.remove(at)) else {
-        return Err(BmcError::NoSystem { url: bmc.inner.base.to_string() });
+        let why = walk.findings.last().map(|finding| format!(" ({}: {})", finding.url, finding.what));
+        return Err(BmcError::NoSystem { url: bmc.inner.base.to_string(), why: why.unwrap_or_default() });
     };
     if count > 1 {
         walk.find(Severity::Info, &path, format!("one of {count} systems; taken for the machine itself"));
@@ -147,11 +159,99 @@ async fn find_machine(walk: &mut Walk<'_>, bmc: &Bmc, root: &Value) -> Result<Fo
     let value =
         |place: &Option<(String, Arc<Value>)>| place.as_ref().map(|(_, v)| Arc::clone(v)).unwrap_or_default();
     let who = Who::of(root, &system, &value(&manager), &value(&chassis));
-    let quirks = Arc::new(Quirks::of(who));
+    let quirks = Arc::new(Quirks::of(&who));
     let at = manager.as_ref().map(|(path, _)| path.clone());
     let known = Known { path: path.clone(), manager: at.clone(), quirks: Arc::clone(&quirks) };
     *bmc.inner.known() = Some(Arc::new(known));
     Ok(Found { machine: Machine { path, system, manager: at, quirks }, manager, chassis, others })
+}
+
+/// What decides how the machine can be booted.
+async fn around(walk: &mut Walk<'_>, root: &Value, found: &Found, view: &mut BmcView) {
+    let Machine { path, system, quirks, .. } = &found.machine;
+    let manager = found.manager.as_ref().map(|(url, value)| (url.as_str(), value.as_ref()));
+    view.boot = firmware_settings::boot(walk, path, system).await;
+    view.secure_boot = firmware_settings::secure_boot(walk, path, system, quirks).await;
+    if let Some(secure) = &view.secure_boot {
+        view.inventory.system.secure_boot = secure.current.or(secure.enabled);
+    }
+    view.media = firmware_settings::media(walk, (path, system), manager).await;
+    match manager {
+        Some(manager) => view.services = control_plane::services(walk, manager).await,
+        None => walk.find(Severity::Warning, path, "no manager: nothing is known of the controller itself"),
+    }
+    view.chassis.extend(found.chassis.iter().map(|(url, chassis)| body::chassis(url, chassis)));
+    view.events = control_plane::events(walk, root).await;
+    if view.certificate.as_ref().is_some_and(|shown| !shown.in_time) {
+        let what =
+            "its certificate is expired or not yet valid; the controller is known by its key all the same";
+        walk.find(Severity::Info, ROOT, what);
+    }
+}
+
+/// All the rest.
+async fn beyond(walk: &mut Walk<'_>, root: &Value, found: &Found, view: &mut BmcView) {
+    let Machine { path, system, quirks, .. } = &found.machine;
+    firmware_settings::bios(walk, path, system, view).await;
+    let mut all: Vec<(String, Arc<Value>)> = found.chassis.iter().cloned().collect();
+    for (url, chassis) in walk.members(ROOT, root, &["Chassis"]).await.unwrap_or_default() {
+        if all.iter().all(|(known, _)| *known != url) {
+            view.chassis.push(body::chassis(&url, &chassis));
+            all.push((url, chassis));
+        }
+    }
+    for (url, chassis) in &all {
+        let (sensors, supplies) = (&mut view.sensors, &mut view.power_supplies);
+        body::readings(walk, (url, chassis), sensors, supplies).await;
+    }
+    all.insert(0, (path.clone(), Arc::clone(system)));
+    view.pcie = body::devices(walk, &all).await;
+    body::gpus(walk, &found.others, &view.pcie, &mut view.inventory.gpus).await;
+    control_plane::firmware(walk, root, view, true).await;
+    control_plane::licences(walk, root, quirks, view).await;
+    let mut logged: Vec<(&str, &Value)> = vec![(path, system)];
+    logged.extend(found.manager.iter().map(|(url, value)| (url.as_str(), value.as_ref())));
+    control_plane::logs(walk, &logged, &mut view.logs).await;
+    view.accounts = control_plane::accounts(walk, root).await;
+    for (lack, what) in [
+        (view.sensors.is_empty(), "no sensors"),
+        (view.power_supplies.is_empty(), "no power supplies"),
+        (view.accounts.is_none(), "no account service: passwords cannot be changed through this controller"),
+    ] {
+        if lack {
+            walk.find(Severity::Info, path, what);
+        }
+    }
+}
+
+/// Findings in order, and their texts where the inventory keeps them.
+fn finish(walk: Walk<'_>, mut view: BmcView) -> BmcView {
+    for (group, from) in [
+        ("system", "redfish ComputerSystem, Chassis, Manager"),
+        ("cpus", "redfish Processors"),
+        ("dimms", "redfish Memory"),
+        ("drives", "redfish Storage"),
+        ("nics", "redfish EthernetInterfaces, NetworkAdapters"),
+        ("gpus", "redfish Processors, PCIeDevices"),
+    ] {
+        view.inventory.sources.insert(group.into(), from.into());
+    }
+    view.findings = walk.findings;
+    view.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    let texts = view.findings.iter().filter(|finding| finding.severity > Severity::Info);
+    view.inventory.gaps = texts.map(|finding| format!("{}: {}", finding.url, finding.what)).collect();
+    view
+}
+
+fn service(root: &Value, found: &Found) -> Service {
+    let text = |name: &str| field::text(root, &[name]);
+    Service {
+        vendor: text("Vendor"),
+        product: text("Product"),
+        redfish: text("RedfishVersion"),
+        uuid: text("UUID"),
+        manager_model: found.manager.as_ref().and_then(|(_, manager)| field::text(manager, &["Model"])),
+    }
 }
 
 fn serial(value: &Value, path: &[&str]) -> Option<Serial> {
@@ -227,12 +327,7 @@ async fn processors(walk: &mut Walk<'_>, path: &str, system: &Value, inventory: 
                     ..Cpu::default()
                 });
             }
-            Some("GPU") => inventory.gpus.push(Gpu {
-                uuid: field::text(processor, &["UUID"]).unwrap_or_default(),
-                model: model.unwrap_or_default(),
-                serial: serial(processor, &["SerialNumber"]),
-                ..Gpu::default()
-            }),
+            Some("GPU") => inventory.gpus.push(body::gpu(processor)),
             Some(_) => {}
         }
     }
@@ -244,8 +339,12 @@ async fn processors(walk: &mut Walk<'_>, path: &str, system: &Value, inventory: 
     }
     if inventory.cpus.is_empty() {
         let count = told.unwrap_or(0).min(64);
-        let what = format!("no processor could be read; the summary speaks of {count}");
-        walk.find(Severity::Error, path, what);
+        let (severity, what) = match count {
+            // Some tell nothing while the machine is off, boards for networks never do.
+            0 => (Severity::Warning, "it lists no processor".to_owned()),
+            _ => (Severity::Error, format!("no processor could be read; the summary speaks of {count}")),
+        };
+        walk.find(severity, path, what);
         let model = field::text(system, &["ProcessorSummary", "Model"]);
         inventory.cpus.extend((0..count).map(|socket| Cpu {
             socket,
@@ -296,15 +395,19 @@ fn tpm(system: &Value) -> Option<Tpm> {
 }
 
 /// Says what a complete inventory would have and this one lacks.
-fn complete(walk: &mut Walk<'_>, path: &str, inventory: &Inventory, quirks: &Quirks) {
+fn complete(walk: &mut Walk<'_>, machine: &Machine, inventory: &Inventory) {
+    let Machine { path, system: value, quirks, .. } = machine;
     let system = &inventory.system;
+    // An error where the controller speaks of memory; some tell nothing while the machine is off.
+    let told = field::number(value, &["MemorySummary", "TotalSystemMemoryGiB"]).is_some_and(|told| told > 0);
+    let memory_lack = if told { Severity::Error } else { Severity::Warning };
     let lacks = [
         (
             system.serial.is_none(),
             Severity::Error,
             "no system serial: this machine cannot be joined with its agent",
         ),
-        (inventory.dimms.is_empty(), Severity::Error, "no memory module could be read"),
+        (inventory.dimms.is_empty(), memory_lack, "no memory module could be read"),
         (inventory.drives.is_empty(), Severity::Warning, "no drive could be read"),
         (
             inventory.nics.is_empty(),

@@ -9,7 +9,7 @@ use std::{
     process::Command,
 };
 
-use appliance_bmc::{BmcError, BmcView, Severity};
+use appliance_bmc::{BmcError, BmcView, SensorKind, Severity};
 use appliance_model::inventory::Bus;
 use support::{Served, tree};
 
@@ -30,7 +30,11 @@ fn unpack(name: &str, into: &Path) -> PathBuf {
 
 async fn view(name: &str) -> Result<BmcView, BmcError> {
     let dir = tempfile::tempdir().unwrap();
-    let served = Served::start(0, tree(unpack(name, dir.path()))).await;
+    read(name, unpack(name, dir.path())).await
+}
+
+async fn read(name: &str, root: PathBuf) -> Result<BmcView, BmcError> {
+    let served = Served::start(0, tree(root)).await;
     let bmc = served.client(None);
     let view = bmc.inventory().await;
     bmc.log_out().await;
@@ -49,6 +53,30 @@ async fn view(name: &str) -> Result<BmcView, BmcError> {
         for finding in &view.findings {
             println!("{:?} {}: {}", finding.severity, finding.url, finding.what);
         }
+        println!("{name}: {} {:?} {:?}", view.system, view.service, view.manager);
+        println!("  secure boot {:?}", view.secure_boot);
+        println!("  boot {:?}", view.boot);
+        println!(
+            "  {} media, {} BIOS settings at {:?}",
+            view.media.len(),
+            view.bios.len(),
+            view.bios_settings
+        );
+        println!(
+            "  {} sensors, {} supplies, {} chassis, {} PCIe devices, {} GPUs, {} firmware, {} log entries",
+            view.sensors.len(),
+            view.power_supplies.len(),
+            view.chassis.len(),
+            view.pcie.len(),
+            view.inventory.gpus.len(),
+            view.firmware.len(),
+            view.logs.len()
+        );
+        println!("  licences {:?}, gates {:?}", view.licences, view.gates);
+        println!("  services {:?}", view.services.iter().map(|s| (&s.name, s.enabled)).collect::<Vec<_>>());
+        println!("  accounts {:?}", view.accounts);
+        println!("  events {:?} update {:?}", view.events, view.update);
+        println!("  quirks {:?}", view.quirks.iter().map(|quirk| quirk.id).collect::<Vec<_>>());
         println!("{} requests", served.asked.lock().unwrap().len());
     }
     view
@@ -83,6 +111,29 @@ async fn judge_supermicro_sys_821ge() {
     assert!(inventory.drives.len() >= 8 && inventory.drives.iter().all(|drive| drive.serial.is_some()));
     assert!(inventory.drives.iter().any(|drive| drive.bus == Bus::Nvme));
     assert!(view.boot_targets.iter().any(|target| target == "UefiHttp"));
+    assert_eq!((view.boot.order.len(), view.boot.options.len(), view.media.len()), (12, 12, 3));
+    assert!(view.media.iter().all(|slot| slot.insert), "{:?}", view.media);
+    assert!(!view.http_boot_uri && view.bios.len() > 100, "{}", view.bios.len());
+    let secure = view.secure_boot.as_ref().unwrap();
+    assert_eq!((secure.mode.as_deref(), secure.databases.as_deref()), (Some("SetupMode"), Some(&[][..])));
+    assert_eq!(view.licences.as_ref().unwrap()[0].name, "SFT-DCMS-SINGLE");
+    assert_eq!(view.gates[0].open, Some(true));
+    assert_eq!((view.power_supplies.len(), inventory.gpus.len(), view.pcie.len()), (8, 8, 26));
+    assert!(
+        inventory.gpus.iter().all(|gpu| gpu.serial.is_some() && gpu.model.contains("H100")),
+        "{:?}",
+        inventory.gpus
+    );
+    assert!(view.firmware.iter().any(|item| item.component == "HGX_FW_GPU_SXM_1" && item.version.is_some()));
+    let inlet = view.sensors.iter().find(|sensor| sensor.name == "Inlet Temp").unwrap();
+    assert_eq!((inlet.kind, inlet.value_milli), (SensorKind::Temperature, Some(21_000)));
+    assert!(
+        view.logs.len() > 100 && view.logs.iter().any(|entry| entry.severity.as_deref() == Some("Warning"))
+    );
+    assert!(view.services.iter().any(|service| service.name == "IPMI" && service.enabled));
+    assert_eq!(view.accounts.as_ref().unwrap().lockout_attempts, Some(3));
+    assert!(view.quirks.iter().any(|quirk| quirk.id == "supermicro-virtual-cd-is-usbcd"));
+    assert!(view.bodies.len() > 200);
     assert!(view.reset_types.iter().any(|kind| kind == "PowerCycle"), "from ActionInfo");
 }
 
@@ -95,6 +146,12 @@ async fn judge_hpe_dl385() {
     assert_eq!(inventory.system.serial.as_ref().unwrap().as_str(), "MXQ302099S");
     assert_eq!((inventory.cpus.len(), inventory.cpus[0].cores, inventory.dimms.len()), (2, 64, 16));
     assert_eq!(inventory.drives.len(), 18);
+    assert_eq!(view.licences.as_ref().unwrap()[0].name, "iLO Advanced");
+    assert_eq!(view.update.push.as_deref(), Some("/cgi-bin/uploadFile"));
+    assert_eq!((view.media.len(), view.secure_boot.as_ref().unwrap().databases.as_ref()), (2, None));
+    assert!(view.bios_settings.as_deref().unwrap().ends_with("/bios/settings/"), "spelt as it is told");
+    assert!(view.services.iter().any(|service| service.name == "IPMI" && !service.enabled));
+    assert!(view.power_supplies.len() == 2 && view.firmware.len() > 40 && !view.logs.is_empty());
     assert!(!view.reset_types.iter().any(|kind| kind == "PowerCycle"));
 }
 
@@ -124,4 +181,30 @@ async fn judge_dell_r750() {
             assert!(matches!(error, BmcError::Refused { status: 404, .. }), "{error}");
         }
     }
+}
+
+/// Every folder in `SCALERFORGE_TREES` is one more tree (`NAME/redfish/v1/index.json`), of whatever maker.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "reads trees: cargo xtask judge"]
+async fn judge_trees_that_are_given() {
+    let Some(given) = std::env::var_os("SCALERFORGE_TREES") else { return };
+    let mut worst = Vec::new();
+    for entry in std::fs::read_dir(given).unwrap() {
+        let root = entry.unwrap().path();
+        if !root.join("redfish/v1/index.json").is_file() {
+            continue;
+        }
+        let name = root.file_name().unwrap().display().to_string();
+        match read(&name, root).await {
+            Ok(view) => {
+                let errors = view.findings.iter().filter(|finding| finding.severity == Severity::Error);
+                worst.extend(errors.map(|finding| format!("{name}: {} {}", finding.url, finding.what)));
+                if view.inventory.system.serial.is_none() {
+                    worst.push(format!("{name}: no serial"));
+                }
+            }
+            Err(error) => worst.push(format!("{name}: {error}")),
+        }
+    }
+    assert!(worst.is_empty(), "{worst:#?}");
 }

@@ -1,5 +1,7 @@
 //! What the client does for every controller because some need it: spelling, encodings, tags, connections, tasks.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
 mod support;
 
 use std::{

@@ -65,4 +65,12 @@ pub(super) const QUIRKS: &[Quirk] = &[
         source: "nv-redfish-quirks platform.rs",
         test: "hpe_accounts_lack_types",
     },
+    Quirk {
+        id: "hpe-licence-service",
+        when: When { makers: &["hpe", "hp"], ..ANYONE },
+        switches: &[Switch::LicencesAt("LicenseService")],
+        story: "Licences are a collection below the manager, Managers/1/LicenseService, and not below the root.",
+        source: "DL385 Gen10 Plus v2 tree, iLO 5 2.72 (libredfish tests/mockups)",
+        test: "hpe_licences_are_below_the_manager",
+    },
 ];

@@ -177,7 +177,6 @@ pub struct QuirkNote {
 /// The quirks of one controller.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Quirks {
-    pub(crate) who: Who,
     entries: Vec<&'static Quirk>,
 }
 
@@ -190,9 +189,8 @@ pub(crate) fn table() -> impl Iterator<Item = &'static Quirk> {
 
 impl Quirks {
     /// What applies to somebody.
-    pub(crate) fn of(who: Who) -> Self {
-        let entries = table().filter(|quirk| quirk.when.holds(&who)).collect();
-        Self { who, entries }
+    pub(crate) fn of(who: &Who) -> Self {
+        Self { entries: table().filter(|quirk| quirk.when.holds(who)).collect() }
     }
 
     /// Whether something is to be done otherwise.
@@ -205,10 +203,14 @@ impl Quirks {
         self.entries.iter().flat_map(|quirk| quirk.switches.iter().copied())
     }
 
-    /// The entries in force that change something or concern this maker alone.
+    /// The entries in force that change something and are not everybody's.
     pub(crate) fn notes(&self) -> Vec<QuirkNote> {
         let note = |quirk: &&Quirk| QuirkNote { id: quirk.id, story: quirk.story, source: quirk.source };
-        self.entries.iter().filter(|quirk| !quirk.switches.is_empty()).map(note).collect()
+        self.entries
+            .iter()
+            .filter(|quirk| !quirk.switches.is_empty() && !quirk.when.is_anyone())
+            .map(note)
+            .collect()
     }
 
     /// The serial on the label, which is what SMBIOS types 1 and 3 tell.

@@ -83,6 +83,13 @@ pub(crate) const ANYONE: When = When {
 };
 
 impl When {
+    /// Whether it holds for everybody.
+    pub(crate) fn is_anyone(&self) -> bool {
+        let lists = [self.makers, self.models, self.not_models, self.managers];
+        let versions = [self.redfish_from, self.firmware_from, self.firmware_below];
+        lists.iter().all(|list| list.is_empty()) && versions.iter().all(|list| list.is_empty())
+    }
+
     pub(crate) fn holds(&self, who: &Who) -> bool {
         let among = |wanted: &[&str], told: &[String]| {
             wanted.is_empty() || wanted.iter().any(|part| told.iter().any(|text| text.contains(part)))
