@@ -12,12 +12,12 @@ use std::collections::BTreeMap;
 
 pub use boot::{Boot, BootEntry, KeyDatabase};
 pub use drive::{
-    Bus, Drive, DriveErrors, FirmwareSlots, Grade, Health, LbaFormat, Namespace, NvmeController, NvmeError,
-    OcpHealth, Reason, Smart,
+    Bus, Drive, DriveErrors, FirmwareSlots, Grade, Health, Judgement, LbaFormat, Namespace, NvmeController,
+    NvmeError, OcpHealth, Reason,
 };
 pub use gpu::{
-    ConfidentialComputing, ErrorCounts, Gpu, GpuDriver, GpuEcc, GpuLimits, GpuLink, MigInstance, MigMode,
-    NvLink, RemappedRows, RetiredPages,
+    ConfidentialComputing, ErrorCounts, Gpu, GpuDriver, GpuEcc, GpuLimits, GpuLink, GpuReport, MigInstance,
+    MigMode, NvLink, RemappedRows, RetiredPages,
 };
 
 use serde::{Deserialize, Serialize};

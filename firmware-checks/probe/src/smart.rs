@@ -12,7 +12,7 @@ mod tests;
 
 use std::fmt::Write as _;
 
-use appliance_model::inventory::{Bus, Drive, Grade, Health, Reason, Smart};
+use appliance_model::inventory::{Bus, Drive, Grade, Health, Judgement, Reason};
 
 pub use rules::RULES;
 
@@ -128,7 +128,7 @@ pub struct Rule {
 
 /// Judges.
 #[must_use]
-pub fn grade(facts: &Facts<'_>) -> Smart {
+pub fn grade(facts: &Facts<'_>) -> Judgement {
     let for_it = |rule: &&Rule| facts.kind.is_none_or(|kind| rule.kinds.contains(&kind));
     let mut reasons: Vec<Reason> = RULES
         .iter()
@@ -148,7 +148,7 @@ pub fn grade(facts: &Facts<'_>) -> Smart {
     }
     reasons.sort_by_key(|reason| std::cmp::Reverse(reason.grade));
     let worst = reasons.first().map_or(Grade::Ok, |reason| reason.grade);
-    Smart { grade: worst, reasons }
+    Judgement { grade: worst, reasons }
 }
 
 /// The rules as a table in Markdown, for `SMART.md`.

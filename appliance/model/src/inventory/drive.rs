@@ -63,7 +63,7 @@ pub struct Drive {
     pub sector_bytes_physical: Option<u32>,
     /// What the health amounts to, by the rules of `firmware-checks/probe/SMART.md`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub smart: Option<Smart>,
+    pub smart: Option<Judgement>,
 }
 
 /// A drive's own account of its health (NVMe log page 02h, or ATA SMART).
@@ -205,7 +205,7 @@ pub enum Grade {
 /// A grade and why.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Smart {
+pub struct Judgement {
     /// The worst of the reasons; [`Grade::Ok`] without any.
     pub grade: Grade,
     /// What spoke against the drive.

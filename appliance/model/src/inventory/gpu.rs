@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Judgement;
 use crate::Serial;
 
 /// The driver that answers for the GPUs.
@@ -14,6 +15,18 @@ pub struct GpuDriver {
     pub nvml: Option<String>,
     /// Newest CUDA version it supports (`12.4`).
     pub cuda: Option<String>,
+}
+
+/// What `nvml-probe` prints: the driver's account of all GPUs, or why there is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GpuReport {
+    /// The driver, if one answered.
+    pub driver: Option<GpuDriver>,
+    /// Its GPUs.
+    pub gpus: Vec<Gpu>,
+    /// What could not be read, in a technician's words.
+    pub gaps: Vec<String>,
 }
 
 /// A GPU.
@@ -74,6 +87,9 @@ pub struct Gpu {
     /// Confidential computing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confidential: Option<ConfidentialComputing>,
+    /// What its counters amount to, by the rules of `firmware-checks/probe/GPU.md`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judged: Option<Judgement>,
     /// What NVML would not tell of this board, with its reason.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub untold: Vec<String>,

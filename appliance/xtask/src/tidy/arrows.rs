@@ -20,7 +20,7 @@ pub(super) enum Kind {
 }
 
 /// Every room there is.  A new one is entered here on purpose.
-const ROOMS: [(&str, Kind); 33] = [
+const ROOMS: [(&str, Kind); 36] = [
     ("appliance-model", Kind::Types),
     ("appliance-api", Kind::Types),
     ("attest-wire", Kind::Types),
@@ -31,6 +31,7 @@ const ROOMS: [(&str, Kind); 33] = [
     ("appliance-collateral", Kind::Core),
     ("pxe-policy", Kind::Core),
     ("attest-verify", Kind::Core),
+    ("firmware-checks-baseline", Kind::Core),
     ("firmware-checks-burn-in", Kind::Core),
     ("appliance-bmc", Kind::Adapter),
     ("appliance-ipmi", Kind::Adapter),
@@ -44,6 +45,8 @@ const ROOMS: [(&str, Kind); 33] = [
     ("attest-tpm", Kind::Adapter),
     ("attest-verify-ring", Kind::Adapter),
     ("firmware-checks-probe", Kind::Adapter),
+    ("firmware-checks-nvml", Kind::Adapter),
+    ("firmware-checks-nvml-fake", Kind::Adapter),
     ("firmware-checks-workloads", Kind::Adapter),
     ("hil-tests-rack", Kind::Adapter),
     ("hil-tests-load", Kind::Adapter),
