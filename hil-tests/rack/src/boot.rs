@@ -2,6 +2,7 @@
 //!
 //! The BMC writes it, the machine consumes it at power-on and at each reset; `Once` is gone after the first.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::spec::BootTarget;
@@ -29,20 +30,29 @@ pub struct Override {
 
 /// The shared cell.
 #[derive(Debug, Default)]
-pub(crate) struct BootSetting(Mutex<Override>);
+pub(crate) struct BootSetting {
+    setting: Mutex<Override>,
+    starts: AtomicU64,
+}
 
 impl BootSetting {
     pub(crate) fn read(&self) -> Override {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.setting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn write(&self, new: Override) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = new;
+        *self.setting.lock().unwrap_or_else(PoisonError::into_inner) = new;
+    }
+
+    /// How often the server started so far.
+    pub(crate) fn starts(&self) -> u64 {
+        self.starts.load(Ordering::SeqCst)
     }
 
     /// What this start boots; a `Once` override is used up by asking.
     pub(crate) fn consume(&self) -> BootTarget {
-        let mut setting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.starts.fetch_add(1, Ordering::SeqCst);
+        let mut setting = self.setting.lock().unwrap_or_else(PoisonError::into_inner);
         let Override { target, enabled } = *setting;
         match enabled {
             OverrideEnabled::Disabled => BootTarget::Disk,

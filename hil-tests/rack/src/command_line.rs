@@ -122,7 +122,9 @@ fn disk(line: &mut Line, number: usize, drive: &DriveSpec, boot: BootTarget) {
     // Beside drives with an index OVMF does not find a network card with a lower one (it connects the drives only),
     // so a network override names the card alone.
     let order = match boot {
-        BootTarget::Disk => format!(",bootindex={}", number + 1),
+        BootTarget::Disk | BootTarget::Setup => format!(",bootindex={}", number + 1),
+        // Behind the medium.
+        BootTarget::Cd => format!(",bootindex={}", number + 11),
         BootTarget::Pxe | BootTarget::UefiHttp => String::new(),
     };
     let serial = value(&drive.serial);
@@ -144,7 +146,7 @@ fn disk(line: &mut Line, number: usize, drive: &DriveSpec, boot: BootTarget) {
 fn network(line: &mut Line, index: usize, spec: &HostSpec, boot: BootTarget) {
     // `romfile=` keeps QEMU's iPXE out: OVMF's own stack boots, and iPXE cannot start a UKI.
     let order = match boot {
-        BootTarget::Disk => "",
+        BootTarget::Disk | BootTarget::Cd | BootTarget::Setup => "",
         BootTarget::Pxe | BootTarget::UefiHttp => ",bootindex=1",
     };
     let tap = |id: &str, name: &str| format!("tap,id={id},ifname={name},script=no,downscript=no");
@@ -157,7 +159,7 @@ fn network(line: &mut Line, index: usize, spec: &HostSpec, boot: BootTarget) {
     line.add("-fw_cfg", "name=opt/org.tianocore/EFIShellSupport,string=n");
     // OVMF tries network cards last even without an index.  A server without override must not netboot, or a test
     // could not tell whether the BMC's override worked.
-    if boot == BootTarget::Disk {
+    if matches!(boot, BootTarget::Disk | BootTarget::Cd | BootTarget::Setup) {
         for file in ["IPv4Support", "IPv6Support"] {
             line.add("-fw_cfg", format!("name=opt/org.tianocore/{file},string=n"));
         }

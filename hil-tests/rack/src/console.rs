@@ -9,10 +9,11 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt as _};
 use tokio::net::UnixStream;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, mpsc, watch};
 
+use crate::bmc::SerialLine;
 use crate::error::RackError;
 
 /// Most lines kept in memory per power-on; a panicking kernel in a loop must not eat the test machine.
@@ -20,6 +21,9 @@ const LINES_MAX: usize = 20_000;
 
 /// Longest line; longer ones are split.
 const LINE_BYTES_MAX: usize = 4096;
+
+/// Pieces of raw output that a slow onlooker may be behind.
+const RAW_BEHIND_MAX: usize = 256;
 
 /// One line of console output.
 #[derive(Clone, Debug)]
@@ -36,6 +40,10 @@ pub struct Console {
     host: String,
     shown: Mutex<Shown>,
     changed: watch::Sender<u64>,
+    /// Raw output, for whoever looks over the BMC.
+    raw: broadcast::Sender<Vec<u8>>,
+    typed: mpsc::Sender<Vec<u8>>,
+    keyboard: tokio::sync::Mutex<mpsc::Receiver<Vec<u8>>>,
 }
 
 #[derive(Debug)]
@@ -71,7 +79,15 @@ impl Console {
             escape: Escape::No,
             log,
         };
-        Ok(Self { host: host.to_owned(), shown: Mutex::new(shown), changed: watch::Sender::new(0) })
+        let (typed, keyboard) = mpsc::channel(64);
+        Ok(Self {
+            host: host.to_owned(),
+            shown: Mutex::new(shown),
+            changed: watch::Sender::new(0),
+            raw: broadcast::Sender::new(RAW_BEHIND_MAX),
+            typed,
+            keyboard: tokio::sync::Mutex::new(keyboard),
+        })
     }
 
     /// Forgets the lines of the power-on before; the clock starts anew.
@@ -84,12 +100,32 @@ impl Console {
         drop(writeln!(shown.log, "---- power-on ----"));
     }
 
-    /// Copies what the server prints until it stops.
-    pub(crate) async fn follow(&self, mut stream: UnixStream) {
+    /// Both directions of the line, for one more who looks.
+    pub(crate) fn line(&self) -> SerialLine {
+        SerialLine { output: self.raw.subscribe(), input: self.typed.clone() }
+    }
+
+    /// Copies what the server prints until it stops, and types what others send.
+    pub(crate) async fn follow(&self, stream: UnixStream) {
+        let (mut screen, mut keys) = stream.into_split();
+        let mut keyboard = self.keyboard.lock().await;
         let mut bytes = [0_u8; 4096];
-        while let Ok(count @ 1..) = stream.read(&mut bytes).await {
-            self.shown().take(bytes.get(..count).unwrap_or_default());
-            self.changed.send_modify(|turn| *turn = turn.wrapping_add(1));
+        loop {
+            tokio::select! {
+                read = screen.read(&mut bytes) => {
+                    let Ok(count @ 1..) = read else { return };
+                    let new = bytes.get(..count).unwrap_or_default();
+                    self.shown().take(new);
+                    self.changed.send_modify(|turn| *turn = turn.wrapping_add(1));
+                    // Mostly nobody looks.
+                    drop(self.raw.send(new.to_vec()));
+                }
+                typed = keyboard.recv() => {
+                    if keys.write_all(&typed.unwrap_or_default()).await.is_err() {
+                        return;
+                    }
+                }
+            }
         }
     }
 

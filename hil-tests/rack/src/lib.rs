@@ -12,6 +12,7 @@
 //! `swtpm`, `swtpm_setup` and `dnsmasq`; OVMF comes as a parameter.  Read next: `spec.rs`, `machine.rs`, `bmc/mod.rs`; users are
 //! the scenarios next door and `cargo xtask demo`.
 
+mod attached;
 pub mod bench;
 mod bmc;
 mod boot;
@@ -19,6 +20,7 @@ mod children;
 mod command_line;
 mod console;
 mod error;
+pub mod fleet;
 mod machine;
 pub mod netns;
 mod qmp;
@@ -26,7 +28,7 @@ mod rack;
 mod spec;
 mod tpm;
 
-pub use bmc::{BmcAction, BmcFault};
+pub use bmc::{BmcAction, BmcFault, IpmiPolicy, Quirks};
 pub use boot::{Override, OverrideEnabled};
 pub use console::{Console, Line};
 pub use error::RackError;

@@ -13,7 +13,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Child;
 use tokio::sync::{Notify, mpsc, watch};
 
-use crate::bmc::{Outcome, ResetType, Server};
+use crate::attached::{self, Attached};
+use crate::bmc::{Medium, Outcome, ResetType, SecureBootKeys, SerialLine, Server};
 use crate::boot::BootSetting;
 use crate::children::Nursery;
 use crate::command_line;
@@ -53,6 +54,7 @@ pub(crate) struct Machine {
     nursery: Nursery,
     console: Arc<Console>,
     boot: BootSetting,
+    attached: Attached,
     power: watch::Sender<PowerState>,
     control: Mutex<Option<Control>>,
     switching: tokio::sync::Mutex<()>,
@@ -109,6 +111,7 @@ impl Machine {
             nursery,
             console,
             boot: BootSetting::default(),
+            attached: Attached::default(),
             power: watch::Sender::new(PowerState::Off),
             control: Mutex::new(None),
             switching: tokio::sync::Mutex::new(()),
@@ -191,7 +194,8 @@ impl Machine {
         let qmp = listen(&self.folder, command_line::QMP_SOCKET)?;
         let tpm = tpm::power_on(&self.nursery, &self.folder).await?;
         self.console.restart();
-        let arguments = command_line::arguments(self.index, &self.present(), &self.firmware, boots);
+        let mut arguments = command_line::arguments(self.index, &self.present(), &self.firmware, boots);
+        arguments.extend(self.attached.arguments(boots));
         let mut qemu = self.nursery.spawn("qemu-system-x86_64", &arguments, &self.folder, QEMU_LOG).await?;
         tracing::debug!(host = %self.spec.serial, ?boots, "QEMU started");
         let connect = async {
@@ -297,7 +301,9 @@ impl Server for Machine {
                     Ok(())
                 }
                 ResetType::GracefulShutdown => self.press_power_button().await,
-                ResetType::ForceRestart => self.reset().await,
+                // The guest has no agent that could be asked to restart, so the button is pressed.
+                ResetType::ForceRestart | ResetType::GracefulRestart => self.reset().await,
+                ResetType::Nmi => self.qmp("an NMI", "inject-nmi", json!({})).await.map(drop),
                 ResetType::PowerCycle => {
                     self.power_cut().await;
                     self.power_on().await
@@ -305,6 +311,43 @@ impl Server for Machine {
             }
         })
     }
+
+    fn media(self: Arc<Self>, slot: String, medium: Option<Medium>) -> Outcome<'static> {
+        Box::pin(async move {
+            self.attached.set_medium(&slot, medium.clone());
+            if self.is_on() {
+                // A server without USB controller gets it at the next start.
+                if let Err(error) = change_running(&self, &slot, medium.as_ref()).await {
+                    tracing::debug!(host = %self.spec.serial, error = %error, "medium waits for the next start");
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn secure_boot(&self, keys: SecureBootKeys) {
+        self.attached.set_keys(keys);
+    }
+
+    fn serial(&self) -> Option<SerialLine> {
+        Some(self.console.line())
+    }
+
+    fn folder(&self) -> Option<PathBuf> {
+        Some(self.folder.clone())
+    }
+}
+
+/// Plugs a medium into a QEMU that runs, or pulls it.
+async fn change_running(machine: &Machine, slot: &str, medium: Option<&Medium>) -> Result<(), RackError> {
+    let Some(medium) = medium else {
+        let (command, arguments) = attached::unplug(slot);
+        return machine.qmp("a virtual medium", command, arguments).await.map(drop);
+    };
+    for (command, arguments) in attached::plug(slot, medium) {
+        machine.qmp("a virtual medium", command, arguments).await?;
+    }
+    Ok(())
 }
 
 /// Listens on a socket in a folder by way of a descriptor, since addresses hold 107 bytes only.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::bmc::{Bmc, BmcFault, Server};
+use crate::bmc::{Bmc, BmcFault, IpmiPolicy, Server, Setup};
 use crate::boot::Override;
 use crate::children::Nursery;
 use crate::console::{Console, Line};
@@ -20,6 +20,9 @@ use crate::tpm::Factory;
 
 /// The port of every BMC.
 const BMC_PORT: u16 = 443;
+
+/// The port of every BMC's IPMI.
+const IPMI_PORT: u16 = 623;
 
 /// What a rack is built from.
 #[derive(Clone, Debug)]
@@ -75,7 +78,9 @@ impl Rack {
             let machine = Machine::build(index, spec, folder.clone(), &firmware, nursery.clone())?;
             let machine = Arc::new(machine);
             let address = IpAddr::from(Lan::bmc_address(index));
-            let bmc = Bmc::start((address, BMC_PORT).into(), Arc::clone(&machine) as Arc<dyn Server>).await?;
+            let mut setup = Setup::new((address, BMC_PORT).into());
+            setup.ipmi = Some(((address, IPMI_PORT).into(), IpmiPolicy::default()));
+            let bmc = Bmc::start(setup, Arc::clone(&machine) as Arc<dyn Server>).await?;
             hosts.push(Host { machine, bmc, folder });
         }
         Ok(Self { lan, hosts, factory })
@@ -186,7 +191,7 @@ impl Host {
 
     /// The BMC's self-signed certificate, for clients that pin it.
     #[must_use]
-    pub fn bmc_certificate_pem(&self) -> &str {
+    pub fn bmc_certificate_pem(&self) -> String {
         self.bmc.certificate_pem()
     }
 

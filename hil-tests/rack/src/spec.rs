@@ -140,6 +140,12 @@ impl HostSpec {
         format!("CH{}", self.serial)
     }
 
+    /// Address of the BMC's own network port: next to that of NIC 0.
+    pub(crate) fn bmc_mac(&self) -> String {
+        let Mac([a, b, c, d, e, _]) = self.boot_mac;
+        format!("{a:02X}:{b:02X}:{c:02X}:{d:02X}:{e:02X}:FE")
+    }
+
     /// Serial of the one DIMM.
     pub(crate) fn dimm_serial(&self) -> String {
         format!("D{}", self.serial)
@@ -156,4 +162,8 @@ pub enum BootTarget {
     Pxe,
     /// UEFI HTTP boot over NIC 0.
     UefiHttp,
+    /// The virtual medium, if there is one at power-on; else the drives.
+    Cd,
+    /// The firmware's own menu: shown and counted, and boots as [`BootTarget::Disk`], since nobody sits before it.
+    Setup,
 }

@@ -68,6 +68,11 @@ impl Bench {
         ip("tuntap add dev tap0 mode tap")?;
         ip("link set tap0 master br0")?;
         ip("link set tap0 up")?;
+        // A server's own cable stays plugged in when a machine is switched off.
+        ip("link add wall0 type veth peer name wall1")?;
+        for end in ["wall0 master br0 up", "wall1 up"] {
+            ip(&format!("link set {end}"))?;
+        }
         Ok(Self { folder, nursery: Nursery::start()? })
     }
 

@@ -1,24 +1,62 @@
-//! What the BMC answers with: a status, a few headers, a JSON body; errors in Redfish's own shape.
+//! One HTTP answer in Redfish's form.
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
-/// One HTTP answer before it is bytes.
+/// What is sent as a body.
+#[derive(Debug)]
+pub(crate) enum Content {
+    None,
+    Json(Value),
+    /// JSON that was made before.
+    Ready(Bytes),
+    /// XML of the metadata document.
+    Xml(String),
+    /// Something that goes on, such as server-sent events, with its media type.
+    Stream(Body, &'static str),
+}
+
+/// An answer before it becomes bytes.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
-    pub(crate) headers: Vec<(HeaderName, String)>,
-    pub(crate) body: Option<Value>,
+    headers: Vec<(HeaderName, String)>,
+    pub(crate) body: Content,
 }
 
 impl Answer {
+    fn new(status: StatusCode, body: Content) -> Self {
+        Self { status, headers: Vec::new(), body }
+    }
+
     pub(crate) fn ok(body: Value) -> Self {
-        Self { status: StatusCode::OK, headers: Vec::new(), body: Some(body) }
+        Self::new(StatusCode::OK, Content::Json(body))
+    }
+
+    pub(crate) fn ready(body: Bytes) -> Self {
+        Self::new(StatusCode::OK, Content::Ready(body))
+    }
+
+    pub(crate) fn xml(text: String) -> Self {
+        Self::new(StatusCode::OK, Content::Xml(text))
+    }
+
+    pub(crate) fn stream(body: Body, media_type: &'static str) -> Self {
+        Self::new(StatusCode::OK, Content::Stream(body, media_type))
     }
 
     pub(crate) fn done() -> Self {
-        Self { status: StatusCode::NO_CONTENT, headers: Vec::new(), body: None }
+        Self::new(StatusCode::NO_CONTENT, Content::None)
+    }
+
+    pub(crate) fn status(status: StatusCode, body: Option<Value>) -> Self {
+        Self::new(status, body.map_or(Content::None, Content::Json))
+    }
+
+    /// A thing was made at `path`.
+    pub(crate) fn created(path: &str, body: Value) -> Self {
+        Self::new(StatusCode::CREATED, Content::Json(body)).with(header::LOCATION, path)
     }
 
     /// An error with one message of the Base registry.
@@ -28,15 +66,9 @@ impl Answer {
         let body = json!({ "error": {
             "code": id,
             "message": text,
-            "@Message.ExtendedInfo": [{
-                "@odata.type": "#Message.v1_2_1.Message",
-                "MessageId": id,
-                "Message": text,
-                "MessageSeverity": "Critical",
-                "Resolution": "Correct the request and send it again.",
-            }],
+            "@Message.ExtendedInfo": [extended(&id, &text)],
         }});
-        Self { status, headers: Vec::new(), body: Some(body) }
+        Self::new(status, Content::Json(body))
     }
 
     pub(crate) fn missing(path: &str) -> Self {
@@ -57,18 +89,62 @@ impl Answer {
         Self::error(StatusCode::BAD_REQUEST, message, text)
     }
 
+    pub(crate) fn conflict(message: &str, text: impl Into<String>) -> Self {
+        Self::error(StatusCode::CONFLICT, message, text)
+    }
+
+    pub(crate) fn internal(text: impl Into<String>) -> Self {
+        Self::error(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", text)
+    }
+
+    /// The parameter or property is missing.
+    pub(crate) fn lacks(name: &str) -> Self {
+        Self::bad("PropertyMissing", format!("The property {name} is required."))
+    }
+
+    /// The value is not one of those allowed.
+    pub(crate) fn not_in_list(name: &str, value: &Value) -> Self {
+        let text = format!("The value {value} for the property {name} is not in the list of values.");
+        Self::bad("PropertyValueNotInList", text)
+    }
+
     pub(crate) fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
+    /// The same answer with another body.
+    pub(crate) fn with_body(self, body: Content) -> Self {
+        Self { body, ..self }
+    }
+
+    /// The body's bytes, for those that are whole.
+    pub(crate) fn text(&self) -> Option<Bytes> {
+        match &self.body {
+            Content::Json(value) => Some(Bytes::from(value.to_string())),
+            Content::Ready(bytes) => Some(bytes.clone()),
+            Content::Xml(text) => Some(Bytes::from(text.clone())),
+            Content::None | Content::Stream(..) => None,
+        }
+    }
+
     pub(crate) fn into_response(self) -> Response<Body> {
-        let text = self.body.map(|body| body.to_string());
-        let mut response = Response::new(text.map_or_else(Body::empty, Body::from));
+        let whole = self.text();
+        let (body, media_type) = match self.body {
+            Content::None => (Body::empty(), None),
+            Content::Json(_) | Content::Ready(_) => {
+                (Body::from(whole.unwrap_or_default()), Some("application/json; charset=utf-8"))
+            }
+            Content::Xml(text) => (Body::from(text), Some("application/xml; charset=utf-8")),
+            Content::Stream(body, media_type) => (body, Some(media_type)),
+        };
+        let mut response = Response::new(body);
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert("odata-version", HeaderValue::from_static("4.0"));
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+        if let Some(media_type) = media_type {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+        }
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         for (name, value) in self.headers {
             if let Ok(value) = HeaderValue::from_str(&value) {
@@ -77,4 +153,16 @@ impl Answer {
         }
         response
     }
+}
+
+/// One message as `@Message.ExtendedInfo` holds it.
+pub(crate) fn extended(id: &str, text: &str) -> Value {
+    json!({
+        "@odata.type": "#Message.v1_2_1.Message",
+        "MessageId": id,
+        "Message": text,
+        "MessageArgs": [],
+        "MessageSeverity": "Critical",
+        "Resolution": "Correct the request and send it again.",
+    })
 }

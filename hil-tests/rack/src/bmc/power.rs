@@ -1,15 +1,17 @@
-//! What the BMC can do to its server: the trait it drives, the reset types, the boot override.
+//! What the BMC can do to its server: the trait it drives, and the reset types.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use serde_json::Value;
+use tokio::sync::{broadcast, mpsc};
 
 use super::answer::Answer;
-use crate::boot::{BootSetting, Override, OverrideEnabled};
+use crate::boot::BootSetting;
 use crate::error::RackError;
-use crate::spec::{BootTarget, HostSpec};
+use crate::spec::HostSpec;
 
 /// What a command to the server returns, boxed so that the BMC need not know which server it has.
 pub(crate) type Outcome<'a> = Pin<Box<dyn Future<Output = Result<(), RackError>> + Send + 'a>>;
@@ -24,6 +26,41 @@ pub(crate) trait Server: Send + Sync + std::fmt::Debug + 'static {
     fn boot(&self) -> &BootSetting;
     /// Does what the reset type says.
     fn command(self: Arc<Self>, reset: ResetType) -> Outcome<'static>;
+    /// Puts a medium into a virtual slot, or takes it out.
+    fn media(self: Arc<Self>, slot: String, medium: Option<Medium>) -> Outcome<'static>;
+    /// The Secure Boot keys from the next start on.
+    fn secure_boot(&self, keys: SecureBootKeys);
+    /// The serial line, where there is one.
+    fn serial(&self) -> Option<SerialLine>;
+    /// Where files of this server may be kept.
+    fn folder(&self) -> Option<PathBuf>;
+}
+
+/// A virtual medium.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Medium {
+    /// The image as it was fetched.
+    pub(crate) file: PathBuf,
+    /// A CD, else a stick.
+    pub(crate) optical: bool,
+    pub(crate) write_protected: bool,
+}
+
+/// What the firmware shall trust, certificates in DER.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SecureBootKeys {
+    pub(crate) enable: bool,
+    pub(crate) platform: Vec<Vec<u8>>,
+    pub(crate) exchange: Vec<Vec<u8>>,
+    pub(crate) allowed: Vec<Vec<u8>>,
+    pub(crate) forbidden: Vec<Vec<u8>>,
+}
+
+/// Both directions of a serial line.
+#[derive(Debug)]
+pub(crate) struct SerialLine {
+    pub(crate) output: broadcast::Receiver<Vec<u8>>,
+    pub(crate) input: mpsc::Sender<Vec<u8>>,
 }
 
 /// The values of `ResetType` that this BMC allows.
@@ -32,13 +69,15 @@ pub(crate) enum ResetType {
     On,
     ForceOff,
     GracefulShutdown,
+    GracefulRestart,
     ForceRestart,
     PowerCycle,
+    Nmi,
 }
 
 impl ResetType {
-    pub(crate) const NAMES: [&'static str; 5] =
-        ["On", "ForceOff", "GracefulShutdown", "ForceRestart", "PowerCycle"];
+    pub(crate) const NAMES: [&'static str; 7] =
+        ["On", "ForceOff", "GracefulShutdown", "GracefulRestart", "ForceRestart", "PowerCycle", "Nmi"];
 
     /// Reads the body of the reset action.
     pub(crate) fn parse(body: &Value) -> Result<Self, Answer> {
@@ -49,11 +88,13 @@ impl ResetType {
             ));
         };
         match given.as_str() {
-            Some("On") => Ok(Self::On),
+            Some("On" | "ForceOn") => Ok(Self::On),
             Some("ForceOff") => Ok(Self::ForceOff),
             Some("GracefulShutdown") => Ok(Self::GracefulShutdown),
+            Some("GracefulRestart") => Ok(Self::GracefulRestart),
             Some("ForceRestart") => Ok(Self::ForceRestart),
             Some("PowerCycle") => Ok(Self::PowerCycle),
+            Some("Nmi") => Ok(Self::Nmi),
             Some(_) | None => Err(Answer::bad(
                 "ActionParameterValueNotInList",
                 format!("ResetType {given} is not one of {}.", Self::NAMES.join(", ")),
@@ -65,52 +106,7 @@ impl ResetType {
     pub(crate) fn needs_power(self) -> bool {
         match self {
             Self::On | Self::ForceOff | Self::PowerCycle => false,
-            Self::GracefulShutdown | Self::ForceRestart => true,
+            Self::GracefulShutdown | Self::GracefulRestart | Self::ForceRestart | Self::Nmi => true,
         }
-    }
-}
-
-/// Applies the body of a PATCH to the system: nothing but the boot override can be written.
-pub(crate) fn patch(mut setting: Override, body: &Value) -> Result<Override, Answer> {
-    let fields =
-        body.as_object().ok_or_else(|| Answer::bad("MalformedJSON", "The body is not an object."))?;
-    if let Some(other) = fields.keys().find(|key| *key != "Boot") {
-        return Err(Answer::bad("PropertyNotWritable", format!("The property {other} cannot be written.")));
-    }
-    let boot = fields.get("Boot").and_then(Value::as_object);
-    let boot = boot.ok_or_else(|| Answer::bad("PropertyMissing", "The object Boot is missing."))?;
-    for (key, value) in boot {
-        let wrong = || {
-            let text = format!("The value {value} for the property {key} is not in the list of values.");
-            Answer::bad("PropertyValueNotInList", text)
-        };
-        match (key.as_str(), value.as_str()) {
-            ("BootSourceOverrideTarget", Some(name)) => {
-                setting.target = match name {
-                    "None" => None,
-                    "Hdd" => Some(BootTarget::Disk),
-                    "Pxe" => Some(BootTarget::Pxe),
-                    "UefiHttp" => Some(BootTarget::UefiHttp),
-                    _ => return Err(wrong()),
-                }
-            }
-            ("BootSourceOverrideEnabled", Some(name)) => {
-                setting.enabled = match name {
-                    "Disabled" => OverrideEnabled::Disabled,
-                    "Once" => OverrideEnabled::Once,
-                    "Continuous" => OverrideEnabled::Continuous,
-                    _ => return Err(wrong()),
-                }
-            }
-            ("BootSourceOverrideMode", Some("UEFI")) => {}
-            ("BootSourceOverrideTarget" | "BootSourceOverrideEnabled" | "BootSourceOverrideMode", _) => {
-                return Err(wrong());
-            }
-            _ => return Err(Answer::bad("PropertyUnknown", format!("The property Boot/{key} is unknown."))),
-        }
-    }
-    match setting.enabled {
-        OverrideEnabled::Disabled => Ok(Override::default()),
-        OverrideEnabled::Once | OverrideEnabled::Continuous => Ok(setting),
     }
 }
