@@ -116,3 +116,18 @@ fn in_a_journal_the_later_record_is_true() {
     assert_eq!(l.put(lease(2, 9)), Some(mac(1)));
     assert_eq!((l.of(mac(1)), l.of(mac(2))), (None, Some(lease(2, 9))));
 }
+
+#[test]
+fn fifty_thousand_strangers_each_have_an_address_of_a_15() {
+    let (first, last) = (Ipv4Addr::new(10, 98, 1, 0), Ipv4Addr::new(10, 99, 254, 255));
+    let (never, reservations) = (BTreeSet::new(), BTreeMap::new());
+    let mut l = Leases::new(Pool { first, last, never, reservations, lease: Seconds(3600) });
+    let mut held = BTreeSet::new();
+    for n in 0..50_000_u32 {
+        let [.., a, b, c] = n.to_be_bytes();
+        let mac = Mac([2, 0, 0, a, b, c]);
+        let address = l.offer(mac, None, at(0)).unwrap().0.address;
+        assert!(held.insert(address) && l.confirm(mac, address, at(1)).is_some(), "{address} twice");
+    }
+    assert_eq!((l.strangers.len(), l.free.len()), (50_000, l.size - 50_000));
+}

@@ -7,7 +7,7 @@ use std::{
 };
 
 use appliance_model::{Mac, Seconds};
-use pxe_policy::{Match, Mode, Name, Network, Pool, Rule, Site, Stock, Strangers, Subnet, UefiPxe};
+use pxe_policy::{Match, Mode, Name, Network, Pool, Rule, Site, Stock, Strangers, Subnet, UefiHttp, UefiPxe};
 
 pub(crate) mod https;
 use crate::v6::config::Config6;
@@ -65,8 +65,11 @@ pub struct ConfigError {
     pub advice: String,
 }
 
-/// A pool of more addresses than this is refused: twice the largest LAN one appliance is meant for.
-const POOL_MAX: u32 = 65_536;
+/// A pool of more addresses than this is refused.  A /15: strangers may hold three quarters of it, 98,304, which is twice
+/// the largest site that one appliance is meant for.
+const POOL_MAX: u32 = 131_072;
+/// All pools together: a held address costs some 200 bytes, so this bounds what a flood of strangers can cost at 50 MiB.
+const POOLS_MAX: u32 = 2 * POOL_MAX;
 /// Shorter leases make hosts renew faster than a journal should be written.
 const LEASE_SECONDS_MIN: u64 = 60;
 /// A week; longer leases only delay the reuse of addresses.
@@ -247,6 +250,12 @@ impl Config {
         let router = all.router.map(|text| inside(&key("router"), text, subnet)).transpose()?;
         let dns = addresses(&key("dns"), all.dns)?;
         let pool = pool(lan, &all, router, pool_needed)?;
+        let pools = self.networks.iter().map(|place| &place.network.pool).chain([&pool]);
+        let sizes: u32 = pools.map(size).sum();
+        if sizes > POOLS_MAX {
+            let wrong = format!("makes pools of {sizes} addresses in all, {POOLS_MAX} is the limit");
+            return Err(bad(&key("pool.last"), pool.last, wrong, "choose smaller pools"));
+        }
         let network = Network { interface: lan.interface, subnet, relays, pool };
         self.networks.push(Place { network, router, dns });
         Ok(())
@@ -322,7 +331,13 @@ fn site(wire: &wire::Config) -> Result<Site, ConfigError> {
         "http" => UefiPxe::Http,
         "uki" => UefiPxe::Uki,
         "ipxe" => UefiPxe::Ipxe,
-        other => return Err(bad("uefi_pxe", other, "is not known", "write `uki`, `ipxe` or `http`")),
+        "shim" => UefiPxe::Shim,
+        other => return Err(bad("uefi_pxe", other, "is not known", "write `uki`, `ipxe`, `shim` or `http`")),
+    };
+    let uefi_http = match wire.uefi_http.as_deref().unwrap_or("uki") {
+        "uki" => UefiHttp::Uki,
+        "shim" => UefiHttp::Shim,
+        other => return Err(bad("uefi_http", other, "is not known", "write `uki` or `shim`")),
     };
     if wire.rules.len() > LIST_MAX {
         let wrong = format!("are more than {LIST_MAX}");
@@ -334,10 +349,11 @@ fn site(wire: &wire::Config) -> Result<Site, ConfigError> {
         kernel: wire.images.kernel.is_some() && wire.images.initrd.is_some(),
         ipxe_uefi: wire.nbp.ipxe_uefi.is_some(),
         ipxe_bios: wire.nbp.ipxe_bios.is_some(),
+        shim: wire.nbp.shim.is_some() && wire.nbp.grub.is_some(),
     };
     let rules = wire.rules.iter().map(rule).collect::<Result<_, _>>()?;
     let strangers = strangers("strangers", wire.strangers.as_deref().unwrap_or("boot"))?;
-    Ok(Site { strangers, rules, uefi_pxe, https: https::offer_to(wire)?, stock })
+    Ok(Site { strangers, rules, uefi_pxe, uefi_http, https: https::offer_to(wire)?, stock })
 }
 
 fn rule(wire: &wire::Rule) -> Result<Rule, ConfigError> {
@@ -378,6 +394,8 @@ fn files(wire: &wire::Config) -> BTreeMap<Name, PathBuf> {
         (Name::Initrd, &wire.images.initrd),
         (Name::SnpOnly, &wire.nbp.ipxe_uefi),
         (Name::Undionly, &wire.nbp.ipxe_bios),
+        (Name::Shim, &wire.nbp.shim),
+        (Name::Grub, &wire.nbp.grub),
     ];
     all.into_iter().filter_map(|(name, path)| Some((name, path.as_ref()?.into()))).collect()
 }
@@ -405,6 +423,14 @@ fn inside(key: &str, text: &str, subnet: Subnet) -> Result<Ipv4Addr, ConfigError
     }
     let wrong = format!("is not a host address of pxe.subnet {subnet}");
     Err(bad(key, text, wrong, "correct the one or the other"))
+}
+
+fn size(pool: &Pool) -> u32 {
+    between(pool.first, pool.last)
+}
+
+fn between(first: Ipv4Addr, last: Ipv4Addr) -> u32 {
+    u32::from(last).saturating_sub(u32::from(first)).saturating_add(1)
 }
 
 fn pool(
@@ -435,7 +461,7 @@ fn pool(
         let wrong = format!("lies behind pxe.pool.last {last}");
         return Err(bad(&key("pool.first"), first, wrong, "exchange the two"));
     }
-    let size = u32::from(last).saturating_sub(u32::from(first)).saturating_add(1);
+    let size = between(first, last);
     if size > POOL_MAX {
         let wrong = format!("makes a pool of {size} addresses, {POOL_MAX} is the limit");
         return Err(bad(&key("pool.last"), last, wrong, "choose a smaller pool"));

@@ -164,3 +164,28 @@ fn https_needs_the_build_and_says_so() {
     let error = https::offer_to(&site("[[https.offer_to]]\nmac = \"5\"")).unwrap_err().to_string();
     assert!(error.starts_with("pxe.https.offer_to.mac: `5` is not a MAC"), "{error}");
 }
+
+#[test]
+fn pools_are_bounded_each_and_all_together() {
+    let large = |last: &str| {
+        GOOD.replace("10.77.0.0/24", "10.76.0.0/14")
+            .replace("10.77.0.199", last)
+            .replace("10.77.0.100", "10.76.0.2")
+    };
+    let most = parse(&large("10.78.0.1")).unwrap();
+    assert_eq!(size(&most.networks[0].network.pool), POOL_MAX);
+    let error = parse(&large("10.78.0.2")).unwrap_err();
+    assert!(error.contains("makes a pool of 131073 addresses, 131072 is the limit"), "{error}");
+    let mut text = large("10.78.0.1");
+    for net in [12, 20] {
+        let (subnet, range) =
+            (format!("10.{net}.0.0/14"), [format!("10.{net}.0.2"), format!("10.{}.0.1", net + 2)]);
+        let [first, last] = range;
+        text.push_str(&format!(
+            "[[networks]]\nsubnet = \"{subnet}\"\nrelays = [\"10.{net}.0.1\"]\n\
+             pool = {{ first = \"{first}\", last = \"{last}\" }}\n"
+        ));
+    }
+    let error = parse(&text).unwrap_err();
+    assert!(error.contains("makes pools of 393216 addresses in all, 262144 is the limit"), "{error}");
+}

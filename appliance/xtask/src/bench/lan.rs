@@ -6,9 +6,9 @@ use super::process::Server;
 use crate::run::output;
 
 /// The server's address.
-pub(super) const SERVER: &str = "10.99.0.1";
+pub(super) const SERVER: &str = "10.98.0.1";
 /// The clients' address, or their relay's.
-pub(super) const CLIENT: &str = "10.99.0.2";
+pub(super) const CLIENT: &str = "10.98.0.2";
 /// The server's end of the cable.
 pub(super) const INTERFACE: &str = "wire";
 
@@ -28,8 +28,8 @@ impl Lan {
             format!("netns add {server}"),
             format!("netns add {client}"),
             format!("-n {server} link add {INTERFACE} type veth peer name wire netns {client}"),
-            format!("-n {server} addr add {SERVER}/16 dev {INTERFACE}"),
-            format!("-n {client} addr add {CLIENT}/16 dev wire"),
+            format!("-n {server} addr add {SERVER}/15 dev {INTERFACE}"),
+            format!("-n {client} addr add {CLIENT}/15 dev wire"),
             format!("-n {server} link set lo up"),
             format!("-n {server} link set {INTERFACE} up"),
             format!("-n {client} link set wire up"),
