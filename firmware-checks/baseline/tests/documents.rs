@@ -1,0 +1,140 @@
+//! Documents: those built in, their digests, and what is refused.
+
+use std::error::Error as _;
+
+use appliance_carve::carve;
+use appliance_model::{
+    Serial,
+    burn_in::{Plan, Report, Verdict},
+    inventory::{Inventory, System},
+};
+use firmware_checks_baseline::{Document, Library, document::FILE_BYTES_MAX};
+
+/// If this fails, a built-in document means something else than before: raise its version, then this line.
+const PINNED: &str = include_str!("digests.txt");
+
+fn all(library: &Library) -> Vec<&Document> {
+    let baselines = library.baselines.iter().map(|one| &one.document);
+    let blueprints = library.blueprints.iter().map(|one| &one.document);
+    baselines.chain(blueprints).chain(library.classes.iter().map(|one| &one.document)).collect()
+}
+
+#[test]
+fn built_in_documents_are_legal_and_have_their_digests() {
+    let library = Library::built_in().unwrap();
+    let lines: String = all(&library)
+        .iter()
+        .map(|document| format!("{} {} {}\n", document.id, document.version, document.digest))
+        .collect();
+    assert_eq!(lines, PINNED);
+    for document in all(&library) {
+        assert!(!document.source.is_empty(), "{} names no source", document.id);
+    }
+    for kind in library.classes.iter().flat_map(|classes| &classes.kinds) {
+        let blueprint = library.blueprint(&kind.blueprint).unwrap();
+        assert_eq!(blueprint.class.as_ref(), Some(&kind.class));
+    }
+    for blueprint in &library.blueprints {
+        let class = blueprint.class.as_deref().unwrap();
+        assert!(library.classes[0].classes.iter().any(|known| known.name == class), "{class}");
+    }
+}
+
+/// A machine that fits no class is told everything that every class lacks: the carver's whole table, in words.
+#[test]
+fn the_class_manifest_says_what_the_carver_does() {
+    let thread = serde_json::json!({"cpu": 0, "core": 0, "socket": 0, "node": 0});
+    let inventory = Inventory {
+        system: System { serial: Serial::parse("S1"), ..System::default() },
+        threads: vec![serde_json::from_value(thread).unwrap()],
+        memory_bytes: Some(1 << 30),
+        ..Inventory::default()
+    };
+    let plan = Plan { profile: "test".into(), profile_digest: String::new(), steps: vec![] };
+    let verdict = Verdict::Pass { coverage: vec![] };
+    let carved = carve(&inventory, &Report { plan, readings: vec![], verdict }).unwrap();
+    let mut told = String::new();
+    for class in carved.decision.rejected {
+        told += &format!("{}: {}\n", class.class, class.lacks.join(", "));
+    }
+    told += &format!("{}: {}\n", carved.decision.class, carved.decision.because.join(", "));
+    let library = Library::built_in().unwrap();
+    let mut written = String::new();
+    for class in &library.classes[0].classes {
+        let needs: Vec<_> = class
+            .needs
+            .iter()
+            .map(|need| {
+                let has = u64::from(need.of.words() == "cores to sell");
+                format!("{has} {}, needs {}", need.of.words(), need.least)
+            })
+            .collect();
+        written += &format!("{}: {}\n", class.name, needs.join(", "));
+    }
+    assert_eq!(told, written);
+}
+
+#[test]
+fn layout_and_remarks_do_not_change_a_digest_and_values_do() {
+    let text = "kind = \"blueprint\"\nformat = 1\nid = \"a\"\nversion = 1\ntitle = \"t\"\n[[dimm]]\ncount = 2\nsize = \"64 GiB\"\n";
+    let digest = |text: &str| Library::default().add("a.toml", text.as_bytes()).unwrap().digest;
+    let other = "# remark\nversion = 1\nid='a'\ntitle = \"t\"\nformat = 1\nkind = \"blueprint\"\n\ndimm = [ { size = \"64 GiB\", count = 2 } ]\n";
+    assert_eq!(digest(text), digest(other));
+    assert_ne!(digest(text), digest(&text.replace("count = 2", "count = 3")));
+}
+
+#[test]
+fn bad_documents_are_refused_by_line_and_key() {
+    let good = "kind = \"blueprint\"\nformat = 1\nid = \"a\"\nversion = 1\ntitle = \"t\"\n[[dimm]]\nslots = [\"A1\"]\nsize = \"64 GiB\"\n";
+    for (from, to, says) in [
+        ("title =", "titel =", "line 5: unknown field `titel`"),
+        ("size = \"64 GiB\"", "size = \"64\"", "line 8: `64` is no size"),
+        ("size = \"64 GiB\"", "size = 64", "line 8: invalid type"),
+        ("size = \"64 GiB\"", "size = \"64 GiB\"\nspeed = 1", "line 9: unknown field `speed`"),
+        ("size = \"64 GiB\"", "size = \"64 GiB\"\ncount = 2", "dimm: says 2 and names 1 places"),
+        ("slots = [\"A1\"]", "slots = [\"A1\", \"a1\"]", "dimm: names the place `a1` twice"),
+        ("slots = [\"A1\"]", "", "dimm: wants a count, or places"),
+        ("slots = [\"A1\"]", "count = 0", "dimm: wants 1 to 4096 parts"),
+        ("format = 1", "format = 2", "format: 2, but this build reads format 1"),
+        ("id = \"a\"", "id = \"../a\"", "id: `../a` is no id"),
+        ("version = 1", "version = 0", "version: 0"),
+        ("kind = \"blueprint\"", "kind = \"recipe\"", "kind: `recipe` is no kind"),
+        ("kind = \"blueprint\"", "kind = ", "line 1:"),
+    ] {
+        let text = good.replacen(from, to, 1);
+        assert_ne!(text, good, "{from}");
+        let error = Library::default().add("a.toml", text.as_bytes()).unwrap_err().to_string();
+        assert!(error.starts_with("a.toml") && error.contains(says), "{says}: {error}");
+    }
+    let rule = |rule: &str| {
+        let text = format!("kind = \"baseline\"\nformat = 1\nid = \"a\"\nversion = 1\ntitle = \"t\"\n{rule}");
+        Library::default().add("a.toml", text.as_bytes()).unwrap_err().to_string()
+    };
+    let firmware = "[[firmware]]\ncomponent = \"drive\"\nseverity = \"info\"\nscheme = ";
+    assert!(rule(&format!("{firmware}\"opaque\"\nfloor = \"A\"\n")).contains("have no order"));
+    assert!(
+        rule(&format!("{firmware}\"dotted\"\nfloor = \"P89\"\n")).contains("not written as the scheme says")
+    );
+    assert!(rule(&format!("{firmware}\"dotted\"\n")).contains("wants nothing"));
+    let error = Library::default().add("a", &[0xff]).unwrap_err();
+    assert!(error.source().is_some());
+    assert!(Library::default().add("a", &vec![b'#'; FILE_BYTES_MAX + 1]).is_err());
+}
+
+#[test]
+fn a_changed_document_needs_a_higher_version() {
+    let text = |version: u32, count: u32| {
+        format!(
+            "kind = \"blueprint\"\nformat = 1\nid = \"a\"\nversion = {version}\ntitle = \"t\"\n[[dimm]]\ncount = {count}\nsize = \"64 GiB\"\n"
+        )
+    };
+    let mut library = Library::default();
+    library.add("a", text(2, 1).as_bytes()).unwrap();
+    library.add("same", text(2, 1).as_bytes()).unwrap();
+    let error = library.add("b", text(2, 2).as_bytes()).unwrap_err();
+    assert!(error.to_string().contains("higher version"), "{error}");
+    library.add("older", text(1, 9).as_bytes()).unwrap();
+    assert_eq!(library.blueprints[0].document.version, 2);
+    library.add("newer", text(3, 9).as_bytes()).unwrap();
+    assert_eq!((library.blueprints.len(), library.blueprints[0].document.version), (1, 3));
+}
