@@ -14,15 +14,21 @@
 
 pub mod bytes;
 pub mod command;
+mod console;
 mod crypto;
 mod error;
 pub mod handshake;
+mod ioctl;
 pub mod live;
+pub mod local;
 pub mod message;
 pub mod packet;
 mod session;
+pub mod sol;
+pub mod surface;
 
 pub use command::Link;
+pub use console::{Console, Heard};
 pub use crypto::{PASSWORD_BYTES_MAX, Password, Policy, Suite, USER_BYTES_MAX};
 pub use error::IpmiError;
 pub use handshake::{Level, Login};

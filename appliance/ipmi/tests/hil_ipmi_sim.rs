@@ -2,14 +2,22 @@
 
 mod sim;
 
+use std::{
+    io::{Read as _, Write as _},
+    time::Duration,
+};
+
 use appliance_ipmi::{
-    IpmiError, Level, Login, Password, Policy, Session, Suite, Timing,
+    Console, Heard, IpmiError, Level, Login, Password, Policy, Session, Suite, Timing,
     command::{
         boot::{self, Flags, Source},
         chassis::{self, Control},
-        device,
+        device, lan,
+        sdr::{self, Record},
+        sel, sensor, user,
     },
     handshake::Refusal,
+    surface,
 };
 use sim::{PASSWORD, Sim, USER};
 
@@ -80,4 +88,99 @@ async fn what_is_refused_is_said() {
         other => panic!("{other:?}"),
     }
     assert!(!sim.done().contains("power"));
+}
+
+#[tokio::test]
+async fn log_records_and_fru_are_read() {
+    let sim = Sim::start();
+    let mut session = open(&sim, Level::Administrator).await;
+    let log = sel::read(&mut session, 100).await.unwrap();
+    assert_eq!((log.entries.len(), log.cut), (1, None));
+    assert_eq!(log.entries[0].words(), "temperature sensor 1: high [57 60 50]");
+
+    let found = sdr::read(&mut session).await.unwrap();
+    assert_eq!((found.records.len(), found.odd, found.cut), (3, 0, None), "{found:?}");
+    let mut read = Vec::new();
+    for record in &found.records {
+        match record {
+            Record::Sensor(sensor) => {
+                let reading = sensor::read(&mut session, sensor).await.unwrap();
+                read.push(format!("{}: {}", sensor.name, reading.words(sensor)));
+            }
+            Record::Fru(locator) => read.push(format!("{}: FRU {}", locator.name, locator.device)),
+            Record::Other(kind) => panic!("{kind}"),
+        }
+    }
+    assert_eq!(read, ["Ambient: 96 °C", "FAN A: 6000 RPM", "Mainboard: FRU 0"]);
+
+    let identity = surface::identity(&mut session).await.unwrap();
+    assert_eq!(identity.serial(), Some("S312345X9000001"));
+    assert_eq!(identity.guid.map(|guid| guid[0]), Some(0xa1));
+    let fru = identity.fru.unwrap();
+    let board = fru.board.unwrap();
+    assert_eq!((board.name.as_str(), board.serial.as_str()), ("X11DPU", "WM199S000001"));
+    assert_eq!(fru.product.unwrap().custom, ["extra"]);
+    assert_eq!((fru.chassis.unwrap().kind, fru.odd.len()), (0x17, 0));
+
+    assert_eq!(sel::clear(&mut session).await.unwrap(), sel::Cleared::Done);
+    // Some controllers keep an entry that says so.
+    assert!(sel::read(&mut session, 100).await.unwrap().entries.len() <= 1);
+    session.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_user_is_made_and_logs_in() {
+    let sim = Sim::start();
+    let mut session = open(&sim, Level::Administrator).await;
+    let channels = lan::channels(&mut session).await.unwrap();
+    assert_eq!(channels, [1]);
+    // The simulator takes twenty bytes and keeps sixteen.
+    let long = Password::new("a-long-password-of20").unwrap();
+    match user::create(&mut session, 1, "scalerforge", &long, Level::Operator).await {
+        Err(error @ IpmiError::NotShown { .. }) => assert!(error.to_string().contains("sixteen"), "{error}"),
+        other => panic!("{other:?}"),
+    }
+    let password = Password::new("sixteen-bytes-16").unwrap();
+    let id = user::create(&mut session, 1, "scalerforge", &password, Level::Operator).await.unwrap();
+    let users = user::list(&mut session, 1).await.unwrap();
+    let made = users.iter().find(|user| user.id == id).unwrap();
+    assert_eq!((made.name.as_str(), made.limit, made.lan), ("scalerforge", 3, true));
+    session.close().await.unwrap();
+    let login = login("scalerforge", "sixteen-bytes-16", Level::Operator);
+    let session = Session::open(sim.address, &login, Policy::AllowSuite3, timing()).await.unwrap();
+    session.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_serial_console_takes_keys_and_gives_bytes() {
+    let sim = Sim::start();
+    let serial = sim.serial.try_clone().unwrap();
+    // The machine: greets, then says everything back in capitals.
+    let machine = std::thread::spawn(move || {
+        let (mut port, _) = serial.accept().unwrap();
+        port.write_all(b"login: ").unwrap();
+        let mut heard = Vec::new();
+        let mut buffer = [0; 512];
+        while !heard.ends_with(b"!") {
+            let count = port.read(&mut buffer).unwrap();
+            heard.extend_from_slice(&buffer[..count]);
+            port.write_all(&buffer[..count].to_ascii_uppercase()).unwrap();
+        }
+        heard
+    });
+    let mut console = Console::open(open(&sim, Level::Operator).await).await.unwrap();
+    let keys = format!("{}!", "a line of keys\r\n".repeat(40));
+    assert_eq!(console.type_in(keys.as_bytes()), keys.len());
+    let mut printed = Vec::new();
+    while !printed.ends_with(b"!") {
+        match tokio::time::timeout(Duration::from_secs(30), console.next()).await.unwrap().unwrap() {
+            Heard::Bytes(bytes) => printed.extend(bytes),
+            other => panic!("{other:?}"),
+        }
+    }
+    let printed = String::from_utf8(printed).unwrap();
+    // The greeting may have been before our time.
+    assert_eq!(printed.trim_start_matches("login: "), keys.to_uppercase());
+    assert_eq!(machine.join().unwrap(), keys.as_bytes());
+    console.close().await.unwrap().close().await.unwrap();
 }

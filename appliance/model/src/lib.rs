@@ -8,9 +8,11 @@ mod amount;
 pub mod burn_in;
 mod ids;
 pub mod inventory;
+mod power;
 mod time;
 pub mod units;
 
 pub use amount::{Icnt, Permille};
 pub use ids::{Address, Digest, HostId, Mac, NodeId, ParseHex, Secret, Serial, Session, Ticket};
+pub use power::{BootTarget, PowerState, ResetKind};
 pub use time::{Now, Seconds};

@@ -10,6 +10,14 @@ use crate::{
 pub mod boot;
 pub mod chassis;
 pub mod device;
+pub mod fru;
+pub mod lan;
+pub mod sdr;
+pub mod sel;
+pub mod sensor;
+mod sensor_words;
+pub mod text;
+pub mod user;
 
 /// Whoever carries a request to a controller and brings the answer.
 pub trait Link: Send {

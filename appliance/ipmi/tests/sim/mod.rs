@@ -114,14 +114,18 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("0x{byte:02x} ")).collect()
 }
 
+/// A sensor that is switched on and sends no events.
+const READING: &str =
+    "enable scanning per-state 000000000000000 000000000000000 000000000000000 000000000000000";
+
 /// The controller, its records and its FRU.
 fn machine() -> String {
     let fru = fru();
     format!(
         "mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 2 0x31 0x9f 0x1291 0xf02 persist_sdr\n\
          sel_enable 0x20 1000 0x0a\n\
-         sensor_add 0x20 0 1 1 1\nsensor_set_value 0x20 0 1 0x60 0\n\
-         sensor_add 0x20 0 2 4 1\nsensor_set_value 0x20 0 2 0x28 0\n\
+         sensor_add 0x20 0 1 1 1\nsensor_set_value 0x20 0 1 0x60 0\nsensor_set_event_support 0x20 0 1 {READING}\n\
+         sensor_add 0x20 0 2 4 1\nsensor_set_value 0x20 0 2 0x28 0\nsensor_set_event_support 0x20 0 2 {READING}\n\
          main_sdr_add 0x20 {}\nmain_sdr_add 0x20 {}\nmain_sdr_add 0x20 {}\n\
          sel_add 0x20 0x02 0 0 0 0 0x20 0 4 1 1 1 0x57 0x60 0x50\n\
          mc_add_fru_data 0x20 0 {} data {}\n\
