@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use appliance_model::inventory::{Cpu, Inventory, NodeMemory, Thread};
+use appliance_model::inventory::{Cpu, Inventory, NodeDistances, NodeMemory, Thread};
 
 use crate::files::{Tree, list};
 
@@ -24,17 +24,19 @@ pub(crate) fn read(tree: &Tree, inventory: &mut Inventory) {
     for (socket, cores) in cores {
         let of_socket = |thread: &&Thread| thread.socket == socket;
         let first = inventory.threads.iter().find(of_socket).map(|thread| thread.cpu);
-        let (model, microcode) = first.and_then(|cpu| texts.get(&cpu).cloned()).unwrap_or_default();
         let threads = inventory.threads.iter().filter(of_socket).count();
+        let path = |cpu: u32| format!("sys/devices/system/cpu/cpu{cpu}/cpufreq/cpuinfo_max_freq");
         inventory.cpus.push(Cpu {
             socket,
-            model,
             cores: u32::try_from(cores.len()).unwrap_or(u32::MAX),
             threads: u32::try_from(threads).unwrap_or(u32::MAX),
-            microcode,
-            ..Cpu::default()
+            // The kernel counts kHz.
+            mhz_max: first.and_then(|cpu| tree.number::<u32>(&path(cpu))).map(|khz| khz / 1000),
+            ..first.and_then(|cpu| texts.get(&cpu).cloned()).unwrap_or_default()
         });
     }
+    inventory.flaws = flaws(tree);
+    inventory.node_distances = distances(tree);
     if inventory.threads.is_empty() {
         inventory.gaps.push("the kernel tells no CPU topology".into());
     } else {
@@ -75,8 +77,43 @@ fn nodes(tree: &Tree) -> BTreeMap<u32, u32> {
     nodes
 }
 
-/// Logical CPU → model and microcode.
-fn cpuinfo(tree: &Tree) -> BTreeMap<u32, (Option<String>, Option<String>)> {
+/// Flags that decide what may run on a processor, or that tell of a guest.
+const FLAGS: [&str; 31] = [
+    "aes",
+    "amx_bf16",
+    "amx_int8",
+    "amx_tile",
+    "avx",
+    "avx2",
+    "avx512_bf16",
+    "avx512_fp16",
+    "avx512_vnni",
+    "avx512bw",
+    "avx512cd",
+    "avx512dq",
+    "avx512f",
+    "avx512vl",
+    "hypervisor",
+    "la57",
+    "pdpe1gb",
+    "sev",
+    "sev_es",
+    "sev_snp",
+    "sgx",
+    "sgx_lc",
+    "sha_ni",
+    "sme",
+    "svm",
+    "tdx_guest",
+    "tdx_host_platform",
+    "tme",
+    "vaes",
+    "vmx",
+    "x2apic",
+];
+
+/// Logical CPU → what its block of `/proc/cpuinfo` says.
+fn cpuinfo(tree: &Tree) -> BTreeMap<u32, Cpu> {
     let text = tree.text("proc/cpuinfo").unwrap_or_default();
     let mut found = BTreeMap::new();
     for block in text.split("\n\n") {
@@ -86,9 +123,45 @@ fn cpuinfo(tree: &Tree) -> BTreeMap<u32, (Option<String>, Option<String>)> {
             };
             block.lines().find_map(of).filter(|value| !value.is_empty())
         };
-        if let Some(cpu) = field("processor").and_then(|number| number.parse().ok()) {
-            found.insert(cpu, (field("model name"), field("microcode")));
+        let number = |name: &str| field(name).and_then(|number| number.parse().ok());
+        if let Some(cpu) = number("processor") {
+            let flags = field("flags").unwrap_or_default();
+            let mut flags: Vec<String> =
+                flags.split(' ').filter(|flag| FLAGS.contains(flag)).map(str::to_owned).collect();
+            flags.sort_unstable();
+            let facts = Cpu {
+                model: field("model name"),
+                microcode: field("microcode"),
+                vendor: field("vendor_id"),
+                family: number("cpu family"),
+                model_number: number("model"),
+                stepping: number("stepping"),
+                flags,
+                ..Cpu::default()
+            };
+            found.insert(cpu, facts);
         }
     }
     found
+}
+
+/// Flaws of this kind of processor and what the kernel does about them.
+fn flaws(tree: &Tree) -> BTreeMap<String, String> {
+    const PATH: &str = "sys/devices/system/cpu/vulnerabilities";
+    let told = |name: String| Some((tree.text(&format!("{PATH}/{name}"))?, name));
+    tree.names(PATH).into_iter().filter_map(told).map(|(text, name)| (name, text)).collect()
+}
+
+/// Each node's row of the firmware's table; its columns are the nodes that are online, in order.
+fn distances(tree: &Tree) -> Vec<NodeDistances> {
+    let names = tree.names("sys/devices/system/node").into_iter();
+    let nodes: Vec<u32> = names.filter_map(|name| name.strip_prefix("node")?.parse().ok()).collect();
+    let row = |node: &u32| {
+        let text = tree.text(&format!("sys/devices/system/node/node{node}/distance"))?;
+        let distances: Vec<u32> = text.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+        // A row of another length cannot be told apart.
+        (distances.len() == nodes.len())
+            .then(|| NodeDistances { node: *node, to: nodes.iter().copied().zip(distances).collect() })
+    };
+    nodes.iter().filter_map(row).collect()
 }

@@ -2,7 +2,7 @@
 
 use appliance_model::{
     Serial,
-    inventory::{Bus, Drive, Inventory},
+    inventory::{Bus, Drive, Inventory, NvmeController},
 };
 
 use crate::files::Tree;
@@ -24,6 +24,8 @@ pub(crate) fn read(tree: &Tree, inventory: &mut Inventory) {
         let mut drive =
             if name.starts_with("nvme") { nvme(tree, &name) } else { scsi_or_virtio(tree, &name) };
         drive.bytes = tree.number::<u64>(&path("size")).unwrap_or(0).saturating_mul(SECTOR_BYTES);
+        drive.sector_bytes = tree.number(&path("queue/logical_block_size"));
+        drive.sector_bytes_physical = tree.number(&path("queue/physical_block_size"));
         drive.rotational = tree.number::<u8>(&path("queue/rotational")).map(|value| value == 1);
         if drive.serial.is_none() && drive.bytes > 0 {
             inventory.gaps.push(format!("drive {name} does not tell its serial"));
@@ -32,6 +34,34 @@ pub(crate) fn read(tree: &Tree, inventory: &mut Inventory) {
         inventory.drives.push(drive);
     }
     inventory.sources.insert("drives".into(), "/sys/block".into());
+    controllers(tree, inventory);
+}
+
+fn controllers(tree: &Tree, inventory: &mut Inventory) {
+    for name in tree.names("sys/class/nvme") {
+        let text = |file: &str| tree.text(&format!("sys/class/nvme/{name}/{file}"));
+        let (pci, node) = tree.pci(&format!("sys/class/nvme/{name}/device"));
+        let state = text("state");
+        if let Some(state) = state.as_ref().filter(|state| *state != "live") {
+            inventory
+                .gaps
+                .push(format!("NVMe controller {name} is `{state}`, not live: its drive may be missing"));
+        }
+        inventory.nvme.push(NvmeController {
+            model: text("model"),
+            serial: text("serial").and_then(|serial| Serial::parse(&serial)),
+            firmware: text("firmware_rev"),
+            transport: text("transport"),
+            state,
+            pci,
+            node,
+            name,
+            ..NvmeController::default()
+        });
+    }
+    if !inventory.nvme.is_empty() {
+        inventory.sources.insert("nvme".into(), "/sys/class/nvme".into());
+    }
 }
 
 fn nvme(tree: &Tree, name: &str) -> Drive {

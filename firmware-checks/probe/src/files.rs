@@ -92,7 +92,7 @@ impl Tree {
 }
 
 /// `0000:01:00.0`.
-fn is_pci_address(text: &str) -> bool {
+pub(crate) fn is_pci_address(text: &str) -> bool {
     let shape = |(index, byte): (usize, u8)| match index {
         4 | 7 => byte == b':',
         10 => byte == b'.',
@@ -112,6 +112,19 @@ pub(crate) fn list(text: &str) -> Vec<u32> {
         }
     }
     numbers
+}
+
+/// A UUID as UEFI and SMBIOS store it (since 2.6): the first three fields are little-endian.
+pub(crate) fn uuid(bytes: &[u8; 16]) -> String {
+    let order = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
+    let mut text = String::with_capacity(36);
+    for (place, index) in order.into_iter().enumerate() {
+        if [4, 6, 8, 10].contains(&place) {
+            text.push('-');
+        }
+        text.push_str(&format!("{:02x}", bytes.get(index).copied().unwrap_or_default()));
+    }
+    text
 }
 
 #[cfg(test)]

@@ -9,11 +9,14 @@ pub mod ata;
 mod cpu;
 mod dmi;
 mod drive;
+mod edac;
+mod efi;
 mod files;
 pub mod live;
 mod nic;
 pub mod nvme;
 mod pci;
+mod place;
 pub mod scsi;
 pub mod smart;
 
@@ -27,32 +30,13 @@ use files::Tree;
 pub fn probe(root: &Path) -> Inventory {
     let tree = Tree::new(root);
     let mut inventory = Inventory::default();
-    dmi::read(&tree, &mut inventory);
     cpu::read(&tree, &mut inventory);
     pci::read(&tree, &mut inventory);
+    dmi::read(&tree, &mut inventory);
+    edac::read(&tree, &mut inventory);
     drive::read(&tree, &mut inventory);
     nic::read(&tree, &mut inventory);
-    secure_boot(&tree, &mut inventory);
-    if !tree.exists("sys/class/tpm/tpm0") {
-        inventory.gaps.push("no TPM: switch it on in the BIOS setup, or fit one".into());
-    }
+    efi::read(&tree, &mut inventory);
+    place::read(&tree, &mut inventory);
     inventory
-}
-
-/// The variable's four bytes of attributes are followed by one byte: 1 if signatures are enforced.
-fn secure_boot(tree: &Tree, inventory: &mut Inventory) {
-    let path = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
-    match tree.bytes(path).as_deref() {
-        Some([_, _, _, _, value]) => {
-            inventory.system.secure_boot = Some(*value == 1);
-            inventory.sources.insert("secure_boot".into(), "EFI variable SecureBoot".into());
-        }
-        // Firmware that shows its variables but not this one was built without Secure Boot.
-        None if !tree.names("sys/firmware/efi/efivars").is_empty() => {
-            inventory.system.secure_boot = Some(false)
-        }
-        Some(_) | None => {
-            inventory.gaps.push("Secure Boot state: the EFI variable could not be read".into());
-        }
-    }
 }
