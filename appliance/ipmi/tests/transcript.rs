@@ -3,6 +3,8 @@
 //!
 //! Then the same transcripts bent: cut anywhere, any bit flipped, other algorithms, other codes.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
 use appliance_ipmi::{
     Level, Login, Password, Suite,
     command::device::Device,
@@ -185,13 +187,13 @@ fn refusals_have_names() {
 #[test]
 fn what_comes_twice_or_out_of_turn_is_passed_over() {
     let transcript = Transcript::of(Suite::Three);
-    for answers in 1..=3 {
+    for (answers, awaited) in ANSWERS.iter().enumerate().skip(1) {
         let mut handshake = after(Suite::Three, answers);
         for (number, name) in ANSWERS.iter().enumerate().filter(|(number, _)| *number != answers) {
             let progress = handshake.receive(transcript.get(name));
             assert!(matches!(progress, Ok(Progress::Ignored)), "{answers} {number}: {progress:?}");
         }
-        let progress = handshake.receive(transcript.get(ANSWERS[answers]));
+        let progress = handshake.receive(transcript.get(awaited));
         assert!(matches!(progress, Ok(Progress::Send(_) | Progress::Done(_))));
     }
 }
