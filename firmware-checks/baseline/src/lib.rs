@@ -7,6 +7,8 @@
 //! [`check_blueprint`] compare a [`Machine`] with one and answer a [`Report`]; [`blueprint_from`] writes a blueprint
 //! from a good machine; [`remedy`] lists in order what would mend a report.
 //!
+//! [`join`](join::join) compares what the agent saw with what the management controller says.
+//!
 //! A missing signal is never a pass: what nobody told stands in the report as not checked.  This crate reads no file
 //! but those compiled in, decides nothing about what follows, and changes no machine.
 //!
@@ -19,6 +21,7 @@ mod check_blueprint;
 pub mod classes;
 pub mod document;
 mod from;
+pub mod join;
 pub mod machine;
 mod pairing;
 mod parts;

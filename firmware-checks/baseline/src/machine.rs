@@ -109,6 +109,11 @@ fn is_gpu(class: u32) -> bool {
 /// Drivers of the controller's own port into the machine: Redfish's host interface comes by USB.
 const CONTROLLERS_OWN: [&str; 4] = ["cdc_ether", "cdc_ncm", "cdc_eem", "rndis_host"];
 
+/// Whether a port is the controller's own link into the machine.
+pub(crate) fn controllers_own(nic: &Nic) -> bool {
+    nic.driver.as_deref().is_some_and(|driver| CONTROLLERS_OWN.contains(&driver))
+}
+
 impl Machine {
     /// Puts the two accounts together.  Either may be missing.
     #[must_use]
@@ -127,10 +132,7 @@ impl Machine {
                 .map(|dimms| dimms.into_iter().filter(|dimm| dimm.bytes > 0).collect()),
             drives: drives(in_band, bmc),
             ports: in_band.map(|inventory| {
-                let own = |nic: &&Nic| {
-                    !nic.driver.as_deref().is_some_and(|driver| CONTROLLERS_OWN.contains(&driver))
-                };
-                inventory.nics.iter().filter(own).cloned().collect()
+                inventory.nics.iter().filter(|nic| !controllers_own(nic)).cloned().collect()
             }),
             cards: pci.map(|_| in_band.map(cards).unwrap_or_default()),
             gpus: first(in_band, bmc, |inventory| &inventory.gpus),

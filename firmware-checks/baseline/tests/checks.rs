@@ -1,5 +1,7 @@
 //! What is said of machines that are not as a document wants them, word by word.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod machines;
 
 use appliance_model::inventory::Inventory;
@@ -26,99 +28,94 @@ fn said(report: &Report) -> Vec<String> {
     findings.chain(unchecked).collect()
 }
 
+const FROM_BLUEPRINT: [(Change, &[&str]); 17] = [
+    (|_, _| {}, &[]),
+    (
+        |agent, _| agent.dimms[1].bytes = 32 << 30,
+        &["blocking: P1-DIMMB1: 32 GiB, the blueprint wants 64 GiB"],
+    ),
+    (|agent, _| drop(agent.dimms.remove(1)), &["blocking: P1-DIMMB1 is empty, the blueprint wants 64 GiB"]),
+    (
+        |agent, _| agent.dimms[1].slot = "P1-DIMMB2".into(),
+        &[
+            "blocking: P1-DIMMB1 is empty, the blueprint wants 64 GiB",
+            "warning: P1-DIMMB2: 64 GiB M321R8GA0BB0-CQKZJ, the blueprint wants nothing there",
+        ],
+    ),
+    (
+        |agent, _| agent.dimms[0].speed_mts = Some(4400),
+        &["warning: P1-DIMMA1: 4400 MT/s, the blueprint wants 4800 MT/s or more"],
+    ),
+    (|agent, _| agent.dimms[0].speed_mts = None, &["not checked: P1-DIMMA1: speed: nobody told"]),
+    (
+        |agent, bmc| (agent.dimms, bmc.dimms) = (vec![], vec![]),
+        &["not checked: 8 × 64 GiB DIMM: nobody told the machine's DIMMs"],
+    ),
+    (
+        |agent, _| drop(agent.drives.remove(3)),
+        &["blocking: drive bay Disk.Bay.3 is empty, the blueprint wants SAMSUNG MZQL23T8HCLS-00A07 3.84 TB"],
+    ),
+    (
+        |agent, _| agent.drives[2].bytes = 1_920_383_410_176,
+        &[
+            "blocking: drive bay Disk.Bay.2: SAMSUNG MZQL23T8HCLS-00A07 1.92 TB, the blueprint wants SAMSUNG MZQL23T8HCLS-00A07 3.84 TB",
+        ],
+    ),
+    (
+        |agent, bmc| {
+            bmc.drives.clear();
+            agent.drives.remove(0);
+        },
+        &[
+            "blocking: a drive is missing: the blueprint wants 4 × SAMSUNG MZQL23T8HCLS-00A07 3.84 TB; 3 drives are there in all",
+            "not checked: places of the drives: nobody told where the drives sit; they were compared as a set",
+        ],
+    ),
+    (
+        |agent, _| agent.cpus[1].model = Some("Intel(R) Xeon(R) Gold 6430".into()),
+        &[
+            "blocking: CPU socket 1: Intel(R) Xeon(R) Gold 6430, the blueprint wants Intel(R) Xeon(R) Platinum 8462Y+",
+        ],
+    ),
+    (
+        |agent, _| drop(agent.cpus.pop()),
+        &[
+            "blocking: a CPU is missing: the blueprint wants 2 × Intel(R) Xeon(R) Platinum 8462Y+; 1 CPUs are there in all",
+        ],
+    ),
+    (
+        |agent, _| agent.pci[0].link = Some("8.0 GT/s PCIe x8".into()),
+        &["warning: PCIe slot 1: 8 GT/s x8, the blueprint wants a link of 16 GT/s x16 or more"],
+    ),
+    (
+        |agent, _| agent.nics[0].speed_max_mbps = Some(25_000),
+        &["blocking: network port 02:00:00:00:00:00: 25 Gbit/s, the blueprint wants 100 Gbit/s or more"],
+    ),
+    (
+        |agent, _| agent.gpus[1].model = "NVIDIA A100-SXM4-80GB".into(),
+        &["blocking: GPU 165232301: NVIDIA A100-SXM4-80GB, the blueprint wants NVIDIA H100 80GB HBM3"],
+    ),
+    (
+        |agent, _| {
+            agent.gpus.clear();
+            let mut function = agent.pci[0].clone();
+            (function.address, function.vendor, function.class) = ("0000:30:00.0".into(), 0x10de, 0x03_0200);
+            agent.pci.push(function);
+        },
+        &[
+            "blocking: 1 GPUs are on the PCI bus, the blueprint wants 2",
+            "not checked: models and memory of the GPUs: no driver answers for the 1 GPUs on the PCI bus",
+        ],
+    ),
+    (
+        |agent, _| agent.tpm = None,
+        &["blocking: TPM: none that works, the blueprint wants a TPM 2.0, enabled"],
+    ),
+];
+
 #[test]
 fn differences_from_a_blueprint_in_words() {
-    let rows: [(Change, &[&str]); 17] = [
-        (|_, _| {}, &[]),
-        (
-            |agent, _| agent.dimms[1].bytes = 32 << 30,
-            &["blocking: P1-DIMMB1: 32 GiB, the blueprint wants 64 GiB"],
-        ),
-        (
-            |agent, _| drop(agent.dimms.remove(1)),
-            &["blocking: P1-DIMMB1 is empty, the blueprint wants 64 GiB"],
-        ),
-        (
-            |agent, _| agent.dimms[1].slot = "P1-DIMMB2".into(),
-            &[
-                "blocking: P1-DIMMB1 is empty, the blueprint wants 64 GiB",
-                "warning: P1-DIMMB2: 64 GiB M321R8GA0BB0-CQKZJ, the blueprint wants nothing there",
-            ],
-        ),
-        (
-            |agent, _| agent.dimms[0].speed_mts = Some(4400),
-            &["warning: P1-DIMMA1: 4400 MT/s, the blueprint wants 4800 MT/s or more"],
-        ),
-        (|agent, _| agent.dimms[0].speed_mts = None, &["not checked: P1-DIMMA1: speed: nobody told"]),
-        (
-            |agent, bmc| (agent.dimms, bmc.dimms) = (vec![], vec![]),
-            &["not checked: 8 × 64 GiB DIMM: nobody told the machine's DIMMs"],
-        ),
-        (
-            |agent, _| drop(agent.drives.remove(3)),
-            &[
-                "blocking: drive bay Disk.Bay.3 is empty, the blueprint wants SAMSUNG MZQL23T8HCLS-00A07 3.84 TB",
-            ],
-        ),
-        (
-            |agent, _| agent.drives[2].bytes = 1_920_383_410_176,
-            &[
-                "blocking: drive bay Disk.Bay.2: SAMSUNG MZQL23T8HCLS-00A07 1.92 TB, the blueprint wants SAMSUNG MZQL23T8HCLS-00A07 3.84 TB",
-            ],
-        ),
-        (
-            |agent, bmc| {
-                bmc.drives.clear();
-                agent.drives.remove(0);
-            },
-            &[
-                "blocking: a drive is missing: the blueprint wants 4 × SAMSUNG MZQL23T8HCLS-00A07 3.84 TB; 3 drives are there in all",
-                "not checked: places of the drives: nobody told where the drives sit; they were compared as a set",
-            ],
-        ),
-        (
-            |agent, _| agent.cpus[1].model = Some("Intel(R) Xeon(R) Gold 6430".into()),
-            &[
-                "blocking: CPU socket 1: Intel(R) Xeon(R) Gold 6430, the blueprint wants Intel(R) Xeon(R) Platinum 8462Y+",
-            ],
-        ),
-        (
-            |agent, _| drop(agent.cpus.pop()),
-            &[
-                "blocking: a CPU is missing: the blueprint wants 2 × Intel(R) Xeon(R) Platinum 8462Y+; 1 CPUs are there in all",
-            ],
-        ),
-        (
-            |agent, _| agent.pci[0].link = Some("8.0 GT/s PCIe x8".into()),
-            &["warning: PCIe slot 1: 8 GT/s x8, the blueprint wants a link of 16 GT/s x16 or more"],
-        ),
-        (
-            |agent, _| agent.nics[0].speed_max_mbps = Some(25_000),
-            &["blocking: network port 02:00:00:00:00:00: 25 Gbit/s, the blueprint wants 100 Gbit/s or more"],
-        ),
-        (
-            |agent, _| agent.gpus[1].model = "NVIDIA A100-SXM4-80GB".into(),
-            &["blocking: GPU 165232301: NVIDIA A100-SXM4-80GB, the blueprint wants NVIDIA H100 80GB HBM3"],
-        ),
-        (
-            |agent, _| {
-                agent.gpus.clear();
-                let mut function = agent.pci[0].clone();
-                (function.address, function.vendor, function.class) =
-                    ("0000:30:00.0".into(), 0x10de, 0x03_0200);
-                agent.pci.push(function);
-            },
-            &[
-                "blocking: 1 GPUs are on the PCI bus, the blueprint wants 2",
-                "not checked: models and memory of the GPUs: no driver answers for the 1 GPUs on the PCI bus",
-            ],
-        ),
-        (
-            |agent, _| agent.tpm = None,
-            &["blocking: TPM: none that works, the blueprint wants a TPM 2.0, enabled"],
-        ),
-    ];
-    for (change, expected) in rows {
+    for (change, expected) in FROM_BLUEPRINT {
         let report = against_blueprint(change);
         assert_eq!(said(&report), expected, "{report:#?}");
         let passes = expected.is_empty();
@@ -136,90 +133,91 @@ fn against_baseline(rules: &str, change: Change) -> Report {
     check_baseline(&Machine::of(Some(&agent), Some(&bmc)), &library.baselines[0])
 }
 
+const BIOS: &str = "[[firmware]]\ncomponent = \"bios\"\nscheme = \"supermicro\"\nfloor = \"1.4\"\nseverity = \"blocking\"\nbecause = [\"CVE-2024-10237\"]\n";
+const BMC: &str = "[[firmware]]\ncomponent = \"bmc\"\nscheme = \"dotted\"\ndeny = [\"1.2.16\"]\nfloor = \"1.2\"\nseverity = \"warning\"\n";
+const NVME: &str = "[[firmware]]\ncomponent = \"drive\"\nnames = [\"SAMSUNG MZQL2*\"]\nscheme = \"opaque\"\nallow = [\"GDC5902Q\"]\nseverity = \"warning\"\n";
+const CPLD: &str =
+    "[[firmware]]\ncomponent = \"cpld\"\nscheme = \"hex\"\nfloor = \"F5\"\nseverity = \"info\"\n";
+const SETTING: &str = "[[setting]]\nname = \"legacy boot\"\nseverity = \"blocking\"\nattributes = [{ attribute = \"CSMSupport*\", values = [\"Disabled\"] }, { attribute = \"BootMode\", values = [\"Uefi\"] }]\n";
+const MICROCODE: &str = "[[microcode]]\nname = \"Sapphire Rapids\"\nfamily = 6\nmodel = 143\nsteppings = [8]\nfloor = \"0x2b0004d0\"\nseverity = \"blocking\"\nbecause = [\"CVE-2023-23583\"]\n";
+const SECURE: &str = "[secure_boot]\nrequired = true\nseverity = \"warning\"\n";
+
+const FROM_BASELINE: [(&str, Change, &[&str]); 14] = [
+    (BIOS, |_, _| {}, &["blocking: BIOS 1.2 is below the floor 1.4 (CVE-2024-10237)"]),
+    (
+        BIOS,
+        |a, b| (a.system.bios_version, b.system.bios_version) = (Some("1.4a".into()), Some("1.4A".into())),
+        &[],
+    ),
+    (
+        BIOS,
+        |a, b| (a.system.bios_version, b.system.bios_version) = (None, None),
+        &["not checked: BIOS firmware: floor 1.4: nobody told the BIOS firmware"],
+    ),
+    (
+        BIOS,
+        |a, b| (a.system.bios_version, b.system.bios_version) = (Some("KL.4.010".into()), None),
+        &[
+            "not checked: BIOS firmware floor 1.4: `KL.4.010`, as the agent writes it, cannot be compared with 1.4",
+        ],
+    ),
+    (
+        BIOS,
+        // A liar is caught by the other's word.
+        |a, _| a.system.bios_version = Some("9.9".into()),
+        &["blocking: BIOS 1.2 is below the floor 1.4 (CVE-2024-10237)"],
+    ),
+    (BMC, |_, _| {}, &["warning: BMC 01.02.16 is on the deny list"]),
+    (
+        NVME,
+        |a, _| a.drives.truncate(1),
+        &[
+            "warning: drive SAMSUNG MZQL23T8HCLS-00A07 S6CKNN0W50 GDC5602Q is not among those allowed, GDC5902Q",
+        ],
+    ),
+    (
+        NVME,
+        |a, _| {
+            a.drives.truncate(1);
+            a.drives[0].firmware = None;
+        },
+        &[
+            "not checked: drive SAMSUNG MZQL23T8HCLS-00A07 S6CKNN0W50 firmware: one of GDC5902Q: the part is there, the agent did not tell its version",
+        ],
+    ),
+    (NVME, |a, _| a.drives.iter_mut().for_each(|drive| drive.model = Some("KIOXIA".into())), &[]),
+    (CPLD, |_, _| {}, &["not checked: CPLD firmware: floor F5: nobody told the CPLD firmware"]),
+    (
+        SETTING,
+        |_, b| drop(b.bios_settings.insert("CSMSupport_0121".into(), "Enabled".into())),
+        &["blocking: BIOS setting legacy boot (CSMSupport_0121) is Enabled, the baseline wants Disabled"],
+    ),
+    (
+        SETTING,
+        |_, b| b.bios_settings.clear(),
+        &["not checked: BIOS setting legacy boot: nobody told the BIOS settings"],
+    ),
+    (
+        MICROCODE,
+        |a, _| {
+            a.cpus.truncate(2);
+            a.cpus[1].stepping = None;
+        },
+        &[
+            "blocking: CPU 0 microcode 0x2b0004b1 is below Sapphire Rapids's floor 0x2b0004d0 (CVE-2023-23583)",
+            "not checked: CPU 1 microcode: nobody told the processor's family, model and stepping",
+        ],
+    ),
+    (
+        SECURE,
+        |a, b| (a.system.secure_boot, b.system.secure_boot) = (None, None),
+        &["not checked: Secure Boot: nobody told whether it is on"],
+    ),
+];
+
 #[test]
 fn differences_from_a_baseline_in_words() {
-    let bios = "[[firmware]]\ncomponent = \"bios\"\nscheme = \"supermicro\"\nfloor = \"1.4\"\nseverity = \"blocking\"\nbecause = [\"CVE-2024-10237\"]\n";
-    let bmc = "[[firmware]]\ncomponent = \"bmc\"\nscheme = \"dotted\"\ndeny = [\"1.2.16\"]\nfloor = \"1.2\"\nseverity = \"warning\"\n";
-    let nvme = "[[firmware]]\ncomponent = \"drive\"\nnames = [\"SAMSUNG MZQL2*\"]\nscheme = \"opaque\"\nallow = [\"GDC5902Q\"]\nseverity = \"warning\"\n";
-    let cpld = "[[firmware]]\ncomponent = \"cpld\"\nscheme = \"hex\"\nfloor = \"F5\"\nseverity = \"info\"\n";
-    let setting = "[[setting]]\nname = \"legacy boot\"\nseverity = \"blocking\"\nattributes = [{ attribute = \"CSMSupport*\", values = [\"Disabled\"] }, { attribute = \"BootMode\", values = [\"Uefi\"] }]\n";
-    let microcode = "[[microcode]]\nname = \"Sapphire Rapids\"\nfamily = 6\nmodel = 143\nsteppings = [8]\nfloor = \"0x2b0004d0\"\nseverity = \"blocking\"\nbecause = [\"CVE-2023-23583\"]\n";
-    let secure = "[secure_boot]\nrequired = true\nseverity = \"warning\"\n";
-    let rows: [(&str, Change, &[&str]); 14] = [
-        (bios, |_, _| {}, &["blocking: BIOS 1.2 is below the floor 1.4 (CVE-2024-10237)"]),
-        (
-            bios,
-            |a, b| {
-                (a.system.bios_version, b.system.bios_version) = (Some("1.4a".into()), Some("1.4A".into()))
-            },
-            &[],
-        ),
-        (
-            bios,
-            |a, b| (a.system.bios_version, b.system.bios_version) = (None, None),
-            &["not checked: BIOS firmware: floor 1.4: nobody told the BIOS firmware"],
-        ),
-        (
-            bios,
-            |a, b| (a.system.bios_version, b.system.bios_version) = (Some("KL.4.010".into()), None),
-            &[
-                "not checked: BIOS firmware floor 1.4: `KL.4.010`, as the agent writes it, cannot be compared with 1.4",
-            ],
-        ),
-        (
-            bios,
-            // A liar is caught by the other's word.
-            |a, _| a.system.bios_version = Some("9.9".into()),
-            &["blocking: BIOS 1.2 is below the floor 1.4 (CVE-2024-10237)"],
-        ),
-        (bmc, |_, _| {}, &["warning: BMC 01.02.16 is on the deny list"]),
-        (
-            nvme,
-            |a, _| a.drives.truncate(1),
-            &[
-                "warning: drive SAMSUNG MZQL23T8HCLS-00A07 S6CKNN0W50 GDC5602Q is not among those allowed, GDC5902Q",
-            ],
-        ),
-        (
-            nvme,
-            |a, _| {
-                a.drives.truncate(1);
-                a.drives[0].firmware = None;
-            },
-            &[
-                "not checked: drive SAMSUNG MZQL23T8HCLS-00A07 S6CKNN0W50 firmware: one of GDC5902Q: the part is there, the agent did not tell its version",
-            ],
-        ),
-        (nvme, |a, _| a.drives.iter_mut().for_each(|drive| drive.model = Some("KIOXIA".into())), &[]),
-        (cpld, |_, _| {}, &["not checked: CPLD firmware: floor F5: nobody told the CPLD firmware"]),
-        (
-            setting,
-            |_, b| drop(b.bios_settings.insert("CSMSupport_0121".into(), "Enabled".into())),
-            &["blocking: BIOS setting legacy boot (CSMSupport_0121) is Enabled, the baseline wants Disabled"],
-        ),
-        (
-            setting,
-            |_, b| b.bios_settings.clear(),
-            &["not checked: BIOS setting legacy boot: nobody told the BIOS settings"],
-        ),
-        (
-            microcode,
-            |a, _| {
-                a.cpus.truncate(2);
-                a.cpus[1].stepping = None;
-            },
-            &[
-                "blocking: CPU 0 microcode 0x2b0004b1 is below Sapphire Rapids's floor 0x2b0004d0 (CVE-2023-23583)",
-                "not checked: CPU 1 microcode: nobody told the processor's family, model and stepping",
-            ],
-        ),
-        (
-            secure,
-            |a, b| (a.system.secure_boot, b.system.secure_boot) = (None, None),
-            &["not checked: Secure Boot: nobody told whether it is on"],
-        ),
-    ];
-    for (rules, change, expected) in rows {
+    for (rules, change, expected) in FROM_BASELINE {
         let report = against_baseline(rules, change);
         assert_eq!(said(&report), expected, "{report:#?}");
     }

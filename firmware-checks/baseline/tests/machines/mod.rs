@@ -50,6 +50,11 @@ pub(crate) fn agent() -> Inventory {
             ..Dimm::default()
         });
     }
+    devices(&mut inventory);
+    inventory
+}
+
+fn devices(inventory: &mut Inventory) {
     for at in 0..4 {
         inventory.drives.push(Drive {
             name: Some(format!("nvme{at}n1")),
@@ -93,7 +98,6 @@ pub(crate) fn agent() -> Inventory {
             ..Gpu::default()
         });
     }
-    inventory
 }
 
 /// The same machine as its controller tells it: it knows bays, settings and its own firmware.
