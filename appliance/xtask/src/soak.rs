@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Every target of `hil-tests/fuzz`.
-const TARGETS: [&str; 12] = [
+const TARGETS: [&str; 13] = [
     "wire",
     "eventlog",
     "evidence",
@@ -32,6 +32,7 @@ const TARGETS: [&str; 12] = [
     "publication",
     "ethernet",
     "http",
+    "ipmi",
 ];
 /// No input of this size needs more, MiB.
 const MEMORY_MIB_MAX: u32 = 1024;

@@ -47,6 +47,9 @@ fn main() {
     ] {
         put("http", request.as_bytes());
     }
+    for seed in hil_tests_fuzz::ipmi::seeds() {
+        put("ipmi", &seed);
+    }
     for file in publications() {
         put("publication", &file);
     }

@@ -3,6 +3,8 @@
 //! The seeds are the files that both verifiers are judged by (`attest/vectors`), cut into parts for the targets that
 //! read parts: `cargo run --example seeds`.
 
+pub mod ipmi;
+
 use std::{fs, path::Path};
 
 use attest_evidence::{Evidence, ReferenceValues};
