@@ -398,7 +398,9 @@ mod tests {
             scout.server(&by(Evidence::Named), at(10));
             assert!(scout.server(&by(evidence), at(11)), "news: it is real");
             assert_eq!(serving(&scout, 11), Serving::Boot);
-            (12..311).for_each(|seconds| drop(scout.server(&by(Evidence::Named), at(seconds))));
+            for seconds in 12..311 {
+                assert!(!scout.server(&by(Evidence::Named), at(seconds)));
+            }
             assert_eq!(serving(&scout, 311), Serving::All, "naming it does not keep it alive");
         }
     }
@@ -435,7 +437,9 @@ mod tests {
         assert_eq!((scout.rivals.len(), scout.vlans.len()), (KEPT_MAX, KEPT_MAX));
         assert!(scout.server(&heard(true, None), at(400)), "old ones make room");
         let named = |n: u32| Heard { server: n.into(), evidence: Evidence::Named, ..heard(true, None) };
-        (0..1000).for_each(|n| drop(scout.server(&named(n), at(800))));
+        for n in 0..1000 {
+            scout.server(&named(n), at(800));
+        }
         assert_eq!(scout.rivals.len(), KEPT_MAX);
         assert!(scout.server(&heard(true, None), at(801)), "invented ones do not hide a real one");
         assert_eq!(scout.serving(Mode::AutoProxy, at(802)).0, Serving::Boot);

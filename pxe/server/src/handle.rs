@@ -259,7 +259,9 @@ impl Handle {
     #[must_use]
     pub fn why(&self, mac: Mac) -> Verdict {
         let now = self.shared.clock.now();
-        let recorder = self.shared.recorder();
+        let around6 = self.around6(now);
+        let mut recorder = self.shared.recorder();
+        recorder.set_around6(around6);
         recorder.why(mac, now).unwrap_or_else(|| recorder.unseen(mac, now))
     }
 

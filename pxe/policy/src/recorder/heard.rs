@@ -4,7 +4,10 @@ use std::{fmt, net::Ipv4Addr};
 
 use pxe_wire::dhcp4::{Message, code};
 
-use super::{Frame, Seen};
+use super::{
+    Frame, Seen,
+    heard6::{self, Dhcp6},
+};
 
 /// DHCP's server port; TFTP's and PXE's are the other two a server listens on.
 const DHCP_SERVER: u16 = 67;
@@ -60,8 +63,8 @@ pub(super) struct Dhcp {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Heard {
     Dhcp(Box<Dhcp>),
-    /// DHCPv6, in words.
-    Dhcp6(String),
+    /// DHCPv6, in words and for the rules.
+    Dhcp6(String, Dhcp6),
     /// A TFTP request: read or write, and the file.
     Tftp {
         write: bool,
@@ -85,7 +88,7 @@ pub(super) fn read(frame: &Frame) -> Heard {
         return dhcp(frame, ports.contains(&PXE));
     }
     if ports.iter().any(|port| [546, 547].contains(port)) {
-        return Heard::Dhcp6(crate::v6::words(&frame.payload));
+        return Heard::Dhcp6(crate::v6::words(&frame.payload), heard6::read(&frame.payload));
     }
     match frame.payload.as_slice() {
         [0, op @ (1 | 2), rest @ ..] => Heard::Tftp { write: *op == 2, file: line(first_string(rest)) },
@@ -254,7 +257,7 @@ pub(super) fn describe(frame: &Frame, heard: &Heard) -> String {
             dhcp.relay.into_iter().for_each(|relay| add(format!(" through relay {relay}")));
             text
         }
-        Heard::Dhcp6(words) => format!("{way} {words}"),
+        Heard::Dhcp6(words, _) => format!("{way} {words}"),
         Heard::Tftp { write: false, file } => format!("{way} TFTP read of {}", without_ticket(file)),
         Heard::Tftp { write: true, file } => format!("{way} TFTP write of {}", without_ticket(file)),
         Heard::TftpError { code, words } => format!("{way} TFTP error {code}: {words}"),

@@ -13,15 +13,17 @@
 
 mod capture;
 mod heard;
+mod heard6;
 mod note;
 mod ring;
 mod rules;
 mod story;
 mod verdict;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use appliance_model::{Mac, Now};
+use pxe_wire::dhcp6::Duid;
 
 pub use note::{Note, Quiet, Words};
 use ring::{Entry, Shelf};
@@ -97,6 +99,15 @@ pub struct Around {
     pub agents: bool,
 }
 
+/// The same for IPv6.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Around6 {
+    /// Who we are in DHCPv6: every other DHCPv6 server is a second one.
+    pub server: Option<Duid>,
+    /// Routers heard lately that say that addresses do not come by DHCPv6 (M=0); empty if any says that they do.
+    pub unmanaged: Vec<Ipv6Addr>,
+}
+
 /// A machine in the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
@@ -117,6 +128,7 @@ pub struct Machine {
 pub struct Recorder {
     limits: Limits,
     around: Around,
+    around6: Around6,
     shelf: Shelf,
 }
 
@@ -124,12 +136,17 @@ impl Recorder {
     /// An empty recorder.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { limits, around: Around::default(), shelf: Shelf::new(limits) }
+        Self { limits, around: Around::default(), around6: Around6::default(), shelf: Shelf::new(limits) }
     }
 
     /// Says what the rules have to know of this server; may change while it runs.
     pub fn set_around(&mut self, around: Around) {
         self.around = around;
+    }
+
+    /// The same for IPv6.
+    pub fn set_around6(&mut self, around: Around6) {
+        self.around6 = around;
     }
 
     /// Keeps a datagram of `mac`.
@@ -154,7 +171,7 @@ impl Recorder {
     #[must_use]
     pub fn why(&self, mac: Mac, now: Now) -> Option<Verdict> {
         let ring = self.shelf.ring(mac)?;
-        Some(verdict::judge(&Story::latest(mac, ring, &self.around, now)))
+        Some(verdict::judge(&Story::latest(mac, ring, (&self.around, &self.around6), now)))
     }
 
     /// What to say of a machine that nothing is kept of.
@@ -170,7 +187,13 @@ impl Recorder {
     #[must_use]
     pub fn story(&self, mac: Mac) -> Option<Vec<Line>> {
         let ring = self.shelf.ring(mac)?;
-        Some(Story::all(mac, ring, &self.around, Now(0)).moments.iter().map(story::Moment::line).collect())
+        Some(
+            Story::all(mac, ring, (&self.around, &self.around6), Now(0))
+                .moments
+                .iter()
+                .map(story::Moment::line)
+                .collect(),
+        )
     }
 
     /// Every datagram kept of the machine as a pcapng file, notes beside them.
@@ -192,6 +215,8 @@ impl Recorder {
     }
 }
 
+#[cfg(test)]
+mod rule6_tests;
 #[cfg(test)]
 mod rule_tests;
 #[cfg(test)]

@@ -3,10 +3,12 @@
 use std::net::Ipv4Addr;
 
 use appliance_model::{Mac, Now, Seconds};
+use pxe_wire::dhcp6::{Request, Told};
 
 use super::{
-    Around, Frame, Note, Seen,
+    Around, Around6, Frame, Note, Seen,
     heard::{Dhcp, Heard, Kind, describe, read},
+    heard6::Dhcp6,
     ring::{Entry, Ring},
     verdict::Line,
 };
@@ -34,12 +36,18 @@ pub(super) struct Story<'a> {
     pub(super) mac: Mac,
     pub(super) now: Now,
     pub(super) around: &'a Around,
+    pub(super) around6: &'a Around6,
     pub(super) moments: Vec<Moment<'a>>,
 }
 
 impl<'a> Story<'a> {
     /// Everything kept.
-    pub(super) fn all(mac: Mac, ring: &'a Ring, around: &'a Around, now: Now) -> Self {
+    pub(super) fn all(
+        mac: Mac,
+        ring: &'a Ring,
+        (around, around6): (&'a Around, &'a Around6),
+        now: Now,
+    ) -> Self {
         let moments = ring
             .entries
             .iter()
@@ -48,11 +56,11 @@ impl<'a> Story<'a> {
                 Entry::Note(at, note) => Moment { at: *at, what: What::Note(note) },
             })
             .collect();
-        Self { mac, now, around, moments }
+        Self { mac, now, around, around6, moments }
     }
 
     /// Only what belongs to the latest boot.
-    pub(super) fn latest(mac: Mac, ring: &'a Ring, around: &'a Around, now: Now) -> Self {
+    pub(super) fn latest(mac: Mac, ring: &'a Ring, around: (&'a Around, &'a Around6), now: Now) -> Self {
         let mut story = Self::all(mac, ring, around, now);
         let apart = |pair: &[Moment<'_>]| match pair {
             [earlier, later] => later.at.since(earlier.at) > APART,
@@ -92,6 +100,29 @@ impl<'a> Story<'a> {
         self.dhcp()
             .filter(|(_, frame, dhcp)| dhcp.reply && frame.seen == Seen::Sent)
             .map(|(at, _, dhcp)| (at, dhcp))
+    }
+
+    /// What the machine itself sent by DHCPv6.
+    pub(super) fn asked6(&self) -> impl Iterator<Item = (usize, &Request)> {
+        self.dhcp6().filter_map(|(at, frame, dhcp)| match dhcp {
+            Dhcp6::Asked(request) if frame.seen != Seen::Sent => Some((at, &**request)),
+            Dhcp6::Asked(_) | Dhcp6::Told { .. } | Dhcp6::Else => None,
+        })
+    }
+
+    /// What we answered by DHCPv6, and whether it was an offer; without what went through a relay.
+    pub(super) fn answered6(&self) -> impl Iterator<Item = (usize, bool, &Told)> {
+        self.dhcp6().filter_map(|(at, frame, dhcp)| match dhcp {
+            Dhcp6::Told { offer, told } if frame.seen == Seen::Sent => Some((at, *offer, &**told)),
+            Dhcp6::Asked(_) | Dhcp6::Told { .. } | Dhcp6::Else => None,
+        })
+    }
+
+    fn dhcp6(&self) -> impl Iterator<Item = (usize, &Frame, &Dhcp6)> {
+        self.moments.iter().enumerate().filter_map(|(at, moment)| match &moment.what {
+            What::Frame(frame, Heard::Dhcp6(_, dhcp)) => Some((at, *frame, dhcp)),
+            What::Frame(..) | What::Note(_) => None,
+        })
     }
 
     /// What other servers answered, as far as it was overheard.

@@ -36,6 +36,12 @@ impl Desk {
         (server, news.then_some(Change::Server6(server)))
     }
 
+    /// Who we are in DHCPv6, once that was settled.
+    #[must_use]
+    pub fn server6(&self) -> Option<Duid> {
+        self.v6.server
+    }
+
     /// All IPv6 leases.
     pub fn leases6(&self) -> impl Iterator<Item = Lease6> {
         self.v6.networks.iter().flat_map(|(_, leases)| leases.iter())

@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 
 use appliance_model::{Mac, Now};
-use pxe_policy::{LeaseState, Serving, Survey6};
+use pxe_policy::{LeaseState, Serving, Survey6, recorder::Around6};
 
 use crate::handle::Handle;
 
@@ -57,6 +57,18 @@ impl Handle {
             why,
             survey: scout.survey(now),
         })
+    }
+
+    /// What the recorder's rules have to know of IPv6 here.
+    pub(crate) fn around6(&self, now: Now) -> Around6 {
+        if self.shared.config.v6.is_none() {
+            return Around6::default();
+        }
+        let server = self.shared.desk().server6();
+        let routers = self.shared.scout6().survey(now).routers;
+        let managed = routers.iter().any(|router| router.says.managed);
+        let routers = routers.into_iter().filter(|_| !managed).map(|router| router.address);
+        Around6 { server, unmanaged: routers.collect() }
     }
 
     /// All IPv6 leases.

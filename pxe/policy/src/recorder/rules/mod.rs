@@ -7,6 +7,7 @@ mod answers;
 mod asks;
 mod rivals;
 mod transfer;
+mod v6;
 
 use super::{story::Story, verdict::Found};
 
@@ -43,6 +44,11 @@ pub(super) const RULES: &[Rule] = rules! {
     "second-server-boots" => rivals::second_server_boots,
     "never-asked-4011" => rivals::never_asked_4011,
     "proxy-without-server" => rivals::proxy_without_server,
+    "v6-other-server" => v6::other_server,
+    "v6-options-only" => v6::options_only,
+    "v6-no-boot-option" => v6::no_boot_option,
+    "v6-file-never-asked" => v6::file_never_asked,
+    "v6-offer-not-taken" => v6::offer_not_taken,
     "pool-exhausted" => answers::pool_exhausted,
     "address-in-use" => asks::address_in_use,
     "not-recorded" => answers::not_recorded,
@@ -51,6 +57,7 @@ pub(super) const RULES: &[Rule] = rules! {
     "refused" => asks::refused,
     "file-never-asked" => asks::file_never_asked,
     "offer-not-taken" => asks::offer_not_taken,
+    "v6-never-asked" => v6::never_asked,
     "listening" => answers::listening,
     "told-to-be-silent" => answers::told,
     "agent-runs" => asks::agent_runs,
