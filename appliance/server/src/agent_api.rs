@@ -81,8 +81,9 @@ async fn hello(State(app): State<Arc<App>>, Json(hello): Json<Hello>) -> Result<
         .plausible(issued_to.is_some(), app.pxe.told_by_dhcp(ticket), hello.boot_url.as_deref())
         .map_err(|why| forbidden(why.into()))?;
     let port = app.pxe.redeem(ticket, &hello.macs, hello.boot_nonce, now()).await.map_err(|refusal| {
-        tracing::warn!(%serial, reason = %refusal, "a boot ticket was refused");
-        forbidden(format!("boot ticket refused for server {serial}: {refusal}"))
+        let reason = crate::chain_of(&refusal);
+        tracing::warn!(%serial, reason, "a boot ticket was refused");
+        forbidden(format!("server {serial}: {reason}"))
     })?;
     let host = match owner(&app, &serial, port).await? {
         Some(host) => host,
