@@ -64,6 +64,10 @@ pub struct LabConfig {
     pub publish: &'static str,
     /// What BMCs say against the truth: server, resource, what is merged into it.
     pub lies: Vec<(usize, String, serde_json::Value)>,
+    /// Whether the site file names the servers' BMCs; without, a server is known only when its agent says hello.
+    pub bmcs: bool,
+    /// More lines for the site file's section `[pxe]`.
+    pub pxe: String,
     /// The operator's listener, if it is to live outside the lab's namespace.
     pub operator: Option<TcpListener>,
 }
@@ -82,6 +86,8 @@ impl LabConfig {
             reattest_seconds: None,
             publish: "registration",
             lies: Vec::new(),
+            bmcs: true,
+            pxe: String::new(),
             operator: None,
         }
     }

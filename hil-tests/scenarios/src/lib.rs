@@ -8,11 +8,13 @@
 mod artefacts;
 pub mod boot;
 mod browser;
+mod hello;
 mod lab;
 mod site_file;
 mod technician;
 
 pub use artefacts::{Artefacts, BootFiles};
 pub use browser::Browser;
+pub use hello::say_hello;
 pub use lab::{CHAIN_ADDRESS, Chain, Lab, LabConfig, VERIFIER_ADDRESS, run};
-pub use technician::boot_from_network;
+pub use technician::{boot_from_network, boot_once};

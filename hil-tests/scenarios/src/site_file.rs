@@ -57,7 +57,7 @@ interface = "br0"
 address = "10.77.0.1"
 subnet = "10.77.0.0/24"
 api_url = "https://10.77.0.1:8443"
-
+{pxe}
 [pxe.pool]
 first = "10.77.0.100"
 last = "10.77.0.199"
@@ -104,10 +104,11 @@ booking_days_max = 365
             lab.reattest_seconds.map_or(String::new(), |every| format!("reattest_seconds = {every}\n")),
         operator = crate::lab::OPERATOR_ADDRESS,
         verifier = crate::lab::VERIFIER_ADDRESS,
+        pxe = lab.pxe,
         profile = lab.profile,
         publish = lab.publish,
     );
-    for (index, host) in rack.hosts().iter().enumerate() {
+    for (index, host) in rack.hosts().iter().enumerate().filter(|_| lab.bmcs) {
         write!(
             text,
             "\n[[bmc]]\nurl = \"{}\"\nuser = \"{}\"\npassword_file = \"bmc-{index}.password\"\n",

@@ -13,8 +13,16 @@ use crate::Lab;
 /// # Errors
 /// What the BMC said.
 pub async fn boot_from_network(lab: &Lab) -> anyhow::Result<()> {
+    boot_once(lab, "UefiHttp").await
+}
+
+/// Has the server boot from `target` (Redfish's word) once, and switches it on.
+///
+/// # Errors
+/// What the BMC said.
+pub async fn boot_once(lab: &Lab, target: &str) -> anyhow::Result<()> {
     let over = json!({ "Boot": {
-        "BootSourceOverrideEnabled": "Once", "BootSourceOverrideTarget": "UefiHttp",
+        "BootSourceOverrideEnabled": "Once", "BootSourceOverrideTarget": target,
     } });
     redfish(lab, "PATCH", "/redfish/v1/Systems/1", over).await?;
     let on = json!({ "ResetType": "On" });

@@ -1,13 +1,12 @@
 //! Machines that must not become nodes, each refused for its own reason; and a ticket in the wrong hands.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use appliance_api::operator::HostView;
 use hil_tests_rack::{EkKind, HostSpec};
-use hil_tests_scenarios::{Artefacts, Lab, LabConfig, run};
+use hil_tests_scenarios::{Artefacts, Lab, LabConfig, run, say_hello};
 use serde_json::{Value, json};
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider};
 
 const LIMIT: Duration = Duration::from_secs(600);
 
@@ -69,14 +68,13 @@ fn a_ticket_shown_by_another_machine_is_refused_and_not_spent() -> anyhow::Resul
         let lab = Lab::start(LabConfig::new("ticket", 1), &artefacts).await?;
         let ticket = ticket(&lab).await?;
         let mac = lab.rack.host(0).spec().boot_mac.to_string();
-        let ca = std::fs::read(lab.site().join("ca.pem"))?;
         // Another machine, honest about its ports; then one that claims the ports of the first.
         for macs in [json!(["02:00:00:00:00:01"]), json!([mac, "02:00:00:00:00:01"])] {
             let hello = json!({
                 "protocol": 1, "agent": "0.1.0", "ticket": ticket, "boot_url": null, "serial": "OTHER001",
                 "uuid": null, "macs": macs, "boot_nonce": "11".repeat(32),
             });
-            let (status, answer) = say_hello(&ca, hello).await?;
+            let (status, answer) = say_hello(&lab, hello).await?;
             let why = answer["error"].as_str().unwrap_or_default();
             ensure!(
                 status == 403 && why.contains("LAB00001") && why.contains("OTHER001"),
@@ -94,7 +92,7 @@ fn a_ticket_shown_by_another_machine_is_refused_and_not_spent() -> anyhow::Resul
                 "protocol": 1, "agent": "0.1.0", "ticket": ticket, "ticket_source": source, "boot_url": boot_url,
                 "serial": "LAB00001", "uuid": null, "macs": [mac], "boot_nonce": "11".repeat(32),
             });
-            let (status, answer) = say_hello(&ca, hello).await?;
+            let (status, answer) = say_hello(&lab, hello).await?;
             let why = answer["error"].as_str().unwrap_or_default();
             ensure!(status == 403 && why.contains(words), "{status}: {answer}");
         }
@@ -141,23 +139,4 @@ async fn ticket(lab: &Lab) -> anyhow::Result<String> {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     bail!("no ticket was minted\n{}", lab.scene().await)
-}
-
-async fn say_hello(ca: &[u8], hello: Value) -> anyhow::Result<(u16, Value)> {
-    let roots: Vec<Certificate<'static>> = ureq::tls::parse_pem(ca)
-        .filter_map(|item| if let Ok(PemItem::Certificate(found)) = item { Some(found) } else { None })
-        .collect();
-    tokio::task::spawn_blocking(move || {
-        let tls = TlsConfig::builder()
-            .provider(TlsProvider::Rustls)
-            .root_certs(RootCerts::new_with_certs(&roots))
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .build();
-        let agent: ureq::Agent =
-            ureq::Agent::config_builder().http_status_as_error(false).tls_config(tls).build().into();
-        let mut answer = agent.post("https://10.77.0.1:8443/agent/v1/hello").send_json(hello)?;
-        let status = answer.status().as_u16();
-        Ok((status, answer.body_mut().read_json()?))
-    })
-    .await?
 }
