@@ -71,6 +71,33 @@ fn show(account: &Account) -> Value {
     })
 }
 
+/// An account that is nobody's yet, for IPMI, which names users before they have a password.
+pub(crate) fn empty(desk: &Desk) -> Account {
+    let place = match collection(desk) {
+        Some(collection) => format!("{collection}/{}", free_id(desk, &collection)),
+        None => format!("ipmi-{}", desk.door.accounts().len()),
+    };
+    let mut account = Account::new(&place, "", "", Role::ReadOnly);
+    account.enabled = false;
+    account
+}
+
+/// Sets an account and shows it; false when there is no room.
+pub(crate) fn put(desk: &Desk, account: Account) -> bool {
+    if let Some((collection, id)) = account.place.rsplit_once('/') {
+        if desk.store.has(&account.place) {
+            desk.store.edit(&account.place, |value| {
+                value["UserName"] = json!(account.user);
+                value["RoleId"] = json!(account.role.name());
+                value["Enabled"] = json!(account.enabled);
+            });
+        } else {
+            desk.store.add_member(collection, id, show(&account));
+        }
+    }
+    desk.door.set_account(account)
+}
+
 /// Lays what is true now over an account's resource.
 pub(crate) fn overlay(desk: &Desk, path: &str, value: &mut Value) {
     if let Some(account) = desk.door.account(path) {
