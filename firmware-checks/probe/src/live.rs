@@ -6,6 +6,7 @@
 mod command;
 mod drives;
 mod ethtool;
+pub mod lldp;
 mod program;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use appliance_model::inventory::Inventory;
 
 pub use program::ProgramError;
+pub(crate) use program::output;
 
 /// Where distributions put smartctl.
 const SMARTCTL: [&str; 3] = ["/usr/sbin/smartctl", "/usr/bin/smartctl", "/usr/local/sbin/smartctl"];

@@ -146,9 +146,13 @@ pub fn grade(facts: &Facts<'_>) -> Judgement {
         }
         reasons.push(Reason { rule: "untold".into(), grade: Grade::Unknown, text });
     }
+    judged(reasons)
+}
+
+/// The worst first, and its grade for the whole.
+pub(crate) fn judged(mut reasons: Vec<Reason>) -> Judgement {
     reasons.sort_by_key(|reason| std::cmp::Reverse(reason.grade));
-    let worst = reasons.first().map_or(Grade::Ok, |reason| reason.grade);
-    Judgement { grade: worst, reasons }
+    Judgement { grade: reasons.first().map_or(Grade::Ok, |reason| reason.grade), reasons }
 }
 
 /// The rules as a table in Markdown, for `SMART.md`.

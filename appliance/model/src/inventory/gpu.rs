@@ -87,7 +87,7 @@ pub struct Gpu {
     /// Confidential computing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confidential: Option<ConfidentialComputing>,
-    /// What its counters amount to, by the rules of `firmware-checks/probe/GPU.md`.
+    /// What its counters amount to, by the rules of `firmware-checks/probe/SMART.md`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub judged: Option<Judgement>,
     /// What NVML would not tell of this board, with its reason.

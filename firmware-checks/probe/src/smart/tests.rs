@@ -118,19 +118,24 @@ fn odd_answers_are_read_as_far_as_they_go() {
     assert!(smartctl::parse(&vec![b' '; smartctl::ANSWER_BYTES_MAX + 1]).is_err());
 }
 
-/// The table in `SMART.md` is this code's; run with `UPDATE_SMART_MD=1` to write it.
+/// The tables in `SMART.md` are this code's; run with `UPDATE_SMART_MD=1` to write them.
 #[test]
-fn the_printed_table_is_the_rules() {
+fn the_printed_tables_are_the_rules() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/SMART.md");
-    let text = std::fs::read_to_string(path).unwrap();
-    let (head, rest) = text.split_once("<!-- rules -->\n").unwrap();
-    let (old, tail) = rest.split_once("<!-- end of rules -->").unwrap();
-    if std::env::var_os("UPDATE_SMART_MD").is_some() {
-        std::fs::write(path, format!("{head}<!-- rules -->\n{}<!-- end of rules -->{tail}", table()))
-            .unwrap();
-        return;
+    let mut text = std::fs::read_to_string(path).unwrap();
+    for (name, table) in [("rules", table()), ("rules of GPUs", crate::gpu::table())] {
+        let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- end of {name} -->"));
+        let (head, rest) = text.split_once(&begin).unwrap();
+        let (old, tail) = rest.split_once(&end).unwrap();
+        if std::env::var_os("UPDATE_SMART_MD").is_none() {
+            assert_eq!(
+                old, table,
+                "SMART.md is not what the rules print: run this test with UPDATE_SMART_MD=1"
+            );
+        }
+        text = format!("{head}{begin}{table}{end}{tail}");
     }
-    assert_eq!(old, table(), "SMART.md is not what the rules print: run this test with UPDATE_SMART_MD=1");
+    std::fs::write(path, text).unwrap();
 }
 
 #[test]
