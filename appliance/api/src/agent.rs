@@ -55,6 +55,9 @@ pub enum TicketSource {
     /// The boot server told it in answer to the agent's DHCP request, as after PXE, iPXE or a BIOS.  Anybody on the
     /// LAN could have read it: it says who was booted, and proves nothing.
     Dhcp,
+    /// It stands on the medium that the machine was booted from, which its management controller attached.  The log
+    /// shows what was booted, and no URL.
+    Medium,
 }
 
 /// The ticket in a boot URL, such as `http://10.77.0.1:8080/boot/TICKET/discovery.efi`.

@@ -37,6 +37,37 @@ pub struct HostView {
     pub boot_ticket: Option<String>,
 }
 
+/// How a host is made to boot.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct BootsBy {
+    /// The ways, best first.
+    pub ways: Vec<BootWay>,
+    /// What was tried, oldest first.
+    pub tries: Vec<BootTry>,
+    /// The way that worked last, and how that is known.
+    pub proved: Option<String>,
+}
+
+/// A way to boot a host.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct BootWay {
+    /// The way.
+    pub way: String,
+    /// Why it cannot be used; absent where it can.
+    pub closed: Option<String>,
+}
+
+/// A try to boot a host.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct BootTry {
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// The way.
+    pub way: String,
+    /// What came of it; absent while that is awaited.
+    pub outcome: Option<String>,
+}
+
 /// Why a host waits.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct WhyView {
@@ -55,6 +86,9 @@ pub struct HostDetail {
     pub host: HostView,
     /// What happened, oldest first.
     pub journal: Vec<JournalView>,
+    /// How it is made to boot: rungs and why some are closed, tries, and the one that an agent's ticket proved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boots_by: Option<BootsBy>,
     /// In-band inventory.
     #[schema(value_type = Object)]
     pub inventory: Option<serde_json::Value>,
@@ -64,6 +98,10 @@ pub struct HostDetail {
     /// Where the two witnesses disagree.
     #[schema(value_type = Vec<Object>)]
     pub findings: Vec<serde_json::Value>,
+    /// The machine against baselines and blueprints, a report for each.
+    #[serde(default)]
+    #[schema(value_type = Vec<Object>)]
+    pub checks: Vec<serde_json::Value>,
     /// Burn-in report.
     #[schema(value_type = Object)]
     pub burn_in: Option<serde_json::Value>,

@@ -54,7 +54,26 @@ pub struct BootSet {
     pub seen_at: String,
 }
 
+/// What a controller offers for the next boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootOffers {
+    /// Override targets; empty where it does not say.
+    pub targets: Vec<String>,
+    /// Whether it takes an address to boot from (`HttpBootUri`).
+    pub boot_uri: bool,
+}
+
 impl Bmc {
+    /// What the controller offers for the next boot.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub async fn boot_offers(&self) -> Result<BootOffers, BmcError> {
+        let system = self.machine().await?.system;
+        let boot_uri = field::at(&system, &["Boot"]).is_some_and(|boot| boot.get("HttpBootUri").is_some());
+        Ok(BootOffers { targets: boot_targets(&system), boot_uri })
+    }
+
     /// Sets the boot override for the next boot and reads it back: a success status alone proves nothing.
     ///
     /// # Errors

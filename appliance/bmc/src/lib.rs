@@ -11,6 +11,7 @@
 
 mod body;
 mod boot;
+mod capture;
 mod client;
 mod control_plane;
 mod credentials;
@@ -27,13 +28,15 @@ mod network;
 mod pin;
 mod power;
 mod quirks;
+mod redact;
 mod session;
 mod storage;
 mod task;
 mod view;
 mod walk;
 
-pub use boot::{BootSet, BootTarget};
+pub use boot::{BootOffers, BootSet, BootTarget};
+pub use capture::{Capture, CaptureError, Captured, Progress};
 pub use client::{Bmc, Contact, Options};
 pub use credentials::Password;
 pub use error::BmcError;
@@ -43,6 +46,7 @@ pub use media::Inserted;
 pub use pin::{Certificate, Pin};
 pub use power::{PowerState, ResetKind};
 pub use quirks::QuirkNote;
+pub use redact::Redactor;
 pub use task::{Followed, Outcome};
 pub use view::{
     Account, Accounts, BmcView, Boot, BootOption, Chassis, Events, Finding, Firmware, Gate, Licence,

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use appliance_api::operator::{Approval, HostDetail, HostView};
+use appliance_api::operator::{Approval, BootTry, BootWay, BootsBy, HostDetail, HostView};
 use appliance_model::HostId;
 use clap::Subcommand;
 
@@ -104,6 +104,9 @@ fn show(id: &HostId, appliance: &Appliance) -> anyhow::Result<()> {
     if let Some(ticket) = &host.boot_ticket {
         say!("{ticket}");
     }
+    if let Some(boots) = &detail.boots_by {
+        say_boots(boots);
+    }
     say!("\nTwo witnesses: {} disagreements", detail.findings.len());
     for finding in &detail.findings {
         say!("  {finding}");
@@ -122,7 +125,7 @@ fn why(id: &HostId, appliance: &Appliance) -> anyhow::Result<()> {
     if appliance.json {
         return print(&detail.host.why);
     }
-    let host = detail.host;
+    let HostDetail { host, boots_by, .. } = detail;
     say!("{} (serial {}) is {}.", host.id, host.serial, host.stage);
     say!("Waits for:  {}", host.why.waiting_for);
     say!("Ends when:  {}", host.why.ends_when);
@@ -130,7 +133,25 @@ fn why(id: &HostId, appliance: &Appliance) -> anyhow::Result<()> {
     if let Some(ticket) = &host.boot_ticket {
         say!("Trust:      {ticket}");
     }
+    // Once it has booted, how it did is no reason to wait for anything.
+    if let Some(boots) = boots_by.filter(|_| host.stage == "booting") {
+        say_boots(&boots);
+    }
     Ok(())
+}
+
+/// The ways a host can boot, what was tried, and what an agent's ticket proved.
+fn say_boots(boots: &BootsBy) {
+    say!("\nBoots by");
+    for BootWay { way, closed } in &boots.ways {
+        say!("  {way}: {}", closed.as_deref().unwrap_or("open"));
+    }
+    for BootTry { way, outcome, .. } in &boots.tries {
+        say!("  tried {way}: {}", outcome.as_deref().unwrap_or("waiting for its agent"));
+    }
+    if let Some(proved) = &boots.proved {
+        say!("  last proved: {proved}");
+    }
 }
 
 fn told(appliance: &Appliance, path: &str, body: &impl serde::Serialize) -> anyhow::Result<()> {

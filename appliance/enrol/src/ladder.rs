@@ -77,10 +77,15 @@ pub struct Try {
     pub at: Now,
     /// By which rung.
     pub rung: Rung,
+    /// For which power-on, counted from 1.
+    pub attempt: u32,
     /// The ticket that was planted with it, where the rung plants one.
     pub planted: Option<Ticket>,
     /// What came of it; absent while it is awaited.
     pub outcome: Option<String>,
+    /// The controller refused it: the machine was not started.
+    #[serde(default)]
+    pub refused: bool,
 }
 
 /// The rung that an agent's ticket proved.
@@ -103,13 +108,18 @@ pub struct Climb {
     pub tries: Vec<Try>,
     /// The rung that worked last.
     pub proved: Option<Proved>,
+    /// The slot that holds our medium, until it is taken out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub medium: Option<String>,
 }
 
 /// Where a ticket was when the agent found it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shown {
-    /// In the URL that the firmware measured.
+    /// In the URL that the firmware measured, which came by DHCP.
     MeasuredUrl,
+    /// In the URL that the firmware measured, which only a controller can have given it.
+    PlantedUrl,
     /// In the boot server's answer to the agent's own DHCP request.
     Dhcp,
     /// On the medium it was booted from.
@@ -158,7 +168,16 @@ impl Climb {
             open.insert(0, proved);
         }
         let turn = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
-        turn.checked_rem(open.len()).and_then(|turn| open.get(turn).copied()).ok_or_else(|| {
+        let turn = turn.checked_rem(open.len()).unwrap_or(0);
+        open.rotate_left(turn);
+        // What the controller refused for this power-on comes last, in the order of the refusals.
+        let refused = self.tries.iter().rev().take_while(|one| one.attempt == attempt && one.refused);
+        let refused: Vec<Rung> = refused.map(|one| one.rung).collect();
+        open.sort_by_key(|rung| {
+            let ago = refused.iter().position(|one| one == rung);
+            (ago.is_some(), std::cmp::Reverse(ago))
+        });
+        open.first().copied().ok_or_else(|| {
             let why = |probed: &Probed| {
                 format!("{}: {}", probed.rung.words(), probed.closed.as_deref().unwrap_or_default())
             };
@@ -167,31 +186,36 @@ impl Climb {
     }
 
     /// A try begins.  `planted` is the ticket given to the controller or written on the medium, where there is one.
-    pub fn start(&mut self, rung: Rung, planted: Option<Ticket>, now: Now) {
+    pub fn start(&mut self, rung: Rung, attempt: u32, planted: Option<Ticket>, now: Now) {
         self.close("tried again before an agent said hello");
-        self.tries.push(Try { at: now, rung, planted, outcome: None });
+        self.tries.push(Try { at: now, rung, attempt, planted, outcome: None, refused: false });
         let surplus = self.tries.len().saturating_sub(TRIES_MAX);
         self.tries.drain(..surplus);
     }
 
-    /// The try in flight failed at the controller.
+    /// The try in flight failed at the controller: the machine was not started by it.
     pub fn failed(&mut self, why: &str) {
+        if let Some(last) = self.tries.last_mut().filter(|last| last.outcome.is_none()) {
+            last.refused = true;
+        }
         self.close(why);
     }
 
     /// An agent said hello with `ticket`.  Says how it was booted, which need not be how it was meant to be.
     pub fn hello(&mut self, ticket: Ticket, shown: Shown, now: Now) {
-        let planted = self.tries.iter().rev().find(|one| one.planted == Some(ticket)).map(|one| one.rung);
-        let meant = self.tries.last().filter(|one| one.outcome.is_none()).map(|one| one.rung);
-        let rung = match (planted, shown) {
-            (Some(rung @ (Rung::BootUri | Rung::VirtualMedia)), Shown::MeasuredUrl | Shown::Medium) => rung,
-            (_, Shown::Medium) => Rung::VirtualMedia,
-            (_, Shown::MeasuredUrl) => Rung::UefiHttp,
-            (_, Shown::Dhcp) if meant == Some(Rung::Ipmi) => Rung::Ipmi,
-            (_, Shown::Dhcp) => Rung::Pxe,
+        let awaited = self.tries.last().filter(|one| one.outcome.is_none());
+        let meant = awaited.map(|one| one.rung);
+        let other = awaited.and_then(|one| one.planted).is_some_and(|planted| planted != ticket);
+        let rung = match shown {
+            Shown::PlantedUrl => Rung::BootUri,
+            Shown::Medium => Rung::VirtualMedia,
+            Shown::MeasuredUrl | Shown::Dhcp if meant == Some(Rung::Ipmi) => Rung::Ipmi,
+            Shown::MeasuredUrl => Rung::UefiHttp,
+            Shown::Dhcp => Rung::Pxe,
         };
         let place = match shown {
             Shown::MeasuredUrl => "in the boot URL that the firmware measured",
+            Shown::PlantedUrl => "in the boot URL that the BMC was given and the firmware measured",
             Shown::Dhcp => "by DHCP, which names the boot and proves nothing",
             Shown::Medium => "on the medium it booted from",
         };
@@ -200,6 +224,7 @@ impl Climb {
             Some(meant) if meant != rung => {
                 format!("booted, but by {} instead: {how}", rung.words())
             }
+            Some(_) if other => format!("booted with another ticket than was planted for this try: {how}"),
             Some(_) | None => format!("proved: {how}"),
         };
         self.close(&outcome);
@@ -263,12 +288,29 @@ mod tests {
         let mut order = Vec::new();
         for attempt in 1..=5 {
             let rung = climb.next(probe(&means), attempt).unwrap();
-            climb.start(rung, None, Now(u64::from(attempt)));
+            climb.start(rung, attempt, None, Now(u64::from(attempt)));
             order.push(rung);
         }
         assert_eq!(order, [Rung::UefiHttp, Rung::Pxe, Rung::Ipmi, Rung::UefiHttp, Rung::Pxe]);
         let outcomes: Vec<_> = climb.tries.iter().map(|one| one.outcome.is_some()).collect();
         assert_eq!(outcomes, [true, true, true, true, false]);
+    }
+
+    #[test]
+    fn what_the_controller_refuses_is_followed_by_the_next_rung_at_once() {
+        let mut climb = Climb::default();
+        let mut order = Vec::new();
+        for at in 0..7 {
+            let rung = climb.next(probe(&all()), 1).unwrap();
+            climb.start(rung, 1, None, Now(at));
+            climb.failed("no");
+            order.push(rung);
+        }
+        use Rung::{BootUri, Ipmi, Pxe, UefiHttp, VirtualMedia};
+        assert_eq!(order, [BootUri, UefiHttp, Pxe, VirtualMedia, Ipmi, BootUri, UefiHttp]);
+        climb.start(Rung::Pxe, 1, None, Now(9));
+        climb.hello(T1, Shown::Dhcp, Now(10));
+        assert_eq!(climb.next(probe(&all()), 1), Ok(Pxe), "a fresh start after a success");
     }
 
     #[test]
@@ -287,7 +329,8 @@ mod tests {
     #[test]
     fn only_the_planted_ticket_proves_a_rung() {
         let rows = [
-            (Rung::BootUri, Some(T1), T1, Shown::MeasuredUrl, Rung::BootUri, "proved"),
+            (Rung::BootUri, Some(T1), T1, Shown::PlantedUrl, Rung::BootUri, "proved"),
+            (Rung::BootUri, Some(T1), T2, Shown::PlantedUrl, Rung::BootUri, "booted with another ticket"),
             (Rung::BootUri, Some(T1), T2, Shown::MeasuredUrl, Rung::UefiHttp, "booted, but by UEFI HTTP"),
             (Rung::UefiHttp, None, T2, Shown::MeasuredUrl, Rung::UefiHttp, "proved"),
             (Rung::UefiHttp, None, T2, Shown::Dhcp, Rung::Pxe, "booted, but by PXE"),
@@ -296,7 +339,7 @@ mod tests {
         ];
         for (meant, planted, ticket, shown, rung, outcome) in rows {
             let mut climb = Climb::default();
-            climb.start(meant, planted, Now(1));
+            climb.start(meant, 1, planted, Now(1));
             climb.hello(ticket, shown, Now(2));
             assert_eq!(climb.proved.as_ref().unwrap().rung, rung, "{meant:?} {shown:?}");
             let said = climb.tries[0].outcome.as_deref().unwrap();
@@ -307,12 +350,12 @@ mod tests {
     #[test]
     fn what_worked_is_tried_first_and_the_record_stays_small() {
         let mut climb = Climb::default();
-        climb.start(Rung::Pxe, None, Now(1));
+        climb.start(Rung::Pxe, 1, None, Now(1));
         climb.hello(T1, Shown::Dhcp, Now(2));
         assert_eq!(climb.next(probe(&all()), 1), Ok(Rung::Pxe));
         assert_eq!(climb.next(probe(&all()), 2), Ok(Rung::BootUri));
         for at in 0..100 {
-            climb.start(Rung::Pxe, None, Now(at));
+            climb.start(Rung::Pxe, 1, None, Now(at));
         }
         assert_eq!(climb.tries.len(), TRIES_MAX);
     }

@@ -20,6 +20,7 @@ use axum::{
 use crate::{
     app::{App, Progress, now},
     boot_ticket::BootTicket,
+    climb,
     config::wire::Policy,
     intake, orders, requests, site,
 };
@@ -103,6 +104,7 @@ async fn hello(State(app): State<Arc<App>>, Json(hello): Json<Hello>) -> Result<
         store.open_session(&id, session.fingerprint(), boot)
     })
     .await?;
+    climb::proved(&app, &host, (ticket, boot_ticket.source), hello.boot_url.as_deref()).await?;
     app.heard(&host);
     app.advance(&host, Event::Hello(Boot { nonce: boot, at: now() }), None).await?;
     Ok(Json(Welcome { host, session: session.reveal() }))

@@ -67,7 +67,7 @@ impl BootTicket {
                 "this boot ticket is said to stand in the measured boot URL, but the URL that comes with it names \
                  another or none; boot the server again from the provisioning port",
             ),
-            TicketSource::MeasuredUrl | TicketSource::Dhcp => Ok(()),
+            TicketSource::MeasuredUrl | TicketSource::Dhcp | TicketSource::Medium => Ok(()),
         }
     }
 
@@ -94,10 +94,14 @@ impl BootTicket {
                 "this machine said that its boot ticket stands in the measured boot URL, and the event log its TPM \
                  quoted names none",
             ),
-            (TicketSource::Dhcp, None) => Ok(()),
-            (TicketSource::Dhcp, Some(found)) if found == self.ticket => Ok(()),
+            (TicketSource::Dhcp | TicketSource::Medium, None) => Ok(()),
+            (TicketSource::Dhcp | TicketSource::Medium, Some(found)) if found == self.ticket => Ok(()),
             (TicketSource::Dhcp, Some(_)) => refused(
                 "this machine said that its boot ticket came by DHCP, and the event log its TPM quoted names another",
+            ),
+            (TicketSource::Medium, Some(_)) => refused(
+                "this machine said that its boot ticket stood on its boot medium, and the event log its TPM quoted names \
+                 a boot URL with another",
             ),
         }
     }
@@ -109,6 +113,10 @@ pub(crate) fn lesser(stored: &[u8]) -> Option<&'static str> {
         serde_json::from_slice(stored).ok()?;
     match source {
         TicketSource::MeasuredUrl => None,
+        TicketSource::Medium => Some(
+            "boot ticket came on the virtual medium that the BMC attached, not from a measured URL. It says which boot \
+             this is; what was booted the event log shows all the same",
+        ),
         TicketSource::Dhcp => Some(
             "boot ticket came by DHCP, not from the measured log: PXE, iPXE or BIOS boot. It says who was booted and \
              proves nothing; what was booted only the UEFI event log can show, which a BIOS does not have",

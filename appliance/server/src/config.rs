@@ -4,7 +4,7 @@
 
 use std::{
     io::Read as _,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -24,6 +24,8 @@ pub struct Config {
     pub pxe: pxe_server::config::Config,
     /// The discovery UKI.
     pub uki: PathBuf,
+    /// The boot medium for virtual CDs.
+    pub medium: Option<PathBuf>,
     /// Its reference values.
     pub reference: attest_evidence::ReferenceValues,
     /// Where agents call.
@@ -34,6 +36,8 @@ pub struct Config {
     pub verifier: Option<Verifier>,
     /// The burn-in profile.
     pub profile: firmware_checks_burn_in::Profile,
+    /// Which documents machines are held to.
+    pub checks: crate::checks::Checks,
     /// Directory of EK certificates.
     pub endorsement_dir: PathBuf,
     /// Whether software TPMs may be admitted.
@@ -75,14 +79,29 @@ pub struct Chain {
 /// A management controller, its password read.
 #[derive(Debug, Clone)]
 pub struct Bmc {
-    /// `https://ADDRESS`.
+    /// `https://ADDRESS`, or `ipmi://ADDRESS` for one that has no Redfish.
     pub url: String,
+    /// Whether it speaks Redfish.
+    pub redfish: bool,
     /// Account.
     pub user: String,
     /// Its password, which never prints.
     pub password: appliance_bmc::Password,
     /// Rack position.
     pub position: Option<String>,
+    /// How it is spoken to by IPMI, where that is allowed.
+    pub ipmi: Option<IpmiWay>,
+}
+
+/// How a controller is spoken to by IPMI.
+#[derive(Debug, Clone)]
+pub struct IpmiWay {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Account.
+    pub login: appliance_ipmi::Login,
+    /// How weak it may be.
+    pub policy: appliance_ipmi::Policy,
 }
 
 /// Why a site file was refused.  Nothing was started or changed.
@@ -135,6 +154,15 @@ pub enum ConfigError {
         /// What should have been.
         expected: String,
     },
+    /// The documents that machines are held to cannot be used.
+    #[error("{}: `checks` cannot be followed; nothing was started", config.display())]
+    Checks {
+        /// The site file.
+        config: PathBuf,
+        /// Which document, and why.
+        #[source]
+        source: crate::checks::ChecksError,
+    },
     /// The provisioning LAN makes no sense.
     #[error("{}: the provisioning LAN cannot be served as written; nothing was started", config.display())]
     Pxe {
@@ -180,6 +208,8 @@ impl Reader<'_> {
     fn understand(&self, wire: wire::Config) -> Result<Config, ConfigError> {
         let uki = self.dir.join(&wire.image.uki);
         readable(&uki, "image.uki", self.config)?;
+        let medium = wire.image.medium.as_ref().map(|medium| self.dir.join(medium));
+        medium.as_ref().map_or(Ok(()), |medium| readable(medium, "image.medium", self.config))?;
         let reference_file = self.dir.join(&wire.image.reference);
         let reference = read(&reference_file, "image.reference", self.config)?;
         let reference = attest_evidence::ReferenceValues::from_json(&reference).map_err(|_| {
@@ -215,8 +245,11 @@ impl Reader<'_> {
             registration: wire.registration,
             pxe,
             uki,
+            medium,
             reference,
             profile,
+            checks: crate::checks::Checks::read(self.dir, wire.checks)
+                .map_err(|source| ConfigError::Checks { config: self.config.to_owned(), source })?,
             bmcs,
         })
     }
@@ -298,21 +331,64 @@ impl Reader<'_> {
     }
 
     fn bmc(&self, wire: wire::Bmc) -> Result<Bmc, ConfigError> {
-        if !wire.url.starts_with("https://") {
+        let redfish = wire.url.starts_with("https://");
+        if !redfish && !(wire.url.starts_with("ipmi://") && wire.ipmi.is_some()) {
             return Err(self.value(
                 "bmc.url",
                 &wire.url,
-                "an https:// URL: BMC passwords never travel in clear",
+                "an https:// URL (BMC passwords never travel in clear), or ipmi://ADDRESS together with bmc.ipmi",
             ));
         }
         let password = read(&self.dir.join(&wire.password_file), "bmc.password_file", self.config)?;
         let password = String::from_utf8_lossy(&password).trim_end_matches(['\r', '\n']).to_owned();
+        let ipmi = wire.ipmi.map(|weakest| self.ipmi(&wire, weakest, &password)).transpose()?;
         Ok(Bmc {
             url: wire.url,
+            redfish,
             user: wire.user,
             password: appliance_bmc::Password::new(password),
             position: wire.position,
+            ipmi,
         })
+    }
+
+    /// How a controller is spoken to by IPMI: at the URL's address, with the same account.
+    fn ipmi(&self, wire: &wire::Bmc, weakest: wire::Ipmi, password: &str) -> Result<IpmiWay, ConfigError> {
+        let (_, place) = wire.url.split_once("://").unwrap_or_default();
+        let place = place.trim_end_matches('/');
+        let plain =
+            |text: &str| text.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, appliance_ipmi::PORT));
+        // The port of an https URL is Redfish's.
+        let address = match place.parse::<SocketAddr>() {
+            Ok(at) if wire.url.starts_with("https://") => {
+                Some(SocketAddr::new(at.ip(), appliance_ipmi::PORT))
+            }
+            Ok(at) => Some(at),
+            Err(_) => plain(place.trim_matches(['[', ']'])),
+        };
+        let address = address.ok_or_else(|| {
+            self.value(
+                "bmc.url",
+                &wire.url,
+                "an IP address, where bmc.ipmi is set: IPMI is not spoken to names",
+            )
+        })?;
+        let password = appliance_ipmi::Password::new(password).ok_or_else(|| {
+            self.value(
+                "bmc.password_file",
+                &wire.password_file,
+                "a password of at most 20 bytes, which is what IPMI carries",
+            )
+        })?;
+        let login = appliance_ipmi::Login::new(wire.user.clone(), password, appliance_ipmi::Level::Operator);
+        let login = login.ok_or_else(|| {
+            self.value("bmc.user", &wire.user, "a name of at most 16 bytes, which is what IPMI carries")
+        })?;
+        let policy = match weakest {
+            wire::Ipmi::Suite17 => appliance_ipmi::Policy::Strict,
+            wire::Ipmi::Suite3 => appliance_ipmi::Policy::AllowSuite3,
+        };
+        Ok(IpmiWay { address, login, policy })
     }
 
     fn socket(&self, key: &str, text: &str) -> Result<SocketAddr, ConfigError> {

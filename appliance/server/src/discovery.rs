@@ -31,11 +31,39 @@ pub(crate) async fn run(app: Arc<App>) {
 }
 
 async fn visit(app: &Arc<App>, entry: &config::Bmc) -> Result<(), String> {
+    if entry.redfish { by_redfish(app, entry).await } else { by_ipmi(app, entry).await }
+}
+
+/// IPMI tells who a machine is and little more: no ports, no parts.
+async fn by_ipmi(app: &Arc<App>, entry: &config::Bmc) -> Result<(), String> {
+    let identity = crate::ipmi::identity(entry).await?;
+    let serial = identity.serial().and_then(appliance_model::Serial::parse);
+    let serial =
+        serial.ok_or("its FRU holds no serial of the machine; write one into it (`ipmitool fru edit`)")?;
+    let product = identity.fru.as_ref().and_then(|fru| fru.product.as_ref());
+    let facts = NewHost {
+        serial,
+        model: product.map(|product| product.name.clone()).filter(|name| !name.is_empty()),
+        position: entry.position.clone(),
+        bmc: Some(entry.url.clone()),
+        bmc_pin: None,
+        macs: Vec::new(),
+    };
+    app.db(move |store| store.remember(&facts, now()).map(drop)).await.map_err(|error| chain_of(&error))?;
+    app.bump();
+    Ok(())
+}
+
+async fn by_redfish(app: &Arc<App>, entry: &config::Bmc) -> Result<(), String> {
     let url = entry.url.clone();
     let said = |error: appliance_store::StoreError| chain_of(&error);
     let hosts = app.db(appliance_store::Store::hosts).await.map_err(said)?;
-    let pin =
-        hosts.iter().find(|host| host.facts.bmc.as_ref() == Some(&url)).and_then(|host| host.facts.bmc_pin);
+    let known = hosts.iter().find(|host| host.facts.bmc.as_ref() == Some(&url));
+    if let Some(known) = known.filter(|known| known.stage.boot().is_some()) {
+        // The appliance was restarted between a machine's hello and the end of its boot medium.
+        crate::climb::take_out(app, &known.id).await.map_err(said)?;
+    }
+    let pin = known.and_then(|host| host.facts.bmc_pin);
     let bmc = power::contact(entry, pin.map(appliance_bmc::Pin)).ok_or("its address cannot be used")?;
     let view = bmc.inventory().await;
     let pin = bmc.pin();

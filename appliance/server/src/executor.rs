@@ -110,7 +110,7 @@ async fn perform(app: &Arc<App>, row: &OutboxRow) -> Result<End, StoreError> {
     let id = row.host.clone();
     let host = app.db(move |store| store.host(&id)).await?;
     match &row.effect {
-        Effect::PowerOn { .. } => power::on(app, &host).await,
+        Effect::PowerOn { attempt } => power::on(app, &host, *attempt).await,
         Effect::MakeChallenge { .. } => challenge::make(app, &host).await,
         Effect::VerifyAdmission { .. } => proof::admission(app, &host).await,
         Effect::PlanBurnIn => work::plan(app, &host).await,

@@ -17,6 +17,7 @@ use crate::{
     agent_api::Refused,
     app::{App, now},
     challenge::{self, Challenge},
+    checks,
     evidence::{self, Quoted},
 };
 
@@ -71,34 +72,19 @@ async fn inventory(app: &Arc<App>, host: &HostRow, json: String) -> Result<Event
     Ok(Event::Inventory { inventory: keep_inventory(app, host, inventory, json).await? })
 }
 
-/// Keeps an inventory, and where it disagrees with what the BMC says.
+/// Keeps an inventory, where it disagrees with what the BMC says, and what baselines and blueprints say of it.
 pub(crate) async fn keep_inventory(
     app: &Arc<App>,
     host: &HostRow,
     inventory: Inventory,
     json: String,
 ) -> Result<Digest, StoreError> {
-    let (id, bytes) = (host.id.clone(), json.into_bytes());
+    let (id, bytes, comparing) = (host.id.clone(), json.into_bytes(), Arc::clone(app));
     app.db(move |store| {
-        let bmc = store.document(&id, Kind::BmcInventory)?;
-        let bmc: Option<Inventory> = bmc.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let findings = bmc.map(|bmc| appliance_bmc::join::join(&inventory, &bmc)).unwrap_or_default();
-        let findings =
-            serde_json::to_vec(&findings.iter().map(finding).collect::<Vec<_>>()).unwrap_or_default();
-        store.put(&id, Kind::Findings, &findings, now())?;
+        checks::keep(&comparing.config.checks, store, &id, &inventory)?;
         store.put(&id, Kind::Inventory, &bytes, now())
     })
     .await
-}
-
-/// A disagreement as people and programs get it.
-fn finding(found: &appliance_bmc::join::Disagreement) -> serde_json::Value {
-    serde_json::json!({
-        "severity": format!("{:?}", found.severity).to_lowercase(),
-        "what": found.what,
-        "in_band": found.in_band,
-        "bmc": found.bmc,
-    })
 }
 
 async fn identity(app: &Arc<App>, host: &HostRow, outcome: &Outcome) -> Result<Event, Refused> {

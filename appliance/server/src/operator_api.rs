@@ -3,7 +3,10 @@
 use std::{convert::Infallible, sync::Arc};
 
 use appliance_api::{
-    operator::{Approval, ChainView, HostDetail, HostView, JournalView, NodeView, ProblemView, WhyView},
+    operator::{
+        Approval, BootTry, BootWay, BootsBy, ChainView, HostDetail, HostView, JournalView, NodeView,
+        ProblemView, WhyView,
+    },
     verifier::{
         CredentialAnswer, CredentialChallenge, EvidenceEntry, NodeIdentity, NonceChallenge, PublicationView,
         VerifiableNode,
@@ -22,7 +25,7 @@ use axum::{
 };
 use utoipa::OpenApi;
 
-use crate::{app::App, boot_api, boot_ticket, verifier_api};
+use crate::{app::App, boot_api, boot_ticket, climb, verifier_api};
 
 const PAGE: &str = include_str!("../../ui/index.html");
 
@@ -95,6 +98,9 @@ fn is_own(headers: &HeaderMap) -> bool {
     components(schemas(
         HostView,
         HostDetail,
+        BootsBy,
+        BootWay,
+        BootTry,
         WhyView,
         JournalView,
         ChainView,
@@ -168,10 +174,14 @@ async fn host(State(app): State<Arc<App>>, Path(text): Path<String>) -> Result<J
                         stage: row.stage.name().into(),
                     })
                     .collect(),
+                boots_by: climb::read(store, &id)?.map(climb::view),
                 inventory: json(Kind::Inventory)?,
                 bmc_inventory: json(Kind::BmcInventory)?,
                 findings: json(Kind::Findings)?
                     .and_then(|findings| findings.as_array().cloned())
+                    .unwrap_or_default(),
+                checks: json(Kind::Checks)?
+                    .and_then(|reports| reports.as_array().cloned())
                     .unwrap_or_default(),
                 burn_in: json(Kind::BurnIn)?,
                 manifest: json(Kind::Manifest)?,

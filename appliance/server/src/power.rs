@@ -1,61 +1,147 @@
-//! Switches machines on through their BMCs.
+//! Switches machines on through their BMCs, by the best rung that is open.
 
 use std::sync::Arc;
 
 use appliance_bmc::{Bmc, BootTarget, Contact, Pin, PowerState, ResetKind};
-use appliance_enrol::{Event, Rung};
+use appliance_enrol::{Climb, Event, Rung, probe};
 use appliance_store::{HostRow, StoreError};
 
-use crate::{app::App, chain_of, config, executor::End};
+use crate::{
+    app::{App, now},
+    chain_of, climb, config,
+    executor::End,
+    ipmi,
+};
 
-/// Sets the one-time network boot and starts the machine, from whatever state it is in.
-pub(crate) async fn on(app: &Arc<App>, host: &HostRow) -> Result<End, StoreError> {
-    let Some(bmc) = bmc(app, host) else {
+/// Sets what is booted next and starts the machine, from whatever state it is in.  `attempt` counts power-ons from 1.
+pub(crate) async fn on(app: &Arc<App>, host: &HostRow, attempt: u32) -> Result<End, StoreError> {
+    let Some(entry) = entry(app, host) else {
         return Ok(End::later(
             "this server has no BMC we know; switch it on by hand, or add its [[bmc]] to the site file",
         ));
     };
-    let result = start(&bmc).await;
-    bmc.log_out().await;
-    Ok(match result {
-        Ok(()) => End::Done(Event::PoweredOn(Rung::UefiHttp)),
-        Err(error) => End::later(chain_of(&error)),
+    let redfish = contact(entry, host.facts.bmc_pin.map(Pin));
+    let mut climb = climb::load(app, &host.id).await?;
+    let means = climb::means(app, entry, redfish.as_ref()).await;
+    let rung = match climb.next(probe(&means), attempt) {
+        Ok(rung) => rung,
+        Err(why) => {
+            climb::keep(app, &host.id, &climb).await?;
+            return Ok(End::later(why));
+        }
+    };
+    let result = match &redfish {
+        Some(bmc) if rung != Rung::Ipmi => by_redfish(app, host, bmc, &mut climb, (rung, attempt)).await,
+        Some(_) | None => {
+            climb.start(rung, attempt, None, now());
+            climb::keep(app, &host.id, &climb).await?;
+            Ok(ipmi::boot_by_pxe(entry).await)
+        }
+    };
+    if let Some(bmc) = &redfish {
+        bmc.log_out().await;
+    }
+    Ok(match result? {
+        Ok(()) => End::Done(Event::PoweredOn(rung)),
+        Err(why) => {
+            climb.failed(&why);
+            climb::keep(app, &host.id, &climb).await?;
+            End::later(format!("{}: {why}", rung.words()))
+        }
     })
 }
 
-async fn start(bmc: &Bmc) -> Result<(), appliance_bmc::BmcError> {
+/// The record is written before the controller is told, so that a crash in between knows what was planted.
+async fn by_redfish(
+    app: &Arc<App>,
+    host: &HostRow,
+    bmc: &Bmc,
+    climb: &mut Climb,
+    (rung, attempt): (Rung, u32),
+) -> Result<Result<(), String>, StoreError> {
+    let planted = climb::plant(app, host, rung).await;
+    climb.start(rung, attempt, planted.iter().flatten().map(|planted| planted.ticket).next(), now());
+    climb::keep(app, &host.id, climb).await?;
+    let planted = match planted {
+        Ok(planted) => planted,
+        Err(why) => return Ok(Err(why)),
+    };
+    let url = planted.as_ref().map(|planted| planted.url.as_str());
+    let started = start(bmc, rung, url, climb).await.map_err(|error| chain_of(&error));
+    if climb.medium.is_some() {
+        climb::keep(app, &host.id, climb).await?;
+    }
+    Ok(started)
+}
+
+async fn start(
+    bmc: &Bmc,
+    rung: Rung,
+    url: Option<&str>,
+    climb: &mut Climb,
+) -> Result<(), appliance_bmc::BmcError> {
     // A machine that is on must go off first: the one-time override counts from the next power-on.
     if bmc.power_state().await? != PowerState::Off {
         bmc.reset(ResetKind::ForceOff).await?;
     }
-    bmc.set_boot_once(BootTarget::UefiHttp).await?;
+    if let Some(slot) = climb.medium.take() {
+        // What was left in a slot would be booted by machines that look at CDs first.
+        if let Err(error) = bmc.eject_media(&slot).await {
+            tracing::warn!(slot, error = %chain_of(&error), "an old boot medium could not be taken out");
+        }
+    }
+    match (rung, url) {
+        (Rung::BootUri, Some(url)) => {
+            bmc.set_boot_once_from(BootTarget::UefiHttp, Some(url)).await?;
+        }
+        (Rung::VirtualMedia, Some(url)) => {
+            let inserted = bmc.insert_media(url).await?;
+            climb.medium = Some(inserted.slot);
+            bmc.set_boot_once(inserted.boot).await?;
+        }
+        (Rung::Pxe, _) => {
+            bmc.set_boot_once(BootTarget::Pxe).await?;
+        }
+        (Rung::BootUri | Rung::UefiHttp | Rung::VirtualMedia | Rung::Ipmi, _) => {
+            bmc.set_boot_once(BootTarget::UefiHttp).await?;
+        }
+    }
     bmc.reset(ResetKind::On).await.map(drop)
 }
 
 /// Whether the machine is on, as far as its BMC can be asked.
 pub(crate) async fn is_on(app: &Arc<App>, host: &HostRow) -> Option<bool> {
-    let bmc = bmc(app, host)?;
-    let state = bmc.power_state().await;
-    bmc.log_out().await;
-    match state {
-        Ok(PowerState::Off) => Some(false),
-        Ok(_) => Some(true),
-        Err(error) => {
-            tracing::warn!(host = %host.id, error = %chain_of(&error), "the BMC does not say whether the machine is on");
-            None
+    let state = match redfish(app, host) {
+        Some(bmc) => {
+            let state = bmc.power_state().await;
+            bmc.log_out().await;
+            state.map(|state| state != PowerState::Off).map_err(|error| chain_of(&error))
         }
-    }
+        None => ipmi::is_on(entry(app, host)?).await,
+    };
+    state
+        .inspect_err(|error| {
+            tracing::warn!(host = %host.id, error, "the BMC does not say whether the machine is on");
+        })
+        .ok()
 }
 
-/// The BMC of a host, with the certificate it had at first contact.
-fn bmc(app: &Arc<App>, host: &HostRow) -> Option<Bmc> {
+/// The entry of the site file for a host's controller.
+fn entry<'a>(app: &'a App, host: &HostRow) -> Option<&'a config::Bmc> {
     let url = host.facts.bmc.as_ref()?;
-    let entry = app.config.bmcs.iter().find(|bmc| bmc.url == *url)?;
-    contact(entry, host.facts.bmc_pin.map(Pin))
+    app.config.bmcs.iter().find(|bmc| bmc.url == *url)
 }
 
-/// A client for a BMC of the site file.
+/// The controller of a host by Redfish, with the certificate it had at first contact.
+pub(crate) fn redfish(app: &App, host: &HostRow) -> Option<Bmc> {
+    contact(entry(app, host)?, host.facts.bmc_pin.map(Pin))
+}
+
+/// A client for a BMC of the site file; `None` where it speaks IPMI only.
 pub(crate) fn contact(entry: &config::Bmc, pin: Option<Pin>) -> Option<Bmc> {
+    if !entry.redfish {
+        return None;
+    }
     let contact =
         Contact { url: entry.url.clone(), user: entry.user.clone(), password: entry.password.clone(), pin };
     Bmc::new(contact)

@@ -103,10 +103,13 @@ pub async fn serve(
     }
     // Everything that can be wrong with a site was looked at; only from here on is its directory written to.
     let clock = pxe_server::Clock::new(app::now);
-    let (pxe, pxe_server) =
-        pxe_server::PxeServer::start(config.pxe.clone().with_image(&config.uki), &dir.join("pxe"), clock)
-            .await
-            .map_err(ServeError::Pxe)?;
+    let (pxe, pxe_server) = pxe_server::PxeServer::start(
+        config.pxe.clone().with_image(&config.uki).with_medium(config.medium.as_deref()),
+        &dir.join("pxe"),
+        clock,
+    )
+    .await
+    .map_err(ServeError::Pxe)?;
     let store = appliance_store::Store::open(&dir.join("store.sqlite")).map_err(ServeError::Store)?;
     let (link, devnet) = link(&config, signers).await?;
     let (makers, intermediates) = roots.len();

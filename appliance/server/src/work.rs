@@ -8,7 +8,7 @@ use appliance_store::{HostRow, Kind, StoreError};
 
 use crate::{
     app::{App, now},
-    chain_of,
+    chain_of, checks,
     executor::End,
 };
 
@@ -17,6 +17,9 @@ pub(crate) async fn plan(app: &Arc<App>, host: &HostRow) -> Result<End, StoreErr
     let Some(inventory) = inventory(app, host).await? else {
         return Ok(unfit("inventory", "there is no inventory"));
     };
+    if let Some(why) = checks::stops(app, host, &inventory).await? {
+        return Ok(End::Done(Event::Unfit(why)));
+    }
     let plan = match firmware_checks_burn_in::plan(&inventory, &app.config.profile) {
         Ok(plan) => plan,
         Err(error) => return Ok(unfit("burn-in-plan", &chain_of(&error))),

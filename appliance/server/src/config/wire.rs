@@ -22,6 +22,8 @@ pub struct Config {
     pub verifier: Option<Verifier>,
     /// How machines are tested.
     pub burn_in: BurnIn,
+    /// Which baselines and blueprints machines are held to.  Absent: none.
+    pub checks: Option<Checks>,
     /// Whom we believe.
     pub trust: Trust,
     /// The chain.
@@ -67,6 +69,8 @@ pub struct Image {
     pub uki: String,
     /// Its reference values.
     pub reference: String,
+    /// The boot medium for virtual CDs (`discovery.iso`).  Absent: no server is booted by virtual media.
+    pub medium: Option<String>,
 }
 
 /// A listener.
@@ -94,6 +98,32 @@ pub struct Verifier {
 pub struct BurnIn {
     /// Name of a built-in profile.
     pub profile: String,
+}
+
+/// Which documents machines are held to, once their inventory is there.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checks {
+    /// Ids of baselines, each for the models that it names itself.  Absent: all there are.
+    pub baseline: Option<Vec<String>>,
+    /// Ids of blueprints; of those for a machine's model the nearest counts.  Absent: all there are.
+    pub blueprint: Option<Vec<String>>,
+    /// Directory of the site's own documents, beside those built in.
+    pub documents_dir: Option<String>,
+    /// What becomes of a machine of which something could not be checked that would stop it.
+    #[serde(default)]
+    pub unchecked: Unchecked,
+}
+
+/// What becomes of a machine that tells too little.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unchecked {
+    /// It is shown, and the machine goes on.
+    #[default]
+    Warn,
+    /// The machine stops before burn-in.
+    Block,
 }
 
 /// Whom we believe.
@@ -174,4 +204,18 @@ pub struct Bmc {
     pub password_file: String,
     /// Rack position, if the asset tag does not tell.
     pub position: Option<String>,
+    /// Whether IPMI may be used where Redfish does not help, and how weak it may be.  Absent: never.
+    pub ipmi: Option<Ipmi>,
+}
+
+/// The weakest IPMI 2.0 cipher suite that may be used with a controller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ipmi {
+    /// HMAC-SHA256 and AES.
+    #[serde(rename = "suite-17")]
+    Suite17,
+    /// HMAC-SHA1 and AES, for controllers that have nothing better.
+    #[serde(rename = "suite-3")]
+    Suite3,
 }
