@@ -3,6 +3,7 @@
 //!
 //! It reads answers strictly: anything but a 200 with the promised length is a failure and counted as one.
 
+mod beside;
 mod client;
 mod tls;
 
@@ -42,6 +43,18 @@ pub struct Plan {
     /// Only the first so many bytes of the file, by a range: a smaller fleet image.
     #[arg(long)]
     pub bytes: Option<u64>,
+    /// Wake for every byte, to see how long nothing comes.
+    #[arg(long)]
+    pub attentive: bool,
+    /// Ask this path of `--beside-target` all the while, by one client, and say how long answers take.
+    #[arg(long)]
+    pub beside: Option<String>,
+    /// Whom to ask beside the load.
+    #[arg(long, requires = "beside")]
+    pub beside_target: Option<SocketAddr>,
+    /// Give each client an address of its own in 127/8 though the target is not there: for a target of this machine.
+    #[arg(long)]
+    pub spread: bool,
     /// Do not read what comes: clients that hold places and make no progress.
     #[arg(long, default_value_t = 0)]
     pub stuck: usize,
@@ -64,6 +77,23 @@ pub struct Outcome {
     pub mean_seconds: f64,
     /// The slowest answer.
     pub slowest_seconds: f64,
+    /// The longest time that any client heard nothing; only `--attentive` ones wake for less than much.
+    pub silence_seconds: f64,
+    /// What was asked beside the load.
+    pub beside: Option<Beside>,
+}
+
+/// Requests beside the load.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Beside {
+    /// How many were answered.
+    pub answers: u64,
+    /// Time of an answer, milliseconds, median.
+    pub p50_ms: f64,
+    /// The same, 99th percentile.
+    pub p99_ms: f64,
+    /// The slowest.
+    pub slowest_ms: f64,
 }
 
 struct Tally {
@@ -96,6 +126,12 @@ async fn all(plan: &Plan) -> anyhow::Result<Outcome> {
         start: now(),
         until: plan.seconds.map(Duration::from_secs_f64),
     });
+    let beside = match (&plan.beside, plan.beside_target) {
+        (Some(path), Some(target)) => {
+            Some(beside::start(Plan { path: path.clone(), target, ..Plan::clone(&plan) }))
+        }
+        (Some(_), None) | (None, _) => None,
+    };
     let mut clients = JoinSet::new();
     for n in 0..plan.clients {
         let (plan, tls, tally) = (Arc::clone(&plan), tls.clone(), Arc::clone(&tally));
@@ -104,6 +140,9 @@ async fn all(plan: &Plan) -> anyhow::Result<Outcome> {
     while clients.join_next().await.is_some() {}
     let (mut outcome, sum) = tally.outcome.lock().unwrap_or_else(PoisonError::into_inner).clone();
     outcome.seconds = tally.start.elapsed().as_secs_f64();
+    if let Some(beside) = beside {
+        outcome.beside = Some(beside.end().await?);
+    }
     // Counts of answers are far below 2^32.
     outcome.mean_seconds = sum / f64::from(u32::try_from(outcome.answers).unwrap_or(u32::MAX)).max(1.0);
     Ok(outcome)
@@ -112,8 +151,8 @@ async fn all(plan: &Plan) -> anyhow::Result<Outcome> {
 /// 127.1.x.y for client n, if the target is on the loopback too.
 fn source(plan: &Plan, n: usize, net: u8) -> Option<IpAddr> {
     let [.., high, low] = u32::try_from(n).unwrap_or(u32::MAX).saturating_add(1).to_be_bytes();
-    let loopback = matches!(plan.target.ip(), IpAddr::V4(address) if address.is_loopback());
-    loopback.then(|| IpAddr::V4(Ipv4Addr::new(127, net, high, low)))
+    let here = matches!(plan.target.ip(), IpAddr::V4(address) if plan.spread || address.is_loopback());
+    here.then(|| IpAddr::V4(Ipv4Addr::new(127, net, high, low)))
 }
 
 async fn one(plan: &Plan, tls: &Option<tls::Connector>, source: Option<IpAddr>, tally: &Tally) {
@@ -131,8 +170,8 @@ async fn one(plan: &Plan, tls: &Option<tls::Connector>, source: Option<IpAddr>, 
                 Some(client) => client,
                 None => Client::connect(plan, tls, source).await?,
             };
-            client.fetch(plan, &mut bytes).await?;
-            anyhow::Ok(client)
+            let silence = client.fetch(plan, &mut bytes).await?;
+            anyhow::Ok((client, silence))
         };
         let fetched = match left {
             Some(left) => tokio::time::timeout(left, fetch).await.ok(),
@@ -144,7 +183,7 @@ async fn one(plan: &Plan, tls: &Option<tls::Connector>, source: Option<IpAddr>, 
             return;
         }
         match fetched {
-            Ok(client) => kept = (!plan.fresh).then_some(client),
+            Ok((client, _)) => kept = (!plan.fresh).then_some(client),
             // A server that refuses at once must not be asked in a busy loop.
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
@@ -152,14 +191,15 @@ async fn one(plan: &Plan, tls: &Option<tls::Connector>, source: Option<IpAddr>, 
 }
 
 impl Tally {
-    fn count(&self, bytes: u64, seconds: f64, fetched: Option<&anyhow::Result<Client>>) {
+    fn count(&self, bytes: u64, seconds: f64, fetched: Option<&anyhow::Result<(Client, Duration)>>) {
         let mut guard = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
         let (outcome, sum) = &mut *guard;
         outcome.bytes += bytes;
         match fetched {
             None => {}
-            Some(Ok(_)) => {
+            Some(Ok((_, silence))) => {
                 outcome.answers += 1;
+                outcome.silence_seconds = outcome.silence_seconds.max(silence.as_secs_f64());
                 *sum += seconds;
                 outcome.slowest_seconds = outcome.slowest_seconds.max(seconds);
             }

@@ -22,7 +22,7 @@ const TURN_BYTES: u64 = 4 << 20;
 /// How often a file is looked at while it is sent.
 const LOOK_BYTES: u64 = 32 << 20;
 /// What a waiting client gets now and then: below 1 % of 10 GbE for 10,000 of them.
-const TRICKLE_BYTES: u64 = 512;
+pub(crate) const TRICKLE_BYTES: u64 = 512;
 /// A body up to this size goes out with its head: one call, one TLS record, mostly one packet.
 const TOGETHER_BYTES: u64 = 4 << 10;
 /// A transfer that lost its place this often ends: it would go round for ever.

@@ -1,6 +1,7 @@
 //! HTTP/2, which only comes by TLS: hyper does the protocol, the rules are those of HTTP/1.1.
 //!
-//! A stream that waits for its turn just waits: no firmware speaks HTTP/2, and its clients are patient.
+//! A stream that waits for its turn gets its head at once and a few bytes now and then, as on HTTP/1.1: no firmware
+//! speaks HTTP/2, but installers and proxies give up after a silence too.
 
 use std::{
     convert::Infallible,
@@ -23,11 +24,15 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::{net::TcpStream, time::sleep};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, Sleep, sleep},
+};
 use tokio_rustls::server::TlsStream;
 
 use crate::{
     Grant, Method, Request, What, Why,
+    connection::TRICKLE_BYTES,
     gate::Event,
     request::{HEADER_BYTES_MAX, plain},
     respond::{Answer, Status, answer, content_range},
@@ -183,6 +188,8 @@ struct Stream {
     at: u64,
     active: Arc<AtomicUsize>,
     progress: Arc<Mutex<Progress>>,
+    /// Until a stream that waits gets its next few bytes.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 struct Progress {
@@ -217,6 +224,7 @@ impl Stream {
             at: 0,
             active: Arc::clone(active),
             progress,
+            pause: None,
         };
         stream.tell(What::Started { first, bytes, of: stream.grant.content.length() });
         if place > 0 {
@@ -250,9 +258,28 @@ impl Stream {
         Poll::Ready(Ok(()))
     }
 
-    fn chunk(&mut self) -> io::Result<Bytes> {
+    /// Ready with how much it may send now.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(turn) = self.poll_turn(cx) {
+            self.pause = None;
+            return Poll::Ready(turn.map(|()| CHUNK_BYTES));
+        }
+        let trickle = self.shared.limits.trickle;
+        let pause = self.pause.get_or_insert_with(|| Box::pin(sleep(trickle)));
+        ready!(pause.as_mut().poll(cx));
+        pause.as_mut().reset(Instant::now() + trickle);
+        // The last byte is for the turn itself, so that the end of a transfer is where it seems to be.
+        let little = self.bytes.saturating_sub(self.at).saturating_sub(1).min(TRICKLE_BYTES);
+        if little == 0 {
+            // Asked again at its turn, which has its waker by now.
+            return Poll::Pending;
+        }
+        Poll::Ready(usize::try_from(little).map_err(io::Error::other))
+    }
+
+    fn chunk(&mut self, most: usize) -> io::Result<Bytes> {
         let left = self.bytes.saturating_sub(self.at);
-        let count = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK_BYTES);
+        let count = usize::try_from(left).unwrap_or(usize::MAX).min(most);
         let mut chunk = vec![0; count];
         let filled = self.grant.content.read_at(&mut chunk, self.first.saturating_add(self.at))?;
         if filled == 0 {
@@ -303,8 +330,8 @@ impl Body for Sending {
             Self::Nothing => Poll::Ready(None),
             Self::Some(stream) if stream.at >= stream.bytes => Poll::Ready(None),
             Self::Some(stream) => {
-                ready!(stream.poll_turn(cx))?;
-                Poll::Ready(Some(stream.chunk().map(Frame::data)))
+                let most = ready!(stream.poll_room(cx))?;
+                Poll::Ready(Some(stream.chunk(most).map(Frame::data)))
             }
         }
     }

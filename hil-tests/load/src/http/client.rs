@@ -15,7 +15,7 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-use super::{Plan, tls};
+use super::{Plan, now, tls};
 
 /// The largest head of an answer.
 const HEAD_BYTES_MAX: usize = 8 << 10;
@@ -66,8 +66,8 @@ impl Client {
         tokio::time::sleep(Duration::MAX).await;
     }
 
-    /// One request and the whole answer; `bytes` grows as the body comes.
-    pub(super) async fn fetch(&mut self, plan: &Plan, bytes: &mut u64) -> anyhow::Result<()> {
+    /// One request and the whole answer; `bytes` grows as the body comes.  Returns the longest time without a byte.
+    pub(super) async fn fetch(&mut self, plan: &Plan, bytes: &mut u64) -> anyhow::Result<Duration> {
         let range =
             plan.bytes.map(|n| format!("Range: bytes=0-{}\r\n", n.saturating_sub(1))).unwrap_or_default();
         self.write(format!("GET {} HTTP/1.1\r\nHost: load\r\n{range}\r\n", plan.path).as_bytes()).await?;
@@ -85,15 +85,18 @@ impl Client {
         let (head, start) = head.split_at(end);
         let length = promised(head, plan.bytes.is_some())?;
         *bytes = u64::try_from(start.len())?;
+        let (mut silence, mut heard) = (Duration::ZERO, now());
         while *bytes < length {
-            self.wake_at(length - *bytes)?;
+            self.wake_at(if plan.attentive { 1 } else { length - *bytes })?;
             let count = self.drop_some(length - *bytes).await?;
             ensure!(count > 0, "the server ended the connection after {bytes} of {length} bytes");
             *bytes += u64::try_from(count)?;
+            silence = silence.max(heard.elapsed());
+            heard = now();
         }
         self.wake_at(1)?;
         ensure!(*bytes == length, "more came than was promised");
-        Ok(())
+        Ok(silence)
     }
 
     /// Sleeps until this many bytes are there, or many.

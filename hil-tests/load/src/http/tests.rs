@@ -44,6 +44,10 @@ fn answers_are_counted_and_short_ones_are_failures() {
         tls: false,
         fresh: false,
         bytes: None,
+        attentive: false,
+        beside: None,
+        beside_target: None,
+        spread: false,
         stuck: 0,
     };
     let outcome = run(&plan).unwrap();

@@ -4,6 +4,7 @@
 mod answers;
 #[cfg(feature = "https-boot")]
 mod firmware;
+mod fleet;
 mod hostile;
 mod tls;
 mod turns;

@@ -157,6 +157,31 @@ async fn http_2_follows_the_same_rules() {
     assert!(world.heard().contains(&What::Admitted));
 }
 
+#[tokio::test]
+async fn a_stream_that_waits_gets_a_few_bytes_now_and_then() {
+    let trickle = std::time::Duration::from_millis(20);
+    let (world, at, certificate) = world(Limits { places: 1, trickle, ..limits() });
+    let mut first = world.client_from(9);
+    first.get("/image");
+    first.head();
+    let mut client = Client::connect(at, &certificate).await;
+    let request = Request::get("https://boot.test/image").body(Empty).unwrap();
+    let mut body = Box::pin(client.0.send_request(request).await.unwrap().into_body());
+    let mut bytes = Vec::new();
+    let mut first = Some(first);
+    while let Some(frame) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+        bytes.extend_from_slice(frame.unwrap().data_ref().unwrap());
+        if first.is_some() {
+            assert!(!world.heard().contains(&What::Admitted));
+        }
+        if bytes.len() > 1500 {
+            // The place is free when its holder leaves.
+            first.take();
+        }
+    }
+    assert!(bytes == world.image && world.heard().contains(&What::Admitted));
+}
+
 #[test]
 fn certificates_that_cannot_work_are_named() {
     let (certificate, key) = identity();

@@ -81,7 +81,17 @@ impl World {
     }
 
     pub(crate) fn heard(&self) -> Vec<What> {
-        self.desk.heard.lock().unwrap().iter().map(|event| event.what).collect()
+        self.told().iter().map(|event| event.what).collect()
+    }
+
+    pub(crate) fn told(&self) -> Vec<Event> {
+        self.desk.heard.lock().unwrap().clone()
+    }
+
+    /// Runs it on the runtime of the server's caller, which has one thread.
+    pub(crate) fn beside<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
+        let runtime = self.runtime.as_ref().unwrap();
+        runtime.block_on(runtime.spawn(work)).unwrap()
     }
 
     /// Waits until something like this was told.
