@@ -109,7 +109,20 @@ fn show(id: &HostId, appliance: &Appliance) -> anyhow::Result<()> {
     }
     say!("\nTwo witnesses: {} disagreements", detail.findings.len());
     for finding in &detail.findings {
-        say!("  {finding}");
+        let word = |key: &str| finding.get(key).and_then(serde_json::Value::as_str);
+        match (word("severity"), word("text")) {
+            (Some(severity), Some(text)) => say!("  {severity:<8} {text}"),
+            (_, _) => say!("  {finding}"),
+        }
+    }
+    for report in &detail.checks {
+        match serde_json::from_value::<firmware_checks_baseline::Report>(report.clone()) {
+            Ok(report) => {
+                say!("");
+                crate::blueprint::say_report(&report);
+            }
+            Err(_) => say!("{report}"),
+        }
     }
     say!("\nJournal");
     let start = detail.journal.first().map_or(0, |first| first.at_ms);

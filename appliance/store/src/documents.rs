@@ -22,6 +22,8 @@ pub enum Kind {
     Inventory,
     /// Where the two disagree (JSON).
     Findings,
+    /// The machine against baselines and blueprints (JSON).
+    Checks,
     /// EK certificates, EK, AK (JSON).
     Identity,
     /// The open credential challenge (JSON).
@@ -50,6 +52,7 @@ impl Kind {
             Self::BmcInventory => "bmc-inventory",
             Self::Inventory => "inventory",
             Self::Findings => "findings",
+            Self::Checks => "checks",
             Self::Identity => "identity",
             Self::Challenge => "challenge",
             Self::Binding => "binding",

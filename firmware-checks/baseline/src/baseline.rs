@@ -166,6 +166,47 @@ struct Wire {
 }
 
 impl Baseline {
+    /// What it wants, a line for each rule.
+    #[must_use]
+    pub fn wants(&self) -> Vec<String> {
+        let because =
+            |why: &[String]| if why.is_empty() { String::new() } else { format!(" ({})", why.join(", ")) };
+        let mut lines = Vec::new();
+        for rule in &self.firmware {
+            let names: Vec<_> = rule.names.iter().map(|pattern| pattern.0.as_str()).collect();
+            let (kind, names) = (rule.component.word(), names.join(", "));
+            let wanted = rule.wanted();
+            lines.push(format!(
+                "{}: {kind} firmware [{names}]{wanted}{}",
+                rule.severity.word(),
+                because(&rule.because)
+            ));
+        }
+        for rule in &self.settings {
+            let ways =
+                rule.attributes.iter().map(|one| format!("{} = {}", one.attribute.0, one.values.join(" | ")));
+            let ways = ways.collect::<Vec<_>>().join("; ");
+            let severity = rule.severity.word();
+            lines.push(format!("{severity}: BIOS setting {}: {ways}{}", rule.name, because(&rule.because)));
+        }
+        if let Some(rule) = &self.secure_boot {
+            let on = if rule.required { "on" } else { "either way" };
+            lines.push(format!("{}: Secure Boot {on}{}", rule.severity.word(), because(&rule.because)));
+            lines.extend(rule.db_certificates.iter().map(|one| format!("  certificate {one} in db")));
+        }
+        if let Some(rule) = &self.tpm {
+            let banks = rule.banks.join(", ");
+            lines.push(format!("{}: TPM 2.0, banks {banks}{}", rule.severity.word(), because(&rule.because)));
+        }
+        for rule in &self.microcode {
+            let severity = rule.severity.word();
+            let (name, floor) = (&rule.name, &rule.floor);
+            lines
+                .push(format!("{severity}: microcode of {name}: {floor} or newer{}", because(&rule.because)));
+        }
+        lines
+    }
+
     pub(crate) fn parse(source: &Source<'_>) -> Result<Self, DocumentError> {
         let wire: Wire = source.parse()?;
         source.header(wire.format, &wire.id, wire.version)?;
@@ -230,6 +271,21 @@ impl FirmwareRule {
         } else {
             Ok(())
         }
+    }
+
+    /// What it wants, in words that begin with a colon; empty if nothing.
+    pub(crate) fn wanted(&self) -> String {
+        let mut words = Vec::new();
+        if let Some(floor) = &self.floor {
+            words.push(format!("floor {floor}"));
+        }
+        if !self.allow.is_empty() {
+            words.push(format!("one of {}", self.allow.join(", ")));
+        }
+        if !self.deny.is_empty() {
+            words.push(format!("not {}", self.deny.join(", ")));
+        }
+        if words.is_empty() { String::new() } else { format!(": {}", words.join(", ")) }
     }
 
     /// Whether the rule is for the component of this name.

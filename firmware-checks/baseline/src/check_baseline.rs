@@ -59,23 +59,9 @@ fn firmware(machine: &Machine, rule: &FirmwareRule, notes: &mut Notes) {
         let names: Vec<_> =
             rule.names.iter().map(|pattern| pattern.0.as_str()).filter(|n| *n != "*").collect();
         let which = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
-        let what = format!("{kind} firmware{which}{}", wanted(rule));
+        let what = format!("{kind} firmware{which}{}", rule.wanted());
         notes.unchecked(rule.severity, what, format!("nobody told the {kind} firmware"));
     }
-}
-
-fn wanted(rule: &FirmwareRule) -> String {
-    let mut words = Vec::new();
-    if let Some(floor) = &rule.floor {
-        words.push(format!("floor {floor}"));
-    }
-    if !rule.allow.is_empty() {
-        words.push(format!("one of {}", rule.allow.join(", ")));
-    }
-    if !rule.deny.is_empty() {
-        words.push(format!("not {}", rule.deny.join(", ")));
-    }
-    if words.is_empty() { String::new() } else { format!(": {}", words.join(", ")) }
 }
 
 fn one_version(told: &Version, rule: &FirmwareRule, notes: &mut Notes) {
@@ -85,7 +71,7 @@ fn one_version(told: &Version, rule: &FirmwareRule, notes: &mut Notes) {
         format!("{} {}", rule.component.word(), told.name)
     };
     let Some(version) = &told.version else {
-        let what = format!("{part} firmware{}", wanted(rule));
+        let what = format!("{part} firmware{}", rule.wanted());
         return notes.unchecked(
             rule.severity,
             what,
