@@ -2,6 +2,7 @@
 //! own flag.  Rules live in the cores; this file parses, calls, prints.
 
 mod agreement;
+mod blueprint;
 mod boot;
 mod chain;
 mod client;
@@ -46,6 +47,12 @@ enum Noun {
     /// Servers.
     #[command(subcommand)]
     Host(host::Verb),
+    /// Builds that machines are held to, and how one differs.
+    #[command(subcommand)]
+    Blueprint(blueprint::Blueprint),
+    /// Firmware and settings that machines are held to, and how one differs.
+    #[command(subcommand)]
+    Baseline(blueprint::Baseline),
     /// Evidence files.
     #[command(subcommand)]
     Evidence(evidence::Verb),
@@ -80,6 +87,8 @@ fn main() -> ExitCode {
         Noun::Site(verb) => site::run(verb),
         Noun::Boot(verb) => boot::run(verb),
         Noun::Host(verb) => host::run(verb),
+        Noun::Blueprint(verb) => blueprint::run(verb),
+        Noun::Baseline(verb) => blueprint::run_baseline(verb),
         Noun::Evidence(verb) => evidence::run(verb),
         Noun::Node(verb) => node::run(verb),
         Noun::Endorsement(verb) => endorsement::run(verb),
