@@ -250,7 +250,9 @@ impl Desk {
     /// Whether somebody has spoken for `mac`, or it has a reservation.
     #[must_use]
     pub fn knows(&self, mac: Mac) -> bool {
-        self.stances.contains_key(&mac) || self.networks.iter().any(|(_, leases)| leases.knows(mac))
+        self.stances.contains_key(&mac)
+            || self.networks.iter().any(|(_, leases)| leases.knows(mac))
+            || self.knows6(mac)
     }
 
     /// Says what is wanted of `mac`; a machine with a stance is known and keeps its address.

@@ -89,6 +89,10 @@ pub struct Give6 {
     pub client: Client,
     /// What to boot.
     pub file: Option<File>,
+    /// Whether to name the API.
+    pub api: bool,
+    /// The ticket for an agent that has none in its boot URL.
+    pub ticket: Option<Ticket>,
     /// Why, in words.
     pub why: &'static str,
 }

@@ -122,7 +122,7 @@ impl TryFrom<wire::Config> for Config {
             interfaces: Vec::new(),
             networks: Vec::new(),
             relays,
-            api_url: wire.api_url.as_deref().map(api_url).transpose()?,
+            api_url: wire.api_url.as_deref().map(|url| api_url("api_url", url)).transpose()?,
             site: site(&wire)?,
             files: files(&wire),
             folder: wire.images.folder.as_ref().map(PathBuf::from),
@@ -298,11 +298,11 @@ fn lease(seconds: u64) -> Result<Seconds, ConfigError> {
     Ok(Seconds(seconds))
 }
 
-fn api_url(text: &str) -> Result<String, ConfigError> {
+pub(crate) fn api_url(key: &str, text: &str) -> Result<String, ConfigError> {
     let sound = text.strip_prefix("https://").is_some_and(|rest| !rest.is_empty());
     if !sound || text.len() > API_URL_BYTES_MAX || !text.chars().all(|c| c.is_ascii_graphic()) {
         let wrong = format!("is not an https URL of at most {API_URL_BYTES_MAX} bytes");
-        return Err(bad("api_url", text, wrong, "write it as in https://10.77.0.1:8443"));
+        return Err(bad(key, text, wrong, "write it as in https://10.77.0.1:8443"));
     }
     Ok(text.to_owned())
 }
@@ -400,7 +400,7 @@ fn files(wire: &wire::Config) -> BTreeMap<Name, PathBuf> {
     all.into_iter().filter_map(|(name, path)| Some((name, path.as_ref()?.into()))).collect()
 }
 
-fn mac(key: &str, text: &str) -> Result<Mac, ConfigError> {
+pub(crate) fn mac(key: &str, text: &str) -> Result<Mac, ConfigError> {
     text.parse().map_err(|_| bad(key, text, "is not a MAC address", "write it as 52:54:00:12:34:56"))
 }
 

@@ -109,6 +109,18 @@ impl Odd {
     }
 }
 
+/// What our agent and the boot service say to each other, inside option 17.  DHCPv6 has no numbers for a site's own use, as
+/// 224 and 225 are in IPv4, and we have no enterprise number; this is the one that IANA keeps for examples (RFC 5612),
+/// so that it is nobody else's on the LAN.  Only our agent reads it.
+pub mod agent {
+    /// The enterprise number of the agent's class (16) and of what it is told (17).
+    pub const ENTERPRISE: u32 = 32_473;
+    /// Base URL of the agent API; the number as in IPv4.
+    pub const API_URL: u16 = 224;
+    /// The boot ticket, 32 hex digits; the number as in IPv4.
+    pub const TICKET: u16 = 225;
+}
+
 /// Option numbers (IANA "DHCPv6 Option Codes").
 pub mod code {
     /// DUID of the client.
@@ -135,6 +147,8 @@ pub mod code {
     pub const USER_CLASS: u16 = 15;
     /// Vendor class.
     pub const VENDOR_CLASS: u16 = 16;
+    /// Options of one maker's (RFC 8415, 21.17).
+    pub const VENDOR_OPTIONS: u16 = 17;
     /// Where the relay heard the client.
     pub const INTERFACE_ID: u16 = 18;
     /// DNS servers (RFC 3646).

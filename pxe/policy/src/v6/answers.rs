@@ -53,6 +53,11 @@ impl Desk {
         self.v6.networks.iter().find_map(|(_, leases)| leases.holder(address))
     }
 
+    /// Whether an IPv6 address is reserved for `mac`.
+    pub(crate) fn knows6(&self, mac: Mac) -> bool {
+        self.v6.networks.iter().any(|(_, leases)| leases.reserved(mac).is_some())
+    }
+
     /// The IPv6 part of the journal's snapshot.
     pub(crate) fn snapshot6(&self) -> impl Iterator<Item = Change> {
         let server = self.v6.server.into_iter().map(Change::Server6);
@@ -94,20 +99,20 @@ impl Desk {
     }
 
     /// Beside another server: firmware takes the URL of an offer without an address (edk2's "proxy offer"), and only
-    /// for HTTP boot.
+    /// for HTTP boot.  Our agent takes the API's URL so, or asks for it alone.
     fn beside6(&mut self, asks: Asks6<'_>) -> Outcome6 {
-        let http = match client(asks) {
-            Client::Http(_) => true,
-            Client::Pxe(_) | Client::Ipxe(_) | Client::Agent | Client::Other => false,
+        let kind = match (client(asks), asks.request.kind) {
+            (Client::Http(_) | Client::Agent, dhcp6::Kind::Solicit) => ReplyKind::Advertise,
+            (Client::Agent, dhcp6::Kind::InformationRequest) => ReplyKind::Reply,
+            (Client::Http(_) | Client::Pxe(_) | Client::Ipxe(_) | Client::Agent | Client::Other, _) => {
+                return silence(Quiet::Other, "IPv6 addresses are another server's business here");
+            }
         };
-        if asks.request.kind != dhcp6::Kind::Solicit || !http {
-            return silence(Quiet::Other, "IPv6 addresses are another server's business here");
-        }
         match self.decision(asks) {
             Answer::Silence { quiet, why } => silence(quiet, why),
-            Answer::Offer { boot, why, .. } => {
-                let mut give = give(asks, None, ReplyKind::Advertise, why);
-                give.only = false;
+            Answer::Offer { boot, api, why } => {
+                let mut give = give(asks, None, kind, why);
+                (give.only, give.api) = (false, api);
                 self.complete6(asks, give, boot, Vec::new())
             }
         }
@@ -139,7 +144,7 @@ impl Desk {
             | dhcp6::Kind::Rebind
             | dhcp6::Kind::InformationRequest => match self.decision(asks) {
                 Answer::Silence { quiet, why } => silence(quiet, why),
-                Answer::Offer { boot, why, .. } => self.give6(asks, network, boot, why),
+                Answer::Offer { boot, api, why } => self.give6(asks, network, (boot, api, why)),
             },
         }
     }
@@ -149,7 +154,12 @@ impl Desk {
         decide(&in_v4_words(asks), self.stance(asks.mac), &self.site)
     }
 
-    fn give6(&mut self, asks: Asks6<'_>, network: usize, boot: Option<Boot>, why: &'static str) -> Outcome6 {
+    fn give6(
+        &mut self,
+        asks: Asks6<'_>,
+        network: usize,
+        (boot, api, why): (Option<Boot>, bool, &'static str),
+    ) -> Outcome6 {
         let request = asks.request;
         let rapid = request.kind == dhcp6::Kind::Solicit && request.rapid_commit;
         let kind = match request.kind {
@@ -164,7 +174,7 @@ impl Desk {
             | dhcp6::Kind::InformationRequest => ReplyKind::Reply,
         };
         let mut give = give(asks, Some(network), kind, why);
-        give.rapid = rapid;
+        (give.rapid, give.api) = (rapid, api);
         let mut changes = Vec::new();
         let asked = if request.kind == dhcp6::Kind::InformationRequest { &[][..] } else { &request.ias };
         for ia in asked {
@@ -227,6 +237,11 @@ impl Desk {
         mut changes: Vec<Change>,
     ) -> Outcome6 {
         let mac = asks.mac;
+        if give.api {
+            let told = self.tickets.for_agent(mac, asks.now);
+            give.ticket = told.map(|(ticket, _)| ticket);
+            changes.extend(told.filter(|(_, news)| *news).map(|(ticket, _)| Change::Told(ticket)));
+        }
         let minted = match boot {
             None => None,
             Some(Boot::RefusedTftp) => Some(File::RefusedTftp),
@@ -342,7 +357,19 @@ fn client(asks: Asks6<'_>) -> Client {
 
 fn give(asks: Asks6<'_>, network: Option<usize>, kind: ReplyKind, why: &'static str) -> Give6 {
     let client = client(asks);
-    Give6 { kind, rapid: false, only: true, ias: Vec::new(), status: None, network, client, file: None, why }
+    Give6 {
+        kind,
+        rapid: false,
+        only: true,
+        ias: Vec::new(),
+        status: None,
+        network,
+        client,
+        file: None,
+        api: false,
+        ticket: None,
+        why,
+    }
 }
 
 fn silence(quiet: Quiet, why: impl Into<Words>) -> Outcome6 {

@@ -35,6 +35,9 @@ pub struct Pool6 {
     pub last: Ipv6Addr,
     /// Never handed out: our own address.
     pub never: BTreeSet<Ipv6Addr>,
+    /// Addresses kept for machines, inside the range or not.  A machine with one gets no other, by whichever DUID and IAID
+    /// it asks: the last that asked has it.
+    pub reservations: BTreeMap<Mac, Ipv6Addr>,
     /// How long a lease lasts.
     pub lease: Seconds,
 }
@@ -94,6 +97,8 @@ pub struct Leases6 {
     by_mac: BTreeMap<Mac, BTreeSet<Key>>,
     declined: BTreeMap<Ipv6Addr, Now>,
     known: BTreeSet<Mac>,
+    /// Addresses of the reservations.
+    reserved: BTreeSet<Ipv6Addr>,
     /// Strangers by expiry, so that the longest expired is found without a search.
     strangers: BTreeSet<(Now, Key)>,
 }
@@ -103,16 +108,20 @@ impl Leases6 {
     #[must_use]
     pub fn new(pool: Pool6) -> Self {
         let size = usize::try_from(size(&pool)).unwrap_or(usize::MAX);
-        let size = size.saturating_sub(pool.never.iter().filter(|address| within(&pool, **address)).count());
+        let reserved: BTreeSet<Ipv6Addr> = pool.reservations.values().copied().collect();
+        let taken = pool.never.union(&reserved).filter(|address| within(&pool, **address)).count();
+        let size = size.saturating_sub(taken);
         let max = if size <= SEARCH_MAX { size } else { (size / 2).min(ENTRIES_MAX) };
+        let known = pool.reservations.keys().copied().collect();
         Self {
             pool,
-            max,
+            max: max.saturating_add(reserved.len()),
+            reserved,
             by_client: BTreeMap::new(),
             holder: BTreeMap::new(),
             by_mac: BTreeMap::new(),
             declined: BTreeMap::new(),
-            known: BTreeSet::new(),
+            known,
             strangers: BTreeSet::new(),
         }
     }
@@ -142,7 +151,19 @@ impl Leases6 {
     /// Whether `address` could be leased here.
     #[must_use]
     pub fn covers(&self, address: Ipv6Addr) -> bool {
-        within(&self.pool, address) && !self.pool.never.contains(&address)
+        (within(&self.pool, address) && !self.pool.never.contains(&address))
+            || self.reserved.contains(&address)
+    }
+
+    /// The address reserved for `mac`.
+    #[must_use]
+    pub fn reserved(&self, mac: Mac) -> Option<Ipv6Addr> {
+        self.pool.reservations.get(&mac).copied()
+    }
+
+    /// Whether `mac` may have `address`: what is reserved is one machine's.
+    fn may_have(&self, mac: Mac, address: Ipv6Addr) -> bool {
+        self.covers(address) && (!self.reserved.contains(&address) || self.reserved(mac) == Some(address))
     }
 
     /// How long a lease lasts.
@@ -153,6 +174,9 @@ impl Leases6 {
 
     /// From now on `mac` is a host of ours, or no longer.
     pub fn recognise(&mut self, mac: Mac, known: bool) {
+        if self.pool.reservations.contains_key(&mac) {
+            return;
+        }
         let changed = if known { self.known.insert(mac) } else { self.known.remove(&mac) };
         if !changed {
             return;
@@ -178,15 +202,20 @@ impl Leases6 {
         wanted: &[Ipv6Addr],
         now: Now,
     ) -> Result<Lease6, NoAddress6> {
-        let held = self.of(duid, iaid);
+        let reserved = self.reserved(mac);
+        let held = self.of(duid, iaid).filter(|held| match reserved {
+            Some(address) => held.address == address,
+            None => !self.reserved.contains(&held.address),
+        });
         if let Some(held) = held.filter(|held| held.mac == mac && held.state != LeaseState::Released)
             && held.until >= now.after(Seconds(OFFER_HOLD.0 / 2))
         {
             return Ok(held);
         }
-        let address = match held {
-            Some(held) => held.address,
-            None => {
+        let address = match (reserved, held) {
+            (Some(address), _) => address,
+            (None, Some(held)) => held.address,
+            (None, None) => {
                 self.declined.retain(|_, until| *until > now);
                 self.make_room(mac, now)?;
                 self.pick((duid, iaid), wanted).ok_or(NoAddress6::PoolFull { max: self.max })?
@@ -227,7 +256,10 @@ impl Leases6 {
         if let Some(key) = self.holder.get(&address).copied() {
             self.remove(key);
         }
-        if self.covers(address) && self.declined.len() < (self.max / 4).clamp(1, SEARCH_MAX) {
+        if self.covers(address)
+            && !self.reserved.contains(&address)
+            && self.declined.len() < (self.max / 4).clamp(1, SEARCH_MAX)
+        {
             self.declined.insert(address, until);
         }
     }
@@ -235,7 +267,7 @@ impl Leases6 {
     /// Restores or renews a lease; ignores one that the pool no longer covers.  In a journal the later record is the
     /// true one: who held the address before has lost it.
     pub fn put(&mut self, lease: Lease6) {
-        if !self.covers(lease.address) {
+        if !self.may_have(lease.mac, lease.address) {
             return;
         }
         if let Some(holder) = self.holder.get(&lease.address).copied() {
@@ -299,7 +331,10 @@ impl Leases6 {
     }
 
     fn free(&self, address: Ipv6Addr) -> bool {
-        self.covers(address) && !self.holder.contains_key(&address) && !self.declined.contains_key(&address)
+        self.covers(address)
+            && !self.reserved.contains(&address)
+            && !self.holder.contains_key(&address)
+            && !self.declined.contains_key(&address)
     }
 
     /// A wanted address if it is free, else one by hash of the client, so that a lost journal gives most machines their

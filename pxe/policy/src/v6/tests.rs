@@ -1,6 +1,9 @@
 //! Transcripts of the IPv6 side, pure.
 
-use std::{collections::BTreeSet, net::Ipv6Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv6Addr,
+};
 
 use appliance_model::{Mac, Now, Seconds, Ticket};
 use pxe_wire::{
@@ -23,7 +26,8 @@ fn at(seconds: u64) -> Now {
 }
 
 fn pool(first: &str, last: &str) -> Pool6 {
-    Pool6 { first: ip(first), last: ip(last), never: BTreeSet::new(), lease: Seconds(3600) }
+    let (never, reservations) = (BTreeSet::new(), BTreeMap::new());
+    Pool6 { first: ip(first), last: ip(last), never, reservations, lease: Seconds(3600) }
 }
 
 fn duid(number: u16) -> Duid {
@@ -117,6 +121,60 @@ fn firmware_boots_by_http_and_what_it_was_told_is_journaled_first() {
     // Another server was chosen: silence.
     take.server = Some(Duid::of_uuid([1; 16]));
     assert!(why(&ask(&mut again, MAC, &take, 61)).contains("another DHCPv6 server"));
+}
+
+#[test]
+fn an_agent_is_told_the_api_and_its_ticket_also_beside_another_server() {
+    let agent = |kind| Request { enterprise: Some(32_473), ..request(kind, "scalerforge-agent", &[]) };
+    let (mut desk, _) = desk(Strangers::Boot, "fd77::ffff");
+    let offer = ask(&mut desk, MAC, &agent(Kind::Solicit), 0);
+    let give = given(&offer);
+    assert_eq!((give.api, give.ticket, give.file, offer.changes.len()), (true, None, None, 0));
+    assert!(!given(&ask(&mut desk, MAC, &request(Kind::Solicit, HTTP, &[]), 1)).api);
+    let (ticket, mark) = (Ticket([1; 16]), 1);
+    desk.fetched(MAC, Name::Discovery, mark);
+    let offer = ask(&mut desk, MAC, &agent(Kind::Solicit), 2);
+    assert_eq!((given(&offer).ticket, &offer.changes[..]), (Some(ticket), &[Change::Told(ticket)][..]));
+    let asks = |desk: &mut crate::Desk, kind| {
+        let (request, serving) = (agent(kind), Serving::Boot);
+        desk.answer6(Asks6 { request: &request, mac: MAC, serving, fresh: Ticket([9; 16]), now: at(3) })
+    };
+    for (kind, reply) in [(Kind::Solicit, ReplyKind::Advertise), (Kind::InformationRequest, ReplyKind::Reply)]
+    {
+        let outcome = asks(&mut desk, kind);
+        let give = given(&outcome);
+        assert_eq!((give.kind, give.api, give.ticket), (reply, true, Some(ticket)), "{kind:?}");
+        assert_eq!((give.address(), outcome.changes.len()), (None, 0));
+    }
+    assert!(why(&asks(&mut desk, Kind::Rebind)).contains("another server's business"));
+}
+
+#[test]
+fn a_reserved_address_is_its_machines_alone_whatever_duid_asks() {
+    let reserved = ip("fd77::99");
+    let pool = Pool6 { reservations: [(MAC, reserved)].into(), ..pool("fd77::10", "fd77::13") };
+    let mut leases = Leases6::new(pool);
+    let (one, two) = ((Duid::of_uuid([1; 16]), 1), (Duid::of_uuid([2; 16]), 1));
+    let other = Mac([2, 0, 0, 0, 0, 2]);
+    // Somebody else asks for it, and a journal from before the reservation says he has it.
+    assert_ne!(leases.offer(two, other, &[reserved], at(0)).unwrap().address, reserved);
+    let state = crate::LeaseState::Bound;
+    let old = |mac, address| Lease6 { duid: two.0, iaid: 2, mac, address, until: at(900), state };
+    leases.put(old(other, reserved));
+    assert_eq!(leases.holder(reserved), None);
+    // The machine had another address before; it renews, as its firmware and as its agent.
+    leases.put(old(MAC, ip("fd77::12")));
+    assert_eq!(leases.offer((two.0, 2), MAC, &[ip("fd77::12")], at(1)).unwrap().address, reserved);
+    assert_eq!(leases.confirm((two.0, 2), MAC, reserved, at(1)).unwrap().address, reserved);
+    assert_eq!(leases.offer(one, MAC, &[], at(2)).unwrap().address, reserved);
+    assert_eq!((leases.of(two.0, 2), leases.holder(reserved)), (None, Some(MAC)));
+    // The pool is for the others: all of it.
+    for n in 3..6u32 {
+        let mac = Mac([2, 0, 0, 0, 1, u8::try_from(n).unwrap()]);
+        assert!(leases.offer((two.0, n), mac, &[], at(3)).is_ok(), "{n}");
+    }
+    leases.put_declined(reserved, at(900));
+    assert_eq!(leases.offer(one, MAC, &[], at(4)).unwrap().address, reserved, "a reservation does not rest");
 }
 
 #[test]

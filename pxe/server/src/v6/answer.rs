@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use pxe_policy::{Client, File, Give6, Ia6, REFUSED, Reply6, path, recorder::Note};
-use pxe_wire::dhcp6::{Given, ReplyKind, Request, Writer, code};
+use pxe_wire::dhcp6::{Given, ReplyKind, Request, Writer, agent, code};
 
 use super::Lane6;
 
@@ -35,6 +35,14 @@ pub(super) fn packet(request: &Request, give: &Give6, lane: &Lane6) -> Option<Ve
         writer.status(status, words);
     }
     boot(&mut writer, give, lane);
+    if give.api
+        && let Some(url) = &lane.place.api_url
+    {
+        let ticket = give.ticket.map(|ticket| ticket.to_string());
+        let mut told = vec![(agent::API_URL, url.as_bytes())];
+        told.extend(ticket.as_ref().map(|ticket| (agent::TICKET, ticket.as_bytes())));
+        writer.vendor_options(agent::ENTERPRISE, &told);
+    }
     let dns = give.network.and_then(|network| lane.place.networks.get(network));
     if let Some(place) = dns.filter(|place| !place.dns.is_empty() && request.wanted.contains(&code::DNS)) {
         let all: Vec<u8> = place.dns.iter().flat_map(|address| address.octets()).collect();

@@ -1,12 +1,15 @@
 //! What `[pxe.v6]` may mean.
 
-use std::{collections::BTreeSet, net::Ipv6Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv6Addr,
+};
 
-use appliance_model::Seconds;
+use appliance_model::{Mac, Seconds};
 use pxe_policy::{Mode, Network6, Pool6, Subnet6};
 
 use super::wire;
-use crate::config::{Config, ConfigError, Interface, LIST_MAX, bad};
+use crate::config::{Config, ConfigError, Interface, LIST_MAX, api_url, bad, mac};
 
 /// A legal `[pxe.v6]`.
 #[derive(Debug, Clone)]
@@ -18,6 +21,8 @@ pub(crate) struct Config6 {
     pub(crate) relays: BTreeSet<Ipv6Addr>,
     pub(crate) router_advertisements: bool,
     pub(crate) autonomous: bool,
+    /// Where our agents call that have no IPv4.
+    pub(crate) api_url: Option<String>,
     /// Our own link first.
     pub(crate) networks: Vec<Place6>,
     own: Network6,
@@ -55,12 +60,17 @@ impl Config6 {
         let never: BTreeSet<Ipv6Addr> = [address, subnet.base()].into();
         let pool = match (&wire.pool, leases) {
             (Some(pool), _) => self::pool("v6.pool", pool, subnet, never, lease)?,
-            (None, false) => Pool6 { first: address, last: address, never, lease },
-            (None, true) => {
+            // Only reservations: a pool of one address that is never given.
+            (None, reserved) if !reserved || !wire.reservations.is_empty() => {
+                Pool6 { first: address, last: address, never, reservations: BTreeMap::new(), lease }
+            }
+            (None, _) => {
                 let advice = "write pxe.v6.pool.first and .last, addresses of pxe.v6.prefix";
                 return Err(bad("v6.pool", "", "is missing", advice));
             }
         };
+        let reservations = reservations("v6.reservations", &wire.reservations, subnet, &pool.never)?;
+        let pool = Pool6 { reservations, ..pool };
         let own = Network6 { subnet, ours: true, relays: BTreeSet::new(), pool };
         let mut networks = vec![Place6 { network: own.clone(), dns: addresses("v6.dns", &wire.dns)? }];
         for (index, network) in wire.networks.iter().enumerate() {
@@ -77,7 +87,18 @@ impl Config6 {
         }
         let relays = addresses("v6.relays", &wire.relays)?.into_iter().collect();
         let (router_advertisements, autonomous) = (wire.router_advertisements, wire.autonomous);
-        Ok(Self { index, interface, address, relays, router_advertisements, autonomous, networks, own })
+        let api_url = wire.api_url.as_deref().map(|url| api_url("v6.api_url", url)).transpose()?;
+        Ok(Self {
+            index,
+            interface,
+            address,
+            relays,
+            router_advertisements,
+            autonomous,
+            api_url,
+            networks,
+            own,
+        })
     }
 
     /// What the interface is for.
@@ -114,6 +135,9 @@ fn behind_relay(key: &str, wire: &wire::LinkBehindRelay, lease: Seconds) -> Resu
     let relays: BTreeSet<_> = addresses(&format!("{key}.links"), &wire.links)?.into_iter().collect();
     let never = relays.iter().copied().chain([subnet.base()]).collect();
     let pool = pool(&format!("{key}.pool"), &wire.pool, subnet, never, lease)?;
+    let key_of = format!("{key}.reservations");
+    let reservations = reservations(&key_of, &wire.reservations, subnet, &pool.never)?;
+    let pool = Pool6 { reservations, ..pool };
     let dns = addresses(&format!("{key}.dns"), &wire.dns)?;
     Ok(Place6 { network: Network6 { subnet, ours: false, relays, pool }, dns })
 }
@@ -137,7 +161,32 @@ fn pool(
     if first > last {
         return Err(bad(&format!("{key}.first"), first, format!("lies behind {last}"), "exchange the two"));
     }
-    Ok(Pool6 { first, last, never, lease })
+    Ok(Pool6 { first, last, never, reservations: BTreeMap::new(), lease })
+}
+
+fn reservations(
+    key: &str,
+    wire: &BTreeMap<String, String>,
+    subnet: Subnet6,
+    never: &BTreeSet<Ipv6Addr>,
+) -> Result<BTreeMap<Mac, Ipv6Addr>, ConfigError> {
+    let mut taken = never.clone();
+    let mut all = BTreeMap::new();
+    for (text, reserved) in wire {
+        let machine = mac(key, text)?;
+        let key = format!("{key}.{machine}");
+        let reserved = address(&key, reserved)?;
+        if !subnet.contains(reserved) {
+            return Err(bad(&key, reserved, format!("is outside of {subnet}"), "choose an address inside"));
+        }
+        if !taken.insert(reserved) {
+            return Err(bad(&key, reserved, "is taken already", "choose an address nobody else has"));
+        }
+        if all.insert(machine, reserved).is_some() {
+            return Err(bad(&key, reserved, "is this machine's second", "write each machine once"));
+        }
+    }
+    Ok(all)
 }
 
 fn address(key: &str, text: &str) -> Result<Ipv6Addr, ConfigError> {
@@ -201,6 +250,24 @@ mod tests {
                  [v6.pool]\nfirst = \"fd77::20\"\nlast = \"fd77::10\"\n"
                     .to_owned(),
                 "v6.pool.first",
+            ),
+            (
+                format!(
+                    "[v6]\naddress = \"fd77::1\"\nprefix = \"fd77::/64\"\n{pool}[v6.reservations]\n\
+                     '02:00:00:00:00:01' = 'fd77::1'\n"
+                ),
+                "v6.reservations.02:00:00:00:00:01",
+            ),
+            (
+                format!(
+                    "[v6]\naddress = \"fd77::1\"\nprefix = \"fd77::/64\"\n{pool}[v6.reservations]\n\
+                     '02:00:00:00:00:01' = 'fd78::9'\n"
+                ),
+                "v6.reservations.02:00:00:00:00:01",
+            ),
+            (
+                format!("[v6]\naddress = \"fd77::1\"\nprefix = \"fd77::/64\"\napi_url = 'http://x'\n{pool}"),
+                "v6.api_url",
             ),
             (
                 format!(

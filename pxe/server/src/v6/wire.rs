@@ -1,5 +1,7 @@
 //! The `[pxe.v6]` section as people write it, key by key.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 /// The `[pxe.v6]` section: IPv6 on one of the interfaces, whose `mode` counts here, too.
@@ -25,8 +27,13 @@ pub struct V6 {
     /// Whether the advertised prefix may be used by hosts to make their own addresses.
     #[serde(default)]
     pub autonomous: bool,
+    /// Base URL of the agent API as machines without IPv4 reach it, as `https://[fd77::1]:8443`; told to our agents.
+    pub api_url: Option<String>,
     /// Addresses to hand out.
     pub pool: Option<Pool6>,
+    /// Addresses of the prefix kept for machines, by MAC.
+    #[serde(default)]
+    pub reservations: BTreeMap<String, String>,
     /// Links behind relays.
     #[serde(default)]
     pub networks: Vec<LinkBehindRelay>,
@@ -56,4 +63,7 @@ pub struct LinkBehindRelay {
     pub dns: Vec<String>,
     /// Addresses to hand out.
     pub pool: Pool6,
+    /// Addresses of the prefix kept for machines, by MAC.
+    #[serde(default)]
+    pub reservations: BTreeMap<String, String>,
 }

@@ -131,6 +131,15 @@ impl Writer {
         self.option(code::VENDOR_CLASS, &value);
     }
 
+    /// One maker's options (RFC 8415, 21.17).
+    pub fn vendor_options(&mut self, enterprise: u32, options: &[(u16, &[u8])]) {
+        let mut value = enterprise.to_be_bytes().to_vec();
+        for (code, inner) in options {
+            put(&mut value, *code, inner, &mut self.full);
+        }
+        self.option(code::VENDOR_OPTIONS, &value);
+    }
+
     /// The packet, wrapped for its relays; `None` if it does not fit what every link takes.
     #[must_use]
     pub fn finish(self) -> Option<Vec<u8>> {
