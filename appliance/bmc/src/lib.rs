@@ -15,6 +15,7 @@ mod capture;
 mod client;
 mod control_plane;
 mod credentials;
+pub mod doctor;
 mod error;
 mod evidence;
 mod exchange;

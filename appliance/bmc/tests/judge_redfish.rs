@@ -4,29 +4,11 @@
 
 mod support;
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::path::PathBuf;
 
 use appliance_bmc::{BmcError, BmcView, SensorKind, Severity};
 use appliance_model::inventory::Bus;
-use support::{Served, tree};
-
-fn archives() -> PathBuf {
-    let told = std::env::var_os("SCALERFORGE_FIXTURES").map(PathBuf::from);
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures");
-    told.unwrap_or_else(beside).join("redfish")
-}
-
-/// Unpacks an archive; gives the folder that holds the tree.
-fn unpack(name: &str, into: &Path) -> PathBuf {
-    let archive = archives().join(format!("{name}.tar.gz"));
-    assert!(archive.is_file(), "{} is missing; set SCALERFORGE_FIXTURES", archive.display());
-    // A cut archive still gives what it has; the tests say what they need of it.
-    let _ = Command::new("tar").arg("-xzf").arg(&archive).arg("-C").arg(into).output().unwrap();
-    std::fs::read_dir(into).unwrap().next().unwrap().unwrap().path()
-}
+use support::{Served, tree, unpack};
 
 async fn view(name: &str) -> Result<BmcView, BmcError> {
     let dir = tempfile::tempdir().unwrap();

@@ -10,6 +10,7 @@ use std::{
     io::Error,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    process::Command,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -180,4 +181,19 @@ fn read(root: &Path, path: &str) -> Reply {
         }
     }
     Reply(404, Vec::new(), Vec::new())
+}
+
+fn archives() -> PathBuf {
+    let told = std::env::var_os("SCALERFORGE_FIXTURES").map(PathBuf::from);
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures");
+    told.unwrap_or_else(beside).join("redfish")
+}
+
+/// Unpacks an archive; gives the folder that holds the tree.
+pub(crate) fn unpack(name: &str, into: &Path) -> PathBuf {
+    let archive = archives().join(format!("{name}.tar.gz"));
+    assert!(archive.is_file(), "{} is missing; set SCALERFORGE_FIXTURES", archive.display());
+    // A cut archive still gives what it has; the tests say what they need of it.
+    let _ = Command::new("tar").arg("-xzf").arg(&archive).arg("-C").arg(into).output().unwrap();
+    std::fs::read_dir(into).unwrap().next().unwrap().unwrap().path()
 }
