@@ -8,17 +8,33 @@ use attest_wire::eventlog::{EventLog, boot_url};
 
 use crate::{say, system};
 
-/// Makes the hello from what the machine below `root` tells.  `lent` is the ticket that came by DHCP; one in the
-/// measured log is worth more.
-pub fn hello(root: &Path, boot_nonce: Digest, lent: Option<Ticket>) -> Hello {
+/// Tickets that stand in no log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lent {
+    /// The one that the boot server told by DHCP.
+    pub dhcp: Option<Ticket>,
+    /// The one on the boot medium.
+    pub medium: Option<Ticket>,
+}
+
+/// The ticket in the measured boot URL of the machine below `root`.
+pub fn measured(root: &Path) -> Option<Ticket> {
+    booted_from(root).as_deref().and_then(ticket_in)
+}
+
+/// Makes the hello from what the machine below `root` tells.  A ticket in the measured log is worth more than one that
+/// was lent.
+pub fn hello(root: &Path, boot_nonce: Digest, lent: Lent) -> Hello {
     let boot_url = booted_from(root);
     let (ticket, ticket_source) = choose(boot_url.as_deref().and_then(ticket_in), lent);
     match ticket_source {
-        Some(TicketSource::MeasuredUrl) => {}
+        Some(TicketSource::MeasuredUrl | TicketSource::Medium) => {}
         Some(TicketSource::Dhcp) => {
             say!("the boot ticket came by DHCP: it names this boot, but no log proves it")
         }
-        None => say!("no boot ticket: neither a measured URL nor the boot server told one"),
+        None => {
+            say!("no boot ticket: neither a measured URL, nor the boot server, nor a boot medium told one")
+        }
     }
     let inventory = firmware_checks_probe::probe(root);
     Hello {
@@ -34,12 +50,14 @@ pub fn hello(root: &Path, boot_nonce: Digest, lent: Option<Ticket>) -> Hello {
     }
 }
 
-fn choose(measured: Option<Ticket>, lent: Option<Ticket>) -> (Option<Ticket>, Option<TicketSource>) {
-    match (measured, lent) {
-        (Some(ticket), _) => (Some(ticket), Some(TicketSource::MeasuredUrl)),
-        (None, Some(ticket)) => (Some(ticket), Some(TicketSource::Dhcp)),
-        (None, None) => (None, None),
-    }
+fn choose(measured: Option<Ticket>, lent: Lent) -> (Option<Ticket>, Option<TicketSource>) {
+    let all = [
+        (measured, TicketSource::MeasuredUrl),
+        (lent.medium, TicketSource::Medium),
+        (lent.dhcp, TicketSource::Dhcp),
+    ];
+    let found = all.into_iter().find(|(ticket, _)| ticket.is_some());
+    found.map_or((None, None), |(ticket, source)| (ticket, Some(source)))
 }
 
 /// The URL the firmware measured when it loaded this image.
@@ -73,10 +91,12 @@ mod tests {
     #[test]
     fn a_measured_ticket_is_worth_more_than_a_lent_one() {
         let (one, two) = (Ticket([1; 16]), Ticket([2; 16]));
+        let lent = |medium, dhcp| Lent { medium, dhcp };
         for (measured, lent, expected) in [
-            (Some(one), Some(two), (Some(one), Some(TicketSource::MeasuredUrl))),
-            (None, Some(two), (Some(two), Some(TicketSource::Dhcp))),
-            (None, None, (None, None)),
+            (Some(one), lent(None, Some(two)), (Some(one), Some(TicketSource::MeasuredUrl))),
+            (None, lent(Some(one), Some(two)), (Some(one), Some(TicketSource::Medium))),
+            (None, lent(None, Some(two)), (Some(two), Some(TicketSource::Dhcp))),
+            (None, lent(None, None), (None, None)),
         ] {
             assert_eq!(choose(measured, lent), expected);
         }

@@ -16,6 +16,7 @@ pub mod coldplug;
 pub mod console;
 pub mod dhcp;
 pub mod identity;
+pub mod medium;
 pub mod net;
 pub mod netlink;
 pub mod state;

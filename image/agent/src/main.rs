@@ -7,7 +7,8 @@ use image_agent::{
     client::Client,
     coldplug::Modules,
     console::{chain, up_milliseconds},
-    net, say,
+    identity::{self, Lent},
+    medium, net, say,
     state::State,
     system::{self, Leave},
     talk::Talk,
@@ -78,7 +79,7 @@ fn enrol() -> Result<Leave, String> {
     });
     modules.load_network(&root);
     say!("network drivers loaded");
-    let rest = {
+    let mut rest = Some({
         let root = root.clone();
         thread::spawn(move || {
             modules.load_rest(&root);
@@ -88,18 +89,26 @@ fn enrol() -> Result<Leave, String> {
             net::bring_up(&root);
             say!("{} module files loaded", modules.loaded());
         })
-    };
+    });
     let lease = net::acquire(&root);
     say!("{} has {}/{} from {}", lease.port, lease.reply.address, lease.reply.prefix, lease.reply.server);
     let ca = std::fs::read(CA)
         .map_err(|error| format!("{CA} could not be read ({error}): the image is broken"))?;
-    let client = Client::new(&lease.reply.api(), &ca).map_err(|error| chain(&error))?;
-    let lent = lease.reply.ticket;
+    // What the firmware measured or the boot server told, needs no drivers; a CD does.
+    let mut api = lease.reply.api();
+    let mut lent = Lent { dhcp: lease.reply.ticket, medium: None };
+    if lent.dhcp.is_none() && identity::measured(&root).is_none() {
+        let _ = rest.take().map(thread::JoinHandle::join);
+        if let Some(note) = medium::find(&root) {
+            (api, lent.medium) = (note.api, Some(note.ticket));
+        }
+    }
+    let client = Client::new(&api, &ca).map_err(|error| chain(&error))?;
     thread::spawn(move || net::keep(&lease));
     let state = open_state(&PathBuf::from("/run/scalerforge"))?;
     Ok(Talk::new(client, state, root, PathBuf::from(TPM), lent).run(|| {
         // A fault in there has already restarted the agent.
-        let _ = rest.join();
+        let _ = rest.map(thread::JoinHandle::join);
         say!("hardware ready");
     }))
 }
@@ -152,7 +161,7 @@ fn connect(options: &Options) -> Result<(), String> {
         std::fs::read(&options.ca).map_err(|error| format!("--ca {shown} could not be read: {error}"))?;
     let client = Client::new(&options.connect, &ca).map_err(|error| chain(&error))?;
     let state = open_state(&options.state)?;
-    let talk = Talk::new(client, state, options.root.clone(), options.tpm.clone(), None);
+    let talk = Talk::new(client, state, options.root.clone(), options.tpm.clone(), Lent::default());
     let leave = talk.run(|| ());
     say!("the appliance asks for {leave:?}; an installed system decides itself when");
     Ok(())

@@ -4,12 +4,12 @@
 use std::{path::PathBuf, sync::Mutex, sync::PoisonError, thread, time::Duration};
 
 use appliance_api::agent::{Hello, Order, Outcome, Report, Welcome, Work};
-use appliance_model::Ticket;
 
 use crate::{
     client::{CallError, Client},
     console::chain,
-    identity, say,
+    identity::{self, Lent},
+    say,
     state::State,
     system::{self, Leave},
     work::Hands,
@@ -29,14 +29,14 @@ pub struct Talk {
     pub root: PathBuf,
     /// Device or socket of the TPM.
     pub tpm: PathBuf,
-    /// The ticket that the boot server told by DHCP, for boots whose URL no log shows.
-    pub lent: Option<Ticket>,
+    /// Tickets found elsewhere than in the log, for boots whose URL no log shows.
+    pub lent: Lent,
     hello: Mutex<Option<Hello>>,
 }
 
 impl Talk {
     /// Puts the parts together.
-    pub fn new(client: Client, state: State, root: PathBuf, tpm: PathBuf, lent: Option<Ticket>) -> Self {
+    pub fn new(client: Client, state: State, root: PathBuf, tpm: PathBuf, lent: Lent) -> Self {
         Self { client, state, root, tpm, lent, hello: Mutex::new(None) }
     }
 
