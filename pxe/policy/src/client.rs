@@ -83,6 +83,8 @@ pub enum Name {
     DiscoveryArm64,
     /// iPXE's script.
     Script,
+    /// The same, which an iPXE that we sent looks for beside itself before it asks DHCP.
+    Autoexec,
     /// The discovery image's kernel, for iPXE.
     Kernel,
     /// The discovery image's initrd, for iPXE.
@@ -91,6 +93,10 @@ pub enum Name {
     SnpOnly,
     /// iPXE for BIOS.
     Undionly,
+    /// The first boot loader of a distribution, signed for factory keys.
+    Shim,
+    /// Its second, which it looks for beside itself.
+    Grub,
     /// The discovery UKI for x64, by a URL that a management controller was given: who shows it was not sent by DHCP.
     Planted,
     /// The boot medium with this ticket on it, for a management controller to attach.
@@ -99,14 +105,17 @@ pub enum Name {
 
 impl Name {
     /// All there are.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Discovery,
         Self::DiscoveryArm64,
         Self::Script,
+        Self::Autoexec,
         Self::Kernel,
         Self::Initrd,
         Self::SnpOnly,
         Self::Undionly,
+        Self::Shim,
+        Self::Grub,
         Self::Planted,
         Self::Medium,
     ];
@@ -118,10 +127,13 @@ impl Name {
             Self::Discovery => "discovery.efi",
             Self::DiscoveryArm64 => "discovery-arm64.efi",
             Self::Script => "boot.ipxe",
+            Self::Autoexec => "autoexec.ipxe",
             Self::Kernel => "vmlinuz",
             Self::Initrd => "initrd",
             Self::SnpOnly => "snponly.efi",
             Self::Undionly => "undionly.kpxe",
+            Self::Shim => "shimx64.efi",
+            Self::Grub => "grubx64.efi",
             Self::Planted => "planted.efi",
             Self::Medium => "medium.iso",
         }
@@ -133,13 +145,32 @@ impl Name {
         match self {
             Self::Discovery | Self::DiscoveryArm64 | Self::Initrd | Self::Planted => true,
             // A medium is read in parts, by the controller; its agent finds the ticket on it.
-            Self::Script | Self::Kernel | Self::SnpOnly | Self::Undionly | Self::Medium => false,
+            Self::Script
+            | Self::Autoexec
+            | Self::Kernel
+            | Self::SnpOnly
+            | Self::Undionly
+            | Self::Shim
+            | Self::Grub
+            | Self::Medium => false,
         }
     }
 }
 
 /// What PXE firmware is told to fetch so that it goes on to HTTP boot; our TFTP server refuses it.
 pub const REFUSED: &str = "refused-http-follows";
+
+/// Where GRUB as Debian signs it looks for its menu, wherever it was loaded from: who asks is told by its address.
+pub const GRUB_MENU: &str = "grub/grub.cfg";
+
+/// Whether shim and GRUB ask for this, wherever they were loaded from, and do as well without: revocations and
+/// certificates that we have no say in, and lists of modules that are built in.
+#[must_use]
+pub fn optional(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let shim = name.starts_with("revocations") || name.starts_with("shim_certificate");
+    (shim && name.ends_with(".efi")) || (path.starts_with("grub/") && name.ends_with(".lst"))
+}
 
 /// `boot/TICKET/NAME`: as TFTP has it; HTTP puts a slash before it.
 #[must_use]
@@ -154,6 +185,29 @@ pub fn parse_path(path: &str) -> Option<(Ticket, Name)> {
     let strict = digits.len() == 32 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     let name = Name::ALL.into_iter().find(|name| name.as_str() == file)?;
     strict.then(|| digits.parse().ok()).flatten().map(|ticket| (ticket, name))
+}
+
+/// [`script`] for an iPXE that has no address yet.  Left to itself, it looks for an IPv6 router, too, and waits up to 16 s
+/// where there is none; behind a relay nobody could tell it so.
+#[must_use]
+pub fn autoexec(base: &str, ticket: Ticket, command_line: &str) -> String {
+    let text = script(base, ticket, command_line);
+    text.replacen("imgfree\n", "imgfree\nifconf --configurator dhcp || goto failed\n", 1)
+}
+
+/// GRUB's menu: kernel and initrd under the ticket, from `from` (an address and port of HTTP, as `10.77.0.1,8080`), and
+/// from where GRUB itself came where its HTTP fails.
+#[must_use]
+pub fn menu(from: &str, ticket: Ticket, command_line: &str) -> String {
+    let (kernel, initrd) = (path(ticket, Name::Kernel), path(ticket, Name::Initrd));
+    format!(
+        "# No signature covers the initrd and the command line that GRUB loads: such a boot is judged by its PCRs.\n\
+         if linux (http,{from})/{kernel} {command_line}; then if initrd (http,{from})/{initrd}; then boot; fi; fi\n\
+         if linux /{kernel} {command_line}; then if initrd /{initrd}; then boot; fi; fi\n\
+         echo 'The discovery image could not be loaded; trying the next boot entry.'\n\
+         sleep 5\n\
+         exit\n"
+    )
 }
 
 /// iPXE's script: kernel and initrd by HTTP from `base` (`http://10.77.0.1:8080`), under the ticket.  Never the UKI:
@@ -246,5 +300,30 @@ mod tests {
         )));
         assert!(text.contains(&format!("initrd --name initrd http://10.0.0.1:8080/boot/{hex}/initrd ||")));
         assert!(!text.contains(".efi"));
+        let text = autoexec("http://10.0.0.1:8080", Ticket([0xab; 16]), "console=ttyS0");
+        let (ifconf, kernel) =
+            (text.find("ifconf --configurator dhcp"), text.find("kernel http://10.0.0.1:8080"));
+        assert!(ifconf.is_some() && ifconf < kernel, "{text}");
+        let text = menu("10.0.0.1,8080", Ticket([0xab; 16]), "console=ttyS0");
+        assert!(
+            text.contains(&format!("linux (http,10.0.0.1,8080)/boot/{hex}/vmlinuz console=ttyS0 ")),
+            "{text}"
+        );
+        assert!(text.contains(&format!("then if initrd /boot/{hex}/initrd;")), "{text}");
+    }
+
+    #[test]
+    fn what_boot_loaders_do_without_is_known() {
+        for (path, known) in [
+            ("boot/0123/revocations_sku.efi", true),
+            ("revocations.efi", true),
+            ("boot/0123/shim_certificate_0.efi", true),
+            ("grub/x86_64-efi/command.lst", true),
+            ("grub/grub.cfg", false),
+            ("boot/0123/grubx64.efi", false),
+            ("etc/passwd.lst", false),
+        ] {
+            assert_eq!(optional(path), known, "{path}");
+        }
     }
 }

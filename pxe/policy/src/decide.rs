@@ -43,6 +43,9 @@ pub enum UefiPxe {
     Uki,
     /// iPXE by TFTP, which goes on by HTTP: for firmware whose TFTP cannot take a UKI.
     Ipxe,
+    /// A distribution's signed shim and GRUB by TFTP, which load its signed kernel: for firmware that enforces Secure Boot
+    /// and has only the keys it left the factory with.
+    Shim,
     /// A refusal at once, so that it goes on to its HTTP boot entry, whose measured URL holds the ticket.
     Http,
 }
@@ -60,6 +63,8 @@ pub struct Stock {
     pub ipxe_uefi: bool,
     /// iPXE for BIOS.
     pub ipxe_bios: bool,
+    /// Shim and GRUB for x64.
+    pub shim: bool,
 }
 
 /// Which machines a rule is about; what is absent matches all.
@@ -256,6 +261,10 @@ fn pxe(platform: Platform, boots: bool, site: &Site) -> (Boot, &'static str) {
         (Platform::X64, UefiPxe::Ipxe) if stock.ipxe_uefi && stock.kernel => {
             (Boot::Tftp(Name::SnpOnly), "x64 UEFI by PXE: iPXE, which loads kernel and initrd (lower trust)")
         }
+        (Platform::X64, UefiPxe::Shim) if stock.shim && stock.kernel => (
+            Boot::Tftp(Name::Shim),
+            "x64 UEFI by PXE: shim and GRUB, which load kernel and initrd (Secure Boot by factory keys; lower trust)",
+        ),
         (Platform::X64, UefiPxe::Uki) if stock.x64 => {
             (Boot::Tftp(Name::Discovery), "x64 UEFI by PXE: the discovery image by TFTP under a ticket")
         }
@@ -263,7 +272,7 @@ fn pxe(platform: Platform, boots: bool, site: &Site) -> (Boot, &'static str) {
             Boot::Tftp(Name::DiscoveryArm64),
             "arm64 UEFI by PXE: the discovery image by TFTP under a ticket",
         ),
-        (Platform::X64 | Platform::Arm64, UefiPxe::Ipxe | UefiPxe::Uki) => (
+        (Platform::X64 | Platform::Arm64, UefiPxe::Ipxe | UefiPxe::Shim | UefiPxe::Uki) => (
             Boot::RefusedTftp,
             "PXE, and there is no such file for this architecture: a refused file sends it on",
         ),

@@ -31,7 +31,7 @@ fn x64() -> Site {
 }
 
 fn all(uefi_pxe: UefiPxe) -> Site {
-    let stock = Stock { x64: true, arm64: true, kernel: true, ipxe_uefi: true, ipxe_bios: true };
+    let stock = Stock { x64: true, arm64: true, kernel: true, ipxe_uefi: true, ipxe_bios: true, shim: true };
     Site { stock, uefi_pxe, ..Site::default() }
 }
 
@@ -75,6 +75,9 @@ fn by_client_and_files() {
         (PXE_ARM, None, Uki, "tftp discovery-arm64.efi"),
         (PXE, None, Ipxe, "tftp snponly.efi"),
         (PXE_ARM, None, Ipxe, "refused"),
+        (PXE, None, Shim, "tftp shimx64.efi"),
+        (PXE_ARM, None, Shim, "refused"),
+        (HTTP, None, Shim, "http discovery.efi"),
         (BIOS, None, Http, "tftp undionly.kpxe"),
         ("PXEClient:Arch:00006:UNDI:003001", None, Uki, "refused"),
         ("HTTPClient:Arch:00020:UNDI:003001", None, Uki, "no image 20"),
@@ -87,6 +90,8 @@ fn by_client_and_files() {
         let answer = decide(&request, Stance::Discover, &all(uefi_pxe));
         assert_eq!(short(answer), expected, "{class:?} {user_class:?} {uefi_pxe:?}");
     }
+    let without = Site { stock: Stock { kernel: false, ..all(Shim).stock }, ..all(Shim) };
+    assert_eq!(short(decide(&asks(PXE), Stance::Discover, &without)), "refused");
     let ipxe = BootRequest { user_class: Some("iPXE".into()), ..asks(BIOS) };
     assert_eq!(short(decide(&ipxe, Stance::LocalDisk, &all(Uki))), "lease");
     assert_eq!(short(decide(&ipxe, Stance::Discover, &x64())), "lease");

@@ -230,6 +230,12 @@ impl Desk {
         self.tickets.open(ticket, now)
     }
 
+    /// The ticket that `mac` can still spend.
+    #[must_use]
+    pub fn ticket_of(&self, mac: Mac, now: Now) -> Option<Ticket> {
+        self.tickets.present(mac).filter(|ticket| self.tickets.open(*ticket, now).is_some())
+    }
+
     /// Somebody asked for a file under an open ticket, which therefore has to last.
     pub fn asked(&mut self, mac: Mac) -> Option<Change> {
         self.tickets.confirm(mac).map(Change::Ticket)

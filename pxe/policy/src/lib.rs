@@ -20,7 +20,10 @@ mod scout;
 mod tickets;
 mod v6;
 
-pub use client::{BootRequest, Client, Kind, Name, Platform, REFUSED, parse_path, path, script};
+pub use client::{
+    BootRequest, Client, GRUB_MENU, Kind, Name, Platform, REFUSED, autoexec, menu, optional, parse_path,
+    path, script,
+};
 pub use decide::{Answer, Boot, Match, Rule, Site, Stance, Stock, Strangers, UefiPxe, decide};
 pub use desk::{Change, Desk, File, Give, GiveKind, Outcome, Reply, TooManyHosts};
 pub use leases::{Lease, LeaseState, Leases, NoAddress, Pool};

@@ -10,7 +10,9 @@ use std::{
 
 use appliance_model::{Mac, Ticket};
 use bytes::Bytes;
-use pxe_policy::{Name, REFUSED, parse_path, recorder::Note, script};
+use pxe_policy::{
+    GRUB_MENU, Name, REFUSED, UefiPxe, autoexec, menu, optional, parse_path, recorder::Note, script,
+};
 
 use crate::{config::Config, media::Media, shared::Shared, tally::count};
 
@@ -79,9 +81,10 @@ impl Stock {
 /// Whether TFTP serves it: memory is spent only on what can be asked for.
 fn by_tftp(name: Name, config: &Config) -> bool {
     match name {
-        Name::Discovery | Name::DiscoveryArm64 => config.site.uefi_pxe == pxe_policy::UefiPxe::Uki,
+        Name::Discovery | Name::DiscoveryArm64 => config.site.uefi_pxe == UefiPxe::Uki,
         Name::SnpOnly | Name::Undionly => true,
-        Name::Script | Name::Kernel | Name::Initrd | Name::Planted | Name::Medium => false,
+        Name::Shim | Name::Grub | Name::Kernel | Name::Initrd => config.site.uefi_pxe == UefiPxe::Shim,
+        Name::Script | Name::Autoexec | Name::Planted | Name::Medium => false,
     }
 }
 
@@ -96,8 +99,10 @@ fn check(name: Name, path: &Path) -> Result<(), FileError> {
         return Err(FileError::Wrong(format!("it has {} bytes, {FILE_BYTES_MAX} is the limit", meta.len())));
     }
     let pe = match name {
-        Name::Discovery | Name::DiscoveryArm64 | Name::SnpOnly | Name::Planted => true,
-        Name::Script | Name::Kernel | Name::Initrd | Name::Undionly | Name::Medium => false,
+        Name::Discovery | Name::DiscoveryArm64 | Name::SnpOnly | Name::Shim | Name::Grub | Name::Planted => {
+            true
+        }
+        Name::Script | Name::Autoexec | Name::Kernel | Name::Initrd | Name::Undionly | Name::Medium => false,
     };
     let mut start = [0; 2];
     // PE images start with "MZ"; firmware would load all of anything else before it refuses it.
@@ -177,8 +182,18 @@ impl Door {
             // No machine's ticket: its events are counted, not recorded.
             return Ok(pxe_http::Grant { content, tag: u64::MAX, content_type: "application/octet-stream" });
         }
-        let Some((ticket, name)) = path.strip_prefix('/').and_then(parse_path) else {
-            count(&tally.odd_requests);
+        let plain = path.strip_prefix('/').unwrap_or_default();
+        if plain == GRUB_MENU {
+            return self.menu(from).map_or(Err(pxe_http::Refusal::Missing), |(text, mac, ticket)| {
+                let (content, tag) =
+                    (Arc::new(pxe_http::Content::bytes(text)), Tag::new(mac, ticket, Name::Script));
+                Ok(pxe_http::Grant { content, tag: tag.pack(), content_type: "text/plain" })
+            });
+        }
+        let Some((ticket, name)) = parse_path(plain) else {
+            if !optional(plain) {
+                count(&tally.odd_requests);
+            }
             return Err(pxe_http::Refusal::Missing);
         };
         let Some(mac) = self.admit(ticket) else {
@@ -190,22 +205,29 @@ impl Door {
             return Err(pxe_http::Refusal::Missing);
         };
         let content = match name {
-            Name::Script => {
-                let text = script(&self.boot_base, ticket, &self.shared.config.command_line);
-                Some(Arc::new(pxe_http::Content::bytes(text.into())))
+            Name::Script | Name::Autoexec => {
+                let text = self.script(name, ticket);
+                text.map(|text| Arc::new(pxe_http::Content::bytes(text)))
             }
             Name::Discovery
             | Name::DiscoveryArm64
             | Name::Kernel
             | Name::Initrd
             | Name::SnpOnly
-            | Name::Undionly => self.stock.http.get(&name).cloned(),
+            | Name::Undionly
+            | Name::Shim
+            | Name::Grub => self.stock.http.get(&name).cloned(),
             Name::Planted => self.stock.http.get(&Name::Discovery).cloned(),
             Name::Medium => self.stock.media.get(ticket),
         };
         let content_type = match name {
-            Name::Discovery | Name::DiscoveryArm64 | Name::SnpOnly | Name::Planted => "application/efi",
-            Name::Script => "text/plain",
+            Name::Discovery
+            | Name::DiscoveryArm64
+            | Name::SnpOnly
+            | Name::Shim
+            | Name::Grub
+            | Name::Planted => "application/efi",
+            Name::Script | Name::Autoexec => "text/plain",
             Name::Kernel | Name::Initrd | Name::Undionly => "application/octet-stream",
             Name::Medium => "application/x-iso9660-image",
         };
@@ -214,6 +236,24 @@ impl Door {
             return Err(pxe_http::Refusal::Missing);
         };
         Ok(pxe_http::Grant { content, tag: Tag::new(mac, ticket, name).pack(), content_type })
+    }
+
+    /// What iPXE is to do under this ticket, if there is what it needs for that.
+    fn script(&self, name: Name, ticket: Ticket) -> Option<Bytes> {
+        let config = &self.shared.config;
+        let write = if name == Name::Autoexec { autoexec } else { script };
+        config.site.stock.kernel.then(|| write(&self.boot_base, ticket, &config.command_line).into())
+    }
+
+    /// GRUB's menu for the machine that has this address and an open ticket.
+    fn menu(&self, from: IpAddr) -> Option<(Bytes, Mac, Ticket)> {
+        let mac = self.shared.who(from)?;
+        let ticket = self.shared.desk().ticket_of(mac, self.shared.clock.now())?;
+        let at: SocketAddr = self.boot_base.strip_prefix("http://")?.parse().ok()?;
+        let port = at.port();
+        let from = if at.is_ipv6() { format!("[{}],{port}", at.ip()) } else { format!("{},{port}", at.ip()) };
+        let text = menu(&from, ticket, &self.shared.config.command_line);
+        self.shared.config.site.stock.kernel.then(|| (text.into(), mac, ticket))
     }
 
     fn tftp(&self, asked: &str, from: SocketAddr) -> Result<pxe_tftp::Opened, pxe_tftp::Refusal> {
@@ -231,6 +271,18 @@ impl Door {
             );
             return refuse(pxe_tftp::Code::NotFound, "use HTTP boot");
         }
+        if plain == GRUB_MENU {
+            let Some((bytes, mac, ticket)) = self.menu(from.ip()) else {
+                tally.reason("tftp_menu_for_nobody");
+                self.refused(from, asked, "it has no open boot ticket", false);
+                return refuse(pxe_tftp::Code::NotFound, "no boot ticket: boot again");
+            };
+            return Ok(pxe_tftp::Opened { bytes, tag: Tag::new(mac, ticket, Name::Script).pack() });
+        }
+        if optional(plain) {
+            tally.reason("tftp_optional_file");
+            return refuse(pxe_tftp::Code::NotFound, "no such file, and it is not needed");
+        }
         let Some((ticket, name)) = parse_path(plain) else {
             tally.reason(if asked.contains("..") { "tftp_traversal" } else { "tftp_unknown_file" });
             self.refused(from, asked, "no such boot file", false);
@@ -241,10 +293,11 @@ impl Door {
             self.refused(from, name.as_str(), "its boot ticket is unknown, spent or too old", false);
             return refuse(pxe_tftp::Code::NotFound, "boot ticket unknown: boot again");
         };
-        match self.stock.tftp.get(&name) {
+        let made = if name == Name::Autoexec { self.script(name, ticket) } else { None };
+        match made.or_else(|| self.stock.tftp.get(&name).cloned()) {
             Some(bytes) => {
                 let tag = Tag::new(mac, ticket, name).pack();
-                Ok(pxe_tftp::Opened { bytes: bytes.clone(), tag })
+                Ok(pxe_tftp::Opened { bytes, tag })
             }
             None => {
                 tally.reason("tftp_not_by_tftp");

@@ -52,7 +52,6 @@ impl Desk {
     /// nobody else is told anything about routers.
     #[must_use]
     pub fn boots6(&self, from: std::net::Ipv6Addr, mac: Option<Mac>, now: Now) -> bool {
-        let ticket = mac.or_else(|| of_link_local(from)).and_then(|mac| self.tickets.present(mac));
-        ticket.is_some_and(|ticket| self.tickets.open(ticket, now).is_some())
+        mac.or_else(|| of_link_local(from)).is_some_and(|mac| self.ticket_of(mac, now).is_some())
     }
 }

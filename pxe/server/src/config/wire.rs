@@ -61,8 +61,8 @@ pub struct Config {
     /// it came in.
     #[serde(default)]
     pub networks: Vec<Network>,
-    /// What UEFI firmware gets that asks by PXE: `uki` (the image by TFTP), `ipxe`, `http` (a refusal at once that
-    /// sends it on to HTTP boot).  Absent: `uki`.
+    /// What UEFI firmware gets that asks by PXE: `uki` (the image by TFTP), `ipxe`, `shim` (a distribution's signed chain,
+    /// for Secure Boot with factory keys), `http` (a refusal at once that sends it on to HTTP boot).  Absent: `uki`.
     pub uefi_pxe: Option<String>,
     /// Boot files by HTTPS, too, in builds with the feature `https-boot`.
     pub https: Option<Https>,
@@ -203,7 +203,7 @@ pub struct Images {
     pub command_line: Option<String>,
 }
 
-/// iPXE's programs: paths of files.
+/// Programs that fetch the rest: paths of files.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Nbp {
@@ -211,6 +211,10 @@ pub struct Nbp {
     pub ipxe_uefi: Option<String>,
     /// `undionly.kpxe`.
     pub ipxe_bios: Option<String>,
+    /// Shim for x64, signed by whom firmware trusts (`shimx64.efi.signed`).
+    pub shim: Option<String>,
+    /// GRUB for network boot that this shim trusts (`grubnetx64.efi.signed`).
+    pub grub: Option<String>,
 }
 
 /// An hour: a host that moves is seen soon, and 10,000 hosts renew 6 times a second.
