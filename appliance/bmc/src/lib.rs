@@ -3,7 +3,8 @@
 //! [`Bmc`] is one controller: [`Bmc::inventory`] reads what it says of its machine, [`Bmc::set_boot_once`] and
 //! [`Bmc::reset`] make the machine boot.  A missing or odd field is a [`Finding`], never a stop.  Certificates are
 //! self-signed in this trade, so a controller is known by its key: [`Pin`] is taken at first contact and demanded
-//! ever after.  [`join`] compares the controller's account with the agent's; it is pure.
+//! ever after.  Where its account differs from the
+//! agent's is found in `firmware-checks/baseline`.
 //!
 //! This room refuses to follow a link to another host or a redirect, to read more than a bounded number of bounded
 //! answers, and to know makers anywhere but in `quirks/`.  IPMI is another room's.
@@ -22,7 +23,6 @@ mod exchange;
 mod field;
 mod firmware_settings;
 mod inventory;
-pub mod join;
 mod link;
 mod media;
 mod network;
