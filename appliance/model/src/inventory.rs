@@ -7,6 +7,8 @@
 mod boot;
 mod drive;
 mod gpu;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

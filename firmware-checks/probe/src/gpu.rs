@@ -12,8 +12,8 @@ use crate::{
     smart::{judged, word},
 };
 
-/// Where host systems that have the driver have the program.
-pub const PROGRAM: &str = "/usr/lib/scalerforge/nvml-probe";
+/// Where host systems that have the driver have the program, below their root.
+pub const PROGRAM: &str = "usr/lib/scalerforge/nvml-probe";
 
 /// Eight boards print about 40 KiB.
 const REPORT_BYTES_MAX: usize = 1 << 20;

@@ -19,9 +19,12 @@ pub(crate) use program::output;
 /// Where distributions put smartctl.
 const SMARTCTL: [&str; 3] = ["/usr/sbin/smartctl", "/usr/bin/smartctl", "/usr/local/sbin/smartctl"];
 
-/// Adds to each drive and port what the device itself tells.  `dev` is where device files are (`/dev`).
+/// Adds to each drive and port what the device itself tells.  `dev` is where device files are; ports are asked only
+/// where that is `/dev`, because the kernel knows no other machine's.
 pub fn complete(inventory: &mut Inventory, dev: &Path) {
     let smartctl = SMARTCTL.iter().map(PathBuf::from).find(|program| program.exists());
     drives::complete(inventory, dev, smartctl.as_deref());
-    ethtool::complete(inventory);
+    if dev == Path::new("/dev") {
+        ethtool::complete(inventory);
+    }
 }

@@ -31,18 +31,41 @@ fn record(kind: u8, area: &[u8], strings: &[&str]) -> Vec<u8> {
     record
 }
 
+/// Type 17 at its full length: widths, type, rank, voltage.
+fn module() -> Vec<u8> {
+    let mut dimm = vec![0; 0x28 - 4];
+    for (at, word) in
+        [(0x08, 72), (0x0a, 64), (0x0c, 0x7fff), (0x13, 0x2000), (0x15, 4800), (0x20, 3200), (0x26, 1100_u16)]
+    {
+        dimm[at - 4..at - 2].copy_from_slice(&word.to_le_bytes());
+    }
+    (dimm[0x10 - 4], dimm[0x11 - 4], dimm[0x12 - 4], dimm[0x1b - 4]) = (1, 5, 0x22, 2);
+    (dimm[0x17 - 4], dimm[0x18 - 4], dimm[0x1a - 4]) = (2, 3, 4);
+    dimm[0x1c - 4..0x20 - 4].copy_from_slice(&65_536_u32.to_le_bytes());
+    dimm
+}
+
+/// Type 4 of a populated socket, and type 9 of a slot.
+fn sockets_and_slots() -> Vec<u8> {
+    let mut socket = vec![0; 0x23 - 4];
+    (socket[0], socket[1], socket[0x18 - 4], socket[0x20 - 4]) = (1, 3, 0x41, 2);
+    let mut slot = vec![0; 0x11 - 4];
+    (slot[0], slot[0x10 - 4]) = (1, 2 << 3);
+    [
+        record(4, &socket, &["CPU1", "C-1"]),
+        record(4, &socket, &["CPU2", "C-2"]),
+        record(9, &slot, &["SLOT 3"]),
+        record(38, &[1, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], &[]),
+    ]
+    .concat()
+}
+
 fn smbios() -> Vec<u8> {
     let mut uuid = [0_u8; 16];
     uuid[..4].copy_from_slice(&0x0011_2233_u32.to_le_bytes());
     uuid[15] = 0xff;
     let mut system = vec![1, 2, 0, 3];
     system.extend(uuid);
-    let mut dimm = vec![0; 0x22 - 4];
-    dimm[0x0c - 4..0x0e - 4].copy_from_slice(&0x7fff_u16.to_le_bytes());
-    dimm[0x10 - 4] = 1;
-    (dimm[0x17 - 4], dimm[0x18 - 4], dimm[0x1a - 4]) = (2, 3, 4);
-    dimm[0x1c - 4..0x20 - 4].copy_from_slice(&65_536_u32.to_le_bytes());
-    dimm[0x20 - 4..0x22 - 4].copy_from_slice(&3200_u16.to_le_bytes());
     let mut empty = vec![0; 0x22 - 4];
     empty[0x10 - 4] = 1;
     [
@@ -50,8 +73,9 @@ fn smbios() -> Vec<u8> {
         record(1, &system, &["Supplier", "Model", "SYS1"]),
         record(2, &[1, 2, 0, 3], &["Supplier", "Board", "Default string"]),
         record(3, &[1, 0, 0, 2, 3], &["Supplier", "CH1", "rack 7"]),
-        record(17, &dimm, &["P0 A1", "Chips", "D1", "PART"]),
+        record(17, &module(), &["P0 A1", "Chips", "D1", "PART", "BANK 0"]),
         record(17, &empty, &["P0 A2"]),
+        sockets_and_slots(),
         record(127, &[], &[]),
     ]
     .concat()
@@ -128,9 +152,45 @@ fn machine(root: &Path) {
     write(root, "sys/block/loop0/size", "8");
 
     ports(root);
-    write(root, "sys/class/tpm/tpm0/x", "");
+    depth(root);
+    write(root, "sys/class/tpm/tpm0/tpm_version_major", "2");
+    write(root, "sys/class/tpm/tpm0/pcr-sha256/0", "00");
     let variable = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
     write(root, variable, [6, 0, 0, 0, 1]);
+}
+
+/// Error counters, distances, variables.
+fn depth(root: &Path) {
+    for (path, text) in [
+        ("sys/devices/system/node/node0/distance", "10 21\n"),
+        ("sys/devices/system/node/node1/distance", "21 10\n"),
+        ("sys/devices/system/cpu/vulnerabilities/meltdown", "Not affected\n"),
+        ("sys/devices/system/edac/mc/mc0/mc_name", "skx"),
+        ("sys/devices/system/edac/mc/mc0/ce_count", "4"),
+        ("sys/devices/system/edac/mc/mc0/ue_count", "0"),
+        ("sys/devices/system/edac/mc/mc0/dimm0/dimm_label", "P0 A1"),
+        ("sys/devices/system/edac/mc/mc0/dimm0/dimm_ce_count", "4"),
+        ("sys/devices/system/edac/mc/mc0/dimm0/dimm_ue_count", "0"),
+        ("sys/devices/pci0000:00/0000:00:02.0/sriov_totalvfs", "8"),
+        ("sys/devices/pci0000:00/0000:00:02.0/aer_dev_correctable", "RxErr 0\nBadTLP 3\nTOTAL_ERR_COR 3\n"),
+        ("sys/bus/platform/devices/ipmi_bmc.0/firmware_revision", "1.74"),
+        ("sys/class/infiniband/mlx5_0/node_guid", "b83f:d203:0012:3456"),
+        ("sys/class/infiniband/mlx5_0/ports/1/state", "4: ACTIVE"),
+        ("sys/class/infiniband/mlx5_0/ports/1/counters/symbol_error", "7"),
+    ] {
+        write(root, path, text);
+    }
+    let variable = |name: &str, guid: &str, data: &[u8]| {
+        write(root, &format!("sys/firmware/efi/efivars/{name}-{guid}"), [&[7, 0, 0, 0], data].concat());
+    };
+    let global = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
+    let text: Vec<u8> = "UEFI disk\0".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let option = [&[1, 0, 0, 0, 4, 0][..], &text, &[0x7f, 0xff, 4, 0]].concat();
+    variable("Boot0001", global, &option);
+    variable("BootOrder", global, &[1, 0, 9, 0]);
+    variable("BootCurrent", global, &[1, 0]);
+    variable("SetupMode", global, &[0]);
+    variable("dbx", "d719b2cb-3d3a-4596-a3bc-dad00e67656f", b"whatever");
 }
 
 fn ports(root: &Path) {
@@ -214,6 +274,41 @@ fn devices() {
     assert_eq!(pci.len(), 3);
     assert_eq!((pci[0].driver.as_deref(), pci[0].link.as_deref()), (Some("nvme"), Some("16.0 GT/s PCIe x4")));
     assert_eq!((pci[0].class, pci[0].vendor), (0x01_0802, 0x1b36));
+}
+
+#[test]
+fn firmware_and_boot() {
+    let Inventory { boot, bmc, tpm, system, .. } = probed();
+    let boot = boot.unwrap();
+    assert_eq!((boot.current, boot.order.as_slice(), boot.setup_mode), (Some(1), &[1, 9][..], Some(false)));
+    assert_eq!((boot.entries[0].number, boot.entries[0].description.as_str()), (1, "UEFI disk"));
+    assert_eq!((boot.keys.len(), boot.keys[0].name.as_str(), boot.keys[0].sha256.len()), (1, "dbx", 64));
+    let bmc = bmc.unwrap();
+    assert_eq!((bmc.interface.as_deref(), bmc.ipmi.as_deref()), (Some("KCS"), Some("2.0")));
+    assert_eq!((system.bmc_version.as_deref(), system.hypervisor), (Some("1.74"), None));
+    let tpm = tpm.unwrap();
+    assert_eq!((tpm.version.as_deref(), tpm.banks.as_slice()), (Some("2.0"), &["sha256".to_owned()][..]));
+}
+
+#[test]
+fn errors_and_places() {
+    let Inventory { dimms, memory_controllers, node_distances, pci, cpus, flaws, infiniband, .. } = probed();
+    let dimm = &dimms[0];
+    assert_eq!((dimm.ecc, dimm.ranks, dimm.kind.as_deref()), (Some(true), Some(2), Some("DDR5")));
+    assert_eq!((dimm.buffer.as_deref(), dimm.millivolts), (Some("registered"), Some(1100)));
+    assert_eq!((dimm.bank.as_deref(), dimm.speed_max_mts), (Some("BANK 0"), Some(4800)));
+    assert_eq!((dimm.corrected, dimm.uncorrected), (Some(4), Some(0)));
+    assert_eq!((memory_controllers[0].corrected, memory_controllers[0].modules.len()), (Some(4), 1));
+    let rows: Vec<_> = node_distances.iter().map(|row| (row.node, row.to[&0], row.to[&1])).collect();
+    assert_eq!(rows, [(0, 10, 21), (1, 21, 10)]);
+    assert_eq!((pci[1].virtual_functions_max, pci[1].errors["correctable"]), (Some(8), 3));
+    assert_eq!((pci[1].errors["correctable BadTLP"], pci[1].slot.as_deref()), (3, Some("SLOT 3")));
+    assert_eq!((cpus[1].slot.as_deref(), cpus[1].serial.as_ref().unwrap().as_str()), (Some("CPU2"), "C-2"));
+    assert_eq!(flaws["meltdown"], "Not affected");
+    assert_eq!(
+        (infiniband[0].state.as_deref(), infiniband[0].counters["symbol_error"]),
+        (Some("4: ACTIVE"), 7)
+    );
 }
 
 #[test]

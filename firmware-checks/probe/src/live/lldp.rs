@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use appliance_model::inventory::{Inventory, Neighbour};
+use appliance_model::inventory::{Inventory, Neighbour, Nic};
 
 use crate::lldp::{ETHERTYPE, parse};
 
@@ -46,6 +46,15 @@ impl Heard {
         }
         inventory.gaps.extend(self.gaps);
     }
+}
+
+/// Whether a switch can be at the other end of a cable: the other end of a guest's port is its host.
+#[must_use]
+pub fn is_worth_it(inventory: &Inventory) -> bool {
+    const PARAVIRTUAL: [&str; 4] = ["virtio_net", "hv_netvsc", "vmxnet3", "xen_netfront"];
+    let paravirtual = |driver: &Option<String>| driver.as_deref().is_some_and(|d| PARAVIRTUAL.contains(&d));
+    let linked = |nic: &Nic| nic.link_up == Some(true) && !paravirtual(&nic.driver);
+    inventory.system.hypervisor.is_none() && inventory.nics.iter().any(linked)
 }
 
 /// Listens on the inventory's ports with a link for up to `wait`.
