@@ -17,7 +17,7 @@ const API_URL: u8 = 224;
 const TICKET: u8 = 225;
 
 /// The longest API URL taken.
-const URL_BYTES_MAX: usize = 255;
+pub(crate) const URL_BYTES_MAX: usize = 255;
 
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
 const HEAD_BYTES: usize = 236;

@@ -90,13 +90,13 @@ fn enrol() -> Result<Leave, String> {
             say!("{} module files loaded", modules.loaded());
         })
     });
-    let lease = net::acquire(&root);
-    say!("{} has {}/{} from {}", lease.port, lease.reply.address, lease.reply.prefix, lease.reply.server);
+    let found = net::acquire(&root);
+    say!("{found}");
     let ca = std::fs::read(CA)
         .map_err(|error| format!("{CA} could not be read ({error}): the image is broken"))?;
     // What the firmware measured or the boot server told, needs no drivers; a CD does.
-    let mut api = lease.reply.api();
-    let mut lent = Lent { dhcp: lease.reply.ticket, medium: None };
+    let mut api = found.api();
+    let mut lent = Lent { dhcp: found.ticket(), medium: None };
     if lent.dhcp.is_none() && identity::measured(&root).is_none() {
         let _ = rest.take().map(thread::JoinHandle::join);
         if let Some(note) = medium::find(&root) {
@@ -104,7 +104,10 @@ fn enrol() -> Result<Leave, String> {
         }
     }
     let client = Client::new(&api, &ca).map_err(|error| chain(&error))?;
-    thread::spawn(move || net::keep(&lease));
+    {
+        let root = root.clone();
+        thread::spawn(move || found.keep(&root));
+    }
     let state = open_state(&PathBuf::from("/run/scalerforge"))?;
     Ok(Talk::new(client, state, root, PathBuf::from(TPM), lent).run(|| {
         // A fault in there has already restarted the agent.

@@ -2,13 +2,14 @@
 //! appliance that answers.
 
 use std::{
-    fs, io,
+    fmt, fs, io,
     net::{Ipv4Addr, UdpSocket},
     os::fd::{AsFd as _, AsRawFd as _},
     path::Path,
     time::{Duration, Instant},
 };
 
+use appliance_model::Ticket;
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{
@@ -19,6 +20,7 @@ use nix::{
 
 use crate::{
     dhcp::{self, Kind, Reply, Say},
+    net6::{self, Lease6},
     netlink, say,
 };
 
@@ -27,10 +29,10 @@ const ROUND_MILLISECONDS: [u64; 5] = [500, 1000, 2000, 4000, 8000];
 
 /// How long an offer without the appliance's URL waits for one with it: both were asked at the same moment, and a relay
 /// and a server that syncs its disk take tens of milliseconds.
-const COMPANION_MILLISECONDS_MAX: u64 = 2000;
+pub(crate) const COMPANION_MILLISECONDS_MAX: u64 = 2000;
 
 /// Offers looked at in one round; nobody on the LAN keeps us here by sending more.
-const OFFERS_MAX: usize = 64;
+pub(crate) const OFFERS_MAX: usize = 64;
 
 /// A port on which an address was lent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +45,52 @@ pub struct Lease {
     pub reply: Reply,
 }
 
+/// How this machine reaches the appliance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// By IPv4.
+    V4(Lease),
+    /// By IPv6, where nobody gave an address of IPv4.
+    V6(Lease6),
+}
+
+impl Found {
+    /// Where the agent API is.
+    pub fn api(&self) -> String {
+        match self {
+            Self::V4(lease) => lease.reply.api(),
+            Self::V6(lease) => lease.api.clone(),
+        }
+    }
+
+    /// The ticket that came with the address.
+    pub fn ticket(&self) -> Option<Ticket> {
+        match self {
+            Self::V4(lease) => lease.reply.ticket,
+            Self::V6(lease) => lease.reply.ticket,
+        }
+    }
+
+    /// Keeps the lease for as long as the process lives.
+    pub fn keep(&self, root: &Path) {
+        match self {
+            Self::V4(lease) => keep(lease),
+            Self::V6(lease) => net6::keep(root, lease),
+        }
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V4(Lease { port, reply, .. }) => {
+                write!(f, "{port} has {}/{} from {}", reply.address, reply.prefix, reply.server)
+            }
+            Self::V6(Lease6 { port, address, .. }) => write!(f, "{port} has {address} by DHCPv6"),
+        }
+    }
+}
+
 /// Brings up every Ethernet port.
 pub fn bring_up(root: &Path) {
     for name in names(root) {
@@ -52,22 +100,27 @@ pub fn bring_up(root: &Path) {
     }
 }
 
-/// Asks on all ports until one has an address, however long that takes, and configures that port.
-pub fn acquire(root: &Path) -> Lease {
+/// Asks on all ports until one has an address, however long that takes, and configures that port.  IPv4 comes first, and
+/// IPv6 where that is silent.
+pub fn acquire(root: &Path) -> Found {
     let mut round = 0;
     loop {
         bring_up(root);
         let wait = ROUND_MILLISECONDS.get(round).or(ROUND_MILLISECONDS.last()).copied().unwrap_or(1000);
         match ask(root, Duration::from_millis(wait)) {
             Ok(Some(lease)) => match configure(root, &lease) {
-                Ok(()) => return lease,
+                Ok(()) => return Found::V4(lease),
                 Err(error) => say!("port {}: {} could not be set: {error}", lease.port, lease.reply.address),
             },
-            Ok(None) if round >= 2 => say!(
-                "no answer to DHCP on {}; is a cable in, and the appliance running?",
-                carriers(root).join(", ")
-            ),
-            Ok(None) => {}
+            Ok(None) => match net6::ask(root, Duration::from_millis(wait)) {
+                Ok(Some(lease)) => return Found::V6(lease),
+                Ok(None) if round >= 2 => say!(
+                    "no answer to DHCP on {}, neither over IPv4 nor over IPv6; is a cable in, and the appliance running?",
+                    carriers(root).join(", ")
+                ),
+                Ok(None) => {}
+                Err(error) => say!("DHCPv6: {error}"),
+            },
             Err(error) => say!("DHCP: {error}"),
         }
         round += 1;
@@ -76,7 +129,7 @@ pub fn acquire(root: &Path) -> Lease {
 
 /// Keeps a lease for as long as the process lives.  If the server is gone the address stays: it is better to be
 /// reachable with an old address than not at all.
-pub fn keep(lease: &Lease) {
+fn keep(lease: &Lease) {
     let mut seconds = lease.reply.lease_seconds;
     loop {
         std::thread::sleep(Duration::from_secs(u64::from(seconds / 2).max(30)));
@@ -226,12 +279,12 @@ fn names(root: &Path) -> Vec<String> {
     names
 }
 
-fn carriers(root: &Path) -> Vec<String> {
+pub(crate) fn carriers(root: &Path) -> Vec<String> {
     let has = |name: &String| attribute(root, name, "carrier").is_some_and(|carrier| carrier == "1");
     names(root).into_iter().filter(has).collect()
 }
 
-fn mac(root: &Path, name: &str) -> Option<[u8; 6]> {
+pub(crate) fn mac(root: &Path, name: &str) -> Option<[u8; 6]> {
     Some(attribute(root, name, "address")?.parse::<appliance_model::Mac>().ok()?.0)
 }
 
@@ -248,7 +301,7 @@ fn configure(root: &Path, lease: &Lease) -> io::Result<()> {
 }
 
 /// The kernel's number of an interface.
-fn number(root: &Path, name: &str) -> io::Result<u32> {
+pub(crate) fn number(root: &Path, name: &str) -> io::Result<u32> {
     let number = attribute(root, name, "ifindex").and_then(|number| number.parse().ok());
     number.ok_or_else(|| io::Error::other("the kernel does not tell its number"))
 }

@@ -4,7 +4,7 @@
 
 use std::{
     io,
-    net::Ipv4Addr,
+    net::{Ipv4Addr, Ipv6Addr},
     os::fd::{AsRawFd as _, OwnedFd},
 };
 
@@ -28,6 +28,7 @@ const REQUEST_AND_ACK: u16 = 0x0001 | 0x0004;
 const CREATE_OR_REPLACE: u16 = 0x0400 | 0x0100;
 
 const IPV4: u8 = 2;
+const IPV6: u8 = 10;
 const HEAD_BYTES: usize = 16;
 
 /// Brings an interface (by kernel number) up.
@@ -61,9 +62,29 @@ pub fn add_default_route(interface: u32, router: Ipv4Addr) -> io::Result<()> {
     ask(NEW_ROUTE, CREATE_OR_REPLACE, &body)
 }
 
-/// All attributes here hold four bytes, so none needs padding.
-fn attribute(body: &mut Vec<u8>, kind: u16, value: [u8; 4]) {
-    body.extend([8, kind].map(u16::to_ne_bytes).concat());
+/// Gives an interface an IPv6 address, of which nothing else is on the link.  Once more is the same as once.
+pub fn add_address6(interface: u32, address: Ipv6Addr) -> io::Result<()> {
+    let mut body = vec![IPV6, 128, 0, 0];
+    body.extend(interface.to_ne_bytes());
+    // IFA_ADDRESS.
+    attribute(&mut body, 1, address.octets());
+    ask(NEW_ADDRESS, CREATE_OR_REPLACE, &body)
+}
+
+/// Says that `address` is on the interface's link.
+pub fn add_neighbour_route6(interface: u32, address: Ipv6Addr) -> io::Result<()> {
+    // One address; main table, learnt by DHCP, scope universe, unicast; no flags.
+    let mut body = vec![IPV6, 128, 0, 0, 254, 16, 0, 1, 0, 0, 0, 0];
+    // RTA_DST, RTA_OIF.
+    attribute(&mut body, 1, address.octets());
+    attribute(&mut body, 4, interface.to_ne_bytes());
+    ask(NEW_ROUTE, CREATE_OR_REPLACE, &body)
+}
+
+/// All attributes here hold four or sixteen bytes, so none needs padding.
+fn attribute<const N: usize>(body: &mut Vec<u8>, kind: u16, value: [u8; N]) {
+    let length = u16::try_from(N).unwrap_or(0).saturating_add(4);
+    body.extend([length, kind].map(u16::to_ne_bytes).concat());
     body.extend(value);
 }
 
@@ -118,7 +139,14 @@ mod tests {
     fn the_kernel_understands() {
         let none = u32::from(u16::MAX) << 8;
         let router = Ipv4Addr::new(192, 0, 2, 1);
-        for result in [set_up(none), add_address(none, router, 24), add_default_route(none, router)] {
+        let six = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+        for result in [
+            set_up(none),
+            add_address(none, router, 24),
+            add_default_route(none, router),
+            add_address6(none, six),
+            add_neighbour_route6(none, six),
+        ] {
             let error = result.unwrap_err().raw_os_error();
             assert!(matches!(error, Some(libc::ENODEV | libc::ENETUNREACH | libc::EPERM)), "{error:?}");
         }
