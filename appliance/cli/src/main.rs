@@ -10,9 +10,11 @@ mod endorsement;
 mod evidence;
 mod host;
 mod image;
+mod ipmi;
 mod node;
 mod serve;
 mod site;
+mod terminal;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -47,6 +49,9 @@ enum Noun {
     /// Servers.
     #[command(subcommand)]
     Host(host::Verb),
+    /// One management controller by IPMI: power, boot source, log, sensors, serial console.
+    #[command(subcommand)]
+    Ipmi(ipmi::Verb),
     /// Builds that machines are held to, and how one differs.
     #[command(subcommand)]
     Blueprint(blueprint::Blueprint),
@@ -87,6 +92,7 @@ fn main() -> ExitCode {
         Noun::Site(verb) => site::run(verb),
         Noun::Boot(verb) => boot::run(verb),
         Noun::Host(verb) => host::run(verb),
+        Noun::Ipmi(verb) => ipmi::run(verb),
         Noun::Blueprint(verb) => blueprint::run(verb),
         Noun::Baseline(verb) => blueprint::run_baseline(verb),
         Noun::Evidence(verb) => evidence::run(verb),

@@ -206,9 +206,7 @@ fn status_words(status: u8) -> &'static str {
             "it has no room for another session; wait a minute, or close the sessions of other programs"
         }
         0x02 | 0x08 => "it does not know the session; try again",
-        0x04 => "it does not have the suite's authentication",
-        0x05 => "it does not have the suite's integrity",
-        0x06 | 0x07 | 0x11 => {
+        0x04..=0x07 | 0x10 | 0x11 => {
             "it does not have the suite; switch it on in its settings, or allow suite 3 for it"
         }
         0x09 | 0x0a => {
@@ -216,7 +214,6 @@ fn status_words(status: u8) -> &'static str {
         }
         0x0c | 0x0d => "it does not know the user; correct the name in the site's file",
         0x0f => "our code was wrong for it: the password differs; correct it in the site's file",
-        0x10 => "it does not have the suite's encryption",
         _ => "update the controller's firmware if it stays so",
     }
 }
