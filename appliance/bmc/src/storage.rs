@@ -112,8 +112,15 @@ fn drive(value: &Value, hint: Option<Bus>) -> Drive {
         node: None,
         pci: None,
         health: (health != Health::default()).then_some(health),
+        bay: bay(value),
         ..Drive::default()
     }
+}
+
+/// Where it sits: by its label, else by a name that says so (`Disk.Bay.3`).
+fn bay(value: &Value) -> Option<String> {
+    let label = field::text(value, &["PhysicalLocation", "PartLocation", "ServiceLabel"]);
+    label.or_else(|| field::text(value, &["Id"]).filter(|id| id.contains("Bay")))
 }
 
 /// The first durable name, written as the kernel does.
