@@ -115,6 +115,24 @@ pub struct BootInterfaceView {
     pub proposal: String,
     /// Why that one.
     pub proposal_why: String,
+    /// IPv6, if the service has it here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub v6: Option<BootV6View>,
+}
+
+/// IPv6 on an interface of the boot service.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct BootV6View {
+    /// Our address there.
+    pub address: String,
+    /// Whether we advertise the link's prefix while we serve.
+    pub router_advertisements: bool,
+    /// What it does over IPv6 at this moment; words as in IPv4.
+    pub serving: String,
+    /// Why it does that.
+    pub why: String,
+    /// Other DHCPv6 servers and routers heard lately, in a sentence.
+    pub heard: String,
 }
 
 /// Another DHCP server.

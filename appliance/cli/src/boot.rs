@@ -159,6 +159,11 @@ fn status(service: &Appliance) -> anyhow::Result<()> {
             say!("  VLAN tags  {}", vlans.join(", "));
         }
         say!("  proposal   {}: {}", view.proposal, view.proposal_why);
+        if let Some(v6) = view.v6 {
+            let prefix = if v6.router_advertisements { ", advertises the prefix" } else { "" };
+            say!("  IPv6       {}{prefix} · serves {}: {}", v6.address, v6.serving, v6.why);
+            say!("  IPv6 LAN   {}", v6.heard);
+        }
     }
     Ok(())
 }
@@ -168,10 +173,11 @@ fn leases(service: &Appliance) -> anyhow::Result<()> {
     if service.json {
         return print(&leases);
     }
-    say!("{:<16} {:<18} {:<8} UNTIL (UTC)", "ADDRESS", "MAC", "STATE");
+    let wide = leases.iter().map(|lease| lease.address.len()).max().unwrap_or(0).max(16);
+    say!("{:<wide$} {:<18} {:<8} UNTIL (UTC)", "ADDRESS", "MAC", "STATE");
     for lease in leases {
         let state = if lease.bound { "taken" } else { "held" };
-        say!("{:<16} {:<18} {:<8} {}", lease.address, lease.mac, state, clock(lease.until_ms));
+        say!("{:<wide$} {:<18} {:<8} {}", lease.address, lease.mac, state, clock(lease.until_ms));
     }
     Ok(())
 }

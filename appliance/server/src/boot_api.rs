@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use appliance_api::{
     boot::{
         BootCountersView, BootFindingView, BootInterfaceView, BootLeaseView, BootLineView, BootMachineView,
-        BootServerView, BootWhyView,
+        BootServerView, BootV6View, BootWhyView,
     },
     operator::ProblemView,
 };
@@ -20,7 +20,7 @@ use axum::{
     routing::get,
 };
 use pxe_server::{
-    Handle, InterfaceView, Rival, Serving, Survey,
+    Handle, InterfaceView, Rival, Serving, Survey, View6,
     recorder::{Finding, Line, Verdict},
 };
 use utoipa::OpenApi;
@@ -49,6 +49,7 @@ pub(crate) fn router(pxe: Handle) -> Router {
         BootLineView,
         BootInterfaceView,
         BootServerView,
+        BootV6View,
         BootLeaseView,
         BootCountersView
     ))
@@ -83,8 +84,11 @@ async fn machines(State(pxe): State<Handle>) -> Json<Vec<BootMachineView>> {
 }
 
 fn machine_views(pxe: &Handle) -> Vec<BootMachineView> {
-    let addresses: BTreeMap<Mac, String> =
-        pxe.leases().into_iter().map(|lease| (lease.mac, lease.address.to_string())).collect();
+    let six = pxe.leases6().into_iter().filter(|lease| lease.bound);
+    let mut addresses: BTreeMap<Mac, String> =
+        six.map(|lease| (lease.mac, lease.address.to_string())).collect();
+    // Where a machine has both, its IPv4 address is the one that people look for.
+    addresses.extend(pxe.leases().into_iter().map(|lease| (lease.mac, lease.address.to_string())));
     let mut machines = pxe.machines();
     machines.sort_by(|a, b| b.last.cmp(&a.last).then(a.mac.cmp(&b.mac)));
     // Each machine is judged by itself, so that the recorder is never held for long.
@@ -154,7 +158,19 @@ async fn pcap(State(pxe): State<Handle>, Path(text): Path<String>) -> Result<Res
 /// The interfaces: what they do, and who else was heard there.
 #[utoipa::path(get, path = "/api/v1/boot/interfaces", responses((status = 200, body = Vec<BootInterfaceView>)))]
 async fn interfaces(State(pxe): State<Handle>) -> Json<Vec<BootInterfaceView>> {
-    Json(pxe.interfaces().into_iter().map(interface).collect())
+    let mut views: Vec<BootInterfaceView> = pxe.interfaces().into_iter().map(interface).collect();
+    if let Some(View6 { interface, address, router_advertisements, serving, why, survey }) = pxe.v6()
+        && let Some(view) = views.iter_mut().find(|view| view.name.as_ref() == Some(&interface))
+    {
+        view.v6 = Some(BootV6View {
+            address: address.to_string(),
+            router_advertisements,
+            serving: doing(serving).into(),
+            why: why.into(),
+            heard: survey.why,
+        });
+    }
+    Json(views)
 }
 
 fn interface(view: InterfaceView) -> BootInterfaceView {
@@ -169,13 +185,7 @@ fn interface(view: InterfaceView) -> BootInterfaceView {
         name: view.name,
         address: view.address.to_string(),
         mode: view.mode.to_string(),
-        serving: match view.serving {
-            Serving::Nothing => "nothing",
-            Serving::Boot => "boot",
-            Serving::Known => "known",
-            Serving::All => "all",
-        }
-        .into(),
+        serving: doing(view.serving).into(),
         why: view.why,
         since_ms: since.0,
         requests,
@@ -184,10 +194,20 @@ fn interface(view: InterfaceView) -> BootInterfaceView {
         vlans,
         proposal: proposal.to_string(),
         proposal_why: why,
+        v6: None,
     }
 }
 
-/// Addresses and who holds them.
+fn doing(serving: Serving) -> &'static str {
+    match serving {
+        Serving::Nothing => "nothing",
+        Serving::Boot => "boot",
+        Serving::Known => "known",
+        Serving::All => "all",
+    }
+}
+
+/// Addresses and who holds them, IPv6 after IPv4.
 #[utoipa::path(get, path = "/api/v1/boot/leases", responses((status = 200, body = Vec<BootLeaseView>)))]
 async fn leases(State(pxe): State<Handle>) -> Json<Vec<BootLeaseView>> {
     let mut leases = pxe.leases();
@@ -198,7 +218,16 @@ async fn leases(State(pxe): State<Handle>) -> Json<Vec<BootLeaseView>> {
         until_ms: lease.until.0,
         bound: lease.bound,
     };
-    Json(leases.into_iter().map(view).collect())
+    let mut views: Vec<BootLeaseView> = leases.into_iter().map(view).collect();
+    let mut leases6 = pxe.leases6();
+    leases6.sort_by_key(|lease| lease.address);
+    views.extend(leases6.into_iter().map(|lease| BootLeaseView {
+        mac: lease.mac.to_string(),
+        address: lease.address.to_string(),
+        until_ms: lease.until.0,
+        bound: lease.bound,
+    }));
+    Json(views)
 }
 
 /// What was counted since start.

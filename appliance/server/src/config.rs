@@ -30,6 +30,8 @@ pub struct Config {
     pub reference: attest_evidence::ReferenceValues,
     /// Where agents call.
     pub agent: SocketAddr,
+    /// Where agents call that have no IPv4.
+    pub agent6: Option<SocketAddr>,
     /// Where people and programs call.
     pub operator: SocketAddr,
     /// Where verifiers call.
@@ -228,6 +230,14 @@ impl Reader<'_> {
                             https://10.77.0.1:8443";
             return Err(self.value("pxe.api_url", "", expected));
         }
+        let agent6 = wire.agent.listen6.as_deref();
+        let agent6 = agent6.map(|at| self.socket("agent.listen6", at)).transpose()?;
+        let told = wire.pxe.v6.as_ref().and_then(|v6| v6.api_url.as_ref());
+        if agent6.is_some() != told.is_some() {
+            let expected = "there exactly if agent.listen6 is: agents without IPv4 learn from it where to call, such as \
+                            https://[fd77::1]:8443";
+            return Err(self.value("pxe.v6.api_url", told.map_or("", String::as_str), expected));
+        }
         let pxe = pxe_server::Config::try_from(wire.pxe)
             .map_err(|source| self.pxe(Box::new(source)))?
             .in_folder(self.dir);
@@ -235,6 +245,7 @@ impl Reader<'_> {
         self.sane(&wire.site, &wire.registration)?;
         Ok(Config {
             agent: self.socket("agent.listen", &wire.agent.listen)?,
+            agent6,
             operator: self.socket("operator.listen", &wire.operator.listen)?,
             verifier: wire.verifier.map(|verifier| self.verifier(verifier)).transpose()?,
             chain: self.chain(wire.chain)?,

@@ -2,9 +2,10 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr, TcpListener as StdListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdListener},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use attest_verify::endorsement::Roots;
@@ -20,6 +21,10 @@ use crate::{
     site::{self, Keys, SiteError},
     tls, verifier_api,
 };
+
+/// How long a new IPv6 address may be tentative until it cannot be listened on after all.
+const TENTATIVE_TRIES_MAX: u32 = 40;
+const TENTATIVE_PAUSE: Duration = Duration::from_millis(100);
 
 /// One more listener for operators, opened by whoever started us.
 pub type Inherited = Option<StdListener>;
@@ -89,8 +94,7 @@ pub async fn serve(
     let config = Config::read(dir).map_err(ServeError::Config)?;
     let keys = Keys::read(dir).map_err(ServeError::Keys)?;
     let roots = roots(&config.endorsement_dir)?;
-    let tls = keys.tls(config.agent.ip()).map_err(ServeError::Keys)?;
-    let agents = listen("agents", config.agent).await?;
+    let (tls, agents, agents6) = agents(&config, &keys).await?;
     let operators = listen("operators", config.operator).await?;
     let verifiers = match &config.verifier {
         Some(verifier) => Some(listen("verifiers", verifier.listen).await?),
@@ -123,7 +127,8 @@ pub async fn serve(
         ended = operate(operators, inherited, operator) => ended.map_err(|source| {
             ServeError::Listen { what: "operators", at: app.config.operator, source }
         }),
-        () = tls::serve(agents, tls, agent_api::router(Arc::clone(&app))) => Ok(()),
+        () = tls::serve(Some(agents), tls.clone(), agent_api::router(Arc::clone(&app))) => Ok(()),
+        () = tls::serve(agents6, tls, agent_api::router(Arc::clone(&app))) => Ok(()),
         () = plain::serve(verifiers, verifier_api::router(Arc::clone(&app))) => Ok(()),
         () = app.chain.run() => Ok(()),
         () = publish::run(&app) => Ok(()),
@@ -132,8 +137,39 @@ pub async fn serve(
     }
 }
 
+/// Where agents call: the certificate for all of it, IPv4, and IPv6 if there is.
+async fn agents(
+    config: &Config,
+    keys: &Keys,
+) -> Result<(rustls::ServerConfig, TcpListener, Option<TcpListener>), ServeError> {
+    let addresses: Vec<IpAddr> =
+        [Some(config.agent), config.agent6].iter().flatten().map(SocketAddr::ip).collect();
+    let tls = keys.tls(&addresses).map_err(ServeError::Keys)?;
+    let agents = listen("agents", config.agent).await?;
+    let agents6 = match config.agent6 {
+        Some(at) => Some(settled("agents over IPv6", at).await?),
+        None => None,
+    };
+    Ok((tls, agents, agents6))
+}
+
 async fn listen(what: &'static str, at: SocketAddr) -> Result<TcpListener, ServeError> {
     TcpListener::bind(at).await.map_err(|source| ServeError::Listen { what, at, source })
+}
+
+/// [`listen`] on an IPv6 address that the kernel may still be looking at: a new address is tentative for a second or two
+/// (RFC 4862, 5.4).
+async fn settled(what: &'static str, at: SocketAddr) -> Result<TcpListener, ServeError> {
+    for _ in 0..TENTATIVE_TRIES_MAX {
+        match TcpListener::bind(at).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+                tokio::time::sleep(TENTATIVE_PAUSE).await;
+            }
+            Err(source) => return Err(ServeError::Listen { what, at, source }),
+            Ok(listener) => return Ok(listener),
+        }
+    }
+    listen(what, at).await
 }
 
 fn adopt(listener: StdListener, at: SocketAddr) -> Result<TcpListener, ServeError> {

@@ -127,13 +127,14 @@ impl Keys {
         &self.attestor
     }
 
-    /// A TLS server configuration with a fresh certificate for `address`, signed by the site's authority.
+    /// A TLS server configuration with a fresh certificate for `addresses`, signed by the site's authority.
     ///
     /// # Errors
     /// If the certificate cannot be made.
-    pub fn tls(&self, address: std::net::IpAddr) -> Result<rustls::ServerConfig, SiteError> {
+    pub fn tls(&self, addresses: &[std::net::IpAddr]) -> Result<rustls::ServerConfig, SiteError> {
         let key = KeyPair::generate().map_err(SiteError::Certificate)?;
-        let mut params = CertificateParams::new(vec![address.to_string()]).map_err(SiteError::Certificate)?;
+        let names: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        let mut params = CertificateParams::new(names).map_err(SiteError::Certificate)?;
         wide_validity(&mut params);
         params.distinguished_name.push(DnType::CommonName, "scalerforge appliance");
         params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
@@ -202,7 +203,7 @@ mod tests {
         assert_eq!(std::fs::read(dir.path().join("ca.pem")).unwrap(), before);
         let keys = Keys::read(dir.path()).unwrap();
         assert_eq!(*keys.attestor(), attestor);
-        keys.tls("10.77.0.1".parse().unwrap()).unwrap();
+        keys.tls(&["10.77.0.1".parse().unwrap(), "fd77::1".parse().unwrap()]).unwrap();
     }
 
     #[test]

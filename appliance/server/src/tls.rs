@@ -13,8 +13,9 @@ const CONNECTIONS_MAX: usize = 4096;
 /// A handshake takes a server milliseconds, and an emulated one a second.
 const HANDSHAKE_SECONDS_MAX: u64 = 30;
 
-/// Serves `router` on `listener` until it is dropped.
-pub(crate) async fn serve(listener: TcpListener, tls: rustls::ServerConfig, router: Router) {
+/// Serves `router` on `listener` until it is dropped; without one it waits for ever.
+pub(crate) async fn serve(listener: Option<TcpListener>, tls: rustls::ServerConfig, router: Router) {
+    let Some(listener) = listener else { return std::future::pending().await };
     let acceptor = TlsAcceptor::from(Arc::new(tls));
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();

@@ -15,7 +15,7 @@ pub struct Config {
     /// What hosts boot.
     pub image: Image,
     /// Where agents call.
-    pub agent: Listen,
+    pub agent: Agent,
     /// Where people and programs call.
     pub operator: Listen,
     /// Where HyperNodes and other verifiers call.  Absent: nowhere.
@@ -71,6 +71,16 @@ pub struct Image {
     pub reference: String,
     /// The boot medium for virtual CDs (`discovery.iso`).  Absent: no server is booted by virtual media.
     pub medium: Option<String>,
+}
+
+/// Where agents call.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Agent {
+    /// Address and port.
+    pub listen: String,
+    /// The same for agents without IPv4, as `[fd77::1]:8443`; `pxe.v6.api_url` tells them.  Absent: nowhere.
+    pub listen6: Option<String>,
 }
 
 /// A listener.
