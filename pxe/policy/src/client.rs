@@ -195,7 +195,7 @@ pub fn autoexec(base: &str, ticket: Ticket, command_line: &str) -> String {
     text.replacen("imgfree\n", "imgfree\nifconf --configurator dhcp || goto failed\n", 1)
 }
 
-/// GRUB's menu: kernel and initrd under the ticket, from `from` (an address and port of HTTP, as `10.77.0.1,8080`), and
+/// GRUB's menu: kernel and initrd under the ticket, from `from` (an address and port of HTTP, as `10.77.0.1:8080`), and
 /// from where GRUB itself came where its HTTP fails.
 #[must_use]
 pub fn menu(from: &str, ticket: Ticket, command_line: &str) -> String {
@@ -304,9 +304,9 @@ mod tests {
         let (ifconf, kernel) =
             (text.find("ifconf --configurator dhcp"), text.find("kernel http://10.0.0.1:8080"));
         assert!(ifconf.is_some() && ifconf < kernel, "{text}");
-        let text = menu("10.0.0.1,8080", Ticket([0xab; 16]), "console=ttyS0");
+        let text = menu("10.0.0.1:8080", Ticket([0xab; 16]), "console=ttyS0");
         assert!(
-            text.contains(&format!("linux (http,10.0.0.1,8080)/boot/{hex}/vmlinuz console=ttyS0 ")),
+            text.contains(&format!("linux (http,10.0.0.1:8080)/boot/{hex}/vmlinuz console=ttyS0 ")),
             "{text}"
         );
         assert!(text.contains(&format!("then if initrd /boot/{hex}/initrd;")), "{text}");

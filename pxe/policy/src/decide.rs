@@ -192,7 +192,7 @@ pub fn decide(request: &BootRequest, stance: Stance, site: &Site) -> Answer {
             let (boot, why) = pxe(platform, boots, site);
             Answer::Offer { boot: Some(boot), api: false, why }
         }
-        Client::Ipxe(_) => ipxe(boots, site.stock),
+        Client::Ipxe(platform) => ipxe(platform, boots, site.stock),
         Client::Other if boots => lease("an address only: it did not ask to boot"),
         Client::Other => lease("an address only: nothing is to be booted"),
     }
@@ -279,9 +279,14 @@ fn pxe(platform: Platform, boots: bool, site: &Site) -> (Boot, &'static str) {
     }
 }
 
-fn ipxe(boots: bool, stock: Stock) -> Answer {
+fn ipxe(platform: Platform, boots: bool, stock: Stock) -> Answer {
     if !boots {
         return lease("iPXE, but it is to boot from its disk: an address without a file sends it on");
+    }
+    if platform == Platform::Arm64 {
+        return lease(
+            "iPXE on arm64, and pxe.images.kernel is for x64: an address without a file sends it on",
+        );
     }
     if !stock.kernel {
         return lease("iPXE, and pxe.images.kernel is not set: an address without a file sends it on");

@@ -84,6 +84,7 @@ fn by_client_and_files() {
         (BIOS, Some("iPXE"), Http, "http boot.ipxe"),
         (PXE, Some("iPXE"), Uki, "http boot.ipxe"),
         (HTTP, Some("iPXE"), Uki, "http boot.ipxe"),
+        (PXE_ARM, Some("iPXE"), Uki, "lease"),
     ];
     for (class, user_class, uefi_pxe, expected) in rows {
         let request = BootRequest { user_class: user_class.map(str::to_owned), ..asks(class) };

@@ -249,10 +249,8 @@ impl Door {
     fn menu(&self, from: IpAddr) -> Option<(Bytes, Mac, Ticket)> {
         let mac = self.shared.who(from)?;
         let ticket = self.shared.desk().ticket_of(mac, self.shared.clock.now())?;
-        let at: SocketAddr = self.boot_base.strip_prefix("http://")?.parse().ok()?;
-        let port = at.port();
-        let from = if at.is_ipv6() { format!("[{}],{port}", at.ip()) } else { format!("{},{port}", at.ip()) };
-        let text = menu(&from, ticket, &self.shared.config.command_line);
+        let from = self.boot_base.strip_prefix("http://")?;
+        let text = menu(from, ticket, &self.shared.config.command_line);
         self.shared.config.site.stock.kernel.then(|| (text.into(), mac, ticket))
     }
 
