@@ -78,7 +78,8 @@ impl Scout6 {
         self.probes = self.probes.saturating_add(1);
     }
 
-    /// Another server was heard (`address`) or named by a client.  Says whether that is news.
+    /// Another server was heard (`address`) or named by a client.  A name alone is one packet with an invented sender: it
+    /// is told of and changes nothing.  Says whether that is news.
     pub fn server(
         &mut self,
         server: Duid,
@@ -86,8 +87,19 @@ impl Scout6 {
         (leases, boots): (bool, bool),
         now: Now,
     ) -> bool {
+        let named = address.is_none();
+        if named && self.rivals.get(&server).is_some_and(|rival| rival.address.is_some()) {
+            // Nobody keeps a server alive here that has gone, by naming it.
+            return false;
+        }
+        let leases = leases && !named;
         if !self.rivals.contains_key(&server) && self.rivals.len() >= KEPT_MAX {
             self.rivals.retain(|_, rival| now.since(rival.last) < RIVAL_HOLD);
+            let invented =
+                self.rivals.values().find(|rival| rival.address.is_none()).map(|rival| rival.server);
+            if let Some(invented) = invented.filter(|_| !named && self.rivals.len() >= KEPT_MAX) {
+                self.rivals.remove(&invented);
+            }
             if self.rivals.len() >= KEPT_MAX {
                 return false;
             }
@@ -100,7 +112,9 @@ impl Scout6 {
             leases: false,
             boots: false,
         });
-        let news = now.since(rival.last) >= RIVAL_HOLD || (leases && !rival.leases);
+        let news = now.since(rival.last) >= RIVAL_HOLD
+            || (leases && !rival.leases)
+            || (!named && rival.address.is_none());
         rival.last = now;
         rival.address = address.or(rival.address);
         rival.leases |= leases;
@@ -176,6 +190,9 @@ fn rival_words(rival: &Rival6) -> String {
         (true, true) => format!("the DHCPv6 server {who} gives addresses and boot files"),
         (true, false) => format!("the DHCPv6 server {who} gives addresses"),
         (false, true) => format!("the DHCPv6 server {who} gives boot files"),
+        (false, false) if rival.address.is_none() => {
+            format!("machines named {who} as their DHCPv6 server, of which nothing was heard")
+        }
         (false, false) => format!("a DHCPv6 server {who} is here"),
     }
 }

@@ -384,4 +384,17 @@ fn other_servers_and_routers_are_told_of() {
         let _ = scout.server(duid(n), None, (false, false), at(11));
     }
     assert_eq!(scout.survey(at(12)).rivals.len(), 32);
+    // Named is not heard: it pushes nobody into `proxy`, hides no real server and keeps none alive.
+    let mut scout = Scout6::new(at(0));
+    for n in 0..1000u16 {
+        let _ = scout.server(duid(n), None, (true, false), at(11));
+    }
+    assert_eq!(scout.serving(Mode::AutoProxy, at(12)).0, Serving::All);
+    assert!(scout.survey(at(12)).why.contains("of which nothing was heard"));
+    assert!(scout.server(duid(2000), Some(ip("fe80::9")), (true, false), at(13)));
+    assert_eq!(scout.serving(Mode::AutoProxy, at(14)).0, Serving::Boot);
+    for second in 15..313 {
+        assert!(!scout.server(duid(2000), None, (true, false), at(second)));
+    }
+    assert_eq!(scout.serving(Mode::AutoProxy, at(313)).0, Serving::All);
 }
