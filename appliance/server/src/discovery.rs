@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use appliance_model::Mac;
+use appliance_model::{
+    Mac,
+    inventory::{Firmware, Inventory},
+};
 use appliance_store::{Kind, NewHost};
 use tokio::task::JoinSet;
 
@@ -83,7 +86,7 @@ async fn by_redfish(app: &Arc<App>, entry: &config::Bmc) -> Result<(), String> {
         bmc_pin: pin.map(|pin| pin.0),
         macs: view.inventory.nics.iter().filter_map(|nic| nic.mac).collect::<Vec<Mac>>(),
     };
-    let inventory = serde_json::to_vec(&view.inventory).unwrap_or_default();
+    let inventory = serde_json::to_vec(&told(&view)).unwrap_or_default();
     app.db(move |store| {
         let id = store.remember(&facts, now())?;
         store.put(&id, Kind::BmcInventory, &inventory, now())
@@ -92,4 +95,16 @@ async fn by_redfish(app: &Arc<App>, entry: &config::Bmc) -> Result<(), String> {
     .map_err(said)?;
     app.bump();
     Ok(())
+}
+
+/// The controller's inventory with its lists of firmware and BIOS settings, which baselines are compared with.
+fn told(view: &appliance_bmc::BmcView) -> Inventory {
+    let mut inventory = view.inventory.clone();
+    inventory.firmware.extend(view.firmware.iter().filter_map(|one| {
+        // Some name every entry alike; then the component says more.
+        let name = one.name.clone().filter(|name| name != "Software Inventory");
+        Some(Firmware { name: name.unwrap_or_else(|| one.component.clone()), version: one.version.clone()? })
+    }));
+    inventory.bios_settings.extend(view.bios.clone());
+    inventory
 }
