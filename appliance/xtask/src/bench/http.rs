@@ -1,5 +1,6 @@
-//! HTTP: one image of 100 MiB for 1, 50 and 200 clients, plain and by TLS, new TLS connections, and a fleet that pulls at
-//! once; beside Debian's nginx with `sendfile` and two workers.
+//! HTTP: one image of 100 MiB for 1, 50 and 200 clients, plain and by TLS, new TLS connections, fleets of 500 and of
+//! 10,000 that pull at once; beside Debian's nginx with `sendfile` and two workers.  And how long our own API takes to
+//! answer while 500 pull from the same process.
 //!
 //! On the loopback, because a cable between namespaces costs more than the servers do.  The clients throw away what they
 //! get in the kernel, so plain figures are the servers'; by TLS the clients decrypt on the same cores, and only the
@@ -17,7 +18,7 @@ use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
 use super::{
-    How,
+    How, api,
     process::Server,
     table::{Better, OURS, Table},
 };
@@ -31,6 +32,8 @@ const IMAGE_BYTES: usize = 100 << 20;
 /// Each host of the fleet pulls so much of it: 500 of them finish in seconds on the loopback.
 const FLEET_BYTES: &str = "20000000";
 const FLEET: &str = "500";
+/// The large fleet; each of it pulls so much.
+const LARGE: [&str; 2] = ["10000", "1000000"];
 const NGINX: &str = "nginx";
 /// Our server without turns: what a fleet gets that shares the link evenly.
 const EVENLY: &str = "evenly";
@@ -53,7 +56,7 @@ enum Figures {
 
 const BOTH: &[&str] = &[OURS, NGINX];
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 7] = [
     Case {
         name: "plain, 1 client",
         load: &["--clients", "1", "--seconds", "3"],
@@ -96,6 +99,13 @@ const CASES: [Case; 6] = [
         servers: &[OURS, EVENLY, NGINX],
         figures: Figures::Fleet,
     },
+    Case {
+        name: "10,000 in line",
+        load: &["--clients", LARGE[0], "--bytes", LARGE[1], "--attentive"],
+        tls: false,
+        servers: &[OURS, NGINX],
+        figures: Figures::Fleet,
+    },
 ];
 
 /// What the load generator prints, as far as it is used.
@@ -108,13 +118,19 @@ struct Outcome {
     seconds: f64,
     mean_seconds: f64,
     slowest_seconds: f64,
+    silence_seconds: f64,
 }
 
 /// Measures and prints.
 pub(super) fn run(root: &Path, how: &How) -> anyhow::Result<()> {
     let setting = Setting::prepare(root)?;
+    let beside = how.case.as_ref().is_none_or(|part| api::NAME.contains(part));
+    let desk = beside.then(|| api::Desk::prepare(root, &setting.folder)).transpose()?;
     let mut table = Table::default();
     for _ in 0..how.runs {
+        if let Some(desk) = &desk {
+            desk.sample(&mut table)?;
+        }
         for case in CASES.iter().filter(|case| how.case.as_ref().is_none_or(|part| case.name.contains(part)))
         {
             for server in case.servers {
@@ -209,6 +225,13 @@ impl Setting {
             Figures::Fleet => {
                 add("mean completion", "s", Better::Less, outcome.mean_seconds);
                 add("last completion", "s", Better::Less, outcome.slowest_seconds);
+                // All of it where everybody shares evenly, half of it at the best.
+                let part = outcome.mean_seconds / outcome.slowest_seconds;
+                add("mean as a part of the last", "times", Better::Less, part);
+                // Others sleep until much has come, and do not hear a little.
+                if case.load.contains(&"--attentive") {
+                    add("longest silence", "s", Better::Less, outcome.silence_seconds);
+                }
                 add("peak memory", "MiB", Better::Less, process.peak_mib());
             }
         }
@@ -221,15 +244,15 @@ impl Setting {
             .current_dir(&self.folder)
             .args(["--threads", "2", "--plain", &plain.to_string(), "--tls", &tls.to_string()])
             .args(["--file", "files/image", "--certificate", "certificate.pem", "--key", "key.pem"])
-            .args(["--places", if server == EVENLY { "100000" } else { "50" }]);
+            .args(if server == EVENLY { &["--places", "100000"][..] } else { &[] });
         command
     }
 
     fn nginx(&self, plain: SocketAddr, tls: SocketAddr) -> anyhow::Result<Command> {
         let folder = self.folder.display();
         let text = format!(
-            "daemon off; user root; worker_processes 2; pid {folder}/pid; error_log {folder}/error.log;\n\
-             events {{ worker_connections 4096; }}\n\
+            "daemon off; user root; worker_processes 2; worker_rlimit_nofile 20000; pid {folder}/pid; error_log {folder}/error.log;\n\
+             events {{ worker_connections 16384; }}\n\
              http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000;\n\
              client_body_temp_path {folder}/t; proxy_temp_path {folder}/t; fastcgi_temp_path {folder}/t;\n\
              uwsgi_temp_path {folder}/t; scgi_temp_path {folder}/t; root {folder}/files;\n\

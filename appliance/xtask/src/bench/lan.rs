@@ -41,10 +41,7 @@ impl Lan {
 
     /// A program in the server's namespace, on core 0, once it has the UDP port.
     pub(super) fn serve(&self, program: &Path, arguments: &[String], port: u16) -> anyhow::Result<Server> {
-        let listens = format!(":{port:04X} ");
-        Server::start(self.command(&self.server, 0, program).args(arguments), |pid| {
-            fs::read_to_string(format!("/proc/{pid}/net/udp")).unwrap_or_default().contains(&listens)
-        })
+        Server::start(self.command(&self.server, 0, program).args(arguments), listens(port))
     }
 
     /// Runs a program in the client's namespace to its end and returns what it printed.
@@ -52,11 +49,33 @@ impl Lan {
         output(self.command(&self.client, core, program).args(arguments))
     }
 
+    /// Runs a program beside the server, on whatever core is free, and returns what it printed.
+    pub(super) fn ask_beside(&self, program: &Path, arguments: &[String]) -> anyhow::Result<String> {
+        let namespace = ["netns", "exec", &self.server];
+        output(Command::new("ip").args(namespace).arg(program).args(arguments))
+    }
+
+    /// A program in the server's namespace on every core, once it has the UDP port.
+    pub(super) fn serve_widely(
+        &self,
+        program: &Path,
+        arguments: &[String],
+        port: u16,
+    ) -> anyhow::Result<Server> {
+        let namespace = ["netns", "exec", &self.server];
+        Server::start(Command::new("ip").args(namespace).arg(program).args(arguments), listens(port))
+    }
+
     fn command(&self, namespace: &str, core: u8, program: &Path) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", namespace, "taskset", "-c", &core.to_string()]).arg(program);
         command
     }
+}
+
+fn listens(port: u16) -> impl FnMut(u32) -> bool {
+    let mark = format!(":{port:04X} ");
+    move |pid| fs::read_to_string(format!("/proc/{pid}/net/udp")).unwrap_or_default().contains(&mark)
 }
 
 impl Drop for Lan {

@@ -3,6 +3,7 @@
 //! A machine that does other work too changes its speed by the minute; a ratio of two medians taken in turns hardly
 //! moves.  Peers are Debian packages in network namespaces joined by a virtual cable, the server on core 0.
 
+mod api;
 mod dhcp;
 mod http;
 mod lan;
@@ -28,7 +29,7 @@ pub(crate) struct Bench {
 enum What {
     /// Leases behind a relay, a storm, and proxy offers, beside dnsmasq and Kea.
     Dhcp(How),
-    /// An image for 1, 50 and 200 clients, TLS, and a fleet at once, beside nginx.
+    /// An image for 1, 50 and 200 clients, TLS, fleets at once, beside nginx; and our API meanwhile.
     Http(How),
     /// One client over a distance, and many at once, beside atftpd, dnsmasq and tftpd-hpa.
     Tftp(How),
