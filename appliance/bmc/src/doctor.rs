@@ -185,11 +185,8 @@ fn secure_boot(view: &BmcView, notes: &mut Notes) {
         None => "not told",
     };
     match &secure.databases {
-        Some(databases) if mode == "SetupMode" => {
-            let what = format!(
-                "Secure Boot is {state}, in setup mode, and has databases ({}): our keys can be enrolled",
-                databases.join(", ")
-            );
+        Some(_) if mode == "SetupMode" => {
+            let what = format!("Secure Boot is {state} and in setup mode: our keys can be enrolled");
             notes.add(Area::SecureBoot, Level::Good, what, "");
         }
         Some(databases) if databases.iter().any(|name| name == "db") => {
@@ -230,20 +227,13 @@ fn tpm(view: &BmcView, notes: &mut Notes) {
             || lower.contains("trustedcomputing")
     };
     let settings: Vec<(&String, &String)> = view.bios.iter().filter(|(name, _)| about(name)).collect();
-    let off =
-        |value: &str| ["Disabled", "Disable", "Off", "Hidden", "false", "NotPresent", "0"].contains(&value);
-    let switch = settings.iter().find(|(name, value)| {
-        let lower = name.to_ascii_lowercase();
-        let main = [
-            "tpmsecurity",
-            "securitydevicesupport",
-            "tpmsupport",
-            "tpmstate",
-            "tpmoperation",
-            "tpmvisibility",
-        ];
-        (names.contains(&name.as_str()) || main.iter().any(|part| lower.contains(part))) && off(value)
-    });
+    let main = |name: &str| {
+        names.contains(&plain(name)) || MAIN_TPM_SETTINGS.contains(&plain(name).to_ascii_lowercase().as_str())
+    };
+    let switches: Vec<_> = settings.iter().filter(|(name, _)| main(name)).collect();
+    // The same setting may be listed once a device.
+    let all_off = switches.iter().all(|(_, value)| OFF.contains(&value.as_str()));
+    let switch = switches.first().filter(|_| all_off);
     match (&view.inventory.tpm, switch) {
         (_, Some((name, value))) => {
             let what = format!("the firmware's setting {name} is {value}: the machine will show no TPM");
@@ -268,6 +258,33 @@ fn tpm(view: &BmcView, notes: &mut Notes) {
             );
             notes.add(Area::Tpm, Level::Note, what, "");
         }
+    }
+}
+
+/// Settings that switch a TPM, lower case; each firmware has one or two of them.
+const MAIN_TPM_SETTINGS: &[&str] =
+    &["tpmsecurity", "securitydevicesupport", "tpmsupport", "tpmstate", "tpmvisibility", "tpmdevice", "tpm"];
+/// Values that mean off.
+pub(crate) const OFF: &[&str] = &[
+    "Disabled",
+    "Disable",
+    "Off",
+    "Hidden",
+    "False",
+    "false",
+    "NotPresent",
+    "NotVisible",
+    "PresentDisabled",
+    "0",
+];
+
+/// A setting's name without the number that some firmware appends (`SecurityDeviceSupport_005A`).
+pub(crate) fn plain(name: &str) -> &str {
+    match name.rsplit_once('_') {
+        Some((plain, number)) if number.len() == 4 && number.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+            plain
+        }
+        Some(_) | None => name,
     }
 }
 

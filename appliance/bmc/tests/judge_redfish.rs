@@ -190,3 +190,31 @@ async fn judge_trees_that_are_given() {
     }
     assert!(worst.is_empty(), "{worst:#?}");
 }
+
+/// What the doctor says of each captured machine, rung by rung and by the words that matter.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "reads the fixtures: cargo xtask judge"]
+async fn judge_doctor_of_real_trees() {
+    use appliance_bmc::doctor::{Chance, examine};
+    let yes = [Chance::No, Chance::Yes, Chance::Yes, Chance::Yes];
+    // The HTTP device of this one demands HTTPS, no HTTP entry stands in the boot order.
+    let http_setting = [Chance::No, Chance::Perhaps, Chance::Yes, Chance::Yes];
+    let rows: [(&str, [Chance; 4], &[&str]); 2] = [
+        (
+            "supermicro",
+            http_setting,
+            &["the licence is there", "our keys can be enrolled", "SYS-821GE-TNHR", "UsbCd"],
+        ),
+        ("hpe", yes, &["no key databases", "a TPM 2.0 is there", "IPMI over the network is off"]),
+    ];
+    for (name, rungs, words) in rows {
+        let diagnosis = examine(&view(name).await.unwrap());
+        println!("{name}: {diagnosis}");
+        let chances: Vec<Chance> = diagnosis.ladder.iter().take(4).map(|rung| rung.chance).collect();
+        assert_eq!(chances, rungs, "{name}: {diagnosis}");
+        for word in words {
+            assert!(diagnosis.to_string().contains(word), "{name}: {word} in {diagnosis}");
+        }
+        assert!(diagnosis.ready && !diagnosis.to_string().contains("show no TPM"), "{name}: {diagnosis}");
+    }
+}

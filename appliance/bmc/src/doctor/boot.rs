@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::{
-    doctor::{Area, Level, Notes},
+    doctor::{Area, Level, Notes, OFF, plain},
     quirks::Switch,
     view::BmcView,
 };
@@ -93,24 +93,33 @@ fn has_option(view: &BmcView, word: &str) -> bool {
     view.boot.options.iter().any(|option| named(&option.name) || named(&option.path))
 }
 
-/// A setting of the firmware that keeps HTTP boot off, and its value where it is shown.
+/// A setting of the firmware that keeps HTTP boot off, with its value; without a value where one is known to exist and
+/// is not shown.
 fn http_setting(view: &BmcView) -> Option<(String, Option<String>)> {
-    view.switches.iter().find_map(|switch| {
-        let (name, wrong): (String, &[&str]) = if let Switch::HttpBootNeedsBiosSetting(name) = switch {
-            ((*name).to_owned(), &["Disabled", "Disable", "false"])
+    let shown = |name: &str| view.bios.iter().find(|(key, _)| plain(key) == name);
+    for switch in &view.switches {
+        let (name, on): (String, &[&str]) = if let Switch::HttpBootNeedsBiosSetting(name) = switch {
+            ((*name).to_owned(), &["Enabled", "Enable"])
         } else if let Switch::HttpBootNeedsTlsModeOff(name) = switch {
-            (name.replace("{}", "1"), &["OneWay", "TwoWay", "Required", "Enabled"])
+            (name.replace("{}", "1"), &["None", "Off", "Disabled"])
         } else {
-            return None;
+            continue;
         };
-        // Firmware appends numbers of its own to the names of settings.
-        let mut shown = view.bios.iter().filter(|(key, _)| key.starts_with(&name));
-        match shown.next() {
-            None => Some((name, None)),
-            Some((key, value)) if wrong.contains(&value.as_str()) => Some((key.clone(), Some(value.clone()))),
-            Some(_) => None,
+        match shown(&name) {
+            None => return Some((name, None)),
+            Some((key, value)) if !on.contains(&value.as_str()) => {
+                return Some((key.clone(), Some(value.clone())));
+            }
+            Some(_) => {}
         }
-    })
+    }
+    // Many firmwares name it alike, whoever made the controller.
+    let http = |key: &str| {
+        let lower = plain(key).to_ascii_lowercase();
+        lower.ends_with("ipv4httpsupport") || lower == "ipv4http" || lower == "httpsupport"
+    };
+    let off = view.bios.iter().find(|(key, value)| http(key) && OFF.contains(&value.as_str()));
+    off.map(|(key, value)| (key.clone(), Some(value.clone())))
 }
 
 fn uri(view: &BmcView) -> (Chance, String) {
