@@ -84,7 +84,7 @@ pub fn health(sector: &[u8; SECTOR_BYTES]) -> Health {
     health.media_errors = errors.offline_uncorrectable.or(errors.reported_uncorrectable);
     health.temperature_celsius = health.temperature_celsius.or(airflow);
     // A sector without a single attribute tells nothing, not zero.
-    health.errors = (errors != DriveErrors::default()).then_some(errors);
+    health.errors = entries(sector).next().is_some().then_some(errors);
     health
 }
 

@@ -16,9 +16,8 @@ const PATH: &str = "sys/firmware/dmi/tables/DMI";
 /// Needs the processors and PCI functions that the kernel lists, to write their labels on them.
 pub(crate) fn read(tree: &Tree, inventory: &mut Inventory) {
     let Some(bytes) = tree.bytes(PATH).filter(|bytes| !bytes.is_empty()) else {
-        inventory
-            .gaps
-            .push("no SMBIOS table: maker, serial and memory modules are not known from inside".into());
+        let why = if tree.exists(PATH) { "the SMBIOS table is for root's eyes" } else { "no SMBIOS table" };
+        inventory.gaps.push(format!("{why}: maker, serial and memory modules are not known from inside"));
         return;
     };
     let table = SMBiosData::from_vec_and_version(bytes, None);

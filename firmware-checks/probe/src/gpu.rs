@@ -51,9 +51,12 @@ pub fn take(inventory: &mut Inventory, report: Option<GpuReport>) {
         let told = report.gpus.len();
         inventory.gaps.push(format!("{seen} NVIDIA GPUs are on the PCI bus, their driver tells of {told}"));
     }
-    if report.driver.is_some() {
-        inventory.sources.insert("gpus".into(), "NVML".into());
-    }
+    let source = match (&report.driver, seen) {
+        (Some(_), _) => "NVML",
+        (None, 0) => "no NVIDIA driver, and no NVIDIA GPU on the PCI bus",
+        (None, _) => "no NVIDIA driver",
+    };
+    inventory.sources.insert("gpus".into(), source.into());
     inventory.gpu_driver = report.driver;
     for mut gpu in report.gpus {
         let device = inventory.pci.iter().find(|device| Some(&device.address) == gpu.pci.as_ref());
@@ -279,6 +282,9 @@ mod tests {
         // A machine without a GPU lacks no driver.
         let mut none = Inventory::default();
         take(&mut none, Some(ask(Path::new("/nonexistent/nvml-probe"))));
-        assert_eq!(none, Inventory::default());
+        assert!(none.gaps.is_empty() && none.sources["gpus"].starts_with("no NVIDIA driver"));
+        let mut unasked = Inventory::default();
+        take(&mut unasked, None);
+        assert_eq!(unasked, Inventory::default());
     }
 }

@@ -229,10 +229,6 @@ pub const RULES: &[Rule] = &[
                 .map(|n| format!("{n} reads that nothing could recover"))
         },
     ),
-    rule("nvme-capacitor", NVME, Grade::Fail, "the charge that carries a power cut is 0 %", OCP_LOG, |f| {
-        let charge = f.health.ocp.as_ref()?.capacitor_percent?;
-        (charge == 0).then(|| "its capacitors cannot carry a power cut".into())
-    }),
     rule("scsi-lost", SCSI, Grade::Fail, "uncorrected errors reach 100", OURS, |f| {
         above(errors(f)?.uncorrected, LOST_MAX - 1).map(|n| format!("{n} errors could not be corrected"))
     }),
