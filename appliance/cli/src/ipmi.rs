@@ -251,7 +251,7 @@ async fn status(mut session: Session, json: bool) -> anyhow::Result<()> {
     let identity = surface::identity(&mut session).await?;
     let power = chassis::status(&mut session).await?;
     let lan = lan::read(&mut session, lan::PRESENT).await.ok();
-    let guids = identity.guid.map(device::guid_variants);
+    let guid = identity.guid.map(device::likely_guid);
     let suite = session.suite().id();
     if json {
         say!(
@@ -260,7 +260,7 @@ async fn status(mut session: Session, json: bool) -> anyhow::Result<()> {
                 "on": power.on, "power_fault": power.fault, "intrusion": power.intrusion,
                 "serial": identity.serial(), "firmware": identity.device.firmware,
                 "maker": identity.device.maker, "product": identity.device.product,
-                "guid_readings": guids, "cipher_suite": suite,
+                "guid": guid, "cipher_suite": suite,
                 "mac": lan.map(|lan| lan.mac.to_string()), "address": lan.map(|lan| lan.address.to_string()),
             })
         );
@@ -283,8 +283,8 @@ async fn status(mut session: Session, json: bool) -> anyhow::Result<()> {
             controller.maker,
             controller.product
         );
-        if let Some([reading, ..]) = guids {
-            say!("GUID: {reading}");
+        if let Some(guid) = guid {
+            say!("GUID: {guid}");
         }
         if let Some(lan) = lan {
             say!("LAN: {} {}", lan.mac, lan.address);

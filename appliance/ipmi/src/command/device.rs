@@ -89,6 +89,19 @@ pub fn guid_variants(bytes: [u8; 16]) -> [String; 3] {
     [text(reversed), text([d, c, b, a, f, e, h, g, i, j, k, l, m, n, o, p]), text(bytes)]
 }
 
+/// The reading of a GUID that is most likely meant: the first that has a version and a variant as RFC 9562 writes
+/// them, SMBIOS' order before the specification's; the latter if none has.
+#[must_use]
+pub fn likely_guid(bytes: [u8; 16]) -> String {
+    let [specification, smbios, plain] = guid_variants(bytes);
+    let fits = |text: &&String| {
+        let at = |place: usize| text.as_bytes().get(place).copied().unwrap_or(0);
+        matches!(at(14), b'1'..=b'8') && matches!(at(19), b'8' | b'9' | b'a' | b'b')
+    };
+    let found = [&smbios, &specification, &plain].into_iter().find(fits).cloned();
+    found.unwrap_or(specification)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,5 +123,8 @@ mod tests {
         assert_eq!(reversed, "0f0e0d0c-0b0a-0908-0706-050403020100");
         assert_eq!(smbios, "03020100-0504-0706-0809-0a0b0c0d0e0f");
         assert_eq!(plain, "00010203-0405-0607-0809-0a0b0c0d0e0f");
+        assert_eq!(likely_guid(bytes), reversed);
+        let smbios = [0xf0, 0xe4, 0xa1, 0x5c, 0, 0, 0, 0x40, 0x80, 0, 0, 0, 0, 0, 0, 1];
+        assert_eq!(likely_guid(smbios), "5ca1e4f0-0000-4000-8000-000000000001");
     }
 }
