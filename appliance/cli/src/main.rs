@@ -12,6 +12,7 @@ mod host;
 mod image;
 mod ipmi;
 mod node;
+mod probe;
 mod serve;
 mod site;
 mod terminal;
@@ -70,6 +71,8 @@ enum Noun {
     /// The chain.
     #[command(subcommand)]
     Chain(chain::Verb),
+    /// What this machine says it is: hardware, firmware, health, and what could not be read.
+    Probe(probe::Options),
     /// Images.
     #[command(subcommand)]
     Image(image::Verb),
@@ -99,6 +102,7 @@ fn main() -> ExitCode {
         Noun::Node(verb) => node::run(verb),
         Noun::Endorsement(verb) => endorsement::run(verb),
         Noun::Chain(verb) => chain::run(verb),
+        Noun::Probe(options) => probe::run(&options),
         Noun::Image(verb) => image::run(verb),
         Noun::Api => {
             say!("{}", appliance_server::openapi().trim_end());

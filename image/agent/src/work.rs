@@ -1,5 +1,7 @@
 //! The orders, each turned into an outcome.  What goes wrong is an outcome too, in words for the journal.
 
+use std::{path::Path, thread};
+
 use appliance_api::agent::{BoardWord, Certificate, Outcome, QuoteOrder, Work};
 use appliance_model::{
     Digest,
@@ -8,6 +10,10 @@ use appliance_model::{
 };
 use attest_evidence::{Nonce, Purpose, Statement, Target, qualifying_data};
 use attest_tpm::{Ak, Tpm};
+use firmware_checks_probe::{
+    self as probe, gpu,
+    live::{self, lldp},
+};
 use hmac::{Hmac, Mac as _};
 
 use crate::{console::chain, say, system, talk::Talk};
@@ -44,12 +50,12 @@ impl Hands<'_> {
 
     fn inventory(&self) -> Result<Outcome, String> {
         say!("taking inventory");
-        let mut inventory = firmware_checks_probe::probe(&self.talk.root);
-        firmware_checks_probe::live::complete(&mut inventory, &self.talk.root.join("dev"));
+        let mut inventory = self.probe();
         match self.tpm().and_then(|mut tpm| facts(&mut tpm)) {
             Ok(facts) => {
                 inventory.sources.insert("tpm".into(), "TPM2_GetCapability".into());
-                inventory.tpm = Some(facts);
+                let version = inventory.tpm.take().and_then(|tpm| tpm.version);
+                inventory.tpm = Some(TpmFacts { version, ..facts });
             }
             Err(why) => inventory.gaps.push(why),
         }
@@ -67,6 +73,28 @@ impl Hands<'_> {
             .keep_inventory(&json)
             .map_err(|error| format!("inventory could not be kept: {error}"))?;
         Ok(Outcome::Inventory { json })
+    }
+
+    /// Asks the machine.  Listening for switches takes half a minute, the other questions happen meanwhile.
+    fn probe(&self) -> Inventory {
+        let root = &self.talk.root;
+        let mut inventory = probe::probe(root);
+        let ports = inventory.clone();
+        let heard = thread::scope(|scope| {
+            // A recorded tree has no cables.
+            let listens = root == Path::new("/") && lldp::is_worth_it(&ports);
+            let heard = listens.then(|| scope.spawn(|| lldp::listen(&ports, lldp::ROUND)));
+            live::complete(&mut inventory, &root.join("dev"));
+            let program = root.join(gpu::PROGRAM);
+            let report = program.exists().then(|| gpu::ask(&program));
+            gpu::take(&mut inventory, report);
+            // A fault in there restarts the agent, as everywhere.
+            heard.and_then(|heard| heard.join().ok())
+        });
+        if let Some(heard) = heard {
+            heard.tell(&mut inventory);
+        }
+        inventory
     }
 
     /// The inventory as it was reported.
