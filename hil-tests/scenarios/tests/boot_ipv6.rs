@@ -43,7 +43,7 @@ fn http_and_pxe_over_ipv6() -> anyhow::Result<()> {
         ];
         for (number, name, uefi_pxe, steps) in [(1, "http6", "http", http), (2, "pxe6", "uki", pxe)] {
             let machine = BootMachine::new(name, number, ovmf(&artefacts), Way::V6);
-            let serving = Serving { mode: "full", uefi_pxe, image: None, more: V6 };
+            let serving = Serving { mode: "full", uefi_pxe, image: None, arm64: None, more: V6 };
             let service = Service::start(&folder.join("service"), &serving, &artefacts).await?;
             let booting = bench.boot(&machine).await?;
             let outcome = watch(&machine, booting).await.and_then(|shown| shown.demand(steps));

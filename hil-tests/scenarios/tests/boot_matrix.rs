@@ -25,18 +25,18 @@ const ROWS: [Row; 5] = [
         "ipxe",
         true,
         Way::Pxe,
+        // It looks for a script beside its program before it does anything else.
         &[
             "dhcp PXEClient",
             "tftp snponly.efi",
-            // It looks for a script of its own beside its program, which is refused at once.
             "tftp autoexec.ipxe",
             "dhcp iPXE",
-            "GET boot.ipxe",
             "GET vmlinuz",
             "GET initrd",
             AGENT,
         ],
     ),
+    ("bios", "ipxe", false, Way::Pxe, &["dhcp iPXE", "GET boot.ipxe", "GET vmlinuz", "GET initrd", AGENT]),
     (
         "pxe-refused",
         "http",
@@ -51,7 +51,6 @@ const ROWS: [Row; 5] = [
             AGENT,
         ],
     ),
-    ("bios", "ipxe", false, Way::Pxe, &["dhcp iPXE", "GET boot.ipxe", "GET vmlinuz", "GET initrd", AGENT]),
 ];
 
 #[test]
@@ -102,20 +101,33 @@ async fn all(
     artefacts: &Artefacts,
 ) -> anyhow::Result<()> {
     let mut faults = Vec::new();
+    let mut running: Option<(&str, Service)> = None;
     for (number, (name, uefi_pxe, uefi, way, steps)) in (1..).zip(ROWS) {
         let firmware = if uefi { ovmf(artefacts) } else { Firmware::Bios };
         let machine = BootMachine::new(name, number, firmware, way);
-        let serving = Serving { mode, uefi_pxe, image: None, more: "" };
-        let service = Service::start(&folder.join("service"), &serving, artefacts).await?;
+        // Rows that want the same of the service share one.
+        let service = match running.take() {
+            Some((same, service)) if same == uefi_pxe => service,
+            other => {
+                if let Some((_, service)) = other {
+                    service.stop().await;
+                }
+                let serving = Serving { mode, uefi_pxe, image: None, arm64: None, more: "" };
+                Service::start(&folder.join("service"), &serving, artefacts).await?
+            }
+        };
         let booting = match far {
             Some(far) => far.boot(&machine).await?,
             None => bench.boot(&machine).await?,
         };
-        let outcome = watch(&machine, booting).await.and_then(|shown| shown.demand(steps));
+        let outcome = watch(&machine, booting).await.and_then(|shown| match far {
+            Some(_) => shown.demand_through_relay(steps),
+            None => shown.demand(steps),
+        });
         if let Err(error) = outcome {
             faults.push(format!("{name}: {error:#}\n--- service\n{}", service.said()));
         }
-        service.stop().await;
+        running = Some((uefi_pxe, service));
     }
     anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n\n"));
     Ok(())

@@ -9,9 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use hil_tests_rack::bench::{
-    Bench, BootMachine, Firmware, Way, dnsmasq, secure_boot_variables, x509_signature_list,
-};
+use hil_tests_rack::bench::{Bench, BootMachine, Firmware, Way, secure_boot_variables, x509_signature_list};
 use hil_tests_scenarios::{
     Artefacts,
     boot::{Service, Serving, read, watch},
@@ -47,7 +45,8 @@ fn our_image_boots_by_https_under_the_sites_keys_and_nothing_else_does() -> anyh
         let authority = x509_signature_list(&authority(&folder)?).context("the certificate is too large")?;
         let bench = Bench::start(&folder)?;
 
-        let serving = Serving { mode: "full", uefi_pxe: "uki", image: Some(&signed), more: HTTPS };
+        let serving =
+            Serving { mode: "full", uefi_pxe: "uki", image: Some(&signed), arm64: None, more: HTTPS };
         let service = Service::start(&folder.join("service"), &serving, &artefacts).await?;
         let machine = BootMachine::new("signed", 1, firmware.clone(), Way::Https(authority));
         let shown = watch(&machine, bench.boot(&machine).await?).await?;
@@ -62,7 +61,7 @@ fn our_image_boots_by_https_under_the_sites_keys_and_nothing_else_does() -> anyh
         ensure!(shown.steps == ["dhcp HTTPClient", "https"], "expected an attempt by HTTPS alone: {shown:?}");
         service.stop().await;
 
-        let serving = Serving { image: None, more: "", ..serving };
+        let serving = Serving { image: None, arm64: None, more: "", ..serving };
         let _service = Service::start(&folder.join("service"), &serving, &artefacts).await?;
         let machine = BootMachine::new("unsigned", 3, firmware, Way::Http);
         let booting = bench.boot(&machine).await?;
@@ -77,41 +76,17 @@ fn our_image_boots_by_https_under_the_sites_keys_and_nothing_else_does() -> anyh
     })
 }
 
-/// The chain shim → GRUB → Debian's kernel, each signed by whom the one before trusts.  shim and GRUB ask for fixed
-/// names at the root of the TFTP server, so nothing here can carry a ticket; dnsmasq stands for such a server.
+/// The chain shim → GRUB → Debian's kernel, each signed by whom the one before trusts, from our service: shim and GRUB
+/// under a ticket, GRUB's menu, which it asks for by a fixed name, by the machine's address.
 #[test]
 fn debians_signed_chain_boots_under_factory_keys() -> anyhow::Result<()> {
     run(|| async {
         let artefacts = Artefacts::find()?;
         let folder = emptied(artefacts.scratch.join("boot-shim"))?;
         let boot = &artefacts.boot;
-        let files = folder.join("files");
-        std::fs::create_dir_all(files.join("grub"))?;
-        for (from, name) in [
-            (&boot.shim, "shimx64.efi"),
-            (&boot.grub, "grubx64.efi"),
-            (&boot.kernel, "vmlinuz"),
-            (&boot.initrd, "initrd"),
-        ] {
-            std::fs::copy(from, files.join(name)).with_context(|| format!("copying {name}"))?;
-        }
-        let menu = format!("linux /vmlinuz {}\ninitrd /initrd\nboot\n", boot.command_line);
-        std::fs::write(files.join("grub/grub.cfg"), menu)?;
         let bench = Bench::start(&folder)?;
-        let mut words = dnsmasq(&folder);
-        words.extend(
-            [
-                "--interface=br0",
-                "--no-ping",
-                "--dhcp-range=10.77.0.100,10.77.0.150,255.255.255.0,1h",
-                "--dhcp-vendorclass=set:pxe,PXEClient",
-                "--dhcp-boot=tag:pxe,shimx64.efi",
-                "--enable-tftp",
-            ]
-            .map(ToOwned::to_owned),
-        );
-        words.push(format!("--tftp-root={}", files.display()));
-        let _server = bench.reference("reference", "dnsmasq", &words, "DHCP, IP range").await?;
+        let serving = Serving { mode: "full", uefi_pxe: "shim", image: None, arm64: None, more: "" };
+        let service = Service::start(&folder.join("service"), &serving, &artefacts).await?;
         let firmware = Firmware::Uefi {
             code: boot.ovmf_code_secure_boot.clone(),
             variables: boot.ovmf_vars_microsoft.clone(),
@@ -119,12 +94,24 @@ fn debians_signed_chain_boots_under_factory_keys() -> anyhow::Result<()> {
         };
         let machine = BootMachine::new("shim", 1, firmware, Way::Pxe);
         let shown = watch(&machine, bench.boot(&machine).await?).await?;
-        let mut steps = shown.steps.iter();
-        for name in ["shimx64.efi", "grubx64.efi", "grub.cfg", "vmlinuz", "initrd"] {
-            let wanted = format!("tftp {name}");
-            ensure!(steps.any(|step| *step == wanted), "no {wanted} in its place: {shown:?}");
-        }
-        Ok(())
+        let steps = [
+            "dhcp PXEClient",
+            "tftp shimx64.efi",
+            // What shim and GRUB ask for and can do without is refused at once.
+            "tftp revocations_sku.efi",
+            "tftp revocations_sbat.efi",
+            "tftp shim_certificate_0.efi",
+            "tftp grubx64.efi",
+            "tftp command.lst",
+            "tftp fs.lst",
+            "tftp crypto.lst",
+            "tftp terminal.lst",
+            "tftp grub.cfg",
+            "GET vmlinuz",
+            "GET initrd",
+            "dhcp scalerforge-agent",
+        ];
+        shown.demand(&steps).with_context(|| service.said())
     })
 }
 

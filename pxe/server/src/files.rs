@@ -205,7 +205,9 @@ impl Door {
             return Err(pxe_http::Refusal::Missing);
         };
         let content = match name {
-            Name::Script | Name::Autoexec => {
+            // An iPXE that came by HTTP is the site's own, and perhaps for another machine than our kernel is.
+            Name::Autoexec => None,
+            Name::Script => {
                 let text = self.script(name, ticket);
                 text.map(|text| Arc::new(pxe_http::Content::bytes(text)))
             }

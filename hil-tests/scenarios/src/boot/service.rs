@@ -35,6 +35,8 @@ pub struct Serving<'a> {
     pub uefi_pxe: &'a str,
     /// The image for x64, if it is not the discovery image of the artefacts.
     pub image: Option<&'a Path>,
+    /// The image for arm64, if there is one.
+    pub arm64: Option<&'a Path>,
     /// More lines for the section `[pxe]`.
     pub more: &'a str,
 }
@@ -139,6 +141,7 @@ last = "10.77.0.150"
 
 [pxe.images]
 x64 = {image}
+{arm64}
 kernel = {kernel}
 initrd = {initrd}
 command_line = "{command_line}"
@@ -146,16 +149,22 @@ command_line = "{command_line}"
 [pxe.nbp]
 ipxe_uefi = {ipxe_uefi}
 ipxe_bios = {ipxe_bios}
+shim = {shim}
+grub = {grub}
 "#,
         mode = serving.mode,
         uefi_pxe = serving.uefi_pxe,
         more = serving.more,
         image = quoted(serving.image.unwrap_or(&discovery))?,
+        arm64 =
+            serving.arm64.map(quoted).transpose()?.map(|path| format!("arm64 = {path}")).unwrap_or_default(),
         kernel = quoted(&boot.kernel)?,
         initrd = quoted(&boot.initrd)?,
         command_line = boot.command_line,
         ipxe_uefi = quoted(&boot.ipxe_uefi)?,
         ipxe_bios = quoted(&boot.ipxe_bios)?,
+        shim = quoted(&boot.shim)?,
+        grub = quoted(&boot.grub)?,
     );
     if serving.mode != "proxy" {
         // Machines behind the relay.
