@@ -66,8 +66,12 @@ pub struct LabConfig {
     pub lies: Vec<(usize, String, serde_json::Value)>,
     /// Whether the site file names the servers' BMCs; without, a server is known only when its agent says hello.
     pub bmcs: bool,
+    /// Whether the site has a boot medium for virtual CDs.
+    pub medium: bool,
     /// More lines for the site file's section `[pxe]`.
     pub pxe: String,
+    /// Serve IPv6 beside IPv4.
+    pub v6: bool,
     /// The operator's listener, if it is to live outside the lab's namespace.
     pub operator: Option<TcpListener>,
 }
@@ -87,7 +91,9 @@ impl LabConfig {
             publish: "registration",
             lies: Vec::new(),
             bmcs: true,
+            medium: false,
             pxe: String::new(),
+            v6: false,
             operator: None,
         }
     }
@@ -134,6 +140,11 @@ impl Lab {
             ovmf_vars: artefacts.ovmf_vars.clone(),
         })
         .await?;
+        if config.v6 {
+            let words = ["-6", "addr", "add", "fd77::1/64", "dev", "br0", "nodad"];
+            let done = Command::new("ip").args(words).status().await.context("running ip")?;
+            anyhow::ensure!(done.success(), "ip {words:?}: {done}");
+        }
         for (server, path, patch) in &config.lies {
             rack.host(*server).bmc_lie(path, patch.clone());
         }

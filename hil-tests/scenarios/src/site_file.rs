@@ -17,6 +17,22 @@ use crate::{
 /// The keys that are copied, not linked: tests may damage them.
 const KEYS: [&str; 5] = ["ca.pem", "ca.key", "attestor.key", "operator.key", "deployer.key"];
 
+/// IPv6 of the provisioning LAN.
+const V6: &str = r#"
+[pxe.v6]
+address = "fd77::1"
+prefix = "fd77::/64"
+router_advertisements = true
+api_url = "https://[fd77::1]:8443"
+
+[pxe.v6.pool]
+first = "fd77::1:0:0:0"
+last = "fd77::ffff:ffff:ffff:ffff"
+
+[pxe.v6.reservations]
+"52:54:00:77:00:00" = "fd77::99"
+"#;
+
 pub(crate) fn write(dir: &Path, rack: &Rack, lab: &LabConfig, artefacts: &Artefacts) -> anyhow::Result<()> {
     for folder in ["endorsement", "evidence"] {
         std::fs::create_dir_all(dir.join(folder)).context("making the site directory")?;
@@ -65,9 +81,10 @@ last = "10.77.0.199"
 [image]
 uki = "{uki}"
 reference = "{reference}"
-
+{medium}
 [agent]
 listen = "10.77.0.1:8443"
+{agent6}
 
 [operator]
 listen = "{operator}"
@@ -100,11 +117,17 @@ booking_days_max = 365
         silence = lab.silence_seconds_max,
         uki = image.join("discovery.efi").display(),
         reference = artefacts.image.join("reference.json").display(),
+        medium = if lab.medium {
+            format!("medium = \"{}\"\n", image.join("discovery.iso").display())
+        } else {
+            String::new()
+        },
         reattest =
             lab.reattest_seconds.map_or(String::new(), |every| format!("reattest_seconds = {every}\n")),
         operator = crate::lab::OPERATOR_ADDRESS,
         verifier = crate::lab::VERIFIER_ADDRESS,
-        pxe = lab.pxe,
+        pxe = lab.pxe.clone() + if lab.v6 { V6 } else { "" },
+        agent6 = if lab.v6 { "listen6 = \"[fd77::1]:8443\"" } else { "" },
         profile = lab.profile,
         publish = lab.publish,
     );

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use appliance_api::operator::HostView;
 use hil_tests_scenarios::{Artefacts, Lab, LabConfig, boot_once, run, say_hello};
 use serde_json::{Value, json};
 
@@ -21,7 +22,7 @@ fn a_server_booted_by_pxe_is_enrolled_by_the_ticket_its_agent_was_told() -> anyh
         let mut lab = Lab::start(config, &artefacts).await?;
         lab.wait("the appliance to answer", LIMIT, |_| Some(())).await?;
         boot_once(&lab, "Pxe").await?;
-        let ticket = told(&lab).await?;
+        let ticket = journaled(&lab, "told").await?;
         lab.kill_appliance().await?;
         lab.start_appliance()?;
         let host = lab.wait_stage(SERIAL, "registered", LIMIT).await?;
@@ -46,19 +47,54 @@ fn a_server_booted_by_pxe_is_enrolled_by_the_ticket_its_agent_was_told() -> anyh
     })
 }
 
-/// Waits until the journal has that a ticket was told by DHCP: from then on the reply may leave.
-async fn told(lab: &Lab) -> anyhow::Result<String> {
+/// IPv4 ends between firmware and agent: no address is left for it.  The agent gets its address, the appliance's and its
+/// ticket by DHCPv6.
+#[test]
+fn an_agent_without_ipv4_is_told_all_by_dhcpv6() -> anyhow::Result<()> {
+    run(|| async {
+        let artefacts = Artefacts::find()?;
+        let mut config = LabConfig::new("lent-ticket6", 1);
+        (config.bmcs, config.v6) = (false, true);
+        let mut lab = Lab::start(config, &artefacts).await?;
+        lab.wait("the appliance to answer", LIMIT, |_| Some(())).await?;
+        boot_once(&lab, "Pxe").await?;
+        journaled(&lab, "fetched").await?;
+        lab.kill_appliance().await?;
+        let file = lab.site().join("scalerforge.toml");
+        let text = std::fs::read_to_string(&file)?;
+        let kept = "last = \"10.77.0.100\"\n[pxe.reservations]\n\"02:00:00:00:00:99\" = \"10.77.0.100\"\n";
+        let full = text.replace("last = \"10.77.0.199\"\n", kept);
+        ensure!(full != text, "the site file has another pool");
+        std::fs::write(&file, full)?;
+        lab.start_appliance()?;
+        let known = |hosts: &[HostView]| hosts.iter().find(|host| host.node.is_some()).cloned();
+        let host = lab.wait("the server to be attested", LIMIT, known).await?;
+        ensure!(host.boot_ticket.is_some_and(|how| how.starts_with("boot ticket came by DHCP")));
+        let console = lab.rack.host(0).console().tail(200);
+        ensure!(
+            console.contains("has fd77::99 by DHCPv6") && console.contains("https://[fd77::1]:8443"),
+            "{console}"
+        );
+        let (_, leases, err) = lab.command(&["boot", "leases"].map(AsRef::as_ref)).await?;
+        ensure!(leases.contains("fd77::99") && !leases.contains("10.77.0.1"), "{leases}{err}");
+        lab.stop().await;
+        Ok(())
+    })
+}
+
+/// Waits for a record of this kind in the journal and answers its ticket.  Once `told` is there, the reply may leave.
+async fn journaled(lab: &Lab, kind: &str) -> anyhow::Result<String> {
     let journal = lab.site().join("pxe/journal.jsonl");
     let end = tokio::time::Instant::now() + LIMIT;
     while tokio::time::Instant::now() < end {
         let text = std::fs::read_to_string(&journal).unwrap_or_default();
         let mut lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        if let Some(ticket) = lines.find_map(|line| line["told"]["ticket"].as_str().map(str::to_owned)) {
+        if let Some(ticket) = lines.find_map(|line| line[kind]["ticket"].as_str().map(str::to_owned)) {
             return Ok(ticket);
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    bail!("no agent was told its ticket by DHCP\n{}", lab.scene().await)
+    bail!("no ticket was {kind}\n{}", lab.scene().await)
 }
 
 /// Anybody on the LAN can have read the ticket: it is no use to a machine without the port, nor to one that says it had it.
