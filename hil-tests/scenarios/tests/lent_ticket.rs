@@ -34,7 +34,7 @@ fn a_server_booted_by_pxe_is_enrolled_by_the_ticket_its_agent_was_told() -> anyh
         ensure!(said.contains(boot_ticket), "`host why` does not say how the ticket came: {said}");
         let mac = lab.rack.host(0).spec().boot_mac.to_string();
         let (_, said, err) = lab.command(&["boot", "why", &mac].map(AsRef::as_ref)).await?;
-        ensure!(said.contains("its ticket came by DHCP"), "{said}{err}");
+        ensure!(said.contains("its boot ticket came by DHCP"), "{said}{err}");
 
         // What was booted is in the log none the less, and the evidence may claim what it would by HTTP boot: here, with
         // a TPM made of software, nothing.
