@@ -24,6 +24,8 @@ use crate::{
 pub(super) const NAME: &str = "API beside pulls";
 /// The operator's API, and what a page that shows progress asks for.
 const OPERATOR: &str = "127.0.0.1:8090";
+/// What it must have before it is asked: DHCP, images, the API.
+const PORTS: [u16; 3] = [67, IMAGES, 8090];
 const PATH: &str = "/api/v1/boot/counters";
 /// The image server's port, the default of `pxe.http_port`.
 const IMAGES: u16 = 8080;
@@ -85,7 +87,7 @@ impl Desk {
     pub(super) fn sample(&self, table: &mut Table) -> anyhow::Result<()> {
         let config = self.folder.join("boot.toml").display().to_string();
         let words = ["boot", "serve", "--config", &config].map(str::to_owned);
-        let _service = self.lan.serve_widely(&self.scalerforge, &words, 67)?;
+        let _service = self.lan.serve_widely(&self.scalerforge, &words, &PORTS)?;
         for clients in ["1", "500"] {
             let (target, path) = (format!("{SERVER}:{IMAGES}"), format!("/images/sha256/{}", self.image));
             let words =

@@ -73,9 +73,13 @@ impl Lan {
     }
 }
 
+/// Whether somebody in the namespace of a process has the port, by UDP or TCP.
 fn listens(port: u16) -> impl FnMut(u32) -> bool {
     let mark = format!(":{port:04X} ");
-    move |pid| fs::read_to_string(format!("/proc/{pid}/net/udp")).unwrap_or_default().contains(&mark)
+    move |pid| {
+        let tables = ["udp", "tcp"].map(|kind| format!("/proc/{pid}/net/{kind}"));
+        tables.iter().any(|table| fs::read_to_string(table).unwrap_or_default().contains(&mark))
+    }
 }
 
 impl Drop for Lan {
