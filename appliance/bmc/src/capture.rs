@@ -363,6 +363,14 @@ fn follow(bmc: &Bmc, body: &Value) -> Option<String> {
 fn links(value: &Value) -> Vec<String> {
     let mut found = Vec::new();
     match value {
+        // Log entries stand whole in their collection; many controllers have no resource of their own for them.
+        Value::Object(fields)
+            if field::text(value, &["@odata.type"]).is_some_and(|kind| kind.contains("#LogEntry.")) =>
+        {
+            for value in fields.values().filter(|value| value.is_object()) {
+                found.extend(links(value));
+            }
+        }
         Value::Object(fields) => {
             for (key, value) in fields {
                 match value {

@@ -3,6 +3,7 @@
 
 mod agreement;
 mod blueprint;
+mod bmc;
 mod boot;
 mod chain;
 mod client;
@@ -50,6 +51,9 @@ enum Noun {
     /// Servers.
     #[command(subcommand)]
     Host(host::Verb),
+    /// One management controller by Redfish: what it is, what will work, and a copy of it for others.
+    #[command(subcommand)]
+    Bmc(bmc::Verb),
     /// One management controller by IPMI: power, boot source, log, sensors, serial console.
     #[command(subcommand)]
     Ipmi(ipmi::Verb),
@@ -95,6 +99,7 @@ fn main() -> ExitCode {
         Noun::Site(verb) => site::run(verb),
         Noun::Boot(verb) => boot::run(verb),
         Noun::Host(verb) => host::run(verb),
+        Noun::Bmc(verb) => bmc::run(verb),
         Noun::Ipmi(verb) => ipmi::run(verb),
         Noun::Blueprint(verb) => blueprint::run(verb),
         Noun::Baseline(verb) => blueprint::run_baseline(verb),
