@@ -25,12 +25,13 @@ const ROWS: [Row; 5] = [
         "ipxe",
         true,
         Way::Pxe,
-        // It looks for a script beside its program before it does anything else.
+        // It looks for a script of its own first, which is refused at once.
         &[
             "dhcp PXEClient",
             "tftp snponly.efi",
             "tftp autoexec.ipxe",
             "dhcp iPXE",
+            "GET boot.ipxe",
             "GET vmlinuz",
             "GET initrd",
             AGENT,
