@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::{
-    prepare,
+    judges, prepare,
     run::{cargo, output, run},
     soak, tidy, tools,
 };
@@ -37,7 +37,10 @@ pub(crate) fn test(root: &Path, test: &Test) -> anyhow::Result<()> {
         anyhow::Ok(())
     };
     if test.scenario.is_none() {
-        gate("tools", &mut || tools::ensure(root, tools::Need::Tests))?;
+        gate("tools", &mut || {
+            tools::ensure(root, tools::Need::Tests)?;
+            judges::prepare(root)
+        })?;
         gate("format", &mut || run(cargo(root).args(["fmt", "--all", "--check"])))?;
         gate("tidy", &mut || tidy(root))?;
         gate("licences", &mut || licences(root))?;

@@ -6,6 +6,7 @@
 mod bench;
 mod demo;
 mod gates;
+mod judges;
 mod prepare;
 mod run;
 mod soak;
@@ -55,6 +56,7 @@ fn main() -> anyhow::Result<()> {
         Task::Openapi => gates::openapi(&root, true),
         Task::Prepare => {
             tools::ensure(&root, tools::Need::Tests)?;
+            judges::prepare(&root)?;
             prepare::prepare(&root, true).map(drop)
         }
     }

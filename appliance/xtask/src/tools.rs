@@ -28,9 +28,10 @@ const DEMO: [(&str, &str); 6] = [
     ("dpkg-deb", "dpkg"),
 ];
 
-const TESTS: [(&str, &str); 15] = [
+const TESTS: [(&str, &str); 18] = [
     ("tpm2_checkquote", "tpm2-tools"),
     ("dnsmasq", "dnsmasq-base"),
+    ("qemu-system-aarch64", "qemu-system-arm"),
     ("openssl", "openssl"),
     ("sbsign", "sbsigntool"),
     ("mformat", "mtools"),
@@ -43,6 +44,9 @@ const TESTS: [(&str, &str); 15] = [
     // A management controller of other people, and a client of theirs.
     ("ipmi_sim", "openipmi"),
     ("ipmitool", "ipmitool"),
+    ("ipmipower", "freeipmi-tools"),
+    // The environment of the BMC's judges.
+    ("python3.11", "python3.11-venv"),
     // What fuzz targets and HTTPS boot are built with.
     ("g++", "g++"),
     ("pkg-config", "pkg-config"),
@@ -50,6 +54,9 @@ const TESTS: [(&str, &str); 15] = [
 
 /// Debian's `libssl-dev` puts it there.
 const OPENSSL_HEADER: &str = "/usr/include/openssl/ssl.h";
+
+/// UEFI firmware for virtual ARM machines.
+const ARM_FIRMWARE: (&str, &str) = ("/usr/share/AAVMF/AAVMF_CODE.fd", "qemu-efi-aarch64");
 
 /// The first QEMU with the igb network card.
 const QEMU_MAJOR_MIN: u32 = 8;
@@ -65,6 +72,14 @@ pub(crate) fn ensure(root: &Path, need: Need) -> anyhow::Result<()> {
     // No program: the headers that the feature `https-boot` is built with.
     if need == Need::Tests && !Path::new(OPENSSL_HEADER).is_file() {
         missing.push("libssl-dev");
+    }
+    if need == Need::Tests && !Path::new(ARM_FIRMWARE.0).is_file() {
+        missing.push(ARM_FIRMWARE.1);
+    }
+    // Debian's interpreter comes without what makes environments.
+    let environments = output(Command::new("python3.11").args(["-c", "import ensurepip"]));
+    if need == Need::Tests && environments.is_err() {
+        missing.push("python3.11-venv");
     }
     missing.dedup();
     if missing.is_empty() {
@@ -92,7 +107,7 @@ fn install(root: &Path, missing: &[&str]) -> anyhow::Result<()> {
     };
     run(apt(None).arg("update"))?;
     let (qemu, plain): (Vec<&str>, Vec<&str>) =
-        missing.iter().partition(|package| package.starts_with("qemu"));
+        missing.iter().partition(|package| package.starts_with("qemu") && **package != ARM_FIRMWARE.1);
     if !plain.is_empty() {
         run(apt(None).args(["install", "-y", "--no-install-recommends"]).args(&plain))?;
     }
@@ -100,15 +115,17 @@ fn install(root: &Path, missing: &[&str]) -> anyhow::Result<()> {
         return Ok(());
     }
     let release = std::fs::read_to_string("/etc/os-release").context("reading /etc/os-release")?;
-    let both = ["qemu-system-x86", "qemu-utils"];
+    // All of one version.
+    let mut all = vec!["qemu-system-x86", "qemu-utils"];
+    all.extend(qemu.into_iter().filter(|package| *package == "qemu-system-arm"));
     if !release.contains("VERSION_CODENAME=bookworm") {
-        return run(apt(None).args(["install", "-y", "--no-install-recommends"]).args(both));
+        return run(apt(None).args(["install", "-y", "--no-install-recommends"]).args(&all));
     }
     let list = backports(root)?;
     run(apt(Some(&list)).arg("update"))?;
     run(apt(Some(&list))
         .args(["install", "-y", "--no-install-recommends", "-t", "bookworm-backports"])
-        .args(both))
+        .args(&all))
 }
 
 /// A source list with the backports suite at the mirror that serves bookworm to this host.

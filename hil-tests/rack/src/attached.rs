@@ -16,7 +16,14 @@ use crate::spec::BootTarget;
 #[derive(Debug, Default)]
 pub(crate) struct Attached {
     media: Mutex<BTreeMap<String, Medium>>,
-    keys: Mutex<Option<SecureBootKeys>>,
+    keys: Mutex<Keys>,
+}
+
+/// Keys that were given, and those that wait for the next start.
+#[derive(Debug, Default)]
+struct Keys {
+    last: SecureBootKeys,
+    next: Option<SecureBootKeys>,
 }
 
 impl Attached {
@@ -28,13 +35,18 @@ impl Attached {
         }
     }
 
+    /// Keys from the next start on; the same as before, or none where there were none, change nothing.
     pub(crate) fn set_keys(&self, keys: SecureBootKeys) {
-        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = Some(keys);
+        let mut held = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.last != keys {
+            held.last = keys.clone();
+            held.next = Some(keys);
+        }
     }
 
     /// The keys, once for each change.
     pub(crate) fn take_keys(&self) -> Option<SecureBootKeys> {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).next.take()
     }
 
     /// Arguments for a QEMU that starts now.

@@ -174,7 +174,8 @@ impl Fleet {
         index: usize,
         spec: HostSpec,
     ) -> Result<(), RackError> {
-        let death = config.death.unwrap_or(if index % 2 == 0 { Death::Refuses } else { Death::Silent });
+        let death =
+            config.death.unwrap_or(if index.is_multiple_of(2) { Death::Refuses } else { Death::Silent });
         let fault = || RackError::io("listen for a dead BMC on", bind.to_string());
         let listener = TcpListener::bind(bind).await.map_err(fault())?;
         let address = listener.local_addr().map_err(fault())?;

@@ -14,6 +14,7 @@ use tokio::process::Child;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::attached::{self, Attached};
+use crate::bench::{Trust, with_trust};
 use crate::bmc::{Medium, Outcome, ResetType, SecureBootKeys, SerialLine, Server};
 use crate::boot::BootSetting;
 use crate::children::Nursery;
@@ -193,6 +194,7 @@ impl Machine {
         let console = listen(&self.folder, command_line::CONSOLE_SOCKET)?;
         let qmp = listen(&self.folder, command_line::QMP_SOCKET)?;
         let tpm = tpm::power_on(&self.nursery, &self.folder).await?;
+        self.put_keys();
         self.console.restart();
         let mut arguments = command_line::arguments(self.index, &self.present(), &self.firmware, boots);
         arguments.extend(self.attached.arguments(boots));
@@ -219,6 +221,25 @@ impl Machine {
             }),
         };
         Ok(Life { boots, qemu, tpm, events, qmp: Arc::new(qmp) })
+    }
+
+    /// Puts the Secure Boot keys that the BMC was given into the firmware's variables, while nobody runs that reads
+    /// them.  A firmware without Secure Boot keeps them and does not heed them.
+    fn put_keys(&self) {
+        let Some(keys) = self.attached.take_keys() else { return };
+        let trust = Trust {
+            enable: keys.enable,
+            platform: &keys.platform,
+            exchange: &keys.exchange,
+            allowed: &keys.allowed,
+            forbidden: &keys.forbidden,
+        };
+        let path = self.folder.join(command_line::VARIABLES);
+        let filled = std::fs::read(&path).ok().and_then(|store| with_trust(&store, trust));
+        let written = filled.map(|store| std::fs::write(&path, store));
+        if !matches!(written, Some(Ok(()))) {
+            tracing::warn!(host = %self.spec.serial, "Secure Boot keys did not reach the firmware's variables");
+        }
     }
 
     /// Owns the processes until the power is off.

@@ -41,6 +41,13 @@ pub enum Firmware {
         /// The code enforces Secure Boot: it needs system management mode and protected flash.
         secure_boot: bool,
     },
+    /// UEFI on 64-bit ARM.
+    Arm64 {
+        /// Code image, read-only.
+        code: PathBuf,
+        /// Variable store that belongs to it; each boot gets a copy.
+        variables: PathBuf,
+    },
     /// SeaBIOS; the network is the card's option ROM, an iPXE.
     Bios,
 }
@@ -111,7 +118,7 @@ impl Booting {
             std::fs::remove_dir_all(folder).map_err(RackError::io("clear", folder))?;
         }
         std::fs::create_dir_all(folder).map_err(RackError::io("create", folder))?;
-        if let Firmware::Uefi { variables, .. } = &machine.firmware {
+        if let Firmware::Uefi { variables, .. } | Firmware::Arm64 { variables, .. } = &machine.firmware {
             let copy = folder.join("vars.fd");
             std::fs::copy(variables, &copy).map_err(RackError::io("copy firmware variables to", copy))?;
         }
@@ -123,7 +130,11 @@ impl Booting {
         let console = Arc::new(Console::open(&machine.name, &folder.join("console.log"))?);
         console.restart();
         let words = arguments(machine, tap);
-        let mut qemu = nursery.spawn("qemu-system-x86_64", &words, folder, "qemu.log").await?;
+        let program = match &machine.firmware {
+            Firmware::Uefi { .. } | Firmware::Bios => "qemu-system-x86_64",
+            Firmware::Arm64 { .. } => "qemu-system-aarch64",
+        };
+        let mut qemu = nursery.spawn(program, &words, folder, "qemu.log").await?;
         follow(&console, &listener, &mut qemu, &machine.name, folder).await?;
         Ok(Self { console, record: folder.join(RECORD), qemu })
     }
@@ -181,6 +192,12 @@ fn arguments(machine: &BootMachine, tap: &str) -> Vec<String> {
     let mut words: Vec<String> = ["-nodefaults", "-no-user-config"].map(ToOwned::to_owned).into();
     let mut add = |option: &str, value: String| words.extend([option.to_owned(), value]);
     let mut board = String::from("q35");
+    let mut processor = "max";
+    let flash = |code: &Path, add: &mut dyn FnMut(&str, String)| {
+        let code = code.display().to_string().replace(',', ",,");
+        add("-drive", format!("if=pflash,format=raw,readonly=on,file={code}"));
+        add("-drive", "if=pflash,format=raw,file=vars.fd".to_owned());
+    };
     match &machine.firmware {
         // Without a graphics card SeaBIOS and the ROM talk on the serial line.
         Firmware::Bios => board.push_str(",smm=off,graphics=off"),
@@ -190,14 +207,18 @@ fn arguments(machine: &BootMachine, tap: &str) -> Vec<String> {
                 add("-global", "driver=cfi.pflash01,property=secure,value=on".to_owned());
                 add("-global", "ICH9-LPC.disable_s3=1".to_owned());
             }
-            let code = code.display().to_string().replace(',', ",,");
-            add("-drive", format!("if=pflash,format=raw,readonly=on,file={code}"));
-            add("-drive", "if=pflash,format=raw,file=vars.fd".to_owned());
+            flash(code, &mut add);
+        }
+        Firmware::Arm64 { code, .. } => {
+            "virt".clone_into(&mut board);
+            // Firmware uses little of a newer one, and emulation has less to do.
+            processor = "cortex-a57";
+            flash(code, &mut add);
         }
     }
     add("-machine", board);
     add("-accel", "tcg,thread=multi".to_owned());
-    add("-cpu", "max".to_owned());
+    add("-cpu", processor.to_owned());
     add("-smp", "2".to_owned());
     add("-m", machine.memory_mib.to_string());
     add("-display", "none".to_owned());
@@ -237,6 +258,12 @@ mod tests {
             (uefi(true), Way::Http, "property=secure", "smm=off"),
             (uefi(false), Way::Https(vec![1]), "https/cacerts,file=authorities.esl", "graphics=off"),
             (uefi(false), Way::Http, "file=c,,d.fd", "cacerts"),
+            (
+                Firmware::Arm64 { code: "a.fd".into(), variables: "v".into() },
+                Way::Http,
+                "-machine virt",
+                "q35",
+            ),
             (uefi(false), Way::V6, "IPv4PXESupport", "IPv6PXESupport"),
         ] {
             let machine = BootMachine::new("m", 1, firmware, way);

@@ -22,6 +22,7 @@ use crate::netns::{APPLIANCE, ip};
 pub use machine::{BootMachine, Booting, Firmware, Way};
 pub use signature_list::x509_signature_list;
 pub use variables::secure_boot_variables;
+pub(crate) use variables::{Trust, with_trust};
 
 use room::{Room, started};
 

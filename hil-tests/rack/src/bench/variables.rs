@@ -32,41 +32,94 @@ const STORE_HEADER_BYTES: usize = 28;
 /// Bytes before a variable's name.
 const HEADER_BYTES: usize = 60;
 
+/// What a firmware shall trust; certificates in DER.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trust<'a> {
+    pub(crate) enable: bool,
+    pub(crate) platform: &'a [Vec<u8>],
+    pub(crate) exchange: &'a [Vec<u8>],
+    pub(crate) allowed: &'a [Vec<u8>],
+    pub(crate) forbidden: &'a [Vec<u8>],
+}
+
+/// The store with these keys in place of whatever keys it had; all other variables stay.  Nothing if it is no OVMF
+/// variable store, or full.
+pub(crate) fn with_trust(store: &[u8], trust: Trust<'_>) -> Option<Vec<u8>> {
+    let mut store = store.to_vec();
+    let lists = |certificates: &[Vec<u8>]| -> Option<Vec<u8>> {
+        let lists: Option<Vec<Vec<u8>>> = certificates.iter().map(|der| x509_signature_list(der)).collect();
+        Some(lists?.concat())
+    };
+    let switch = [u8::from(trust.enable)];
+    let mut wanted = Vec::new();
+    for (name, owner, attributes, data) in [
+        ("PK", GLOBAL, AUTHENTICATED, lists(trust.platform)?),
+        ("KEK", GLOBAL, AUTHENTICATED, lists(trust.exchange)?),
+        ("db", DATABASE, AUTHENTICATED, lists(trust.allowed)?),
+        ("dbx", DATABASE, AUTHENTICATED, lists(trust.forbidden)?),
+        ("SecureBootEnable", ENABLE, PLAIN, switch.to_vec()),
+    ] {
+        strike(&mut store, name, owner)?;
+        // A variable without contents does not exist.
+        if !data.is_empty() {
+            wanted.extend(variable(name, owner, attributes, &data)?);
+        }
+    }
+    let (_, at) = walk(&store)?;
+    let end = at.checked_add(wanted.len())?;
+    if store.get(at..end)?.iter().any(|byte| *byte != 0xff) {
+        return None;
+    }
+    store.splice(at..end, wanted);
+    Some(store)
+}
+
+/// Where variables are, and where the free space begins.
+fn walk(store: &[u8]) -> Option<(Vec<usize>, usize)> {
+    let volume_header = usize::from(u16::from_le_bytes(store.get(0x30..0x32)?.try_into().ok()?));
+    let header = store.get(volume_header..volume_header.checked_add(STORE_HEADER_BYTES)?)?;
+    if store.get(0x28..0x2c)? != b"_FVH" || !header.starts_with(&STORE) {
+        return None;
+    }
+    let mut at = aligned(volume_header.checked_add(STORE_HEADER_BYTES)?);
+    let mut found = Vec::new();
+    while store.get(at..at.checked_add(2)?)? == [0xaa, 0x55] {
+        found.push(at);
+        let size = sizes(store, at)?;
+        at = aligned(at.checked_add(HEADER_BYTES)?.checked_add(size.0)?.checked_add(size.1)?);
+    }
+    Some((found, at))
+}
+
+/// Bytes of a variable's name and of its data.
+fn sizes(store: &[u8], at: usize) -> Option<(usize, usize)> {
+    let size = |from: usize| {
+        let bytes = store.get(at + from..at + from + 4)?.try_into().ok()?;
+        usize::try_from(u32::from_le_bytes(bytes)).ok()
+    };
+    Some((size(36)?, size(40)?))
+}
+
+/// Marks a variable as deleted (state `VAR_ADDED & VAR_DELETED`), as the firmware does.
+fn strike(store: &mut [u8], name: &str, owner: [u8; 16]) -> Option<()> {
+    let name: Vec<u8> = name.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
+    for at in walk(store)?.0 {
+        let same_owner = store.get(at + 44..at + HEADER_BYTES)? == owner;
+        let bytes = sizes(store, at)?.0;
+        let same_name = store.get(at + HEADER_BYTES..at + HEADER_BYTES + bytes)? == name;
+        if same_owner && same_name {
+            *store.get_mut(at + 2)? &= 0xfd;
+        }
+    }
+    Some(())
+}
+
 /// An empty store in which this certificate (DER) is platform key, exchange key and the only one that may sign what is
 /// booted, with Secure Boot on.  Nothing if `empty` is not an OVMF variable store, or full.
 #[must_use]
 pub fn secure_boot_variables(empty: &[u8], certificate: &[u8]) -> Option<Vec<u8>> {
-    let volume_header = usize::from(u16::from_le_bytes(empty.get(0x30..0x32)?.try_into().ok()?));
-    let store = empty.get(volume_header..volume_header.checked_add(STORE_HEADER_BYTES)?)?;
-    if empty.get(0x28..0x2c)? != b"_FVH" || !store.starts_with(&STORE) {
-        return None;
-    }
-    let list = x509_signature_list(certificate)?;
-    let mut wanted = Vec::new();
-    for (name, owner, attributes, data) in [
-        ("PK", GLOBAL, AUTHENTICATED, list.as_slice()),
-        ("KEK", GLOBAL, AUTHENTICATED, &list),
-        ("db", DATABASE, AUTHENTICATED, &list),
-        ("SecureBootEnable", ENABLE, PLAIN, &[1]),
-    ] {
-        wanted.extend(variable(name, owner, attributes, data)?);
-    }
-    let mut at = aligned(volume_header.checked_add(STORE_HEADER_BYTES)?);
-    // Behind what is there already; a free place is erased flash.
-    while empty.get(at..at.checked_add(2)?)? == [0xaa, 0x55] {
-        let size = |from: usize| {
-            let bytes = empty.get(at + from..at + from + 4)?.try_into().ok()?;
-            usize::try_from(u32::from_le_bytes(bytes)).ok()
-        };
-        at = aligned(at.checked_add(HEADER_BYTES)?.checked_add(size(36)?)?.checked_add(size(40)?)?);
-    }
-    let end = at.checked_add(wanted.len())?;
-    if empty.get(at..end)?.iter().any(|byte| *byte != 0xff) {
-        return None;
-    }
-    let mut filled = empty.to_vec();
-    filled.splice(at..end, wanted);
-    Some(filled)
+    let one = [certificate.to_vec()];
+    with_trust(empty, Trust { enable: true, platform: &one, exchange: &one, allowed: &one, forbidden: &[] })
 }
 
 fn variable(name: &str, owner: [u8; 16], attributes: u32, data: &[u8]) -> Option<Vec<u8>> {
@@ -108,6 +161,10 @@ mod tests {
         let next = 100 + there.len();
         assert_eq!(filled[next..next + 3], [0xaa, 0x55, 0x3f]);
         assert_eq!(filled[next + HEADER_BYTES..next + HEADER_BYTES + 6], *b"P\0K\0\0\0");
+        let none = Trust { enable: false, platform: &[], exchange: &[], allowed: &[], forbidden: &[] };
+        let cleared = with_trust(&filled, none).unwrap();
+        assert_eq!(cleared[next + 2], 0x3d, "the platform key is struck");
+        assert_eq!(cleared[..next], filled[..next]);
         empty.truncate(300);
         assert!(secure_boot_variables(&empty, &[0x30, 0]).is_none(), "no room");
         empty[0x28] = 0;

@@ -103,6 +103,7 @@ pub(crate) fn show(path: &str, record: &Record) -> Value {
         "Created": clock::text(record.seconds),
         "Severity": record.severity,
         "Message": record.text,
+        "MessageId": "ResourceEvent.1.4.ResourceChanged",
         "SensorNumber": record.event[1],
         "EntryCode": "Assert",
     })

@@ -22,11 +22,10 @@ pub(crate) async fn insert(desk: &Arc<Desk>, slot: &str, body: &Value) -> Result
     if desk.quirks.media_answers_405 {
         return Err(Answer::not_allowed("GET, HEAD"));
     }
-    if desk.quirks.media_refuses_inserted {
-        if let Some(name) = ["Inserted", "WriteProtected"].into_iter().find(|name| body.get(name).is_some()) {
-            let text = format!("The action parameter {name} is not supported.");
-            return Err(Answer::bad("ActionParameterUnknown", text));
-        }
+    let refused = ["Inserted", "WriteProtected"].into_iter().find(|name| body.get(name).is_some());
+    if let Some(name) = refused.filter(|_| desk.quirks.media_refuses_inserted) {
+        let text = format!("The action parameter {name} is not supported.");
+        return Err(Answer::bad("ActionParameterUnknown", text));
     }
     mount(desk, slot, body).await?;
     Ok(Answer::done())

@@ -11,7 +11,6 @@ use serde::Deserialize;
 const PRESETS: &str = include_str!("quirks.toml");
 
 /// The switches; all off is a BMC that keeps to the standard.
-#[expect(clippy::struct_excessive_bools, reason = "each is one defect that a real BMC has or has not")]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Quirks {

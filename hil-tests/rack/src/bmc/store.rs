@@ -49,6 +49,7 @@ impl Tree {
     }
 
     /// How many resources there are.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }

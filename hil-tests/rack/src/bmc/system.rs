@@ -122,8 +122,9 @@ fn set_boot(desk: &Desk, path: &str, before: &Value, boot: &Value) -> Result<(),
             "BootSourceOverrideMode" => allowed(before, key, value)?,
             "BootOrder" => order(before, value)?,
             "HttpBootUri" => {
-                let uri = value.as_str().filter(|uri| uri.is_empty() || uri.starts_with("http"));
-                if uri.is_none() || before.get(key).is_none() {
+                let uri = value.as_str().unwrap_or_default();
+                let right = value.is_null() || uri.is_empty() || uri.starts_with("http");
+                if !right || !(value.is_null() || value.is_string()) || before.get(key).is_none() {
                     return Err(Answer::bad("PropertyValueFormatError", "HttpBootUri must be an address."));
                 }
             }

@@ -63,9 +63,9 @@ pub(super) async fn command(context: &mut Context<'_>, message: &Message) -> Rep
 }
 
 fn device() -> Vec<u8> {
-    // Device 20h, revision 1 with SDRs, firmware 1.02, IPMI 2.0; sensors, SDR, SEL, FRU, chassis; a maker's number
-    // that IANA has not given away; product 1.
-    vec![0x20, 0x81, 0x01, 0x02, 0x02, 0x8f, 0xfe, 0xc0, 0x00, 0x01, 0x00, 0x03, 0x00, 0x00, 0x00]
+    // Device 20h, revision 1 with SDRs, firmware 1.02, IPMI 2.0; sensors, SDR, SEL, FRU, chassis; maker
+    // unspecified; product 1.
+    vec![0x20, 0x81, 0x01, 0x02, 0x02, 0x8f, 0x00, 0x00, 0x00, 0x01, 0x00, 0x03, 0x00, 0x00, 0x00]
 }
 
 /// This channel by its number or as "the one this comes by".

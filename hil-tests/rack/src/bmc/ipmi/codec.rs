@@ -217,7 +217,9 @@ mod tests {
 
     #[test]
     fn garbage_gets_no_answer() {
-        for bytes in [&[][..], &RMCP, &[6, 0, 0xff, 7, 6], &[6, 0, 0xff, 7, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]] {
+        for bytes in
+            [&[][..], &RMCP, &[6, 0, 0xff, 7, 6], &[6, 0, 0xff, 7, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]]
+        {
             assert_eq!(parse(bytes), None);
         }
     }

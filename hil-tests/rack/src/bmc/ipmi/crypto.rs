@@ -31,12 +31,16 @@ impl Suite {
     pub(crate) fn hmac(self, key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
         match self {
             Self::Three => {
-                let Ok(mut mac) = <Hmac<sha1::Sha1> as hmac::Mac>::new_from_slice(key) else { return Vec::new() };
+                let Ok(mut mac) = <Hmac<sha1::Sha1> as hmac::Mac>::new_from_slice(key) else {
+                    return Vec::new();
+                };
                 parts.iter().for_each(|part| mac.update(part));
                 mac.finalize().into_bytes().to_vec()
             }
             Self::Seventeen => {
-                let Ok(mut mac) = <Hmac<sha2::Sha256> as hmac::Mac>::new_from_slice(key) else { return Vec::new() };
+                let Ok(mut mac) = <Hmac<sha2::Sha256> as hmac::Mac>::new_from_slice(key) else {
+                    return Vec::new();
+                };
                 parts.iter().for_each(|part| mac.update(part));
                 mac.finalize().into_bytes().to_vec()
             }
@@ -104,7 +108,7 @@ impl Keys {
     }
 
     pub(crate) fn decrypt(&self, sealed: &[u8]) -> Option<Vec<u8>> {
-        if sealed.len() < 2 * BLOCK || sealed.len() % BLOCK != 0 {
+        if sealed.len() < 2 * BLOCK || !sealed.len().is_multiple_of(BLOCK) {
             return None;
         }
         let mut out = Vec::new();

@@ -35,7 +35,7 @@ pub(crate) enum Stage {
     /// Challenges are exchanged; the client must prove that it knows the password.
     Challenged(Box<Challenge>),
     /// Open.
-    Open(SessionKeys),
+    Open(Box<SessionKeys>),
 }
 
 /// What both sides hash.
@@ -102,19 +102,22 @@ fn open(
     // Zero means "no session".
     let id = u32::from_le_bytes(bytes).max(1);
     let ceiling = if role == 0 { privilege::ADMINISTRATOR } else { role };
-    sessions.insert(id, Session {
-        console_id,
-        peer,
-        suite,
-        used: Instant::now(),
-        stage: Stage::Agreed,
-        ceiling,
-        privilege: 0,
-        user: String::new(),
-        received: super::Window::default(),
-        sent: 0,
-        sol: None,
-    });
+    sessions.insert(
+        id,
+        Session {
+            console_id,
+            peer,
+            suite,
+            used: Instant::now(),
+            stage: Stage::Agreed,
+            ceiling,
+            privilege: 0,
+            user: String::new(),
+            received: super::Window::default(),
+            sent: 0,
+            sol: None,
+        },
+    );
     let mut answer = vec![tag, status::OK, ceiling, 0];
     answer.extend(console_id.to_le_bytes());
     answer.extend(id.to_le_bytes());
@@ -158,11 +161,11 @@ fn challenge(sessions: &mut BTreeMap<u32, Session>, desk: &Desk, body: &[u8]) ->
     who.extend_from_slice(name);
     let guid = guid(desk);
     let key = account.password.into_bytes();
-    let proof = session.suite.hmac(
-        &key,
-        &[&session.console_id.to_le_bytes(), &id.to_le_bytes(), &theirs, &ours, &guid, &who],
-    );
-    session.stage = Stage::Challenged(Box::new(Challenge { theirs, ours, who, password: key, place: account.place }));
+    let proof = session
+        .suite
+        .hmac(&key, &[&session.console_id.to_le_bytes(), &id.to_le_bytes(), &theirs, &ours, &guid, &who]);
+    session.stage =
+        Stage::Challenged(Box::new(Challenge { theirs, ours, who, password: key, place: account.place }));
     let mut answer = vec![tag, status::OK, 0, 0];
     answer.extend(session.console_id.to_le_bytes());
     answer.extend(ours);
@@ -185,8 +188,8 @@ fn prove(sessions: &mut BTreeMap<u32, Session>, desk: &Desk, body: &[u8]) -> Opt
         return None;
     }
     let suite = session.suite;
-    let wanted =
-        suite.hmac(&challenge.password, &[&challenge.ours, &session.console_id.to_le_bytes(), &challenge.who]);
+    let wanted = suite
+        .hmac(&challenge.password, &[&challenge.ours, &session.console_id.to_le_bytes(), &challenge.who]);
     let mut answer = vec![tag, status::OK, 0, 0];
     answer.extend(session.console_id.to_le_bytes());
     if !same(body.get(8..)?, &wanted) {
@@ -202,7 +205,7 @@ fn prove(sessions: &mut BTreeMap<u32, Session>, desk: &Desk, body: &[u8]) -> Opt
     let mut check = suite.hmac(&integrity_key, &[&challenge.theirs, &id.to_le_bytes(), &guid(desk)]);
     check.truncate(suite.code_bytes());
     answer.extend(check);
-    session.stage = Stage::Open(SessionKeys::new(suite, &integrity_key)?);
+    session.stage = Stage::Open(Box::new(SessionKeys::new(suite, &integrity_key)?));
     // Every session starts as a user and must ask for more (IPMI 2.0, 22.18).
     session.privilege = session.ceiling.min(privilege::USER);
     session.used = Instant::now();

@@ -54,7 +54,9 @@ pub(super) fn command(context: &mut Context<'_>, message: &Message) -> Reply {
 fn set(context: &mut Context<'_>, data: &[u8]) -> Reply {
     context.needs(privilege::ADMINISTRATOR)?;
     let parameter = byte(data, 1)?;
-    let four = || -> Result<[u8; 4], u8> { data.get(2..6).and_then(|b| b.try_into().ok()).ok_or(code::INVALID_LENGTH) };
+    let four = || -> Result<[u8; 4], u8> {
+        data.get(2..6).and_then(|b| b.try_into().ok()).ok_or(code::INVALID_LENGTH)
+    };
     match parameter {
         0 | 10 | 16 | 20 | 24 => {}
         3 => context.settings.address = four()?,

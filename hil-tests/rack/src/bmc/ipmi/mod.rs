@@ -203,17 +203,12 @@ impl Server {
             Packet::Plus { kind, session: 0, payload: body, .. } => {
                 let answer = match kind {
                     payload::IPMI => match Message::parse(&body) {
-                        Some(message) => self.without_session(&message).await.map(|bytes| (payload::IPMI, bytes)),
+                        Some(message) => {
+                            self.without_session(&message).await.map(|bytes| (payload::IPMI, bytes))
+                        }
                         None => None,
                     },
-                    _ => handshake::step(
-                        &mut self.sessions,
-                        &self.desk,
-                        self.policy,
-                        kind,
-                        &body,
-                        peer,
-                    ),
+                    _ => handshake::step(&mut self.sessions, &self.desk, self.policy, kind, &body, peer),
                 };
                 if let Some((kind, answer)) = answer {
                     self.send(&codec::plus(kind, 0, 0, &answer), peer).await;
@@ -291,7 +286,8 @@ impl Server {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let handshake::Stage::Open(keys) = &session.stage else { return };
         session.sent = session.sent.wrapping_add(1).max(1);
-        let Some(bytes) = codec::seal(kind, session.console_id, session.sent, body, session.suite, keys) else {
+        let Some(bytes) = codec::seal(kind, session.console_id, session.sent, body, session.suite, keys)
+        else {
             return;
         };
         let peer = session.peer;
@@ -347,9 +343,17 @@ mod tests {
     #[test]
     fn the_window_takes_each_number_once() {
         let mut window = Window::default();
-        for (number, wanted) in
-            [(0, false), (5, true), (5, false), (4, true), (4, false), (21, true), (5, false), (6, true), (99, false)]
-        {
+        for (number, wanted) in [
+            (0, false),
+            (5, true),
+            (5, false),
+            (4, true),
+            (4, false),
+            (21, true),
+            (5, false),
+            (6, true),
+            (99, false),
+        ] {
             assert_eq!(window.accepts(number), wanted, "{number}");
         }
     }

@@ -112,7 +112,20 @@ fn sensor_record(id: u16, sensor: &Sensor) -> Vec<u8> {
     body.extend([0x00, unit, 0x00, 0x00, step, 0x00, 0x00, 0x00, 0x00]);
     body.push(exponent.to_le_bytes()[0] << 4);
     // Nominal reading given, then normal range, sensor range and thresholds.
-    body.extend([0x01, sensor.raw, 0xff, 0x00, 0xff, 0x00, 0x00, critical.unwrap_or(0), 0x00, 0x00, 0x00, 0x00]);
+    body.extend([
+        0x01,
+        sensor.raw,
+        0xff,
+        0x00,
+        0xff,
+        0x00,
+        0x00,
+        critical.unwrap_or(0),
+        0x00,
+        0x00,
+        0x00,
+        0x00,
+    ]);
     body.extend([0x01, 0x01, 0x00, 0x00, 0x00]);
     body.extend(type_length(sensor.name));
     record(id, 0x01, &body)
@@ -163,7 +176,8 @@ fn sel(context: &Context<'_>, data: &[u8]) -> Reply {
         0xffff => records.len().checked_sub(1),
         id => records.iter().position(|record| record.id == id),
     };
-    let (place, found) = place.and_then(|place| Some((place, records.get(place)?))).ok_or(code::NOT_PRESENT)?;
+    let (place, found) =
+        place.and_then(|place| Some((place, records.get(place)?))).ok_or(code::NOT_PRESENT)?;
     let next = records.get(place + 1).map_or(0xffff, |record| record.id);
     let bytes = sel_record(found);
     let rest = bytes.get(offset..).ok_or(code::OUT_OF_RANGE)?;
@@ -185,7 +199,8 @@ fn sel_record(record: &Record) -> Vec<u8> {
 
 fn sel_add(context: &Context<'_>, data: &[u8]) -> Reply {
     context.needs(privilege::OPERATOR)?;
-    let event: [u8; 6] = data.get(10..16).and_then(|bytes| bytes.try_into().ok()).ok_or(code::INVALID_LENGTH)?;
+    let event: [u8; 6] =
+        data.get(10..16).and_then(|bytes| bytes.try_into().ok()).ok_or(code::INVALID_LENGTH)?;
     let record = context.desk.journal.write("OK", "An event was added by IPMI.", event);
     Ok(record.id.to_le_bytes().to_vec())
 }
@@ -234,10 +249,7 @@ fn fru_read(context: &Context<'_>, data: &[u8]) -> Reply {
 fn fru(spec: &HostSpec) -> Vec<u8> {
     let chassis = area(&[0x17], &["CSE-LAB", &spec.chassis_serial()]);
     // Minutes since 1996 of the making: unspecified.
-    let board = area(
-        &[0x19, 0, 0, 0],
-        &[&spec.manufacturer, "X-LAB", &spec.board_serial(), "X-LAB", ""],
-    );
+    let board = area(&[0x19, 0, 0, 0], &[&spec.manufacturer, "X-LAB", &spec.board_serial(), "X-LAB", ""]);
     let product = area(
         &[0x19],
         &[&spec.manufacturer, &spec.product, "LAB-2N", "1.0", &spec.serial, &spec.asset_tag, ""],

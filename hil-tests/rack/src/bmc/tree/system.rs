@@ -173,6 +173,11 @@ fn bios(tree: &mut Growing) {
             },
         }),
     );
+    registry(tree);
+}
+
+/// What the settings may be.
+fn registry(tree: &mut Growing) {
     let attributes: Vec<Value> = ATTRIBUTES
         .iter()
         .map(|(name, words, values)| {
