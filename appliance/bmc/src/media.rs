@@ -210,14 +210,14 @@ impl Bmc {
         }
         let accepted = self.accepted(answer);
         let followed = self.follow(&accepted, Duration::from_secs(TASK_SECONDS_MAX)).await?;
-        match followed.outcome {
-            crate::task::Outcome::Failed => Err(BmcError::TaskFailed {
+        if followed.outcome == crate::task::Outcome::Failed {
+            return Err(BmcError::TaskFailed {
                 url: followed.url.unwrap_or_default(),
                 said: followed.messages.join("; "),
-            }),
-            // What nobody tells is seen in the slot.
-            _ => Ok(()),
+            });
         }
+        // What nobody tells is seen in the slot.
+        Ok(())
     }
 
     /// Waits until the slot shows the image, or none.
