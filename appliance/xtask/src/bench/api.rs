@@ -6,6 +6,8 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, ensure};
@@ -30,6 +32,10 @@ const PATH: &str = "/api/v1/boot/counters";
 /// The image server's port, the default of `pxe.http_port`.
 const IMAGES: u16 = 8080;
 
+/// Looks at an image whose digest is not yet known, and what lies between two.
+const TRIES_MAX: u32 = 200;
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// A service that is ready to start.
 pub(super) struct Desk {
     lan: Lan,
@@ -43,7 +49,7 @@ pub(super) struct Desk {
 struct Outcome {
     failures: u64,
     failure: Option<String>,
-    beside: Beside,
+    beside: Option<Beside>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -88,24 +94,44 @@ impl Desk {
         let config = self.folder.join("boot.toml").display().to_string();
         let words = ["boot", "serve", "--config", &config].map(str::to_owned);
         let _service = self.lan.serve_widely(&self.scalerforge, &words, &PORTS)?;
+        // A new image is served once its digest was taken.
+        let mut tries = 0;
+        while self.pull(&["--clients", "1", "--bytes", "1"])?.failures > 0 {
+            tries += 1;
+            ensure!(tries < TRIES_MAX, "the image is not served after {TRIES_MAX} tries");
+            thread::sleep(PAUSE);
+        }
         for clients in ["1", "500"] {
-            let (target, path) = (format!("{SERVER}:{IMAGES}"), format!("/images/sha256/{}", self.image));
-            let words =
-                ["http", "--target", &target, "--path", &path, "--clients", clients, "--seconds", "5"];
-            let beside = ["--spread", "--beside", PATH, "--beside-target", OPERATOR];
-            let words: Vec<String> = words.iter().chain(&beside).map(|word| (*word).to_owned()).collect();
-            let said = self.lan.ask_beside(&self.load, &words)?;
-            let outcome: Outcome = serde_json::from_str(&said).with_context(|| format!("`{said}`"))?;
+            let outcome = self.pull(&[
+                "--clients",
+                clients,
+                "--seconds",
+                "5",
+                "--beside",
+                PATH,
+                "--beside-target",
+                OPERATOR,
+            ])?;
             let reason = outcome.failure.unwrap_or_default();
             ensure!(outcome.failures == 0, "{} pulls failed, the first: {reason}", outcome.failures);
+            let beside = outcome.beside.context("nothing was asked beside the load")?;
             let mut add = |figure: &str, unit, better, value| {
                 table.add(&format!("{NAME}, {clients}: {figure}"), unit, better, OURS, value);
             };
-            add("answers", "in 5 s", Better::More, outcome.beside.answers.into());
-            add("median", "ms", Better::Less, outcome.beside.p50_ms);
-            add("p99", "ms", Better::Less, outcome.beside.p99_ms);
-            add("slowest", "ms", Better::Less, outcome.beside.slowest_ms);
+            add("answers", "in 5 s", Better::More, beside.answers.into());
+            add("median", "ms", Better::Less, beside.p50_ms);
+            add("p99", "ms", Better::Less, beside.p99_ms);
+            add("slowest", "ms", Better::Less, beside.slowest_ms);
         }
         Ok(())
+    }
+
+    /// Pulls the image with clients of addresses of their own.
+    fn pull(&self, how: &[&str]) -> anyhow::Result<Outcome> {
+        let (target, path) = (format!("{SERVER}:{IMAGES}"), format!("/images/sha256/{}", self.image));
+        let words = ["http", "--target", &target, "--path", &path, "--spread"];
+        let words: Vec<String> = words.iter().chain(how).map(|word| (*word).to_owned()).collect();
+        let said = self.lan.ask_beside(&self.load, &words)?;
+        serde_json::from_str(&said).with_context(|| format!("`{said}`"))
     }
 }

@@ -55,15 +55,17 @@ impl Lan {
         output(Command::new("ip").args(namespace).arg(program).args(arguments))
     }
 
-    /// A program in the server's namespace on every core, once it has the UDP port.
+    /// A program in the server's namespace on every core, once it has all the ports.
     pub(super) fn serve_widely(
         &self,
         program: &Path,
         arguments: &[String],
-        port: u16,
+        ports: &[u16],
     ) -> anyhow::Result<Server> {
         let namespace = ["netns", "exec", &self.server];
-        Server::start(Command::new("ip").args(namespace).arg(program).args(arguments), listens(port))
+        let mut ready: Vec<_> = ports.iter().map(|port| listens(*port)).collect();
+        let all = move |pid| ready.iter_mut().all(|listens| listens(pid));
+        Server::start(Command::new("ip").args(namespace).arg(program).args(arguments), all)
     }
 
     fn command(&self, namespace: &str, core: u8, program: &Path) -> Command {
