@@ -2,6 +2,7 @@
 URL of an image.  Prints one line per step; any surprise is an exception."""
 
 import sys
+import time
 
 import sushy
 from sushy import auth, taskmonitor
@@ -97,7 +98,8 @@ update = root.get_update_service()
 task = update.simple_update(image, targets=["/redfish/v1/UpdateService/FirmwareInventory/BMC"])
 # sushy takes the task in the body for the monitor, which it is not.
 task = taskmonitor.TaskMonitor(update._conn, task.response.headers["Location"])
-task.wait(60)
+while task.check_is_processing:
+    time.sleep(0.1)
 step("update ended", task.is_processing, False)
 
 inventory = {item.identity: item for item in update.firmware_inventory.get_members()}
