@@ -46,6 +46,9 @@ pub struct BootsBy {
     pub tries: Vec<BootTry>,
     /// The way that worked last, and how that is known.
     pub proved: Option<String>,
+    /// The BMC's slot that still holds our boot medium.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub medium: Option<String>,
 }
 
 /// A way to boot a host.

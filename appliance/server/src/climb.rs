@@ -44,6 +44,7 @@ pub(crate) fn view(climb: Climb) -> BootsBy {
     BootsBy {
         ways: ways.collect(),
         tries: tries.collect(),
+        medium: climb.medium,
         proved: climb.proved.map(|proved| format!("{}: {}", proved.rung.words(), proved.how)),
     }
 }

@@ -99,7 +99,7 @@ fn enrol() -> Result<Leave, String> {
     let mut lent = Lent { dhcp: found.ticket(), medium: None };
     if lent.dhcp.is_none() && identity::measured(&root).is_none() {
         let _ = rest.take().map(thread::JoinHandle::join);
-        if let Some(note) = medium::find(&root) {
+        if let Some(note) = medium::wait(&root) {
             (api, lent.medium) = (note.api, Some(note.ticket));
         }
     }

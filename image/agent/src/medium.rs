@@ -4,6 +4,8 @@ use std::{
     fs::{self, File},
     os::unix::fs::FileExt as _,
     path::Path,
+    thread,
+    time::Duration,
 };
 
 use appliance_api::medium::{DESCRIPTOR_AT, DESCRIPTOR_BYTES, Note};
@@ -12,6 +14,22 @@ use crate::say;
 
 /// More drives than any server has: who shows more is not believed.
 const DEVICES_MAX: usize = 512;
+
+/// USB storage waits a second before it looks at a new drive, and a controller's CD answers slowly.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Looks for a boot medium until there is one, but not for ever.
+pub fn wait(root: &Path) -> Option<Note> {
+    let looks = PATIENCE.as_millis() / PAUSE.as_millis();
+    (0..looks).find_map(|_| {
+        find(root).or_else(|| {
+            thread::sleep(PAUSE);
+            None
+        })
+    })
+}
 
 /// The note on the first drive that is a boot medium of ours.  Drives that cannot be read are passed over: many are
 /// empty.
