@@ -83,8 +83,6 @@ pub enum Name {
     DiscoveryArm64,
     /// iPXE's script.
     Script,
-    /// The same, which an iPXE that we sent looks for beside itself before it asks DHCP.
-    Autoexec,
     /// The discovery image's kernel, for iPXE.
     Kernel,
     /// The discovery image's initrd, for iPXE.
@@ -105,11 +103,10 @@ pub enum Name {
 
 impl Name {
     /// All there are.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 11] = [
         Self::Discovery,
         Self::DiscoveryArm64,
         Self::Script,
-        Self::Autoexec,
         Self::Kernel,
         Self::Initrd,
         Self::SnpOnly,
@@ -127,7 +124,6 @@ impl Name {
             Self::Discovery => "discovery.efi",
             Self::DiscoveryArm64 => "discovery-arm64.efi",
             Self::Script => "boot.ipxe",
-            Self::Autoexec => "autoexec.ipxe",
             Self::Kernel => "vmlinuz",
             Self::Initrd => "initrd",
             Self::SnpOnly => "snponly.efi",
@@ -146,7 +142,6 @@ impl Name {
             Self::Discovery | Self::DiscoveryArm64 | Self::Initrd | Self::Planted => true,
             // A medium is read in parts, by the controller; its agent finds the ticket on it.
             Self::Script
-            | Self::Autoexec
             | Self::Kernel
             | Self::SnpOnly
             | Self::Undionly
@@ -185,14 +180,6 @@ pub fn parse_path(path: &str) -> Option<(Ticket, Name)> {
     let strict = digits.len() == 32 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     let name = Name::ALL.into_iter().find(|name| name.as_str() == file)?;
     strict.then(|| digits.parse().ok()).flatten().map(|ticket| (ticket, name))
-}
-
-/// [`script`] for an iPXE that has no address yet.  Left to itself, it looks for an IPv6 router, too, and waits up to 16 s
-/// where there is none; behind a relay nobody could tell it so.
-#[must_use]
-pub fn autoexec(base: &str, ticket: Ticket, command_line: &str) -> String {
-    let text = script(base, ticket, command_line);
-    text.replacen("imgfree\n", "imgfree\nifconf --configurator dhcp || goto failed\n", 1)
 }
 
 /// GRUB's menu: kernel and initrd under the ticket, from `from` (an address and port of HTTP, as `10.77.0.1:8080`), and
@@ -300,10 +287,6 @@ mod tests {
         )));
         assert!(text.contains(&format!("initrd --name initrd http://10.0.0.1:8080/boot/{hex}/initrd ||")));
         assert!(!text.contains(".efi"));
-        let text = autoexec("http://10.0.0.1:8080", Ticket([0xab; 16]), "console=ttyS0");
-        let (ifconf, kernel) =
-            (text.find("ifconf --configurator dhcp"), text.find("kernel http://10.0.0.1:8080"));
-        assert!(ifconf.is_some() && ifconf < kernel, "{text}");
         let text = menu("10.0.0.1:8080", Ticket([0xab; 16]), "console=ttyS0");
         assert!(
             text.contains(&format!("linux (http,10.0.0.1:8080)/boot/{hex}/vmlinuz console=ttyS0 ")),

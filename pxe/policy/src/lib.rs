@@ -21,8 +21,7 @@ mod tickets;
 mod v6;
 
 pub use client::{
-    BootRequest, Client, GRUB_MENU, Kind, Name, Platform, REFUSED, autoexec, menu, optional, parse_path,
-    path, script,
+    BootRequest, Client, GRUB_MENU, Kind, Name, Platform, REFUSED, menu, optional, parse_path, path, script,
 };
 pub use decide::{Answer, Boot, Match, Rule, Site, Stance, Stock, Strangers, UefiPxe, decide};
 pub use desk::{Change, Desk, File, Give, GiveKind, Outcome, Reply, TooManyHosts};

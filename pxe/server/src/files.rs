@@ -10,9 +10,7 @@ use std::{
 
 use appliance_model::{Mac, Ticket};
 use bytes::Bytes;
-use pxe_policy::{
-    GRUB_MENU, Name, REFUSED, UefiPxe, autoexec, menu, optional, parse_path, recorder::Note, script,
-};
+use pxe_policy::{GRUB_MENU, Name, REFUSED, UefiPxe, menu, optional, parse_path, recorder::Note, script};
 
 use crate::{config::Config, media::Media, shared::Shared, tally::count};
 
@@ -84,7 +82,7 @@ fn by_tftp(name: Name, config: &Config) -> bool {
         Name::Discovery | Name::DiscoveryArm64 => config.site.uefi_pxe == UefiPxe::Uki,
         Name::SnpOnly | Name::Undionly => true,
         Name::Shim | Name::Grub | Name::Kernel | Name::Initrd => config.site.uefi_pxe == UefiPxe::Shim,
-        Name::Script | Name::Autoexec | Name::Planted | Name::Medium => false,
+        Name::Script | Name::Planted | Name::Medium => false,
     }
 }
 
@@ -102,7 +100,7 @@ fn check(name: Name, path: &Path) -> Result<(), FileError> {
         Name::Discovery | Name::DiscoveryArm64 | Name::SnpOnly | Name::Shim | Name::Grub | Name::Planted => {
             true
         }
-        Name::Script | Name::Autoexec | Name::Kernel | Name::Initrd | Name::Undionly | Name::Medium => false,
+        Name::Script | Name::Kernel | Name::Initrd | Name::Undionly | Name::Medium => false,
     };
     let mut start = [0; 2];
     // PE images start with "MZ"; firmware would load all of anything else before it refuses it.
@@ -205,10 +203,8 @@ impl Door {
             return Err(pxe_http::Refusal::Missing);
         };
         let content = match name {
-            // An iPXE that came by HTTP is the site's own, and perhaps for another machine than our kernel is.
-            Name::Autoexec => None,
             Name::Script => {
-                let text = self.script(name, ticket);
+                let text = self.script(ticket);
                 text.map(|text| Arc::new(pxe_http::Content::bytes(text)))
             }
             Name::Discovery
@@ -229,7 +225,7 @@ impl Door {
             | Name::Shim
             | Name::Grub
             | Name::Planted => "application/efi",
-            Name::Script | Name::Autoexec => "text/plain",
+            Name::Script => "text/plain",
             Name::Kernel | Name::Initrd | Name::Undionly => "application/octet-stream",
             Name::Medium => "application/x-iso9660-image",
         };
@@ -241,10 +237,9 @@ impl Door {
     }
 
     /// What iPXE is to do under this ticket, if there is what it needs for that.
-    fn script(&self, name: Name, ticket: Ticket) -> Option<Bytes> {
+    fn script(&self, ticket: Ticket) -> Option<Bytes> {
         let config = &self.shared.config;
-        let write = if name == Name::Autoexec { autoexec } else { script };
-        config.site.stock.kernel.then(|| write(&self.boot_base, ticket, &config.command_line).into())
+        config.site.stock.kernel.then(|| script(&self.boot_base, ticket, &config.command_line).into())
     }
 
     /// GRUB's menu for the machine that has this address and an open ticket.
@@ -293,8 +288,7 @@ impl Door {
             self.refused(from, name.as_str(), "its boot ticket is unknown, spent or too old", false);
             return refuse(pxe_tftp::Code::NotFound, "boot ticket unknown: boot again");
         };
-        let made = if name == Name::Autoexec { self.script(name, ticket) } else { None };
-        match made.or_else(|| self.stock.tftp.get(&name).cloned()) {
+        match self.stock.tftp.get(&name).cloned() {
             Some(bytes) => {
                 let tag = Tag::new(mac, ticket, name).pack();
                 Ok(pxe_tftp::Opened { bytes, tag })
