@@ -29,7 +29,7 @@ pub(crate) fn tree(path: &Path) -> Result<Tree, RackError> {
     } else {
         unpack(path, &mut files)?;
     }
-    let root = root_of(&files).ok_or_else(|| {
+    let root = root_of(&files).or_else(|| folder_of(&files)).ok_or_else(|| {
         RackError::Description(format!(
             "{} holds no Redfish tree (no service root in an index.json)",
             path.display()
@@ -47,6 +47,9 @@ pub(crate) fn tree(path: &Path) -> Result<Tree, RackError> {
         values.insert(place, value);
     }
     values.entry("/redfish".to_owned()).or_insert_with(|| json!({ "v1": "/redfish/v1/" }));
+    if !values.contains_key("/redfish/v1") {
+        values.insert("/redfish/v1".to_owned(), made_root(&values));
+    }
     tracing::debug!(tree = %path.display(), resources = values.len(), "captured tree loaded");
     Ok(Tree::new(values))
 }
@@ -63,6 +66,28 @@ fn root_of(files: &[(String, Vec<u8>)]) -> Option<String> {
         likely && is_root(bytes)
     });
     roots.map(|(name, _)| name.clone()).min_by_key(String::len)
+}
+
+/// Where the root's folder is when its own resource is lost.
+fn folder_of(files: &[(String, Vec<u8>)]) -> Option<String> {
+    const FOLDER: &str = "redfish/v1";
+    let found = files.iter().filter_map(|(name, _)| name.get(..name.find(FOLDER)? + FOLDER.len()));
+    found.min_by_key(|name| name.len()).map(ToOwned::to_owned)
+}
+
+/// A service root that links to what there is, for captures that lack theirs.
+fn made_root(values: &BTreeMap<String, Value>) -> Value {
+    let mut root = json!({
+        "@odata.id": "/redfish/v1/", "@odata.type": "#ServiceRoot.v1_5_0.ServiceRoot",
+        "Id": "RootService", "Name": "Root Service", "RedfishVersion": "1.9.0",
+        "Links": { "Sessions": { "@odata.id": "/redfish/v1/SessionService/Sessions" } },
+    });
+    for name in values.keys().filter_map(|path| path.strip_prefix("/redfish/v1/")) {
+        if !name.contains('/') && !name.starts_with('$') {
+            root[name] = json!({ "@odata.id": format!("/redfish/v1/{name}") });
+        }
+    }
+    root
 }
 
 fn walk(
@@ -110,7 +135,15 @@ fn unpack(path: &Path, files: &mut Vec<(String, Vec<u8>)>) -> Result<(), RackErr
         }
         let padded = usize::try_from(size.next_multiple_of(512)).unwrap_or(0);
         let mut bytes = vec![0; padded];
-        stream.read_exact(&mut bytes).map_err(fault)?;
+        match stream.read_exact(&mut bytes) {
+            Ok(()) => {}
+            // A capture that ends early still holds most of a BMC.
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                tracing::warn!(tree = %path.display(), "the archive ends early");
+                break;
+            }
+            Err(error) => return Err(fault(error)),
+        }
         bytes.truncate(usize::try_from(size).unwrap_or(0));
         match kind {
             b'L' => long = Some(text(&bytes)),
