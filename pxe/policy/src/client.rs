@@ -289,7 +289,7 @@ mod tests {
         assert!(!text.contains(".efi"));
         let text = menu("10.0.0.1:8080", Ticket([0xab; 16]), "console=ttyS0");
         assert!(
-            text.contains(&format!("linux (http,10.0.0.1:8080)/boot/{hex}/vmlinuz console=ttyS0 ")),
+            text.contains(&format!("linux (http,10.0.0.1:8080)/boot/{hex}/vmlinuz console=ttyS0;")),
             "{text}"
         );
         assert!(text.contains(&format!("then if initrd /boot/{hex}/initrd;")), "{text}");
