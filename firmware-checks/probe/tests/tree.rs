@@ -81,6 +81,24 @@ fn smbios() -> Vec<u8> {
     .concat()
 }
 
+fn slow_drive(root: &Path, bridge: &str) {
+    let target = format!("{bridge}/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0");
+    for (file, text) in [
+        ("vendor", "ATA     "),
+        ("model", "Slow 1"),
+        ("rev", "2.5+"),
+        ("wwid", "naa.5"),
+        ("vpd_pg80", "\0\u{80}S"),
+    ] {
+        write(root, &format!("{target}/{file}"), text);
+    }
+    fs::write(root.join(&target).join("vpd_pg80"), b"\0\x80\0\x08   SATA1").unwrap();
+    write(root, &format!("{target}/block/sda/size"), "4096");
+    link(root, &format!("{target}/block/sda/device"), "../../../0:0:0:0");
+    link(root, "sys/block/sda", &format!("../../{target}/block/sda"));
+    write(root, "sys/block/loop0/size", "8");
+}
+
 fn machine(root: &Path) {
     write(root, "sys/firmware/dmi/tables/DMI", smbios());
     let mut info = String::new();
@@ -135,21 +153,7 @@ fn machine(root: &Path) {
     link(root, &format!("{controller}/nvme0n1/device"), "../../nvme0");
     link(root, "sys/block/nvme0n1", &format!("../../{controller}/nvme0n1"));
 
-    let target = format!("{bridge}/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0");
-    for (file, text) in [
-        ("vendor", "ATA     "),
-        ("model", "Slow 1"),
-        ("rev", "2.5+"),
-        ("wwid", "naa.5"),
-        ("vpd_pg80", "\0\u{80}S"),
-    ] {
-        write(root, &format!("{target}/{file}"), text);
-    }
-    fs::write(root.join(&target).join("vpd_pg80"), b"\0\x80\0\x08   SATA1").unwrap();
-    write(root, &format!("{target}/block/sda/size"), "4096");
-    link(root, &format!("{target}/block/sda/device"), "../../../0:0:0:0");
-    link(root, "sys/block/sda", &format!("../../{target}/block/sda"));
-    write(root, "sys/block/loop0/size", "8");
+    slow_drive(root, bridge);
 
     ports(root);
     depth(root);

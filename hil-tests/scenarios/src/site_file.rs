@@ -117,11 +117,7 @@ booking_days_max = 365
         silence = lab.silence_seconds_max,
         uki = image.join("discovery.efi").display(),
         reference = artefacts.image.join("reference.json").display(),
-        medium = if lab.medium {
-            format!("medium = \"{}\"\n", image.join("discovery.iso").display())
-        } else {
-            String::new()
-        },
+        medium = medium(image, lab),
         reattest =
             lab.reattest_seconds.map_or(String::new(), |every| format!("reattest_seconds = {every}\n")),
         operator = crate::lab::OPERATOR_ADDRESS,
@@ -131,7 +127,14 @@ booking_days_max = 365
         profile = lab.profile,
         publish = lab.publish,
     );
-    for (index, host) in rack.hosts().iter().enumerate().filter(|_| lab.bmcs) {
+    if lab.bmcs {
+        controllers(&mut text, rack)?;
+    }
+    Ok(text)
+}
+
+fn controllers(text: &mut String, rack: &Rack) -> std::fmt::Result {
+    for (index, host) in rack.hosts().iter().enumerate() {
         write!(
             text,
             "\n[[bmc]]\nurl = \"{}\"\nuser = \"{}\"\npassword_file = \"bmc-{index}.password\"\n",
@@ -139,5 +142,11 @@ booking_days_max = 365
             host.bmc_user()
         )?;
     }
-    Ok(text)
+    Ok(())
+}
+
+/// The line that names the boot medium, where the lab has one.
+fn medium(image: &Path, lab: &LabConfig) -> String {
+    let file = image.join("discovery.iso");
+    if lab.medium { format!("medium = \"{}\"\n", file.display()) } else { String::new() }
 }

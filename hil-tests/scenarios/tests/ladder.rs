@@ -17,7 +17,8 @@ fn a_server_without_network_boot_is_enrolled_by_a_virtual_cd() -> anyhow::Result
         let artefacts = Artefacts::find()?;
         let mut config = LabConfig::new("ladder", 1);
         config.medium = true;
-        let targets = json!({ "BootSourceOverrideTarget@Redfish.AllowableValues": ["None", "Hdd", "Cd", "UsbCd"] });
+        let targets =
+            json!({ "BootSourceOverrideTarget@Redfish.AllowableValues": ["None", "Hdd", "Cd", "UsbCd"] });
         config.lies = vec![(0, "/redfish/v1/Systems/1".into(), json!({ "Boot": targets }))];
         let lab = Lab::start(config, &artefacts).await?;
         let host = lab.wait_stage(SERIAL, "registered", LIMIT).await?;
