@@ -132,14 +132,19 @@ impl Modules {
             self.load(name);
         }
         for _ in 0..ROUNDS_MAX {
-            let mut aliases = Vec::new();
-            walk(&root.join("sys/devices"), DEPTH_MAX, &mut aliases);
-            let any = self.load_all(aliases);
+            let any = self.load_new(root);
             settle(root);
             if !any {
                 break;
             }
         }
+    }
+
+    /// For devices that appeared since the last look; says whether there were any that something wants.
+    pub fn load_new(&mut self, root: &Path) -> bool {
+        let mut aliases = Vec::new();
+        walk(&root.join("sys/devices"), DEPTH_MAX, &mut aliases);
+        self.load_all(aliases)
     }
 
     /// Files that were tried so far.

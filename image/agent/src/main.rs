@@ -88,6 +88,7 @@ fn enrol() -> Result<Leave, String> {
             }
             net::bring_up(&root);
             say!("{} module files loaded", modules.loaded());
+            modules
         })
     });
     let found = net::acquire(&root);
@@ -98,8 +99,9 @@ fn enrol() -> Result<Leave, String> {
     let mut api = found.api();
     let mut lent = Lent { dhcp: found.ticket(), medium: None };
     if lent.dhcp.is_none() && identity::measured(&root).is_none() {
-        let _ = rest.take().map(thread::JoinHandle::join);
-        if let Some(note) = medium::wait(&root) {
+        // A fault in there has already restarted the agent.
+        let mut modules = rest.take().and_then(|rest| rest.join().ok()).unwrap_or_default();
+        if let Some(note) = medium::wait(&root, || modules.load_new(&root)) {
             (api, lent.medium) = (note.api, Some(note.ticket));
         }
     }

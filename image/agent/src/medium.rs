@@ -15,15 +15,17 @@ use crate::say;
 /// More drives than any server has: who shows more is not believed.
 const DEVICES_MAX: usize = 512;
 
-/// USB storage waits a second before it looks at a new drive, and a controller's CD answers slowly.
+/// A controller's CD appears on a USB port seconds after the rest has settled, then its driver, then the drive.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Looks for a boot medium until there is one, but not for ever.
-pub fn wait(root: &Path) -> Option<Note> {
+/// Looks for a boot medium until there is one, but not for ever.  `look` loads drivers for devices that are new.
+pub fn wait(root: &Path, mut look: impl FnMut() -> bool) -> Option<Note> {
     let looks = PATIENCE.as_millis() / PAUSE.as_millis();
     (0..looks).find_map(|_| {
+        // A driver that was just loaded needs a moment, as does everything else.
+        let _ = look();
         find(root).or_else(|| {
             thread::sleep(PAUSE);
             None
