@@ -177,4 +177,56 @@ pub enum BmcError {
         /// What it offers.
         offered: String,
     },
+    /// The permission is for another machine, or for something else.
+    #[error("{url}: {what} was allowed for the machine {allowed}, and this is {found}; nothing was changed")]
+    NotAllowed {
+        /// The machine.
+        url: String,
+        /// What was to be done.
+        what: &'static str,
+        /// The serial of the permission, or what it allows.
+        allowed: String,
+        /// The serial that was found.
+        found: String,
+    },
+    /// A licence is missing.
+    #[error(
+        "{url} refuses {what} without a licence ({needs}): {said}; install the licence, or do it in band"
+    )]
+    Licence {
+        /// What was asked.
+        url: String,
+        /// What was to be done.
+        what: &'static str,
+        /// Which licences open it, as far as known.
+        needs: String,
+        /// The controller's own words, shortened.
+        said: String,
+    },
+    /// It does not offer that.
+    #[error("{url} does not offer {what}")]
+    Lacks {
+        /// What was asked.
+        url: String,
+        /// What is missing.
+        what: String,
+    },
+    /// What we were to send is not fit for it; nothing was sent.
+    #[error("{url}: {why}; nothing was changed")]
+    Unfit {
+        /// What it was for.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// It said yes and does not show it.
+    #[error("{url} accepted {wanted} and shows {found}")]
+    NotShown {
+        /// What was changed.
+        url: String,
+        /// What was wanted.
+        wanted: String,
+        /// What it shows.
+        found: String,
+    },
 }

@@ -151,17 +151,26 @@ impl Inner {
     }
 }
 
-/// The controller's own words about an error (DSP0266, 8.6), shortened: message id and message.
+/// Messages of one refusal taken over: settings are refused one by one.
+const SAID_MAX: usize = 8;
+
+/// The controller's own words about an error (DSP0266, 8.6), shortened: messages with their ids.
 pub(crate) fn said(body: &Value) -> String {
     let extended = field::at(body, &["error", "@Message.ExtendedInfo"]);
     let extended = extended.or_else(|| field::at(body, &["@Message.ExtendedInfo"]));
-    let first = extended.and_then(|info| info.get(0));
-    let id = first.and_then(|info| field::text(info, &["MessageId"]));
-    let message = first.and_then(|info| field::text(info, &["Message"]));
-    let error = || field::text(body, &["error", "message"]);
-    match (id, message.or_else(error)) {
-        (Some(id), Some(message)) => format!("{message} ({id})"),
-        (Some(text), None) | (None, Some(text)) => text,
-        (None, None) => "no explanation".into(),
+    let listed = extended.and_then(Value::as_array).into_iter().flatten().take(SAID_MAX);
+    let mut texts: Vec<String> = listed.filter_map(message).collect();
+    texts.dedup();
+    if texts.is_empty() {
+        return field::text(body, &["error", "message"]).unwrap_or_else(|| "no explanation".into());
+    }
+    texts.join("; ")
+}
+
+fn message(info: &Value) -> Option<String> {
+    match (field::text(info, &["MessageId"]), field::text(info, &["Message"])) {
+        (Some(id), Some(message)) => Some(format!("{message} ({id})")),
+        (Some(text), None) | (None, Some(text)) => Some(text),
+        (None, None) => None,
     }
 }

@@ -10,9 +10,11 @@
 //! answers, and to know makers anywhere but in `quirks/`.  IPMI is another room's.
 //! Read next: `client.rs` and `exchange.rs` (requests), `inventory.rs` (the walk), `boot.rs` and `power.rs`, `quirks/mod.rs`.
 
+mod bios;
 mod body;
 mod boot;
 mod capture;
+mod change;
 mod client;
 mod control_plane;
 mod credentials;
@@ -30,14 +32,17 @@ mod pin;
 mod power;
 mod quirks;
 mod redact;
+mod secure_boot;
 mod session;
 mod storage;
 mod task;
 mod view;
 mod walk;
 
+pub use bios::{Bios, BiosChange, BiosDifference, BiosRule};
 pub use boot::{BootOffers, BootSet, BootTarget};
 pub use capture::{Capture, CaptureError, Captured, Progress};
+pub use change::Allowed;
 pub use client::{Bmc, Contact, Options};
 pub use credentials::Password;
 pub use error::BmcError;
@@ -48,6 +53,10 @@ pub use pin::{Certificate, Pin};
 pub use power::{PowerState, ResetKind};
 pub use quirks::QuirkNote;
 pub use redact::Redactor;
+pub use secure_boot::{
+    Database, EnrolledCertificate, EnrolledSignature, KeyChange, KeyDatabase, KeyState, ResetKeys,
+    SecureBootKeys,
+};
 pub use task::{Followed, Outcome};
 pub use view::{
     Account, Accounts, BmcView, Boot, BootOption, Chassis, Events, Finding, Firmware, Gate, Licence,
