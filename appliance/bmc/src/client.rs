@@ -45,6 +45,10 @@ pub struct Options {
     pub body_bytes_max: usize,
     /// One request: the slowest real answer recorded took 18 s.
     pub request_seconds_max: u64,
+    /// A connection and its handshake: a controller that is reachable has both within a second.
+    pub connect_seconds_max: u64,
+    /// Connections that fail are tried again at once; a sweep comes back later instead.
+    pub connect_again: bool,
     /// One walk through the resources; what is left then is a finding.
     pub walk_seconds_max: u64,
     /// Between two attempts, and between the first two looks at a task.
@@ -59,6 +63,8 @@ impl Default for Options {
             requests_at_once: 3,
             body_bytes_max: 4 << 20,
             request_seconds_max: 45,
+            connect_seconds_max: 10,
+            connect_again: true,
             walk_seconds_max: 900,
             pause: Duration::from_secs(1),
             keep: Keep::Bodies { bytes_max: 16 << 20 },
@@ -91,8 +97,6 @@ pub(crate) struct Inner {
     known: Lock<Option<Arc<Known>>>,
 }
 
-/// A controller that is reachable connects within a second.
-const CONNECT_SECONDS_MAX: u64 = 10;
 /// Reads are tried this often when the controller is busy or drops the connection.
 const READ_ATTEMPTS_MAX: u32 = 3;
 /// Redirects followed, all on the same host (`/redfish/v1` to `/redfish/v1/`).
@@ -130,7 +134,7 @@ impl Bmc {
             .redirect(redirect::Policy::none())
             .no_proxy()
             .http1_only()
-            .connect_timeout(Duration::from_secs(CONNECT_SECONDS_MAX))
+            .connect_timeout(Duration::from_secs(options.connect_seconds_max))
             .timeout(Duration::from_secs(options.request_seconds_max))
             .pool_max_idle_per_host(options.requests_at_once)
             .build()
@@ -197,9 +201,11 @@ impl Inner {
             let result = self.redirected(path, tag).await;
             let busy = match &result {
                 Ok(_) => false,
-                Err(BmcError::NoAnswer { .. } | BmcError::NotJson { .. }) => {
-                    self.pinning.mismatch().is_none()
+                Err(BmcError::NoAnswer { source, .. }) => {
+                    let wanted = self.options.connect_again || !source.is_connect();
+                    wanted && self.pinning.mismatch().is_none()
                 }
+                Err(BmcError::NotJson { .. }) => self.pinning.mismatch().is_none(),
                 Err(BmcError::Refused { status, .. }) => matches!(status, 429 | 502 | 503 | 504),
                 Err(_) => false,
             };

@@ -68,6 +68,7 @@ impl Bmc {
         self.inner.enter().await?;
         let found = find_machine(&mut walk, self, &root).await?;
         let Machine { path, system, quirks, .. } = &found.machine;
+        walk.ahead(system, &["Processors", "Memory", "Storage", "EthernetInterfaces"]).await;
         let mut inventory = Inventory { system: identity(&mut walk, &found), ..Inventory::default() };
         processors(&mut walk, path, system, &mut inventory).await;
         inventory.dimms = modules(&mut walk, path, system).await;

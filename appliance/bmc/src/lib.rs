@@ -28,6 +28,7 @@ mod inventory;
 mod link;
 mod media;
 mod network;
+mod password;
 mod pin;
 mod power;
 mod quirks;
@@ -36,6 +37,7 @@ mod secure_boot;
 mod session;
 mod storage;
 mod task;
+mod update;
 mod view;
 mod walk;
 
@@ -49,6 +51,7 @@ pub use error::BmcError;
 pub use evidence::{Body, Keep};
 pub use inventory::Depth;
 pub use media::Inserted;
+pub use password::PasswordError;
 pub use pin::{Certificate, Pin};
 pub use power::{PowerState, ResetKind};
 pub use quirks::QuirkNote;
@@ -58,6 +61,7 @@ pub use secure_boot::{
     SecureBootKeys,
 };
 pub use task::{Followed, Outcome};
+pub use update::{Finished, Image, Started, UpdateWay, Updated};
 pub use view::{
     Account, Accounts, BmcView, Boot, BootOption, Chassis, Events, Finding, Firmware, Gate, Licence,
     LogEntry, MediaSlot, NetworkService, PcieDevice, PowerSupply, SecureBoot, Sensor, SensorKind, Service,

@@ -5,13 +5,16 @@
 use std::{
     fmt,
     str::FromStr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
 };
 
 use appliance_model::{Digest, ParseHex};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    client::{
+        Resumption,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
@@ -72,19 +75,26 @@ pub(crate) struct Pinning {
     provider: Arc<CryptoProvider>,
 }
 
+/// One for all controllers: a sweep makes thousands of clients.
+static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(ring::default_provider()));
+/// A client knows one controller; the library's own bound makes room for 256 in advance.
+const RESUMED_SESSIONS_MAX: usize = 8;
+
 impl Pinning {
     pub(crate) fn new(pin: Option<Pin>) -> Arc<Self> {
         let known = Mutex::new(Known { pin, ..Known::default() });
-        Arc::new(Self { known, provider: Arc::new(ring::default_provider()) })
+        Arc::new(Self { known, provider: Arc::clone(&PROVIDER) })
     }
 
     pub(crate) fn client(self: &Arc<Self>) -> Result<ClientConfig, Error> {
         let verifier: Arc<dyn ServerCertVerifier> = Arc::<Self>::clone(self);
-        Ok(ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()?
             .dangerous()
             .with_custom_certificate_verifier(verifier)
-            .with_no_client_auth())
+            .with_no_client_auth();
+        config.resumption = Resumption::in_memory_sessions(RESUMED_SESSIONS_MAX);
+        Ok(config)
     }
 
     pub(crate) fn pin(&self) -> Option<Pin> {

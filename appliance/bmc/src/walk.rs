@@ -30,6 +30,8 @@ const PAGES_MAX: usize = 32;
 pub(crate) struct Walk<'a> {
     bmc: &'a Bmc,
     seen: BTreeMap<String, Arc<Value>>,
+    /// What was read ahead and failed: told when somebody asks for it.
+    failed_ahead: BTreeMap<String, Failure>,
     pub(crate) findings: Vec<Finding>,
     /// What it means when something cannot be read: an error for what the machine is, a warning for what it says besides.
     pub(crate) gravity: Severity,
@@ -44,6 +46,7 @@ impl<'a> Walk<'a> {
         Self {
             bmc,
             seen: BTreeMap::new(),
+            failed_ahead: BTreeMap::new(),
             findings: Vec::new(),
             gravity: Severity::Error,
             left: RESOURCES_MAX,
@@ -133,7 +136,49 @@ impl<'a> Walk<'a> {
 
     /// The resources at `paths`, each once and in this order, without those that cannot be read.
     pub(crate) async fn all(&mut self, paths: &[String]) -> Vec<(String, Arc<Value>)> {
-        let wanted: BTreeSet<&String> = paths.iter().filter(|path| !self.seen.contains_key(*path)).collect();
+        for (path, failure) in self.read(paths).await {
+            self.find(
+                if failure.refused { self.gravity.min(Severity::Warning) } else { self.gravity },
+                &path,
+                failure.what,
+            );
+        }
+        let mut once = BTreeSet::new();
+        let fresh = paths.iter().filter(|path| once.insert(*path));
+        fresh.filter_map(|path| Some((path.clone(), self.seen.get(path)?.clone()))).collect()
+    }
+
+    /// Reads several collections of a resource at once, and then all their members at once, so that a slow
+    /// controller is not waited for collection by collection.  Says nothing: what fails is told to who needs it.
+    pub(crate) async fn ahead(&mut self, holder: &Value, collections: &[&str]) {
+        let base = &self.bmc.inner.base;
+        let there = |link: &str| local(base, link);
+        let paths: Vec<String> =
+            collections.iter().filter_map(|name| there(field::link(holder, &[name])?)).collect();
+        let failed = self.read(&paths).await;
+        self.failed_ahead.extend(failed);
+        let base = &self.bmc.inner.base;
+        let mut members = Vec::new();
+        for collection in paths.iter().filter_map(|path| self.seen.get(path)) {
+            let links = field::links(collection, &["Members"]).into_iter().take(MEMBERS_MAX);
+            members.extend(links.filter_map(|link| local(base, link)));
+        }
+        let failed = self.read(&members).await;
+        self.failed_ahead.extend(failed);
+    }
+
+    /// Reads what was not read yet; what cannot be read, in order.
+    async fn read(&mut self, paths: &[String]) -> Vec<(String, Failure)> {
+        let mut failed = Vec::new();
+        let mut wanted: BTreeSet<&String> = BTreeSet::new();
+        for path in paths.iter().filter(|path| !self.seen.contains_key(*path)) {
+            match self.failed_ahead.remove(path) {
+                Some(failure) => failed.push((path.clone(), failure)),
+                None => {
+                    wanted.insert(path);
+                }
+            }
+        }
         let mut reads = JoinSet::new();
         for path in wanted {
             if self.exhausted(path) {
@@ -147,31 +192,20 @@ impl<'a> Walk<'a> {
                 (path, answer)
             });
         }
-        let mut failed = Vec::new();
         while let Some(read) = reads.join_next().await {
+            let told = |what: &str| Failure { refused: false, what: what.to_owned() };
             match read {
                 Ok((path, Ok(Ok(answer)))) if answer.body.is_object() => {
                     self.seen.insert(path, Arc::new(answer.body));
                 }
-                Ok((path, Ok(Ok(_)))) => {
-                    failed.push((path, self.gravity, "the answer is not an object".to_owned()));
-                }
-                Ok((path, Ok(Err(error)))) => failed.push((path, self.weight(&error), chain(&error))),
-                Ok((path, Err(_))) => {
-                    failed.push((path, self.gravity, "the time for this walk was up".into()))
-                }
-                Err(error) => {
-                    failed.push((String::new(), self.gravity, format!("the read was lost: {error}")))
-                }
+                Ok((path, Ok(Ok(_)))) => failed.push((path, told("the answer is not an object"))),
+                Ok((path, Ok(Err(error)))) => failed.push((path, Failure::of(&error))),
+                Ok((path, Err(_))) => failed.push((path, told("the time for this walk was up"))),
+                Err(error) => failed.push((String::new(), told(&format!("the read was lost: {error}")))),
             }
         }
         failed.sort();
-        for (path, severity, what) in failed {
-            self.find(severity, &path, what);
-        }
-        let mut once = BTreeSet::new();
-        let fresh = paths.iter().filter(|path| once.insert(*path));
-        fresh.filter_map(|path| Some((path.clone(), self.seen.get(path)?.clone()))).collect()
+        failed
     }
 
     /// Whether this walk has read enough or taken long enough; told once.
@@ -190,11 +224,20 @@ impl<'a> Walk<'a> {
         }
         true
     }
+}
 
+/// Why a resource could not be read.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Failure {
     /// A link to nowhere and a refusal are the controller's inconsistency; silence and nonsense hide something.
-    fn weight(&self, error: &BmcError) -> Severity {
+    refused: bool,
+    what: String,
+}
+
+impl Failure {
+    fn of(error: &BmcError) -> Self {
         let refused = matches!(error, BmcError::Refused { status: 400..=499 | 501, .. });
-        if refused { self.gravity.min(Severity::Warning) } else { self.gravity }
+        Self { refused, what: chain(error) }
     }
 }
 

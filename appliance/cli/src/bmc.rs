@@ -15,10 +15,19 @@ use appliance_bmc::{
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::{host::print, say, terminal};
+use crate::{accounts, host::print, say, terminal};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    #[command(flatten)]
+    Read(Reading),
+    #[command(flatten)]
+    Accounts(accounts::Verb),
+}
+
+/// What only reads.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Reading {
     /// What a controller says of its machine and of itself.
     Show {
         #[command(flatten)]
@@ -77,12 +86,19 @@ const CAPTURE_BYTES_MAX: u64 = 1 << 30;
 const LINES_MAX: usize = 12;
 
 pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
+    match verb {
+        Verb::Read(verb) => read(verb),
+        Verb::Accounts(verb) => accounts::run(verb),
+    }
+}
+
+fn read(verb: Reading) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         match verb {
-            Verb::Show { controller, json } => show(&controller, json).await,
-            Verb::Doctor { controller, json } => examine(&controller, json).await,
-            Verb::Capture { controller, into, resources_max, json } => {
+            Reading::Show { controller, json } => show(&controller, json).await,
+            Reading::Doctor { controller, json } => examine(&controller, json).await,
+            Reading::Capture { controller, into, resources_max, json } => {
                 capture(&controller, &into, resources_max, json).await
             }
         }

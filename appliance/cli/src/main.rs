@@ -1,6 +1,7 @@
 //! The `scalerforge` command: a noun, then a verb.  Reads have `--json`; what stakes money or destroys data demands its
 //! own flag.  Rules live in the cores; this file parses, calls, prints.
 
+mod accounts;
 mod agreement;
 mod blueprint;
 mod bmc;

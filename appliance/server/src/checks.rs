@@ -65,10 +65,10 @@ impl Checks {
         if let Some(documents) = &wire.documents_dir {
             add_all(&mut library, &dir.join(documents))?;
         }
-        for id in wire.baseline.iter().flatten().filter(|id| library.baseline(id).is_none()) {
+        if let Some(id) = wire.baseline.iter().flatten().find(|id| library.baseline(id).is_none()) {
             return Err(ChecksError::Unknown { kind: "baseline", id: id.clone() });
         }
-        for id in wire.blueprint.iter().flatten().filter(|id| library.blueprint(id).is_none()) {
+        if let Some(id) = wire.blueprint.iter().flatten().find(|id| library.blueprint(id).is_none()) {
             return Err(ChecksError::Unknown { kind: "blueprint", id: id.clone() });
         }
         Ok(Self {

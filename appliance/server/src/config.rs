@@ -342,8 +342,8 @@ impl Reader<'_> {
     }
 
     fn bmc(&self, wire: wire::Bmc) -> Result<Bmc, ConfigError> {
-        let redfish = wire.url.starts_with("https://");
-        if !redfish && !(wire.url.starts_with("ipmi://") && wire.ipmi.is_some()) {
+        let ipmi_only = wire.ipmi.is_some() && wire.url.starts_with("ipmi://");
+        if !ipmi_only && !wire.url.starts_with("https://") {
             return Err(self.value(
                 "bmc.url",
                 &wire.url,
@@ -355,7 +355,7 @@ impl Reader<'_> {
         let ipmi = wire.ipmi.map(|weakest| self.ipmi(&wire, weakest, &password)).transpose()?;
         Ok(Bmc {
             url: wire.url,
-            redfish,
+            redfish: !ipmi_only,
             user: wire.user,
             password: appliance_bmc::Password::new(password),
             position: wire.position,

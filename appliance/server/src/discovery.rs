@@ -1,44 +1,64 @@
 //! Finds servers by the BMCs of the site file: reads each one's inventory once and remembers the host by its serial.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
-use appliance_model::{
-    Mac,
-    inventory::{Firmware, Inventory},
-};
-use appliance_store::{Kind, NewHost};
-use tokio::task::JoinSet;
+use appliance_bmc::{Contact, Depth, Pin};
+use appliance_model::Digest;
+use appliance_store::{HostRow, NewHost, StoreError};
 
 use crate::{
     app::{App, now},
-    chain_of, config, power,
+    chain_of, climb, config,
+    sweep::{self, Failed, Limits, Read},
 };
 
-/// Between two tries at a BMC that does not answer.
-const RETRY: Duration = Duration::from_secs(10);
+/// What the store knew of a controller when the service started.
+#[derive(Debug, Clone, Copy)]
+struct Before {
+    pin: Option<Digest>,
+    /// The appliance may have been restarted between a machine's hello and the end of its boot medium.
+    booted: bool,
+}
 
 /// Visits every BMC until each was read once; then waits for ever.
 pub(crate) async fn run(app: Arc<App>) {
-    let mut visits = JoinSet::new();
-    for entry in app.config.bmcs.clone() {
-        let app = Arc::clone(&app);
-        visits.spawn(async move {
-            while let Err(why) = visit(&app, &entry).await {
-                tracing::warn!(bmc = entry.url, why, "this BMC could not be read; trying again");
-                tokio::time::sleep(RETRY).await;
-            }
-        });
-    }
-    while visits.join_next().await.is_some() {}
+    let known = loop {
+        match app.db(appliance_store::Store::hosts).await {
+            Ok(hosts) => break before(hosts),
+            Err(error) => tracing::error!(error = chain_of(&error), "the hosts cannot be read; trying again"),
+        }
+        tokio::time::sleep(Limits::default().pause).await;
+    };
+    let target = |entry: &config::Bmc| {
+        let before = known.get(&entry.url).copied().unwrap_or(Before { pin: None, booted: false });
+        (entry.url.clone(), (Arc::clone(&app), entry.clone(), before))
+    };
+    let targets = app.config.bmcs.iter().map(target).collect();
+    let visit = |(app, entry, before)| async move { visit(&app, &entry, before).await };
+    sweep::sweep(targets, Limits::default(), visit, |batch| store(&app, batch)).await;
     std::future::pending::<()>().await;
 }
 
-async fn visit(app: &Arc<App>, entry: &config::Bmc) -> Result<(), String> {
-    if entry.redfish { by_redfish(app, entry).await } else { by_ipmi(app, entry).await }
+fn before(hosts: Vec<HostRow>) -> BTreeMap<String, Before> {
+    let known = |host: HostRow| {
+        let before = Before { pin: host.facts.bmc_pin, booted: host.stage.boot().is_some() };
+        Some((host.facts.bmc?, before))
+    };
+    hosts.into_iter().filter_map(known).collect()
+}
+
+async fn store(app: &Arc<App>, batch: Vec<Read>) {
+    let write = |rows: Arc<Vec<Read>>| app.db(move |store| store.remember_all(&rows, now()));
+    sweep::keep(batch, write).await;
+    app.bump();
+}
+
+async fn visit(app: &Arc<App>, entry: &config::Bmc, before: Before) -> Result<Read, Failed> {
+    if entry.redfish { by_redfish(app, entry, before).await } else { by_ipmi(entry).await }
 }
 
 /// IPMI tells who a machine is and little more: no ports, no parts.
-async fn by_ipmi(app: &Arc<App>, entry: &config::Bmc) -> Result<(), String> {
+async fn by_ipmi(entry: &config::Bmc) -> Result<Read, Failed> {
     let identity = crate::ipmi::identity(entry).await?;
     let serial = identity.serial().and_then(appliance_model::Serial::parse);
     let serial =
@@ -52,59 +72,29 @@ async fn by_ipmi(app: &Arc<App>, entry: &config::Bmc) -> Result<(), String> {
         bmc_pin: None,
         macs: Vec::new(),
     };
-    app.db(move |store| store.remember(&facts, now()).map(drop)).await.map_err(|error| chain_of(&error))?;
-    app.bump();
-    Ok(())
+    Ok((facts, None))
 }
 
-async fn by_redfish(app: &Arc<App>, entry: &config::Bmc) -> Result<(), String> {
-    let url = entry.url.clone();
-    let said = |error: appliance_store::StoreError| chain_of(&error);
-    let hosts = app.db(appliance_store::Store::hosts).await.map_err(said)?;
-    let known = hosts.iter().find(|host| host.facts.bmc.as_ref() == Some(&url));
-    if let Some(known) = known.filter(|known| known.stage.boot().is_some()) {
-        // The appliance was restarted between a machine's hello and the end of its boot medium.
-        crate::climb::take_out(app, &known.id).await.map_err(said)?;
+async fn by_redfish(app: &Arc<App>, entry: &config::Bmc, before: Before) -> Result<Read, Failed> {
+    if before.booted {
+        take_out(app, entry).await.map_err(|error| chain_of(&error))?;
     }
-    let pin = known.and_then(|host| host.facts.bmc_pin);
-    let bmc = power::contact(entry, pin.map(appliance_bmc::Pin)).ok_or("its address cannot be used")?;
-    let view = bmc.inventory().await;
-    let pin = bmc.pin();
-    bmc.log_out().await;
-    let view = view.map_err(|error| chain_of(&error))?;
-    for finding in &view.findings {
-        tracing::info!(bmc = url, severity = ?finding.severity, at = finding.url, what = finding.what, "BMC finding");
-    }
-    let system = &view.inventory.system;
-    let serial = system.serial.clone().ok_or("it names no system serial; set one in the BMC")?;
-    let model = [system.manufacturer.as_deref(), system.product.as_deref()];
-    let facts = NewHost {
-        serial,
-        model: Some(model.into_iter().flatten().collect::<Vec<_>>().join(" ")),
-        position: entry.position.clone().or_else(|| system.asset_tag.clone()),
-        bmc: Some(url),
-        bmc_pin: pin.map(|pin| pin.0),
-        macs: view.inventory.nics.iter().filter_map(|nic| nic.mac).collect::<Vec<Mac>>(),
+    let contact = Contact {
+        url: entry.url.clone(),
+        user: entry.user.clone(),
+        password: entry.password.clone(),
+        pin: before.pin.map(Pin),
     };
-    let inventory = serde_json::to_vec(&told(&view)).unwrap_or_default();
-    app.db(move |store| {
-        let id = store.remember(&facts, now())?;
-        store.put(&id, Kind::BmcInventory, &inventory, now())
-    })
-    .await
-    .map_err(said)?;
-    app.bump();
-    Ok(())
+    let view = sweep::read(contact, Depth::Everything).await?;
+    sweep::host(entry.url.clone(), entry.position.clone(), &view)
 }
 
-/// The controller's inventory with its lists of firmware and BIOS settings, which baselines are compared with.
-fn told(view: &appliance_bmc::BmcView) -> Inventory {
-    let mut inventory = view.inventory.clone();
-    inventory.firmware.extend(view.firmware.iter().filter_map(|one| {
-        // Some name every entry alike; then the component says more.
-        let name = one.name.clone().filter(|name| name != "Software Inventory");
-        Some(Firmware { name: name.unwrap_or_else(|| one.component.clone()), version: one.version.clone()? })
-    }));
-    inventory.bios_settings.extend(view.bios.clone());
-    inventory
+/// Takes out what is left of a boot, by what the host's record says now.
+async fn take_out(app: &Arc<App>, entry: &config::Bmc) -> Result<(), StoreError> {
+    let hosts = app.db(appliance_store::Store::hosts).await?;
+    let known = hosts.iter().find(|host| host.facts.bmc.as_ref() == Some(&entry.url));
+    match known.filter(|known| known.stage.boot().is_some()) {
+        Some(known) => climb::take_out(app, &known.id).await,
+        None => Ok(()),
+    }
 }

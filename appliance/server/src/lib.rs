@@ -32,7 +32,9 @@ mod serve;
 pub mod site;
 mod stake;
 mod strangers;
+pub mod sweep;
 mod tls;
+pub mod vault;
 mod verifier_api;
 mod work;
 

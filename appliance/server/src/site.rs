@@ -1,5 +1,6 @@
 //! The site's own keys: its certificate authority (inside every image it serves), the key with which it signs
-//! bindings as a challenger, and the operator's development key.  Made once, never overwritten, mode 0600.
+//! bindings as a challenger, the key of the vault of BMC passwords, and the operator's development key.  Made
+//! once, never overwritten, mode 0600.
 
 use std::{
     fs::OpenOptions,
@@ -80,7 +81,7 @@ pub fn init(dir: &Path) -> Result<(), SiteError> {
         let certificate = ca_params()?.self_signed(&pair).map_err(SiteError::Certificate)?;
         write_new(&ca, certificate.pem().as_bytes())?;
     }
-    for name in [ATTESTOR_KEY, "operator.key", DEPLOYER_KEY] {
+    for name in [ATTESTOR_KEY, "operator.key", DEPLOYER_KEY, crate::vault::VAULT_KEY] {
         let file = dir.join(name);
         if !file.exists() {
             write_new(&file, hex::encode(random()?).as_bytes())?;

@@ -1,7 +1,7 @@
 //! Documents: byte strings named by host and kind, stored before the event that names their digest.
 
 use appliance_model::{Digest, HostId, Now, burn_in::Reading};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
     Store,
@@ -66,21 +66,35 @@ impl Kind {
     }
 }
 
+/// Stores a document over a connection or in a transaction.
+pub(crate) fn put(
+    connection: &Connection,
+    host: &HostId,
+    kind: Kind,
+    bytes: &[u8],
+    now: Now,
+) -> Result<Digest, StoreError> {
+    let digest = Digest::of(bytes);
+    let sql = StoreError::sql("store a document");
+    let mut statement = connection
+        .prepare_cached(
+            "INSERT INTO document (host, kind, digest, at, bytes) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (host, kind) DO UPDATE SET digest = excluded.digest, at = excluded.at, bytes = excluded.bytes",
+        )
+        .map_err(&sql)?;
+    statement
+        .execute(params![host.as_str(), kind.name(), digest.to_string(), integer(now.0), bytes])
+        .map_err(&sql)?;
+    Ok(digest)
+}
+
 impl Store {
     /// Stores a document; answers its digest.
     ///
     /// # Errors
     /// If the store cannot write.
     pub fn put(&self, host: &HostId, kind: Kind, bytes: &[u8], now: Now) -> Result<Digest, StoreError> {
-        let digest = Digest::of(bytes);
-        self.lock()
-            .execute(
-                "INSERT INTO document (host, kind, digest, at, bytes) VALUES (?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT (host, kind) DO UPDATE SET digest = excluded.digest, at = excluded.at, bytes = excluded.bytes",
-                params![host.as_str(), kind.name(), digest.to_string(), integer(now.0), bytes],
-            )
-            .map_err(StoreError::sql("store a document"))?;
-        Ok(digest)
+        put(&self.lock(), host, kind, bytes, now)
     }
 
     /// A document, if there is one.

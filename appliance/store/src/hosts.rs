@@ -5,7 +5,7 @@ use appliance_model::{Digest, HostId, NodeId, Now, Serial};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
-use crate::{Store, error::StoreError};
+use crate::{Kind, Store, documents, error::StoreError};
 
 /// A host to be remembered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,27 +71,47 @@ pub struct Advanced {
     pub host: HostRow,
 }
 
+fn remember(connection: &Connection, facts: &NewHost, now: Now) -> Result<HostId, StoreError> {
+    let id = HostId::of_serial(&facts.serial);
+    let sql = StoreError::sql("remember a host");
+    let mut statement = connection
+        .prepare_cached(
+            "INSERT INTO host (id, serial, facts, stage, entered_at, generation) VALUES (?1, ?2, ?3, ?4, ?5, 1)
+             ON CONFLICT (id) DO UPDATE SET facts = excluded.facts",
+        )
+        .map_err(&sql)?;
+    let (facts_json, stage) = (json(facts, "a host")?, json(&Stage::Found, "a stage")?);
+    statement
+        .execute(params![id.as_str(), facts.serial.as_str(), facts_json, stage, integer(now.0)])
+        .map_err(&sql)?;
+    Ok(id)
+}
+
 impl Store {
     /// Remembers a host, or refreshes what is known of it; its stage is left alone if it has one.
     ///
     /// # Errors
     /// If the store cannot write.
     pub fn remember(&self, facts: &NewHost, now: Now) -> Result<HostId, StoreError> {
-        let id = HostId::of_serial(&facts.serial);
-        self.lock()
-            .execute(
-                "INSERT INTO host (id, serial, facts, stage, entered_at, generation) VALUES (?1, ?2, ?3, ?4, ?5, 1)
-                 ON CONFLICT (id) DO UPDATE SET facts = excluded.facts",
-                params![
-                    id.as_str(),
-                    facts.serial.as_str(),
-                    json(facts, "a host")?,
-                    json(&Stage::Found, "a stage")?,
-                    integer(now.0)
-                ],
-            )
-            .map_err(StoreError::sql("remember a host"))?;
-        Ok(id)
+        remember(&self.lock(), facts, now)
+    }
+
+    /// Remembers many hosts, each with its controller's inventory where that was read: one transaction.
+    ///
+    /// # Errors
+    /// If the store cannot write; then none was remembered.
+    pub fn remember_all(&self, read: &[(NewHost, Option<Vec<u8>>)], now: Now) -> Result<(), StoreError> {
+        let mut connection = self.lock();
+        let sql = StoreError::sql("remember hosts");
+        let transaction =
+            connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(&sql)?;
+        for (facts, inventory) in read {
+            let id = remember(&transaction, facts, now)?;
+            if let Some(inventory) = inventory {
+                documents::put(&transaction, &id, Kind::BmcInventory, inventory, now)?;
+            }
+        }
+        transaction.commit().map_err(sql)
     }
 
     /// Lets `event` meet the host's stage: stage, journal, outbox and the finished outbox row in one transaction.

@@ -5,6 +5,7 @@
 //! before the event that names their digest.  The store decides nothing; `appliance/enrol` does, `appliance/server`
 //! drives.  Calls block for a few milliseconds (one fsync a write): async callers use a blocking thread.
 
+mod accounts;
 mod documents;
 mod error;
 mod evidence;
@@ -27,6 +28,7 @@ use std::{
 
 use rusqlite::Connection;
 
+pub use accounts::{AccountRow, Imported, NewAccount};
 pub use documents::Kind;
 pub use error::StoreError;
 pub use evidence::{EVIDENCE_KEPT_MAX, EvidenceRow, Judged, NewEvidence};

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use crate::error::StoreError;
 
 /// Counts changes of the tables below.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// The tables of version 1.
 const TABLES: &str = "
@@ -66,6 +66,17 @@ INSERT INTO evidence (host, sequence, digest, at, seen, bytes)
   WHERE document.kind = 'registration' AND json_extract(host.stage, '$.stage') = 'registered';
 ";
 
+/// What version 3 adds: accounts on management controllers, their passwords sealed.
+const TABLES_3: &str = "
+CREATE TABLE bmc_account (
+  name TEXT PRIMARY KEY, serial TEXT UNIQUE, mac TEXT UNIQUE, url TEXT UNIQUE, user TEXT NOT NULL, rack TEXT, unit TEXT,
+  pin TEXT, current BLOB NOT NULL, candidate BLOB, spare BLOB, rotation TEXT NOT NULL, at INTEGER NOT NULL
+) STRICT;
+";
+
+/// What each version adds, from the first on.
+const STEPS: [&str; 3] = [TABLES, TABLES_2, TABLES_3];
+
 pub(crate) fn prepare(connection: &Connection) -> Result<(), StoreError> {
     let sql = StoreError::sql("prepare its tables");
     // First of all: a newer version's file is not touched.
@@ -80,10 +91,8 @@ pub(crate) fn prepare(connection: &Connection) -> Result<(), StoreError> {
     if found == VERSION {
         return Ok(());
     }
-    let first = if found == 0 { TABLES } else { "" };
+    let missing = STEPS.get(usize::try_from(found).unwrap_or_default()..).unwrap_or_default().concat();
     connection
-        .execute_batch(&format!(
-            "BEGIN IMMEDIATE; {first} {TABLES_2} PRAGMA user_version = {VERSION}; COMMIT;"
-        ))
+        .execute_batch(&format!("BEGIN IMMEDIATE; {missing} PRAGMA user_version = {VERSION}; COMMIT;"))
         .map_err(sql)
 }

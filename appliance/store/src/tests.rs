@@ -1,5 +1,6 @@
 //! The store on a real SQLite file, killed and cut where it hurts.
 
+mod accounts;
 mod crash;
 mod queue;
 mod records;

@@ -108,10 +108,14 @@ mod tests {
             bytes: 1 << 30,
             wwid: None,
             namespace,
+            bay: None,
+            sector_bytes: None,
+            sector_bytes_physical: None,
             rotational: None,
             node: None,
             pci: None,
             health: None,
+            smart: None,
         }
     }
 

@@ -8,6 +8,7 @@ mod dhcp;
 mod http;
 mod lan;
 mod process;
+mod redfish;
 mod table;
 mod tftp;
 
@@ -33,6 +34,8 @@ enum What {
     Http(How),
     /// One client over a distance, and many at once, beside atftpd, dnsmasq and tftpd-hpa.
     Tftp(How),
+    /// A sweep of many simulated BMCs, beside sushy and gofish; and of a fleet of which some are dead.
+    Redfish(redfish::Fleet),
 }
 
 /// How long, and for whom.
@@ -50,13 +53,15 @@ pub(super) struct How {
 }
 
 pub(crate) fn run(root: &Path, bench: &Bench) -> anyhow::Result<()> {
-    if !tools::is_root()? {
+    // Its BMCs stand on the loopback, above port 1,024.
+    if !tools::is_root()? && !matches!(bench.what, What::Redfish(_)) {
         bail!("the servers stand in network namespaces with ports below 1,024: run this as root");
     }
     match &bench.what {
         What::Dhcp(how) => dhcp::run(root, how),
         What::Http(how) => http::run(root, how),
         What::Tftp(how) => tftp::run(root, how),
+        What::Redfish(how) => redfish::run(root, how),
     }
 }
 

@@ -8,6 +8,8 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
+use crate::run::output;
+
 /// How long a server may take until it listens: ours reads and hashes its images first.
 const START_MAX: Duration = Duration::from_secs(30);
 /// Ticks of `/proc/PID/stat` in a second: the same on every Linux (`proc(5)`, USER_HZ).
@@ -76,6 +78,33 @@ impl Drop for Server {
         let _ = self.child.wait();
     }
 }
+
+/// What a program cost that ran to its end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cost {
+    pub(super) cpu_seconds: f64,
+    pub(super) peak_mib: f64,
+}
+
+/// Runs a program to its end: what it printed, and what it cost.
+pub(super) fn measured(command: &mut Command) -> anyhow::Result<(String, Cost)> {
+    let mut words = Command::new("python3");
+    words.args(["-c", MEASURE]).arg(command.get_program()).args(command.get_args());
+    words.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    let said = output(&mut words)?;
+    let (said, cost) = said.trim_end().rsplit_once('\n').context("the program printed nothing")?;
+    let mut numbers = cost.split_whitespace().map(str::parse::<f64>);
+    let mut next = || numbers.next().context("too few figures")?.context("a figure");
+    Ok((said.to_owned(), Cost { cpu_seconds: next()?, peak_mib: next()? / 1024.0 }))
+}
+
+/// The kernel tells what a child cost only to who waited for it; this asks without code that is unsafe.
+const MEASURE: &str = "import resource, subprocess, sys
+done = subprocess.run(sys.argv[1:])
+cost = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(cost.ru_utime + cost.ru_stime, cost.ru_maxrss)
+sys.exit(done.returncode)
+";
 
 #[expect(clippy::disallowed_methods, reason = "a task that waits for a program")]
 fn now() -> Instant {

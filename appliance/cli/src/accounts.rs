@@ -1,0 +1,284 @@
+//! `scalerforge bmc import`, `list`, `rotate`, `export`: passwords of controllers, sealed in the site's store.
+//!
+//! They work on the site directory, whether the appliance runs or not.  No password is ever an argument or on standard
+//! output, but for `open-export`, whose purpose that is.
+
+use std::{
+    fs::OpenOptions,
+    io::{Read as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, bail};
+use appliance_server::vault::{
+    self, AccountStore, ByRedfish, Ended, Exported, Secret, Vault, open_export, read_roster, seal_export,
+};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use crate::{host::print, say, terminal};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Take over a list of controllers and their passwords, CSV or JSON: mac, serial, password, rack, unit, address, user.
+    /// All of it or, if any line is bad, nothing.  The passwords are sealed at once; delete the list afterwards.
+    Import {
+        /// The list; `.json` is JSON, everything else CSV with a header.
+        file: PathBuf,
+        /// User where the list names none.
+        #[arg(long, default_value = "admin")]
+        user: String,
+        #[command(flatten)]
+        at: At,
+    },
+    /// The controllers whose passwords are known, without the passwords.
+    List {
+        /// Print it as JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Give a controller a new random password, and show by a login that it holds.
+    Rotate {
+        /// Serial, MAC or address of the controller, or id of its host.
+        host: String,
+        /// Yes: the password of this controller is changed, and who has the old one is locked out.
+        #[arg(long)]
+        yes_change_password: bool,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Write all passwords into one file under a passphrase, for the day the appliance is gone.
+    Export {
+        /// The file; it must not exist yet.
+        #[arg(long, value_name = "FILE")]
+        break_glass: PathBuf,
+        /// File with the passphrase in its first line; without it the terminal is asked.
+        #[arg(long)]
+        passphrase_file: Option<PathBuf>,
+        /// Without a passphrase: everybody who gets the file has all passwords.
+        #[arg(long, conflicts_with = "passphrase_file")]
+        plain_passwords: bool,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Print an export with its passwords; it needs the passphrase and no site.
+    OpenExport {
+        /// The file.
+        file: PathBuf,
+        /// File with the passphrase in its first line; without it the terminal is asked.
+        #[arg(long)]
+        passphrase_file: Option<PathBuf>,
+    },
+}
+
+/// Whose store.
+#[derive(Debug, Args)]
+pub(crate) struct At {
+    /// The site directory.
+    #[arg(long, default_value = "/var/lib/scalerforge")]
+    site: PathBuf,
+}
+
+/// Largest list: a hundred thousand lines of 160 bytes.
+const LIST_BYTES_MAX: u64 = 16 << 20;
+/// Characters of a new password.  IPMI carries 20 bytes, and the strictest policies want one of each kind.
+const PASSWORD_CHARS: usize = 16;
+/// Kinds of characters; those that look alike on paper are left out, as is what shells and URLs read otherwise.
+const KINDS: [&[u8]; 4] = [b"ABCDEFGHJKLMNPQRSTUVWXYZ", b"abcdefghijkmnpqrstuvwxyz", b"23456789", b"-_.+="];
+
+impl At {
+    fn open(&self) -> anyhow::Result<(Vault, AccountStore)> {
+        let vault = Vault::read(&self.site)?;
+        let store = AccountStore::open(&self.site.join("store.sqlite"))?;
+        Ok((vault, store))
+    }
+}
+
+pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
+    match verb {
+        Verb::Import { file, user, at } => import(&file, &user, &at),
+        Verb::List { json, at } => list(json, &at),
+        Verb::Rotate { host, yes_change_password, at } => rotate(&host, yes_change_password, &at),
+        Verb::Export { break_glass, passphrase_file, plain_passwords, at } => {
+            export(&break_glass, passphrase_file.as_deref(), plain_passwords, &at)
+        }
+        Verb::OpenExport { file, passphrase_file } => reveal(&file, passphrase_file.as_deref()),
+    }
+}
+
+fn bounded(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let opened = std::fs::File::open(file);
+    opened
+        .and_then(|opened| opened.take(LIST_BYTES_MAX + 1).read_to_end(&mut bytes))
+        .with_context(|| format!("cannot read {}", file.display()))?;
+    if bytes.len() as u64 > LIST_BYTES_MAX {
+        bail!("{} is larger than {LIST_BYTES_MAX} bytes; nothing was read of it", file.display());
+    }
+    Ok(bytes)
+}
+
+fn import(file: &Path, user: &str, at: &At) -> anyhow::Result<ExitCode> {
+    let Ok(text) = String::from_utf8(bounded(file)?) else {
+        bail!("{} is not UTF-8 text; nothing was imported", file.display());
+    };
+    let json = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+    let entries = read_roster(&text, json).with_context(|| file.display().to_string())?;
+    let (vault, store) = at.open()?;
+    let imported = vault::import((&vault, &store), &entries, user)?;
+    say!("{} controllers imported, {} of them known before", entries.len(), imported.replaced);
+    let placeless = entries.iter().filter(|entry| entry.url.is_none()).count();
+    if placeless > 0 {
+        say!("{placeless} of them without an address: they are not spoken to until one is imported");
+    }
+    say!("the passwords are sealed now; delete {}", file.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One account, without secrets.
+#[derive(Debug, Serialize)]
+struct Shown {
+    name: String,
+    serial: Option<String>,
+    mac: Option<String>,
+    address: Option<String>,
+    user: String,
+    rack: Option<String>,
+    unit: Option<String>,
+    pin: Option<String>,
+    state: &'static str,
+}
+
+fn list(json: bool, at: &At) -> anyhow::Result<ExitCode> {
+    let store = AccountStore::open(&at.site.join("store.sqlite"))?;
+    let shown: Vec<Shown> = store.accounts()?.into_iter().map(shown).collect();
+    if json {
+        print(&shown)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    say!("{:<20} {:<30} {:<12} {:<10} PASSWORD", "NAME", "ADDRESS", "USER", "PLACE");
+    for one in shown {
+        let place: Vec<&str> = [one.rack.as_deref(), one.unit.as_deref()].into_iter().flatten().collect();
+        let address = one.address.as_deref().unwrap_or("not known");
+        say!("{:<20} {address:<30} {:<12} {:<10} {}", one.name, one.user, place.join("-"), one.state);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn shown(row: vault::AccountRow) -> Shown {
+    let account = row.account;
+    Shown {
+        name: account.name,
+        serial: account.serial,
+        mac: account.mac.map(|mac| mac.to_string()),
+        address: account.url,
+        user: account.user,
+        rack: account.rack,
+        unit: account.unit,
+        pin: row.pin.map(|pin| pin.to_string()),
+        state: vault::state_words(&row.rotation),
+    }
+}
+
+fn rotate(host: &str, yes: bool, at: &At) -> anyhow::Result<ExitCode> {
+    if !yes {
+        bail!(
+            "a new password locks out everybody who has the old one; if that is meant, add --yes-change-password"
+        );
+    }
+    let (vault, store) = at.open()?;
+    let name = vault::find(&store, host)?.account.name;
+    let new = Secret::new(random_password()?);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let controller = ByRedfish { store: &store };
+    let ended =
+        runtime.block_on(async { vault::rotate((&vault, &store), &name, &new, &controller).await })?;
+    match ended {
+        Ended::Changed => {
+            say!("{name} has a new password, shown by a login with it");
+            return Ok(ExitCode::SUCCESS);
+        }
+        Ended::Kept => say!("{name} keeps its password: the controller did not take the new one"),
+        Ended::Waits(_) => {
+            say!(
+                "which password {name} has now is not known yet; the appliance finds out, by logins that are far apart"
+            );
+        }
+        Ended::Ask(why) => say!("{name}: {why}"),
+    }
+    Ok(ExitCode::from(1))
+}
+
+/// A random password with at least one character of each kind.
+fn random_password() -> anyhow::Result<String> {
+    let all = KINDS.concat();
+    loop {
+        let mut password = Vec::new();
+        while password.len() < PASSWORD_CHARS {
+            let mut byte = [0];
+            getrandom::fill(&mut byte).context("the system gives no randomness for a password")?;
+            // 64 is a power of two above the count of characters: what is beyond is drawn again, so that all are as likely.
+            password.extend(all.get(usize::from(byte[0] % 64)));
+        }
+        if KINDS.iter().all(|kind| password.iter().any(|byte| kind.contains(byte))) {
+            return Ok(String::from_utf8(password)?);
+        }
+    }
+}
+
+fn export(file: &Path, passphrase_file: Option<&Path>, plain: bool, at: &At) -> anyhow::Result<ExitCode> {
+    let (vault, store) = at.open()?;
+    let accounts = store
+        .accounts()?
+        .iter()
+        .map(|row| Exported::of(&vault, row))
+        .collect::<Result<Vec<Exported>, _>>()?;
+    let bytes = if plain {
+        serde_json::to_vec_pretty(&accounts)?
+    } else {
+        seal_export(&accounts, &terminal::password(passphrase_file, "this export (a new passphrase)")?)?
+    };
+    let mut out = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file)
+        .with_context(|| format!("cannot make {}", file.display()))?;
+    out.write_all(&bytes)
+        .and_then(|()| out.sync_all())
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    let how = if plain { "in clear: lock it away" } else { "under the passphrase" };
+    say!("{} passwords are in {}, {how}", accounts.len(), file.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn reveal(file: &Path, passphrase_file: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let bytes = bounded(file)?;
+    print(&open_export(&bytes, &terminal::password(passphrase_file, "this export")?)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_have_all_kinds_and_differ() {
+        assert!(KINDS.concat().len() <= 64);
+        let passwords: Vec<String> = (0..50).map(|_| random_password().unwrap()).collect();
+        for password in &passwords {
+            assert_eq!(password.len(), PASSWORD_CHARS);
+            for kind in KINDS {
+                assert!(password.bytes().any(|byte| kind.contains(&byte)), "{password}");
+            }
+        }
+        let mut different = passwords.clone();
+        different.sort();
+        different.dedup();
+        assert_eq!(different.len(), passwords.len());
+    }
+}
