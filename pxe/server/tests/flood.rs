@@ -49,14 +49,15 @@ fn bytes(message: &Message) -> Vec<u8> {
     bytes
 }
 
-/// The answer to the known host; repeats itself as a client does, since a full socket may lose a packet.
-fn ask(socket: &UdpSocket, message: &Message) -> Message {
+/// The answer of that type to the known host.  It repeats itself as a client does, since a full socket may lose a packet;
+/// so a second answer to an earlier question may come, too.
+fn ask(socket: &UdpSocket, message: &Message, wanted: MessageType) -> Message {
     let mut buffer = [0; 1500];
     for _ in 0..100 {
         socket.send(&bytes(message)).unwrap();
         while let Ok(length) = socket.recv(&mut buffer) {
             let answer = Message::decode(&mut Decoder::new(&buffer[..length])).unwrap();
-            if answer.chaddr() == HOST.0 {
+            if answer.chaddr() == HOST.0 && answer.opts().msg_type() == Some(wanted) {
                 return answer;
             }
         }
@@ -87,12 +88,11 @@ async fn a_hundred_thousand_strangers_neither_fill_memory_nor_starve_a_known_hos
             packet[30..34].copy_from_slice(&n.wrapping_mul(2_654_435_761).to_be_bytes());
             flood.send_to(&packet, at).unwrap();
             if n % 10_000 == 5_000 {
-                let offer = ask(&host, &message(MessageType::Discover, HOST.0));
+                let offer = ask(&host, &message(MessageType::Discover, HOST.0), MessageType::Offer);
                 let mut request = message(MessageType::Request, HOST.0);
                 request.opts_mut().insert(DhcpOption::ServerIdentifier(US));
                 request.opts_mut().insert(DhcpOption::RequestedIpAddress(offer.yiaddr()));
-                let ack = ask(&host, &request);
-                assert_eq!(ack.opts().msg_type(), Some(MessageType::Ack));
+                assert_eq!(ask(&host, &request, MessageType::Ack).yiaddr(), offer.yiaddr());
                 served += 1;
             }
         }
