@@ -13,6 +13,7 @@ mod effect;
 mod event;
 mod ladder;
 mod registration;
+mod remedy;
 mod rotation;
 mod stage;
 mod step;
@@ -26,6 +27,10 @@ pub use effect::Effect;
 pub use event::{Event, Refusal};
 pub use ladder::{Climb, Means, Probed, Proved, Rung, Shown, Try, probe};
 pub use registration::{Price, RegistrationIntent};
+pub use remedy::{
+    Before, Change, FirmwareChange, ImageWay, Remedy, RemedyAct, RemedyHappened, RemedyPlan, RemedyStep,
+    RemedyTurn, Reply, Restart, Restarted, Setting, SettingValue, Sight, TaskEnd, barred,
+};
 pub use rotation::{Act, Happened, LOCKOUT_SECONDS, LogIn, Rotation, Told, Trying, Turn, Which};
 pub use stage::{AttestedRecord, Boot, BoundRecord, Carved, Order, Stage};
 pub use step::{Step, step};
