@@ -133,7 +133,7 @@ pub(crate) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    fn read(file: &'a str, bytes: &'a [u8]) -> Result<Self, DocumentError> {
+    pub(crate) fn read(file: &'a str, bytes: &'a [u8]) -> Result<Self, DocumentError> {
         if bytes.len() > FILE_BYTES_MAX {
             return Err(DocumentError::Large { file: file.to_owned(), bytes: bytes.len() });
         }
@@ -143,7 +143,7 @@ impl<'a> Source<'a> {
         Ok(Self { file, text, table })
     }
 
-    fn kind(&self) -> &str {
+    pub(crate) fn kind(&self) -> &str {
         self.table.get("kind").and_then(toml::Value::as_str).unwrap_or_default()
     }
 

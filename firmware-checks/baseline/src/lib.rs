@@ -16,6 +16,7 @@
 
 pub mod baseline;
 pub mod blueprint;
+pub mod catalogue;
 mod check_baseline;
 mod check_blueprint;
 pub mod classes;
@@ -33,6 +34,7 @@ pub mod version;
 
 pub use baseline::Baseline;
 pub use blueprint::Blueprint;
+pub use catalogue::{Catalogue, Choice, Image, Wanted};
 pub use check_baseline::check_baseline;
 pub use check_blueprint::check_blueprint;
 pub use classes::Classes;

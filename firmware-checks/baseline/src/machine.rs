@@ -166,6 +166,19 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// This machine, were the firmware of one component another.
+    #[must_use]
+    pub fn with_firmware(&self, component: Component, name: &str, version: &str) -> Self {
+        let mut other = self.clone();
+        for told in other.firmware.iter_mut().filter(|told| told.component == component && told.name == name)
+        {
+            told.version = Some(version.to_owned());
+        }
+        other
+    }
+}
+
 /// The agent's list unless it is empty, else the controller's.
 fn first<T: Clone>(
     in_band: Option<&Inventory>,
