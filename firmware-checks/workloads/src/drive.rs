@@ -1,21 +1,30 @@
-//! Reads from a drive: 1 MiB in sequence with 8 in flight, then 4 KiB at random with 32 in flight, half the time each.
+//! Drives: reads always, writes only where somebody said so for this serial and this span.
+//!
+//! [`Target`] is a drive opened read-only, past the page cache.  [`Writable`] is made from a [`WriteConsent`], which
+//! names a serial and a span; what it writes is stamped, so that a block that comes back wrong is known for what it
+//! is (`stamp.rs`).  Steady state is judged by who called: this room measures rounds and asks whether they suffice.
 
-use std::{
-    io::{Seek as _, SeekFrom},
-    path::Path,
-    time::Duration,
-};
+pub mod stamp;
+mod target;
+mod write;
+
+use std::{path::Path, time::Duration};
 
 use appliance_model::{Serial, burn_in::Found};
 
-use crate::{Watch, ring, watch::per_second};
+pub use crate::ring::Failure;
+pub use target::{Latency, Load, Measured, Order, Span, Target};
+pub use write::{Checked, Payload, Writable, WriteConsent};
 
-const SEQUENTIAL_BYTES: u32 = 1 << 20;
-const SEQUENTIAL_DEPTH: u16 = 8;
-const RANDOM_BYTES: u32 = 4 << 10;
-const RANDOM_DEPTH: u16 = 32;
+use crate::{Watch, watch::per_second};
 
-/// Reads from the block device (or file) at `path` for `time`.
+/// Sequential blocks: 1 MiB, 8 in flight.
+pub const SEQUENTIAL: Load = Load { order: Order::Sequential, block_bytes: 1 << 20, depth: 8 };
+/// Random blocks: 4 KiB, 32 in flight.
+pub const RANDOM: Load =
+    Load { order: Order::Random { seed: 0x2545_f491_4f6c_dd1d }, block_bytes: 4096, depth: 32 };
+
+/// Reads from the block device (or file) at `path` for `time`: half of it in sequence, half at random.
 pub fn read(path: &Path, serial: &Serial, time: Duration, watch: Watch<'_>) -> Found {
     match measure(path, serial, time, watch) {
         Ok(_) if watch.stopped() => Found::Undone { why: "called off".into() },
@@ -25,47 +34,18 @@ pub fn read(path: &Path, serial: &Serial, time: Duration, watch: Watch<'_>) -> F
 }
 
 fn measure(path: &Path, serial: &Serial, time: Duration, watch: Watch<'_>) -> Result<Found, String> {
-    let mut file =
-        ring::open(path).map_err(|error| format!("could not be opened for direct reads: {error}"))?;
-    // A block device's metadata has no length; its end has.
-    let size = file.seek(SeekFrom::End(0)).map_err(|error| format!("does not tell its size: {error}"))?;
-    let (blocks, pages) = (size / u64::from(SEQUENTIAL_BYTES), size / u64::from(RANDOM_BYTES));
-    if blocks == 0 {
-        return Err(format!("has {size} bytes, too few to measure"));
-    }
+    let target = Target::open(path, serial)?;
     let half = time / 2;
-    let halves = |base: u16| move |permille: u16| base + permille / 2;
-    let (first, second) = (halves(0), halves(500));
-    let mut block = 0;
-    let tell = |permille| watch.tell(first(permille));
-    let sequential = {
-        let part = watch.part(&tell);
-        ring::read(&file, SEQUENTIAL_BYTES, SEQUENTIAL_DEPTH, part.start(half), || {
-            let offset = block % blocks * u64::from(SEQUENTIAL_BYTES);
-            block += 1;
-            offset
-        })?
-    };
-    // Which pages are read need not be secret, only spread.
-    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
-    let tell = |permille| watch.tell(second(permille));
-    let random = {
-        let part = watch.part(&tell);
-        ring::read(&file, RANDOM_BYTES, RANDOM_DEPTH, part.start(time - half), || {
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
-            seed % pages * u64::from(RANDOM_BYTES)
-        })?
-    };
-    let good = random.reads.saturating_sub(random.errors);
+    let sequential = target.read(SEQUENTIAL, target.whole(), half, watch.part(0, 2))?;
+    let random = target.read(RANDOM, target.whole(), time - half, watch.part(1, 2))?;
+    let good = random.operations.saturating_sub(random.errors);
     Ok(Found::Drive {
         serial: serial.clone(),
         bytes: sequential.bytes + random.bytes,
         sequential_mebibytes_per_second: per_second(sequential.bytes, sequential.time) >> 20,
         random_iops: per_second(good, random.time),
-        latency_p50_microseconds: random.latency.percentile(500),
-        latency_p99_microseconds: random.latency.percentile(990),
+        latency_p50_microseconds: random.latency.p50_microseconds,
+        latency_p99_microseconds: random.latency.p99_microseconds,
         errors: sequential.errors + random.errors,
     })
 }

@@ -8,28 +8,35 @@ const BUCKETS: usize = SUB * 40;
 pub(crate) struct Histogram {
     counts: Vec<u64>,
     total: u64,
+    longest: u64,
 }
 
 impl Histogram {
     pub(crate) fn new() -> Self {
-        Self { counts: vec![0; BUCKETS], total: 0 }
+        Self { counts: vec![0; BUCKETS], total: 0, longest: 0 }
     }
 
     pub(crate) fn add(&mut self, microseconds: u64) {
+        self.longest = self.longest.max(microseconds);
         if let Some(count) = self.counts.get_mut(bucket(microseconds)) {
             *count += 1;
             self.total += 1;
         }
     }
 
-    /// The value below or at which `permille` of all lie; 0 if there are none.
-    pub(crate) fn percentile(&self, permille: u64) -> u64 {
-        let rank = (u128::from(self.total) * u128::from(permille)).div_ceil(1000);
+    /// The longest of all, as it was; 0 if there are none.
+    pub(crate) fn longest(&self) -> u64 {
+        self.longest
+    }
+
+    /// The value below or at which so many ten-thousandths of all lie; 0 if there are none.
+    pub(crate) fn percentile(&self, parts: u64) -> u64 {
+        let rank = (u128::from(self.total) * u128::from(parts)).div_ceil(10_000);
         let mut seen: u128 = 0;
         for (index, count) in self.counts.iter().enumerate() {
             seen += u128::from(*count);
             if *count > 0 && seen >= rank {
-                return top(index);
+                return top(index).min(self.longest);
             }
         }
         0
@@ -70,13 +77,14 @@ mod tests {
     #[test]
     fn percentiles() {
         let mut histogram = Histogram::new();
-        assert_eq!(histogram.percentile(500), 0);
+        assert_eq!(histogram.percentile(5000), 0);
         for value in 1..=1000 {
             histogram.add(value);
         }
-        for (permille, expected) in [(500, 500), (990, 990), (1000, 1000), (1, 1)] {
-            let found = histogram.percentile(permille);
-            assert!((expected..=expected + expected / 16).contains(&found), "{permille}: {found}");
+        for (parts, expected) in [(5000, 500), (9900, 990), (9990, 999), (10_000, 1000), (10, 1)] {
+            let found = histogram.percentile(parts);
+            assert!((expected..=expected + expected / 16).contains(&found), "{parts}: {found}");
         }
+        assert_eq!((histogram.longest(), histogram.percentile(10_000)), (1000, 1000));
     }
 }

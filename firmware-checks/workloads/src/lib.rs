@@ -3,7 +3,7 @@
 //! Each workload runs for a given time, tells how far it is, obeys a stop flag, and returns what it found as numbers;
 //! whether they are good is for `firmware-checks/burn-in` to say.  What could not be done comes back as
 //! [`Found::Undone`] with a reason for a technician, never as a panic or a made-up number.
-//! Nothing here ever writes to a drive: drives are opened read-only.
+//! Drives are opened read-only; a write needs a [`drive::WriteConsent`] for this serial and this span.
 //!
 //! [`Found::Undone`]: appliance_model::burn_in::Found::Undone
 

@@ -1,18 +1,18 @@
-//! A small io_uring engine: so many reads of one size in flight on one file, for a while.
+//! A small io_uring engine: so many reads or writes of one size in flight on one file, for a while.
 //!
-//! Buffers are page-aligned (O_DIRECT wants that) and registered where the kernel allows it.  If a drive stops
-//! answering, buffers and ring are given up rather than freed: the drive may still write into them.
+//! Buffers are page-aligned (O_DIRECT wants that); buffers and file are registered where the kernel allows it, so that
+//! it need not look them up for each block.  If a drive stops answering, buffers and ring are given up rather than
+//! freed: the drive may still write into them.
 
 use std::{
     fs::File,
-    io,
     os::fd::AsRawFd,
     time::{Duration, Instant},
 };
 
 use io_uring::{
-    IoUring, opcode,
-    types::{Fd, SubmitArgs, Timespec},
+    IoUring, opcode, squeue,
+    types::{Fd, Fixed, SubmitArgs, Timespec},
 };
 
 use crate::{
@@ -20,21 +20,64 @@ use crate::{
     watch::{Clock, now},
 };
 
-/// How long a drive may leave every read in flight unanswered before it counts as hung; a disk that remaps a
+/// How long a drive may leave everything in flight unanswered before it counts as hung; a disk that remaps a
 /// sector may take most of a minute.
 const ANSWER_SECONDS_MAX: u64 = 60;
 
-/// A drive that fails this many reads has said enough.
+/// A drive that fails this many blocks has said enough.
 const ERRORS_MAX: u64 = 1000;
 
-/// What a phase of reads came to.
+/// Failures that are kept with their place; the others are counted.
+const FAILURES_KEPT_MAX: usize = 16;
+
+/// Seconds for which a rate is kept: a day's.
+const SERIES_MAX: usize = 86_400;
+
+/// Time between two calls of the progress function.
+const TELL: Duration = Duration::from_millis(100);
+
+/// Most that may be in flight.
+pub(crate) const DEPTH_MAX: u16 = 1024;
+
+/// Which way the data goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    Read,
+    Write,
+}
+
+/// What is done to a file, block by block.
+pub(crate) trait Course {
+    /// Where the next block is, in bytes; `None` if there are no more.
+    fn next(&mut self) -> Option<u64>;
+    /// Whether [`Course::block`] wants to see each block: before it is written, or after it was read.
+    fn looks(&self) -> bool {
+        false
+    }
+    /// Fills a block that will be written at `offset`, or looks at one that was read there.
+    fn block(&mut self, _offset: u64, _block: &mut [u8]) {}
+}
+
+/// A block that the kernel could not read or write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    /// Its first byte on the drive.
+    pub offset: u64,
+    /// The kernel's error number; 0 if the answer was short.
+    pub errno: i32,
+}
+
+/// What a phase of reads or writes came to.
 #[derive(Debug)]
 pub(crate) struct Phase {
     pub(crate) bytes: u64,
-    pub(crate) reads: u64,
+    pub(crate) operations: u64,
     pub(crate) errors: u64,
+    pub(crate) failures: Vec<Failure>,
     pub(crate) time: Duration,
     pub(crate) latency: Histogram,
+    /// Bytes moved in each second; the last one is a piece of a second.
+    pub(crate) series: Vec<u64>,
 }
 
 /// 4 KiB, aligned to 4 KiB: the strictest logical block of the drives we know.
@@ -42,64 +85,50 @@ pub(crate) struct Phase {
 #[repr(C, align(4096))]
 struct Page([u8; 4096]);
 
+/// What is in flight in a slot.
+#[derive(Debug, Clone, Copy)]
+struct Flight {
+    offset: u64,
+    start: Instant,
+}
+
 struct Engine {
     ring: IoUring,
     pages: Vec<Page>,
+    way: Way,
     bytes: u32,
-    registered: bool,
-    started: Vec<Option<Instant>>,
+    buffers_registered: bool,
+    file_registered: bool,
+    flights: Vec<Option<Flight>>,
     free: Vec<usize>,
 }
 
-/// Keeps `depth` reads of `bytes` (a multiple of 4096) in flight at the offsets `next` names until `clock` is over.
-pub(crate) fn read(
+/// Keeps `depth` blocks of `bytes` (a multiple of 4096) in flight along `course` until it ends or `clock` is over.
+pub(crate) fn run(
     file: &File,
+    way: Way,
     bytes: u32,
     depth: u16,
     clock: Clock<'_>,
-    mut next: impl FnMut() -> u64,
+    course: &mut dyn Course,
 ) -> Result<Phase, String> {
-    let mut engine = Engine::new(bytes, depth)?;
-    let phase = engine.run(file, depth, clock, &mut next);
+    let mut engine = Engine::new(file, way, bytes, depth)?;
+    let phase = engine.run(file, clock, course);
     if phase.is_err() {
         engine.abandon();
     }
     phase
 }
-impl Engine {
-    fn run(
-        &mut self,
-        file: &File,
-        depth: u16,
-        clock: Clock<'_>,
-        next: &mut dyn FnMut() -> u64,
-    ) -> Result<Phase, String> {
-        let mut phase =
-            Phase { bytes: 0, reads: 0, errors: 0, time: Duration::ZERO, latency: Histogram::new() };
-        let begin = now();
-        let mut answered = begin;
-        loop {
-            while !clock.over() && phase.errors < ERRORS_MAX {
-                let Some(slot) = self.free.pop() else { break };
-                self.submit(file, slot, next())?;
-            }
-            if self.free.len() == usize::from(depth) {
-                break;
-            }
-            if self.wait(&mut phase)? {
-                answered = now();
-            } else if answered.elapsed() > Duration::from_secs(ANSWER_SECONDS_MAX) {
-                return Err(format!("the drive left reads unanswered for {ANSWER_SECONDS_MAX} s"));
-            }
-            clock.tell();
-        }
-        phase.time = begin.elapsed();
-        Ok(phase)
-    }
 
+impl Engine {
     #[expect(unsafe_code, reason = "registering buffers hands raw memory to the kernel")]
-    fn new(bytes: u32, depth: u16) -> Result<Self, String> {
-        let ring = IoUring::new(u32::from(depth).next_power_of_two())
+    fn new(file: &File, way: Way, bytes: u32, depth: u16) -> Result<Self, String> {
+        if depth == 0 || depth > DEPTH_MAX || bytes == 0 || !bytes.is_multiple_of(4096) {
+            return Err(format!(
+                "{depth} blocks of {bytes} bytes cannot be kept in flight: this is a fault of ours"
+            ));
+        }
+        let ring = setup(depth)
             .map_err(|error| format!("io_uring could not be set up ({error}): is it switched off?"))?;
         let per_slot = bytes as usize / size_of::<Page>();
         let mut pages = vec![Page([0; 4096]); per_slot * usize::from(depth)];
@@ -107,77 +136,188 @@ impl Engine {
             .chunks_mut(per_slot)
             .map(|slot| libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: bytes as usize })
             .collect();
-        // SAFETY: the buffers live in `pages`, which is never resized, and is freed only after the last read has
+        // SAFETY: the buffers live in `pages`, which is never resized, and is freed only after the last block has
         // been answered (`abandon` leaks it otherwise).
-        let registered = unsafe { ring.submitter().register_buffers(&buffers) }.is_ok();
+        let buffers_registered = unsafe { ring.submitter().register_buffers(&buffers) }.is_ok();
+        let file_registered = ring.submitter().register_files(&[file.as_raw_fd()]).is_ok();
         Ok(Self {
             ring,
             pages,
+            way,
             bytes,
-            registered,
-            started: vec![None; usize::from(depth)],
+            buffers_registered,
+            file_registered,
+            flights: vec![None; usize::from(depth)],
             free: (0..usize::from(depth)).collect(),
         })
     }
 
-    #[expect(unsafe_code, reason = "a read into a raw buffer")]
-    fn submit(&mut self, file: &File, slot: usize, offset: u64) -> Result<(), String> {
-        let first = slot * (self.bytes as usize / size_of::<Page>());
-        let Some(page) = self.pages.get_mut(first) else { return Err("no such buffer".into()) };
-        let buffer = std::ptr::from_mut(page).cast::<u8>();
-        let (fd, index) = (Fd(file.as_raw_fd()), u16::try_from(slot).unwrap_or(0));
-        let entry = if self.registered {
-            opcode::ReadFixed::new(fd, buffer, self.bytes, index).offset(offset).build()
-        } else {
-            opcode::Read::new(fd, buffer, self.bytes).offset(offset).build()
+    fn run(&mut self, file: &File, clock: Clock<'_>, course: &mut dyn Course) -> Result<Phase, String> {
+        let begin = now();
+        let (mut answered, mut told, mut more) = (begin, begin, true);
+        let mut phase = Phase {
+            bytes: 0,
+            operations: 0,
+            errors: 0,
+            failures: Vec::new(),
+            time: Duration::ZERO,
+            latency: Histogram::new(),
+            series: Vec::new(),
         };
-        let entry = entry.user_data(slot as u64);
-        if let Some(started) = self.started.get_mut(slot) {
-            *started = Some(now());
+        let mut time = begin;
+        loop {
+            more &= !clock.over_at(time) && phase.errors < ERRORS_MAX;
+            if more {
+                more = self.submit_free(file, course)?;
+            }
+            if self.free.len() == self.flights.len() {
+                break;
+            }
+            self.enter()?;
+            time = now();
+            if self.take(&mut phase, begin, time, course) {
+                answered = time;
+            } else if time.saturating_duration_since(answered) > Duration::from_secs(ANSWER_SECONDS_MAX) {
+                return Err(format!("the drive left everything unanswered for {ANSWER_SECONDS_MAX} s"));
+            }
+            if time.saturating_duration_since(told) > TELL {
+                told = time;
+                clock.tell();
+            }
         }
+        clock.tell();
+        phase.time = begin.elapsed();
+        Ok(phase)
+    }
+
+    /// Sends a block from each free slot; says whether the course goes on.
+    fn submit_free(&mut self, file: &File, course: &mut dyn Course) -> Result<bool, String> {
+        let looks = self.way == Way::Write && course.looks();
+        let mut start = now();
+        while let Some(slot) = self.free.last().copied() {
+            let Some(offset) = course.next() else { return Ok(false) };
+            self.free.pop();
+            if looks {
+                course.block(offset, buffer(&mut self.pages, self.bytes, slot));
+                start = now();
+            }
+            self.submit(file, slot, offset)?;
+            if let Some(flight) = self.flights.get_mut(slot) {
+                *flight = Some(Flight { offset, start });
+            }
+        }
+        Ok(true)
+    }
+
+    #[expect(unsafe_code, reason = "a read into, or a write from, a raw buffer")]
+    fn submit(&mut self, file: &File, slot: usize, offset: u64) -> Result<(), String> {
+        let index = u16::try_from(slot).unwrap_or(u16::MAX);
+        let bytes = self.bytes;
+        let buffer = buffer(&mut self.pages, bytes, slot).as_mut_ptr();
+        let fd = Fd(file.as_raw_fd());
+        // io_uring's builders take a registered file by another type than an open one.
+        let entry = match (self.way, self.buffers_registered, self.file_registered) {
+            (Way::Read, true, true) => {
+                opcode::ReadFixed::new(Fixed(0), buffer, bytes, index).offset(offset).build()
+            }
+            (Way::Read, true, false) => {
+                opcode::ReadFixed::new(fd, buffer, bytes, index).offset(offset).build()
+            }
+            (Way::Read, false, _) => opcode::Read::new(fd, buffer, bytes).offset(offset).build(),
+            (Way::Write, true, true) => {
+                opcode::WriteFixed::new(Fixed(0), buffer, bytes, index).offset(offset).build()
+            }
+            (Way::Write, true, false) => {
+                opcode::WriteFixed::new(fd, buffer, bytes, index).offset(offset).build()
+            }
+            (Way::Write, false, _) => opcode::Write::new(fd, buffer, bytes).offset(offset).build(),
+        };
+        let entry: squeue::Entry = entry.user_data(slot as u64);
         // SAFETY: the slot is free, so nobody else uses its buffer until its completion has been taken; file and
-        // pages outlive that, for `read` leaves only when all slots are free, or leaks them.
+        // pages outlive that, for `run` leaves only when all slots are free, or leaks them.
         unsafe { self.ring.submission().push(&entry) }.map_err(|_| "the submission queue is full".into())
     }
 
-    /// Waits up to a second; says whether anything was answered.
-    fn wait(&mut self, phase: &mut Phase) -> Result<bool, String> {
+    /// Hands over what was submitted and waits for an answer, a second at most.
+    fn enter(&mut self) -> Result<(), String> {
         let second = Timespec::new().sec(1);
         match self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&second)) {
-            Ok(_) => {}
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY)) => {}
-            Err(error) => {
-                return Err(format!("io_uring refused a read: {error}"));
+            Ok(_) => Ok(()),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY)) => {
+                Ok(())
             }
+            Err(error) => Err(format!("io_uring refused a block: {error}")),
         }
-        let mut any = false;
-        for done in self.ring.completion() {
-            let Ok(slot) = usize::try_from(done.user_data()) else { continue };
-            let Some(start) = self.started.get_mut(slot).and_then(Option::take) else { continue };
-            any = true;
-            self.free.push(slot);
-            phase.reads += 1;
-            match u32::try_from(done.result()) {
-                Ok(bytes) if bytes == self.bytes => {
-                    phase.bytes += u64::from(bytes);
-                    let time = start.elapsed().as_micros();
-                    phase.latency.add(u64::try_from(time).unwrap_or(u64::MAX));
-                }
-                // An error, or a short answer in the middle of a drive: both are reads that failed.
-                Ok(_) | Err(_) => phase.errors += 1,
-            }
-        }
-        Ok(any)
     }
 
-    /// Gives buffers and ring up while the kernel may still own them.
+    /// Takes all answers; says whether there were any.
+    fn take(&mut self, phase: &mut Phase, begin: Instant, time: Instant, course: &mut dyn Course) -> bool {
+        let Self { ring, pages, bytes: wanted, flights, free, .. } = self;
+        let looks = self.way == Way::Read && course.looks();
+        let second = usize::try_from(time.saturating_duration_since(begin).as_secs()).unwrap_or(usize::MAX);
+        let mut any = false;
+        for done in ring.completion() {
+            let Ok(slot) = usize::try_from(done.user_data()) else { continue };
+            let Some(flight) = flights.get_mut(slot).and_then(Option::take) else { continue };
+            any = true;
+            free.push(slot);
+            phase.operations += 1;
+            if u32::try_from(done.result()) != Ok(*wanted) {
+                // An error, or a short answer in the middle of a drive: both are blocks that failed.
+                phase.fail(flight.offset, done.result());
+                continue;
+            }
+            phase.count(second, *wanted);
+            let taken = time.saturating_duration_since(flight.start).as_micros();
+            phase.latency.add(u64::try_from(taken).unwrap_or(u64::MAX));
+            if looks {
+                course.block(flight.offset, buffer(pages, *wanted, slot));
+            }
+        }
+        any
+    }
+
+    /// Gives the buffers up while the kernel may still own them.
     fn abandon(&mut self) {
         std::mem::forget(std::mem::take(&mut self.pages));
     }
 }
 
-/// Opens for reading past the page cache, never for writing.
-pub(crate) fn open(path: &std::path::Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    std::fs::OpenOptions::new().read(true).custom_flags(libc::O_DIRECT | libc::O_CLOEXEC).open(path)
+/// The bytes of a slot that is not in flight.
+#[expect(unsafe_code, reason = "pages are looked at as bytes")]
+fn buffer(pages: &mut [Page], bytes: u32, slot: usize) -> &mut [u8] {
+    let per_slot = bytes as usize / size_of::<Page>();
+    let pages = pages.get_mut(slot * per_slot..(slot + 1) * per_slot).unwrap_or_default();
+    // SAFETY: a page is 4096 bytes of no structure, and pages of a slice lie one behind the other.
+    unsafe { std::slice::from_raw_parts_mut(pages.as_mut_ptr().cast(), size_of_val(pages)) }
+}
+
+impl Phase {
+    fn fail(&mut self, offset: u64, result: i32) {
+        self.errors += 1;
+        if self.failures.len() < FAILURES_KEPT_MAX {
+            self.failures.push(Failure { offset, errno: (-result).max(0) });
+        }
+    }
+
+    fn count(&mut self, second: usize, bytes: u32) {
+        self.bytes += u64::from(bytes);
+        if second >= self.series.len() && second < SERIES_MAX {
+            self.series.resize(second + 1, 0);
+        }
+        if let Some(sum) = self.series.get_mut(second) {
+            *sum += u64::from(bytes);
+        }
+    }
+}
+
+/// A ring for one thread; kernels before 6.1 do not know the first way, before 5.19 not the second.
+fn setup(depth: u16) -> std::io::Result<IoUring> {
+    let entries = u32::from(depth).next_power_of_two();
+    IoUring::builder()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .build(entries)
+        .or_else(|_| IoUring::builder().setup_coop_taskrun().build(entries))
+        .or_else(|_| IoUring::new(entries))
 }

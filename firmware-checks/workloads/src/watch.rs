@@ -11,6 +11,9 @@ use std::{
 pub struct Watch<'a> {
     stop: &'a AtomicBool,
     progress: &'a (dyn Fn(u16) + Sync),
+    /// Where this work begins and ends among all of it, in thousandths.
+    from: u16,
+    to: u16,
 }
 
 impl fmt::Debug for Watch<'_> {
@@ -22,7 +25,7 @@ impl fmt::Debug for Watch<'_> {
 impl<'a> Watch<'a> {
     /// `progress` is given thousandths, several times a second; it should return at once.
     pub fn new(stop: &'a AtomicBool, progress: &'a (dyn Fn(u16) + Sync)) -> Self {
-        Self { stop, progress }
+        Self { stop, progress, from: 0, to: 1000 }
     }
 
     /// Whether the work was called off.
@@ -30,16 +33,14 @@ impl<'a> Watch<'a> {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// The same stop flag with another ear for progress.
-    pub(crate) fn part<'b>(&self, progress: &'b (dyn Fn(u16) + Sync)) -> Watch<'b>
-    where
-        'a: 'b,
-    {
-        Watch { stop: self.stop, progress }
-    }
-
-    pub(crate) fn tell(&self, permille: u16) {
-        (self.progress)(permille);
+    /// The same for part `index` of `parts`: its thousandths are told as a share of all.
+    #[must_use]
+    pub fn part(&self, index: usize, parts: usize) -> Self {
+        let place = |index: usize| {
+            let share = usize::from(self.to - self.from) * index.min(parts) / parts.max(1);
+            self.from + u16::try_from(share).unwrap_or(0)
+        };
+        Self { from: place(index), to: place(index + 1), ..*self }
     }
 
     pub(crate) fn start(&self, time: Duration) -> Clock<'a> {
@@ -61,13 +62,20 @@ impl Clock<'_> {
         self.watch.stopped() || self.elapsed() >= self.time
     }
 
+    /// The same at a moment that the caller has looked up already.
+    pub(crate) fn over_at(&self, time: Instant) -> bool {
+        self.watch.stopped() || time.saturating_duration_since(self.start) >= self.time
+    }
+
     pub(crate) fn elapsed(&self) -> Duration {
         now().saturating_duration_since(self.start)
     }
 
     pub(crate) fn tell(&self) {
         let permille = self.elapsed().as_millis() * 1000 / self.time.as_millis().max(1);
-        (self.watch.progress)(u16::try_from(permille).unwrap_or(1000).min(1000));
+        let Watch { progress, from, to, .. } = self.watch;
+        let share = u128::from(to - from) * permille.min(1000) / 1000;
+        progress(from + u16::try_from(share).unwrap_or(0));
     }
 }
 
@@ -80,4 +88,26 @@ pub(crate) fn now() -> Instant {
 pub(crate) fn per_second(amount: u64, time: Duration) -> u64 {
     let rate = u128::from(amount) * 1_000_000 / time.as_micros().max(1);
     u64::try_from(rate).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_parts_fill_the_whole() {
+        let (stop, told) = (AtomicBool::new(false), std::sync::atomic::AtomicU16::new(0));
+        let tell = |permille| told.store(permille, Ordering::Relaxed);
+        let watch = Watch::new(&stop, &tell);
+        for (part, begin, end) in [
+            (watch.part(0, 2), 0, 500),
+            (watch.part(1, 2), 500, 1000),
+            (watch.part(1, 2).part(1, 5), 600, 700),
+        ] {
+            assert_eq!((part.from, part.to), (begin, end));
+            part.start(Duration::ZERO).tell();
+            let all = told.load(Ordering::Relaxed);
+            assert!((begin..=end).contains(&all), "{all}");
+        }
+    }
 }
