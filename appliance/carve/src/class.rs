@@ -1,10 +1,13 @@
-//! Hardware classes: a table of explicit needs, tried from the most special down, each with its reasons.
+//! Hardware classes: rules from a document, tried from the first down, each judged with its reasons.
 //!
-//! Table version 1.  The numbers are ours until the network publishes its own: a `storage` node is a server full of
-//! drives, `compute` a server's worth of cores with memory to match, `gpu` anything with a whole GPU to sell.  `lab`
-//! takes what carves at all; production registries have no terms for it, so it cannot be registered there by mistake.
+//! What a class counts is what the machine sells, not what it has: the host's own core and memory count for nothing, a
+//! drive without a measurement does not exist.  A machine is of the first class whose needs all hold; the later ones are
+//! judged all the same, so that somebody who wanted another class reads why it came to this one.
 
-use std::fmt;
+use appliance_model::{
+    rules::{Class, ClassRules, Measure, Need},
+    units::{ClassedBy, Resource, Tier, Unit},
+};
 
 /// What a carve has to sell, summed up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -17,143 +20,182 @@ pub(crate) struct Totals {
     pub(crate) drives: u64,
     /// Bytes on them.
     pub(crate) drive_bytes: u64,
-    /// GPUs.
+    /// Bytes on the fast ones.
+    pub(crate) fast_bytes: u64,
+    /// Mbit/s over all ports that told.
+    pub(crate) network_mbps: u64,
+    /// Whole GPUs.
     pub(crate) gpus: u64,
+    /// Parts of GPUs.
+    pub(crate) gpu_slices: u64,
 }
 
-/// Something countable in a carve.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Measure {
-    Cores,
-    MemoryGibibytes,
-    Drives,
-    DriveTebibytes,
-    Gpus,
-}
+impl Totals {
+    pub(crate) fn of(units: &[Unit]) -> Self {
+        let mut totals = Self::default();
+        for unit in units {
+            match &unit.resource {
+                Resource::Compute { .. } => totals.cores += 1,
+                Resource::Memory { bytes } => add(&mut totals.memory_bytes, *bytes),
+                Resource::Storage { bytes, tier, .. } => {
+                    totals.drives += 1;
+                    add(&mut totals.drive_bytes, *bytes);
+                    match tier {
+                        Tier::Fast => add(&mut totals.fast_bytes, *bytes),
+                        Tier::Slow => {}
+                    }
+                }
+                Resource::Network { mbps, .. } => add(&mut totals.network_mbps, mbps.unwrap_or(0).into()),
+                Resource::Gpu { .. } => totals.gpus += 1,
+                Resource::GpuSlice { .. } => totals.gpu_slices += 1,
+            }
+        }
+        totals
+    }
 
-impl Measure {
-    fn of(self, totals: Totals) -> u64 {
-        match self {
-            Self::Cores => totals.cores,
-            Self::MemoryGibibytes => totals.memory_bytes >> 30,
-            Self::Drives => totals.drives,
-            Self::DriveTebibytes => totals.drive_bytes >> 40,
-            Self::Gpus => totals.gpus,
+    fn count(self, measure: Measure) -> u64 {
+        match measure {
+            Measure::Cores => self.cores,
+            Measure::MemoryGibibytes => self.memory_bytes >> 30,
+            Measure::Drives => self.drives,
+            Measure::DriveTebibytes => self.drive_bytes >> 40,
+            Measure::FastDriveTebibytes => self.fast_bytes >> 40,
+            Measure::NetworkGigabits => self.network_mbps / 1_000,
+            Measure::Gpus => self.gpus,
+            Measure::GpuSlices => self.gpu_slices,
         }
     }
 }
 
-impl fmt::Display for Measure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cores => "cores to sell",
-            Self::MemoryGibibytes => "GiB of memory to sell",
-            Self::Drives => "measured drives",
-            Self::DriveTebibytes => "TiB on measured drives",
-            Self::Gpus => "GPUs",
-        })
-    }
+fn add(sum: &mut u64, more: u64) {
+    *sum = sum.saturating_add(more);
 }
-
-/// One row of the table.
-#[derive(Debug)]
-struct Class {
-    name: &'static str,
-    /// All must hold.
-    needs: &'static [(Measure, u64)],
-    /// What one unit of capacity is.
-    capacity: Measure,
-}
-
-/// Tried in this order; the first whose needs all hold is the class.
-const TABLE: [Class; 4] = [
-    Class { name: "gpu", needs: &[(Measure::Gpus, 1), (Measure::Cores, 4)], capacity: Measure::Gpus },
-    Class {
-        name: "storage",
-        needs: &[(Measure::Drives, 8), (Measure::DriveTebibytes, 8), (Measure::Cores, 2)],
-        capacity: Measure::DriveTebibytes,
-    },
-    Class {
-        name: "compute",
-        needs: &[(Measure::Cores, 16), (Measure::MemoryGibibytes, 32)],
-        capacity: Measure::Cores,
-    },
-    Class { name: "lab", needs: &[(Measure::Cores, 1)], capacity: Measure::Cores },
-];
 
 /// Which class a machine is, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// The class: `gpu`, `storage`, `compute` or `lab`.
-    pub class: &'static str,
-    /// Capacity in the class's measure: GPUs, TiB (2⁴⁰ bytes), cores, cores.
+    /// The class.
+    pub class: String,
+    /// Capacity in the class's measure.
     pub capacity: u64,
-    /// The needs that it meets, in words.
-    pub because: Vec<String>,
-    /// The classes tried before, and what each lacked.
-    pub rejected: Vec<Rejected>,
+    /// The document that decided, and the measure.
+    pub by: ClassedBy,
+    /// Every class of the document, in its order, with what the machine has and lacks for it.
+    pub judged: Vec<Judged>,
 }
 
-/// A class that the machine is not.
+impl Decision {
+    /// The needs of its class, each with what the machine has.
+    pub fn because(&self) -> &[String] {
+        let own = self.judged.iter().find(|judged| judged.lacks.is_empty());
+        own.map_or(&[], |judged| judged.met.as_slice())
+    }
+
+    /// The classes tried before.
+    pub fn rejected(&self) -> &[Judged] {
+        let own = self.judged.iter().position(|judged| judged.lacks.is_empty());
+        own.and_then(|own| self.judged.get(..own)).unwrap_or_default()
+    }
+}
+
+/// A class as this machine meets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejected {
+pub struct Judged {
     /// The class.
-    pub class: &'static str,
-    /// Each need that it misses, in words.
+    pub class: String,
+    /// The capacity that the machine has in this class's measure.
+    pub capacity: u64,
+    /// Each need that it meets, in words.
+    pub met: Vec<String>,
+    /// Each need that it misses, in words.  None: the machine could be of this class.
     pub lacks: Vec<String>,
 }
 
 /// Decides the class; `Err` holds what every class lacked.
-pub(crate) fn classify(totals: Totals) -> Result<Decision, Vec<Rejected>> {
-    let mut rejected = Vec::new();
-    for class in &TABLE {
-        let met = |(measure, least): &&(Measure, u64)| measure.of(totals) >= *least;
-        let lacks: Vec<_> =
-            class.needs.iter().filter(|need| !met(need)).map(|need| say(need, totals)).collect();
-        if lacks.is_empty() {
-            return Ok(Decision {
-                class: class.name,
-                capacity: class.capacity.of(totals),
-                because: class.needs.iter().map(|need| say(need, totals)).collect(),
-                rejected,
-            });
-        }
-        rejected.push(Rejected { class: class.name, lacks });
+pub(crate) fn classify(totals: Totals, rules: &ClassRules) -> Result<Decision, Vec<Judged>> {
+    let judged: Vec<_> = rules.classes.iter().map(|class| judge(class, totals)).collect();
+    let fits = rules.classes.iter().zip(&judged).find(|(_, judged)| judged.lacks.is_empty());
+    match fits {
+        Some((class, own)) => Ok(Decision {
+            class: class.name.clone(),
+            capacity: own.capacity,
+            by: ClassedBy { rules: rules.authority.clone(), capacity: class.capacity },
+            judged,
+        }),
+        None => Err(judged),
     }
-    Err(rejected)
 }
 
-fn say((measure, least): &(Measure, u64), totals: Totals) -> String {
-    format!("{} {measure}, needs {least}", measure.of(totals))
+fn judge(class: &Class, totals: Totals) -> Judged {
+    let (met, lacks): (Vec<_>, Vec<_>) =
+        class.needs.iter().partition(|need| totals.count(need.of) >= need.least);
+    let say = |needs: Vec<&Need>| -> Vec<String> {
+        let one =
+            |need: &Need| format!("{} {}, needs {}", totals.count(need.of), need.of.words(), need.least);
+        needs.into_iter().map(one).collect()
+    };
+    let capacity = totals.count(class.capacity);
+    let mut lacks = say(lacks);
+    if capacity == 0 && lacks.is_empty() {
+        // A node of capacity 0 is worth no collateral, and no registry takes it.
+        lacks.push(format!("0 {}, and its capacity is counted in them", class.capacity.words()));
+    }
+    Judged { class: class.name.clone(), capacity, met: say(met), lacks }
 }
 
 #[cfg(test)]
 mod tests {
+    use appliance_model::{Digest, rules::Authority};
+
     use super::*;
 
+    fn rules() -> ClassRules {
+        let need = |of, least| Need { of, least };
+        let class = |name: &str, capacity, needs: &[Need]| Class {
+            name: name.into(),
+            capacity,
+            needs: needs.to_vec(),
+        };
+        ClassRules {
+            authority: Authority { id: "test".into(), version: 1, digest: Digest([0; 32]) },
+            classes: vec![
+                class("gpu", Measure::Gpus, &[need(Measure::Gpus, 1), need(Measure::Cores, 4)]),
+                class("storage", Measure::DriveTebibytes, &[need(Measure::Drives, 8)]),
+                class("any", Measure::Cores, &[]),
+            ],
+        }
+    }
+
     #[test]
-    fn machines_get_the_class_their_parts_say() {
-        let totals = |cores, gib: u64, drives, tib: u64, gpus| Totals {
+    fn machines_get_the_first_class_that_fits_and_hear_of_all() {
+        let totals = |cores, drives, tib: u64, gpus| Totals {
             cores,
-            memory_bytes: gib << 30,
             drives,
             drive_bytes: tib << 40,
             gpus,
+            ..Totals::default()
         };
-        for (name, parts, class, capacity) in [
-            ("virtual rack machine", totals(1, 1, 3, 0, 0), "lab", 1),
-            ("storage server", totals(31, 240, 24, 360, 0), "storage", 360),
-            ("few large drives", totals(31, 240, 7, 100, 0), "compute", 31),
-            ("many small drives", totals(31, 240, 24, 7, 0), "compute", 31),
-            ("cores without memory", totals(64, 31, 0, 0, 0), "lab", 64),
-            ("DGX", totals(110, 1900, 8, 30, 8), "gpu", 8),
-            ("GPU without cores", totals(1, 4, 0, 0, 1), "lab", 1),
+        for (name, parts, class, capacity, rejected) in [
+            ("storage server", totals(31, 24, 360, 0), "storage", 360, "0 GPUs, needs 1"),
+            ("few drives", totals(31, 7, 100, 0), "any", 31, "7 measured drives, needs 8"),
+            ("tiny drives", totals(31, 9, 0, 0), "any", 31, "0 TiB on measured drives, and its capacity"),
+            ("GPU without cores", totals(1, 0, 0, 1), "any", 1, "1 cores to sell, needs 4"),
         ] {
-            let decision = classify(parts).unwrap();
-            assert_eq!((decision.class, decision.capacity), (class, capacity), "{name}: {decision:?}");
-            assert!(!decision.because.is_empty());
+            let decision = classify(parts, &rules()).unwrap();
+            assert_eq!(
+                (decision.class.as_str(), decision.capacity),
+                (class, capacity),
+                "{name}: {decision:?}"
+            );
+            let lacks: Vec<_> = decision.rejected().iter().flat_map(|judged| judged.lacks.clone()).collect();
+            assert!(lacks.join("; ").contains(rejected), "{name}: {lacks:?}");
+            assert_eq!(decision.judged.len(), 3);
         }
-        let refused = classify(Totals::default()).unwrap_err();
-        assert_eq!(refused.last().unwrap().lacks, ["0 cores to sell, needs 1"]);
+        let gpu = classify(totals(31, 24, 360, 2), &rules()).unwrap();
+        assert_eq!(gpu.because(), ["2 GPUs, needs 1", "31 cores to sell, needs 4"]);
+        // The storage class fits too; it only came later.
+        assert_eq!((gpu.judged[1].capacity, gpu.judged[1].lacks.len()), (360, 0));
+        let refused = classify(Totals::default(), &rules()).unwrap_err();
+        assert_eq!(refused[2].lacks, ["0 cores to sell, and its capacity is counted in them"]);
     }
 }

@@ -1,19 +1,27 @@
 //! From an inventory and a burn-in report to resource units: what a machine sells, what it keeps for itself, which
-//! hardware class it is and why, and the Merkle root that a TPM signs and a contract stores.
+//! hardware class it is and why, how many instances of a kind it hosts, and the Merkle root that a TPM signs and a
+//! contract stores.
 //!
 //! It sells nothing that was not measured, never guesses a value that the inventory lacks, and gives the same answer
-//! for the same input on any machine: agent and appliance both run it and compare roots.  It knows no price, no chain
-//! and no other core.
+//! for the same input on any machine.  The rules of classes and the instances come in as values, named by the digest of
+//! the document they stand in.  It knows no price, no chain and no other core.
 //!
-//! Read next: `class.rs` (the rule table), `plan.rs` (the carving), `root.rs` (the tree), `check.rs` (a second opinion
-//! that shares no code with the planner).
+//! Read next: `class.rs` (judging classes), `plan.rs` (the carving), `tier.rs` (fast or slow), `root.rs` (the tree),
+//! `proof.rs` (one unit without the others), `fit.rs` (instances), `check.rs` and `check_fit.rs` (second opinions that
+//! share no code with those they check).
 
 mod check;
+mod check_place;
 mod class;
+mod fault;
+mod locality;
 mod plan;
 mod root;
+mod tier;
 
-pub use check::{Fault, check, check_tiers};
-pub use class::{Decision, Rejected};
-pub use plan::{Carved, FAST_IOPS_MIN, LeftOut, Refusal, carve};
+pub use check::{check, check_class, check_tiers};
+pub use class::{Decision, Judged};
+pub use fault::Fault;
+pub use plan::{Carved, LeftOut, Refusal, carve};
 pub use root::{Proof, check_proof, manifest_bytes, prove, unit_root};
+pub use tier::{FAST_IOPS_MIN, FAST_P99_MICROSECONDS_MAX, Tiered};

@@ -1,4 +1,4 @@
-//! The planner: whole cores, memory by NUMA node, drives by measured tier, network ports, whole GPUs.
+//! The planner: whole cores, memory by NUMA node, drives by measured tier, network ports, GPUs whole or in parts.
 //!
 //! What the host keeps: the core that holds the lowest CPU number, with its siblings, if there are two cores or more;
 //! memory of 1 GiB or a twentieth, whichever is more, or half on a machine of 4 GiB or less.  No drive is kept: the
@@ -9,18 +9,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use appliance_model::{
     Serial,
-    burn_in::{Found, Report, Verdict},
-    inventory::{Bus, Drive, Inventory},
-    units::{Manifest, Resource, Tier, Unit},
+    burn_in::{Report, Verdict},
+    inventory::{Drive, Gpu, Grade, Inventory},
+    rules::{ClassRules, FailureDomains, Placement},
+    units::{Manifest, Resource, Unit},
 };
 
-use crate::class::{self, Decision, Rejected, Totals};
-
-/// Random 4 KiB reads a second that make a drive `fast`: no spinning disk comes near, any healthy flash drive passes.
-pub const FAST_IOPS_MIN: u64 = 20_000;
+use crate::{
+    class::{self, Decision, Judged, Totals},
+    locality::{Bridges, of_gpu, of_socket},
+    tier::{Tiered, tier},
+};
 
 /// Most entries of one kind in an inventory; the largest real machines have about 2,000 threads.
 const PARTS_MAX: usize = 8_192;
+
+/// Most units of one kind: their numbers have four digits, and past that ids would not rise.
+const UNITS_OF_A_KIND_MAX: usize = 10_000;
 
 const GIBIBYTE: u64 = 1 << 30;
 
@@ -40,6 +45,8 @@ pub struct Carved {
     pub manifest: Manifest,
     /// Why this class and no other.
     pub decision: Decision,
+    /// The drives that are sold, with the figures that gave each its tier.
+    pub tiers: Vec<Tiered>,
     /// Parts that are there and not sold.
     pub left_out: Vec<LeftOut>,
 }
@@ -87,6 +94,14 @@ pub enum Refusal {
         /// How long it is.
         found: usize,
     },
+    /// More units than a manifest can number.
+    #[error("the machine carves into {found} {kind} units; at most {UNITS_OF_A_KIND_MAX} are numbered")]
+    TooManyUnits {
+        /// Which kind.
+        kind: &'static str,
+        /// How many.
+        found: usize,
+    },
     /// Burn-in is not passed.
     #[error("burn-in did not pass: {}; repair and run it again", reasons.join("; "))]
     BurnIn {
@@ -97,17 +112,25 @@ pub enum Refusal {
     #[error("the machine fits no class: {}", say(rejected))]
     NoClass {
         /// What each class lacked.
-        rejected: Vec<Rejected>,
+        rejected: Vec<Judged>,
     },
 }
 
-fn say(rejected: &[Rejected]) -> String {
+fn say(rejected: &[Judged]) -> String {
     let each = rejected.iter().map(|class| format!("{} has {}", class.class, class.lacks.join(" and ")));
     each.collect::<Vec<_>>().join("; ")
 }
 
 /// Carves a machine as its agent sees it, after a passed burn-in.
-pub fn carve(inventory: &Inventory, burn_in: &Report) -> Result<Carved, Refusal> {
+///
+/// # Errors
+/// [`Refusal`], each with what to do.
+pub fn carve(
+    inventory: &Inventory,
+    burn_in: &Report,
+    rules: &ClassRules,
+    placement: &Placement,
+) -> Result<Carved, Refusal> {
     bounded(inventory)?;
     let serial = inventory.system.serial.clone().ok_or(Refusal::NoSerial)?;
     match &burn_in.verdict {
@@ -121,26 +144,39 @@ pub fn carve(inventory: &Inventory, burn_in: &Report) -> Result<Carved, Refusal>
     let (kept, sold) = if cores.len() >= 2 { cores.split_at(1) } else { cores.split_at(0) };
     let home = kept.first().or(sold.first()).map_or(0, |core| core.node);
     let total = inventory.memory_bytes.ok_or(Refusal::NoMemory)?;
+    let bridges = Bridges::of(inventory);
     let mut units = Numbered::default();
-    for core in sold {
-        units.add("compute", Some(core.node), Resource::Compute { cpus: core.cpus.clone() });
-    }
-    gpus(inventory, &mut units, &mut left_out);
+    compute(inventory, sold, &mut units);
+    gpus(inventory, &bridges, &mut units, &mut left_out);
     memory(inventory, total, home, &mut units)?;
-    nics(inventory, &mut units, &mut left_out);
-    drives(inventory, burn_in, &mut units, &mut left_out);
-    let totals = units.totals();
-    let decision = class::classify(totals).map_err(|rejected| Refusal::NoClass { rejected })?;
+    nics(inventory, &bridges, &mut units, &mut left_out);
+    let tiers = drives(inventory, burn_in, &bridges, &mut units, &mut left_out);
+    units.bounded()?;
+    let totals = Totals::of(&units.units);
+    let decision = class::classify(totals, rules).map_err(|rejected| Refusal::NoClass { rejected })?;
     let manifest = Manifest {
         version: 1,
         serial,
-        class: decision.class.into(),
+        class: decision.class.clone(),
         capacity: decision.capacity,
         units: units.units,
         reserved_cpus: kept.iter().flat_map(|core| core.cpus.iter().copied()).collect(),
         reserved_bytes: total.saturating_sub(totals.memory_bytes),
+        classed_by: Some(decision.by.clone()),
+        domains: domains(inventory, placement),
     };
-    Ok(Carved { manifest, decision, left_out })
+    Ok(Carved { manifest, decision, tiers, left_out })
+}
+
+/// What fails together with this machine, as far as anybody told.
+fn domains(inventory: &Inventory, placement: &Placement) -> Option<FailureDomains> {
+    let pdus: BTreeSet<_> = placement.pdus.iter().cloned().collect();
+    let domains = FailureDomains {
+        chassis: inventory.system.chassis_serial.clone(),
+        rack: placement.rack.clone(),
+        pdus: pdus.into_iter().collect(),
+    };
+    (domains != FailureDomains::default()).then_some(domains)
 }
 
 fn bounded(inventory: &Inventory) -> Result<(), Refusal> {
@@ -162,33 +198,25 @@ fn bounded(inventory: &Inventory) -> Result<(), Refusal> {
 #[derive(Debug, Default)]
 struct Numbered {
     units: Vec<Unit>,
-    counts: BTreeMap<&'static str, u32>,
+    counts: BTreeMap<&'static str, usize>,
 }
 
 impl Numbered {
     fn add(&mut self, kind: &'static str, node: Option<u32>, resource: Resource) {
+        self.put(kind, Unit::new("", resource, node));
+    }
+
+    fn put(&mut self, kind: &'static str, unit: Unit) {
         let count = self.counts.entry(kind).or_default();
-        self.units.push(Unit { id: format!("{kind}-{count:04}"), resource, node });
+        self.units.push(Unit { id: format!("{kind}-{count:04}"), ..unit });
         *count += 1;
     }
 
-    fn totals(&self) -> Totals {
-        let mut totals = Totals::default();
-        for unit in &self.units {
-            match &unit.resource {
-                Resource::Compute { .. } => totals.cores += 1,
-                Resource::Memory { bytes } => {
-                    totals.memory_bytes = totals.memory_bytes.saturating_add(*bytes)
-                }
-                Resource::Storage { bytes, .. } => {
-                    totals.drives += 1;
-                    totals.drive_bytes = totals.drive_bytes.saturating_add(*bytes);
-                }
-                Resource::Network { .. } => {}
-                Resource::Gpu { .. } => totals.gpus += 1,
-            }
+    fn bounded(&self) -> Result<(), Refusal> {
+        match self.counts.iter().find(|(_, count)| **count > UNITS_OF_A_KIND_MAX) {
+            Some((kind, count)) => Err(Refusal::TooManyUnits { kind, found: *count }),
+            None => Ok(()),
         }
-        totals
     }
 }
 
@@ -196,6 +224,7 @@ impl Numbered {
 #[derive(Debug)]
 struct Core {
     node: u32,
+    socket: u32,
     cpus: Vec<u32>,
 }
 
@@ -208,7 +237,8 @@ fn cores(inventory: &Inventory) -> Result<Vec<Core>, Refusal> {
             return Err(Refusal::CpuTwice { cpu: thread.cpu });
         }
         let core = by_core.entry((thread.socket, thread.core));
-        core.or_insert(Core { node: thread.node, cpus: Vec::new() }).cpus.push(thread.cpu);
+        let new = Core { node: thread.node, socket: thread.socket, cpus: Vec::new() };
+        core.or_insert(new).cpus.push(thread.cpu);
     }
     let mut cores: Vec<_> = by_core.into_values().collect();
     for core in &mut cores {
@@ -216,6 +246,17 @@ fn cores(inventory: &Inventory) -> Result<Vec<Core>, Refusal> {
     }
     cores.sort_unstable_by_key(|core| core.cpus.first().copied());
     if cores.is_empty() { Err(Refusal::NoThreads) } else { Ok(cores) }
+}
+
+fn compute(inventory: &Inventory, sold: &[Core], units: &mut Numbered) {
+    let sockets: BTreeSet<_> = sold.iter().map(|core| core.socket).collect();
+    let offers: BTreeMap<_, _> =
+        sockets.into_iter().map(|socket| (socket, of_socket(inventory, socket))).collect();
+    for core in sold {
+        let confidential = offers.get(&core.socket).cloned().unwrap_or_default();
+        let resource = Resource::Compute { cpus: core.cpus.clone() };
+        units.put("compute", Unit { confidential, ..Unit::new("", resource, Some(core.node)) });
+    }
 }
 
 /// Memory units.  The host's share comes from its home node first.
@@ -259,20 +300,30 @@ fn memory(inventory: &Inventory, total: u64, home: u32, units: &mut Numbered) ->
     Ok(())
 }
 
-fn drives(inventory: &Inventory, burn_in: &Report, units: &mut Numbered, left_out: &mut Vec<LeftOut>) {
-    let mut sellable: BTreeMap<&Serial, (&Drive, Tier)> = BTreeMap::new();
+fn drives(
+    inventory: &Inventory,
+    burn_in: &Report,
+    bridges: &Bridges<'_>,
+    units: &mut Numbered,
+    left_out: &mut Vec<LeftOut>,
+) -> Vec<Tiered> {
+    let mut sellable: BTreeMap<Serial, (&Drive, Tiered)> = BTreeMap::new();
     for drive in &inventory.drives {
-        match tier(drive, inventory, burn_in) {
-            Ok((serial, tier)) => {
-                sellable.insert(serial, (drive, tier));
+        match tier(drive, &inventory.drives, burn_in) {
+            Ok(tiered) => {
+                sellable.insert(tiered.serial.clone(), (drive, tiered));
             }
             Err(why) => left_out.push(LeftOut { what: name(drive), why }),
         }
     }
-    for (serial, (drive, tier)) in sellable {
-        let resource = Resource::Storage { serial: serial.clone(), bytes: drive.bytes, tier };
-        units.add("storage", drive.node, resource);
+    let mut tiers = Vec::new();
+    for (serial, (drive, tiered)) in sellable {
+        let resource = Resource::Storage { serial, bytes: drive.bytes, tier: tiered.tier };
+        let pcie = bridges.path(drive.pci.as_deref());
+        units.put("storage", Unit { pcie, ..Unit::new("", resource, drive.node) });
+        tiers.push(tiered);
     }
+    tiers
 }
 
 fn name(drive: &Drive) -> String {
@@ -283,39 +334,7 @@ fn name(drive: &Drive) -> String {
     }
 }
 
-/// A drive's tier, or why it isn't sold.
-fn tier<'a>(drive: &'a Drive, inventory: &Inventory, burn_in: &Report) -> Result<(&'a Serial, Tier), String> {
-    let serial = drive.serial.as_ref().ok_or("it has no serial, so nobody could tell it from another")?;
-    if drive.bus == Bus::Usb {
-        return Err("it is attached by USB: removable, or the BMC's virtual media".into());
-    }
-    if drive.bytes == 0 {
-        return Err("it reports no capacity".into());
-    }
-    if inventory.drives.iter().filter(|other| other.serial.as_ref() == Some(serial)).count() > 1 {
-        return Err("another drive or namespace has the same serial".into());
-    }
-    if drive.health.as_ref().is_some_and(|health| health.passed == Some(false)) {
-        return Err("its own health log says that it fails".into());
-    }
-    let mut measured = None;
-    for reading in &burn_in.readings {
-        match &reading.found {
-            Found::Drive { serial: read, random_iops, errors, .. } if read == serial => {
-                if *errors > 0 {
-                    return Err(format!("burn-in saw {errors} failed reads"));
-                }
-                // A resumed burn-in may have measured twice: the worse result counts.
-                measured = Some(measured.map_or(*random_iops, |other: u64| other.min(*random_iops)));
-            }
-            Found::Drive { .. } | Found::Cpu { .. } | Found::Memory { .. } | Found::Undone { .. } => {}
-        }
-    }
-    let iops = measured.ok_or("burn-in has no measurement of it")?;
-    Ok((serial, if iops >= FAST_IOPS_MIN { Tier::Fast } else { Tier::Slow }))
-}
-
-fn nics(inventory: &Inventory, units: &mut Numbered, left_out: &mut Vec<LeftOut>) {
+fn nics(inventory: &Inventory, bridges: &Bridges<'_>, units: &mut Numbered, left_out: &mut Vec<LeftOut>) {
     let mut seen = BTreeSet::new();
     let mut ports: Vec<_> = inventory.nics.iter().collect();
     ports.sort_by_key(|nic| nic.mac);
@@ -326,21 +345,72 @@ fn nics(inventory: &Inventory, units: &mut Numbered, left_out: &mut Vec<LeftOut>
             Some(mac) if !seen.insert(mac) => {
                 left_out.push(LeftOut { what: what(), why: format!("{mac} is already a unit") });
             }
-            Some(mac) => units.add("network", nic.node, Resource::Network { mac, mbps: nic.speed_mbps }),
+            Some(mac) => {
+                let resource = Resource::Network { mac, mbps: nic.speed_mbps };
+                let pcie = bridges.path(nic.pci.as_deref());
+                units.put("network", Unit { pcie, ..Unit::new("", resource, nic.node) });
+            }
         }
     }
 }
 
-fn gpus(inventory: &Inventory, units: &mut Numbered, left_out: &mut Vec<LeftOut>) {
+/// Whole GPUs; or of one that is cut into parts, the parts.
+fn gpus(inventory: &Inventory, bridges: &Bridges<'_>, units: &mut Numbered, left_out: &mut Vec<LeftOut>) {
     let mut seen = BTreeSet::new();
     let mut gpus: Vec<_> = inventory.gpus.iter().collect();
     gpus.sort_by_key(|gpu| &gpu.uuid);
+    let mut slices = Vec::new();
     for gpu in gpus {
-        if gpu.uuid.is_empty() || !seen.insert(&gpu.uuid) {
+        if let Some(why) = unsold(gpu, &mut seen) {
             let what = format!("GPU {} at {}", gpu.model, gpu.pci.as_deref().unwrap_or("an unknown address"));
-            left_out.push(LeftOut { what, why: "it has no UUID of its own".into() });
-        } else {
-            units.add("gpu", gpu.node, Resource::Gpu { uuid: gpu.uuid.clone(), bytes: gpu.bytes });
+            left_out.push(LeftOut { what, why });
+            continue;
+        }
+        let unit = |resource| Unit {
+            pcie: bridges.path(gpu.pci.as_deref()),
+            confidential: of_gpu(gpu),
+            ..Unit::new("", resource, gpu.node)
+        };
+        let Some(mig) = gpu.mig.as_ref().filter(|mig| mig.on) else {
+            units.put("gpu", unit(Resource::Gpu { uuid: gpu.uuid.clone(), bytes: gpu.bytes }));
+            continue;
+        };
+        let mut parts: Vec<_> = mig.instances.iter().collect();
+        parts.sort_by_key(|part| &part.uuid);
+        for part in parts {
+            slices.push(unit(Resource::GpuSlice {
+                uuid: part.uuid.clone(),
+                gpu: gpu.uuid.clone(),
+                profile: part.model.clone(),
+                bytes: part.bytes,
+            }));
         }
     }
+    // `gpu-slice-` comes after `gpu-` and a digit.
+    for slice in slices {
+        units.put("gpu-slice", slice);
+    }
+}
+
+/// Why a GPU is not sold, neither whole nor in parts.
+fn unsold<'a>(gpu: &'a Gpu, seen: &mut BTreeSet<&'a str>) -> Option<String> {
+    if gpu.uuid.is_empty() || !seen.insert(&gpu.uuid) {
+        return Some("it has no UUID of its own".into());
+    }
+    if let Some(judged) = gpu.judged.as_ref().filter(|judged| judged.grade == Grade::Fail) {
+        let reasons: Vec<_> = judged.reasons.iter().map(|reason| reason.text.as_str()).collect();
+        return Some(format!("its health is judged as failing: {}", reasons.join("; ")));
+    }
+    let mig = gpu.mig.as_ref().filter(|mig| mig.on)?;
+    if mig.instances.is_empty() {
+        return Some("MIG is on, and it is cut into nothing: make instances, or switch MIG off".into());
+    }
+    for part in &mig.instances {
+        if part.uuid.is_empty() || !seen.insert(&part.uuid) {
+            return Some("one of its MIG instances has no UUID of its own".into());
+        }
+    }
+    let parts = mig.instances.iter().fold(0u64, |sum, part| sum.saturating_add(part.bytes));
+    (parts > gpu.bytes)
+        .then(|| format!("its MIG instances have {parts} bytes of memory and it has {}", gpu.bytes))
 }

@@ -99,8 +99,7 @@ mod tests {
     use super::*;
 
     fn manifest(count: u64) -> Manifest {
-        let unit =
-            |n| Unit { id: format!("memory-{n:04}"), resource: Resource::Memory { bytes: n }, node: Some(0) };
+        let unit = |n| Unit::new(format!("memory-{n:04}"), Resource::Memory { bytes: n }, Some(0));
         Manifest {
             version: 1,
             serial: Serial::parse("S1").unwrap(),
@@ -109,6 +108,8 @@ mod tests {
             units: (0..count).map(unit).collect(),
             reserved_cpus: vec![0],
             reserved_bytes: 7,
+            classed_by: None,
+            domains: None,
         }
     }
 

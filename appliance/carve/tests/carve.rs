@@ -1,14 +1,24 @@
 //! Carving real shapes of machines, the checker against tampered manifests, and what must hold for any machine.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by stopping there")]
 
-use appliance_carve::{Fault, Refusal, carve, check, check_tiers, unit_root};
+use appliance_carve::{Carved, Fault, Refusal, check, check_class, check_tiers, unit_root};
 use appliance_model::{
     Mac, Serial,
     burn_in::{Found, Plan, Reading, Report, Verdict},
     inventory::{Bus, Drive, Gpu, Inventory, Nic, NodeMemory, System, Thread},
+    rules::{ClassRules, Placement},
     units::{Resource, Tier},
 };
+use firmware_checks_baseline::Library;
 use proptest::prelude::*;
+
+fn rules() -> ClassRules {
+    Library::built_in().map(|library| library.classes[0].rules()).unwrap()
+}
+
+fn carve(inventory: &Inventory, burn_in: &Report) -> Result<Carved, Refusal> {
+    appliance_carve::carve(inventory, burn_in, &rules(), &Placement::default())
+}
 
 /// The shape of a machine, in numbers.
 #[derive(Debug, Clone, Copy)]
@@ -112,8 +122,8 @@ fn a_rack_machine_carves_into_lab() {
             "storage-0002"
         ]
     );
-    let lacks: Vec<_> =
-        carved.decision.rejected.iter().map(|class| (class.class, class.lacks.join("; "))).collect();
+    let rejected = carved.decision.rejected().iter();
+    let lacks: Vec<_> = rejected.map(|class| (class.class.as_str(), class.lacks.join("; "))).collect();
     assert_eq!(
         lacks,
         [
@@ -138,7 +148,8 @@ fn a_large_machine_carves_quickly_and_keeps_siblings_together() {
     let cores = carved.manifest.units.iter().filter(|unit| unit.id.starts_with("compute")).count();
     assert_eq!(cores, 255);
     assert_eq!(check(&inventory, &carved.manifest), []);
-    assert_eq!(check_tiers(&report(&inventory, 500_000), &carved.manifest), []);
+    assert_eq!(check_class(&rules(), &carved.manifest), []);
+    assert_eq!(check_tiers(&inventory, &report(&inventory, 500_000), &carved.manifest), []);
 }
 
 #[test]
@@ -150,7 +161,7 @@ fn drives_are_sold_by_what_was_measured() {
     let mut burn_in = report(&inventory, 25_000);
     burn_in.readings[1] = reading(Serial::parse("D0001").unwrap(), 150, 0);
     let mut carved = carve(&inventory, &burn_in).unwrap();
-    let tiers = |carved: &appliance_carve::Carved| -> Vec<(String, Tier)> {
+    let tiers = |carved: &Carved| -> Vec<(String, Tier)> {
         let storage = carved.manifest.units.iter().filter(|unit| unit.id.starts_with("storage"));
         let storage = storage.map(|unit| {
             let Resource::Storage { serial, tier, .. } = &unit.resource else { panic!("{unit:?}") };
@@ -250,7 +261,7 @@ fn the_checker_sees_every_kind_of_lie() {
         (lie(&|m| m.reserved_cpus.clear()), "the host keeps 0 CPUs"),
         (lie(&|m| m.reserved_bytes = 0), "bytes of memory, at least"),
         (lie(&|m| m.capacity += 1), "capacity is"),
-        (lie(&|m| m.class = "huge".into()), "class is huge"),
+        (lie(&|m| (m.class, m.classed_by) = ("huge".into(), None)), "class is huge"),
         (lie(&|m| m.version = 2), "version is 2"),
         (lie(&|m| m.units.swap(0, 1)), "out of order"),
         (lie(&|m| m.units.push(m.units[m.units.len() - 1].clone())), "out of order"),
@@ -258,7 +269,7 @@ fn the_checker_sees_every_kind_of_lie() {
         let text = first(faults);
         assert!(text.contains(line), "`{text}` instead of `{line}`");
     }
-    let faults = check_tiers(&report(&inventory, 30_000), &carved.manifest);
+    let faults = check_tiers(&inventory, &report(&inventory, 30_000), &carved.manifest);
     assert_eq!(faults.len(), 3, "sold as slow, measured fast");
 }
 
@@ -281,7 +292,7 @@ fn sold(shape: Shape) -> (usize, u64, u64) {
             Resource::Compute { .. } => sum.0 += 1,
             Resource::Memory { bytes } => sum.1 += bytes,
             Resource::Storage { bytes, .. } => sum.2 += bytes,
-            Resource::Network { .. } | Resource::Gpu { .. } => {}
+            Resource::Network { .. } | Resource::Gpu { .. } | Resource::GpuSlice { .. } => {}
         }
     }
     sum
@@ -296,7 +307,7 @@ proptest! {
         let burn_in = report(&inventory, 1_000);
         let carved = carve(&inventory, &burn_in).unwrap();
         prop_assert_eq!(check(&inventory, &carved.manifest), vec![]);
-        prop_assert_eq!(check_tiers(&burn_in, &carved.manifest), vec![]);
+        prop_assert_eq!(check_tiers(&inventory, &burn_in, &carved.manifest), vec![]);
         let (cores, memory, _) = sold(shape);
         let kept = usize::from(shape.cores > 1);
         prop_assert_eq!(cores + kept, usize::try_from(shape.cores).unwrap());

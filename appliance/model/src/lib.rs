@@ -9,6 +9,7 @@ pub mod burn_in;
 mod ids;
 pub mod inventory;
 mod power;
+pub mod rules;
 mod time;
 pub mod units;
 

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Serial;
+use crate::{
+    Serial,
+    rules::{Authority, FailureDomains, Measure},
+};
 
 /// What a unit provides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +44,17 @@ pub enum Resource {
         /// Memory in bytes.
         bytes: u64,
     },
+    /// A part of a GPU that is cut into parts (MIG).
+    GpuSlice {
+        /// NVML UUID of the part (`MIG-…`).
+        uuid: String,
+        /// NVML UUID of the GPU.
+        gpu: String,
+        /// Model text with the profile.
+        profile: String,
+        /// Memory in bytes.
+        bytes: u64,
+    },
 }
 
 /// Storage tier.
@@ -53,7 +67,20 @@ pub enum Tier {
     Slow,
 }
 
-/// One resource unit.
+/// How a unit's work can be kept from the host that runs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Confidential {
+    /// AMD SEV-SNP, which firmware has switched on.
+    SevSnp,
+    /// Intel TDX, which firmware has switched on.
+    Tdx,
+    /// The GPU's confidential computing is on, and not in its developer mode.
+    Gpu,
+}
+
+/// One resource unit.  A field newer than the first manifests is left out while it has no value: leaves are hashes of
+/// this text, and old ones must come out the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unit {
     /// `compute-0000`, `storage-0001`, …: unique in the manifest.
@@ -62,6 +89,30 @@ pub struct Unit {
     pub resource: Resource,
     /// NUMA node, where it has one.
     pub node: Option<u32>,
+    /// PCI addresses from the root port down to the device: what two paths share is what two units share.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pcie: Vec<String>,
+    /// What it offers to confidential workloads, in order.  Such a unit is never shared and its workload never moved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub confidential: Vec<Confidential>,
+}
+
+impl Unit {
+    /// A unit of which no more is known.
+    #[must_use]
+    pub fn new(id: impl Into<String>, resource: Resource, node: Option<u32>) -> Self {
+        Self { id: id.into(), resource, node, pcie: Vec::new(), confidential: Vec::new() }
+    }
+}
+
+/// By which rules a machine got its class.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassedBy {
+    /// The document.
+    pub rules: Authority,
+    /// What one unit of capacity is, by these rules.
+    pub capacity: Measure,
 }
 
 /// All units of a machine, and what was kept back for the host itself.
@@ -71,9 +122,10 @@ pub struct Manifest {
     pub version: u32,
     /// The machine, by system serial.
     pub serial: Serial,
-    /// Hardware class (`storage`, `compute`, `gpu`, `lab`).
+    /// Hardware class (`storage`, `compute`, `gpu`, `lab`, or what the site's own rules name).
     pub class: String,
-    /// Capacity in the class's own measure: TiB for storage, cores for compute and lab, GPUs for gpu.
+    /// Capacity in the class's own measure.  Where `classed_by` does not tell: TiB for storage, cores for compute and
+    /// lab, GPUs for gpu.
     pub capacity: u64,
     /// Units in order of id.
     pub units: Vec<Unit>,
@@ -81,4 +133,10 @@ pub struct Manifest {
     pub reserved_cpus: Vec<u32>,
     /// Memory kept for the host, bytes.
     pub reserved_bytes: u64,
+    /// The rules that gave the class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classed_by: Option<ClassedBy>,
+    /// What fails together with this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domains: Option<FailureDomains>,
 }

@@ -4,10 +4,10 @@
 use std::{path::Path, sync::Arc};
 
 use appliance_enrol::Refusal;
-use appliance_model::inventory::Inventory;
+use appliance_model::{inventory::Inventory, rules::ClassRules};
 use appliance_store::{HostRow, Kind, StoreError};
 use firmware_checks_baseline::{
-    Document, DocumentError, Library, Machine, Report, Severity, check_baseline, check_blueprint,
+    Classes, Document, DocumentError, Library, Machine, Report, Severity, check_baseline, check_blueprint,
     join::{Disagreement, join},
 };
 
@@ -59,7 +59,9 @@ impl Checks {
     /// If a document cannot be used, or none has a name that is asked for.
     pub fn read(dir: &Path, wire: Option<wire::Checks>) -> Result<Self, ChecksError> {
         let Some(wire) = wire else {
-            return Ok(Self { baselines: Some(Vec::new()), blueprints: Some(Vec::new()), ..Self::default() });
+            let library = Library::built_in().map_err(ChecksError::Document)?;
+            let none = Some(Vec::new());
+            return Ok(Self { library, baselines: none.clone(), blueprints: none, ..Self::default() });
         };
         let mut library = Library::built_in().map_err(ChecksError::Document)?;
         if let Some(documents) = &wire.documents_dir {
@@ -77,6 +79,14 @@ impl Checks {
             blueprints: wire.blueprint,
             unchecked_blocks: wire.unchecked == wire::Unchecked::Block,
         })
+    }
+
+    /// The rules by which hosts get their class: the document `classes`, which a site replaces by its own of that id and
+    /// a higher version.
+    #[must_use]
+    pub fn class_rules(&self) -> Option<ClassRules> {
+        let classes = self.library.classes.iter().find(|one| one.document.id == "classes");
+        classes.map(Classes::rules)
     }
 
     /// The machine against every baseline for its model, and against the blueprint that it matches best.
@@ -275,6 +285,7 @@ mod tests {
     fn no_checks_are_asked_for_none_are_made_but_the_witnesses_still_count() {
         let checks = Checks::read(Path::new("/nowhere"), None).unwrap();
         assert!(checks.reports(&Machine::of(Some(&machine()), None)).is_empty());
+        assert!(checks.class_rules().is_some(), "a host is carved all the same");
         let serial = |text: &str| {
             let serial = appliance_model::Serial::parse(text);
             Inventory { system: System { serial, ..System::default() }, ..Inventory::default() }

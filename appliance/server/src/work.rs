@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use appliance_enrol::{Carved, Event, Refusal};
-use appliance_model::{burn_in, inventory::Inventory};
+use appliance_model::{burn_in, inventory::Inventory, rules::Placement};
 use appliance_store::{HostRow, Kind, StoreError};
 
 use crate::{
@@ -48,12 +48,17 @@ pub(crate) async fn carve(app: &Arc<App>, host: &HostRow) -> Result<End, StoreEr
     let (Some(inventory), Some(report)) = (inventory(app, host).await?, report) else {
         return Ok(unfit("carve", "inventory or burn-in report are missing"));
     };
-    let manifest = match appliance_carve::carve(&inventory, &report) {
+    let Some(rules) = app.config.checks.class_rules() else {
+        return Ok(unfit("carve", "the library has no document `classes`"));
+    };
+    let placement = Placement::default();
+    let manifest = match appliance_carve::carve(&inventory, &report, &rules, &placement) {
         Ok(carved) => carved.manifest,
         Err(refusal) => return Ok(unfit("carve", &refusal.to_string())),
     };
     let mut faults = appliance_carve::check(&inventory, &manifest);
-    faults.extend(appliance_carve::check_tiers(&report, &manifest));
+    faults.extend(appliance_carve::check_tiers(&inventory, &report, &manifest));
+    faults.extend(appliance_carve::check_class(&rules, &manifest));
     if !faults.is_empty() {
         let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
         return Ok(unfit("carve-check", &faults.join("; ")));

@@ -1,12 +1,13 @@
 //! Hardware classes as a published document: the rules by which `appliance/carve` sorts machines, and names for kinds of
 //! machines within a class.
 //!
-//! The carver decides, by its own table; a test holds this document to it, so that whoever reads the document knows the
-//! rules by their digest.
+//! The carver has no table of its own: it takes [`Classes::rules`], and the manifest it makes names this document by its
+//! digest.
 
+use appliance_model::rules::{Class, ClassRules};
 use serde::{Deserialize, Serialize};
 
-use crate::document::{Applies, Document, DocumentError, Source};
+use crate::document::{Applies, Document, DocumentError, Source, plain_name};
 
 /// A manifest of classes.
 #[derive(Debug, Clone)]
@@ -17,58 +18,6 @@ pub struct Classes {
     pub classes: Vec<Class>,
     /// Kinds of machines within a class, by the blueprint that says what they are.
     pub kinds: Vec<Kind>,
-}
-
-/// One class.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Class {
-    /// Its name on chain.
-    pub name: String,
-    /// What one unit of capacity is.
-    pub capacity: Measure,
-    /// All must hold.
-    pub needs: Vec<Need>,
-}
-
-/// One need of a class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Need {
-    /// Of what.
-    pub of: Measure,
-    /// At least so many.
-    pub least: u64,
-}
-
-/// Something countable in a carved machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Measure {
-    /// Cores to sell.
-    Cores,
-    /// GiB (2³⁰ bytes) of memory to sell.
-    MemoryGibibytes,
-    /// Drives that burn-in measured.
-    Drives,
-    /// TiB (2⁴⁰ bytes) on them.
-    DriveTebibytes,
-    /// Whole GPUs.
-    Gpus,
-}
-
-impl Measure {
-    /// As the carver says it.
-    #[must_use]
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Cores => "cores to sell",
-            Self::MemoryGibibytes => "GiB of memory to sell",
-            Self::Drives => "measured drives",
-            Self::DriveTebibytes => "TiB on measured drives",
-            Self::Gpus => "GPUs",
-        }
-    }
 }
 
 /// A kind of machine within a class: `dgx-h100` within `gpu`.
@@ -100,10 +49,32 @@ struct Wire {
     machine: Vec<Kind>,
 }
 
+/// Most classes in a document, and most needs of one class.
+const ROWS_MAX: usize = 100;
+
 impl Classes {
+    /// What the carver goes by.
+    #[must_use]
+    pub fn rules(&self) -> ClassRules {
+        ClassRules { authority: self.document.authority(), classes: self.classes.clone() }
+    }
+
     pub(crate) fn parse(source: &Source<'_>) -> Result<Self, DocumentError> {
         let wire: Wire = source.parse()?;
         source.header(wire.format, &wire.id, wire.version)?;
+        if wire.class.len() > ROWS_MAX || wire.class.iter().any(|class| class.needs.len() > ROWS_MAX) {
+            return Err(
+                source.value("class", format!("at most {ROWS_MAX} classes of {ROWS_MAX} needs are read"))
+            );
+        }
+        let mut names = std::collections::BTreeSet::new();
+        for class in &wire.class {
+            plain_name(source, "class", &class.name)?;
+            if !names.insert(&class.name) {
+                let why = "is there twice; the first would always win".to_owned();
+                return Err(source.value(format!("class `{}`", class.name), why));
+            }
+        }
         let known = |name: &str| wire.class.iter().any(|class| class.name == name);
         if let Some(stray) = wire.machine.iter().find(|machine| !known(&machine.class)) {
             let why = format!("is in class `{}`, which is not in this document", stray.class);

@@ -4,10 +4,10 @@
 //! is SHA-256 over the file's values written canonically (keys in order, no blanks, no comments), so that layout and
 //! remarks may change and no value can.  An unknown key is refused with its line.
 
-use appliance_model::Digest;
+use appliance_model::{Digest, rules::Authority};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Baseline, Blueprint, Classes, machine::Machine, quantity::Pattern};
+use crate::{Baseline, Blueprint, Classes, Instances, machine::Machine, quantity::Pattern};
 
 /// The largest document read; ours are under 16 KiB.
 pub const FILE_BYTES_MAX: usize = 256 << 10;
@@ -34,6 +34,13 @@ pub struct Document {
     pub note: Option<String>,
     /// Which machines it is for.
     pub applies: Applies,
+}
+
+impl Document {
+    /// How a manifest names this document.
+    pub(crate) fn authority(&self) -> Authority {
+        Authority { id: self.id.clone(), version: self.version, digest: self.digest }
+    }
 }
 
 /// Which machines a document is for: each list that is not empty must have a pattern that fits.
@@ -176,6 +183,16 @@ impl<'a> Source<'a> {
     }
 }
 
+/// A name that people type and contracts store: the chain's limit on names is 30 bytes.
+pub(crate) fn plain_name(source: &Source<'_>, key: &str, name: &str) -> Result<(), DocumentError> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if name.is_empty() || name.len() > 30 || !name.chars().all(plain) {
+        let why = format!("`{name}` is no name: up to 30 of a-z, 0-9 and dash");
+        return Err(source.value(key, why));
+    }
+    Ok(())
+}
+
 fn line_error(file: &str, text: &str, error: &toml::de::Error) -> DocumentError {
     let start = error.span().map_or(0, |span| span.start);
     DocumentError::Line {
@@ -230,10 +247,12 @@ pub struct Library {
     pub blueprints: Vec<Blueprint>,
     /// Class manifests.
     pub classes: Vec<Classes>,
+    /// What people book on machines.
+    pub instances: Vec<Instances>,
 }
 
 /// The documents of this build, file by file.
-const BUILT_IN: [(&str, &[u8]); 13] = [
+const BUILT_IN: [(&str, &[u8]); 14] = [
     ("baseline-platform.toml", include_bytes!("../data/baseline-platform.toml")),
     ("baseline-microcode.toml", include_bytes!("../data/baseline-microcode.toml")),
     ("baseline-supermicro-x13.toml", include_bytes!("../data/baseline-supermicro-x13.toml")),
@@ -247,6 +266,7 @@ const BUILT_IN: [(&str, &[u8]); 13] = [
     ("blueprint-dgx-h200.toml", include_bytes!("../data/blueprint-dgx-h200.toml")),
     ("blueprint-dgx-b200.toml", include_bytes!("../data/blueprint-dgx-b200.toml")),
     ("classes.toml", include_bytes!("../data/classes.toml")),
+    ("instances.toml", include_bytes!("../data/instances.toml")),
 ];
 
 impl Library {
@@ -268,15 +288,19 @@ impl Library {
     /// If it cannot be used; the library is unchanged then.
     pub fn add(&mut self, file: &str, bytes: &[u8]) -> Result<Document, DocumentError> {
         let source = Source::read(file, bytes)?;
-        if self.baselines.len() + self.blueprints.len() + self.classes.len() >= DOCUMENTS_MAX {
+        let lists = [self.baselines.len(), self.blueprints.len(), self.classes.len(), self.instances.len()];
+        if lists.iter().sum::<usize>() >= DOCUMENTS_MAX {
             return Err(DocumentError::TooMany { file: file.to_owned() });
         }
         match source.kind() {
             "baseline" => put(&mut self.baselines, Baseline::parse(&source)?, |one| &one.document, file),
             "blueprint" => put(&mut self.blueprints, Blueprint::parse(&source)?, |one| &one.document, file),
             "classes" => put(&mut self.classes, Classes::parse(&source)?, |one| &one.document, file),
+            "instances" => put(&mut self.instances, Instances::parse(&source)?, |one| &one.document, file),
             other => {
-                let why = format!("`{other}` is no kind of document; write baseline, blueprint or classes");
+                let why = format!(
+                    "`{other}` is no kind of document; write baseline, blueprint, classes or instances"
+                );
                 Err(source.value("kind", why))
             }
         }

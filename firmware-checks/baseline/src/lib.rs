@@ -2,7 +2,8 @@
 //! otherwise.
 //!
 //! A [`Baseline`] holds firmware floors and deny lists, BIOS settings, Secure Boot, TPM and microcode; a [`Blueprint`]
-//! is a bill of materials with its layout; [`Classes`] publish the rules by which `appliance/carve` sorts machines.
+//! is a bill of materials with its layout; [`Classes`] are the rules by which `appliance/carve` sorts machines, and
+//! [`Instances`] what it fits onto them.
 //! Each is a TOML file with an id, a version and a digest over its values ([`document`]).  [`check_baseline`] and
 //! [`check_blueprint`] compare a [`Machine`] with one and answer a [`Report`]; [`blueprint_from`] writes a blueprint
 //! from a good machine; [`remedy`] lists in order what would mend a report.
@@ -22,6 +23,7 @@ mod check_blueprint;
 pub mod classes;
 pub mod document;
 mod from;
+pub mod instances;
 pub mod join;
 pub mod machine;
 mod pairing;
@@ -40,6 +42,7 @@ pub use check_blueprint::check_blueprint;
 pub use classes::Classes;
 pub use document::{Document, DocumentError, Library};
 pub use from::{FromError, blueprint_from};
+pub use instances::Instances;
 pub use machine::Machine;
 pub use remedy::{Reset, Step, remedy};
 pub use report::{Finding, Report, Severity, Unchecked, Verdict};

@@ -7,6 +7,7 @@ use appliance_model::{
     Serial,
     burn_in::{Plan, Report, Verdict},
     inventory::{Inventory, System},
+    rules::Placement,
 };
 use firmware_checks_baseline::{Document, Library, document::FILE_BYTES_MAX};
 
@@ -16,7 +17,9 @@ const PINNED: &str = include_str!("digests.txt");
 fn all(library: &Library) -> Vec<&Document> {
     let baselines = library.baselines.iter().map(|one| &one.document);
     let blueprints = library.blueprints.iter().map(|one| &one.document);
-    baselines.chain(blueprints).chain(library.classes.iter().map(|one| &one.document)).collect()
+    let classes = library.classes.iter().map(|one| &one.document);
+    let instances = library.instances.iter().map(|one| &one.document);
+    baselines.chain(blueprints).chain(classes).chain(instances).collect()
 }
 
 #[test]
@@ -40,9 +43,9 @@ fn built_in_documents_are_legal_and_have_their_digests() {
     }
 }
 
-/// A machine that fits no class is told everything that every class lacks: the carver's whole table, in words.
+/// The carver has no table of its own: what the document says is what it judges by, and names.
 #[test]
-fn the_class_manifest_says_what_the_carver_does() {
+fn the_carver_judges_by_the_class_manifest_and_names_it() {
     let thread = serde_json::json!({"cpu": 0, "core": 0, "socket": 0, "node": 0});
     let inventory = Inventory {
         system: System { serial: Serial::parse("S1"), ..System::default() },
@@ -51,27 +54,49 @@ fn the_class_manifest_says_what_the_carver_does() {
         ..Inventory::default()
     };
     let plan = Plan { profile: "test".into(), profile_digest: String::new(), steps: vec![] };
-    let verdict = Verdict::Pass { coverage: vec![] };
-    let carved = carve(&inventory, &Report { plan, readings: vec![], verdict }).unwrap();
-    let mut told = String::new();
-    for class in carved.decision.rejected {
-        told += &format!("{}: {}\n", class.class, class.lacks.join(", "));
-    }
-    told += &format!("{}: {}\n", carved.decision.class, carved.decision.because.join(", "));
+    let report = Report { plan, readings: vec![], verdict: Verdict::Pass { coverage: vec![] } };
     let library = Library::built_in().unwrap();
-    let mut written = String::new();
-    for class in &library.classes[0].classes {
-        let needs: Vec<_> = class
-            .needs
-            .iter()
-            .map(|need| {
-                let has = u64::from(need.of.words() == "cores to sell");
-                format!("{has} {}, needs {}", need.of.words(), need.least)
-            })
-            .collect();
-        written += &format!("{}: {}\n", class.name, needs.join(", "));
+    let classes = &library.classes[0];
+    let carved = carve(&inventory, &report, &classes.rules(), &Placement::default()).unwrap();
+    let judged: Vec<_> = carved.decision.judged.iter().map(|one| one.class.as_str()).collect();
+    assert_eq!(judged, ["gpu", "storage", "compute", "lab"]);
+    assert_eq!(carved.decision.rejected()[0].lacks, ["0 GPUs, needs 1", "1 cores to sell, needs 4"]);
+    assert_eq!(carved.manifest.classed_by.unwrap().rules.digest, classes.document.digest);
+}
+
+#[test]
+fn classes_and_instances_that_nobody_could_mean_are_refused() {
+    let head =
+        |kind: &str| format!("kind = \"{kind}\"\nformat = 1\nid = \"a\"\nversion = 1\ntitle = \"t\"\n");
+    let refused = |text: String| Library::default().add("a.toml", text.as_bytes()).unwrap_err().to_string();
+    let class = "[[class]]\nname = \"x\"\ncapacity = \"cores\"\nneeds = []\n";
+    assert!(Library::default().add("a.toml", (head("classes") + class).as_bytes()).is_ok());
+    for (text, says) in [
+        (class.replace("\"x\"", "\"X Y\""), "`X Y` is no name"),
+        (class.replace("\"x\"", &format!("\"{}\"", "x".repeat(31))), "is no name: up to 30"),
+        (class.repeat(2), "class `x`: is there twice"),
+        (class.replace("cores", "sockets"), "line 8: unknown variant `sockets`"),
+        (class.repeat(101), "at most 100 classes"),
+    ] {
+        let error = refused(head("classes") + &text);
+        assert!(error.contains(says), "{says}: {error}");
     }
-    assert_eq!(told, written);
+    let good = "[[instance]]\nname = \"x\"\ncores = 1\n";
+    assert!(Library::default().add("a.toml", (head("instances") + good).as_bytes()).is_ok());
+    for (more, says) in [
+        ("drives = [{ tier = \"fast\", count = 0 }]", "needs 0 of something"),
+        ("gpus = { count = 9000 }", "more parts than any machine has"),
+        (
+            "drives = [{ tier = \"fast\", count = 1 }, { tier = \"fast\", count = 2 }]",
+            "a tier of drives twice",
+        ),
+        ("near = \"rack\"", "line 9: unknown variant `rack`"),
+        ("[[instance]]\nname = \"x\"\ncores = 1", "instance `x`: is there twice"),
+        ("[[instance]]\nname = \"y\"", "instance `y`: needs no core"),
+    ] {
+        let error = refused(format!("{}{good}{more}\n", head("instances")));
+        assert!(error.contains(says), "{says}: {error}");
+    }
 }
 
 #[test]

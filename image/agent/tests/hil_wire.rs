@@ -100,11 +100,13 @@ fn manifest(serial: &str) -> String {
         class: "lab".into(),
         capacity: 1,
         units: vec![
-            Unit { id: "compute-0".into(), resource: Resource::Compute { cpus: vec![1] }, node: Some(0) },
-            Unit { id: "storage-0".into(), resource: storage(serial), node: None },
+            Unit::new("compute-0", Resource::Compute { cpus: vec![1] }, Some(0)),
+            Unit::new("storage-0", storage(serial), None),
         ],
         reserved_cpus: vec![0],
         reserved_bytes: 8 << 30,
+        classed_by: None,
+        domains: None,
     };
     serde_json::to_string(&manifest).unwrap()
 }
