@@ -1,5 +1,7 @@
 //! Burn-in on the wire: the plan the appliance orders, the readings the agent returns, the verdict the core gives.
 
+pub mod staged;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Serial;

@@ -3,7 +3,8 @@
 //! [`Profile`] is a versioned TOML file; its SHA-256 names it in a plan and so in the report a TPM signs.
 //! [`plan`] turns an inventory and a profile into steps with stable ids, [`judge`] turns readings into a verdict of
 //! three kinds: a rule broke (`fail`), something was not measured (`inconclusive`), or neither (`pass`).
-//! A missing signal is never a pass.
+//! A missing signal is never a pass.  [`staged`] holds the second format: stages, figures, rules with units and origins,
+//! and [`mod@steady`] the arithmetic of a drive's steady state.
 //!
 //! This crate reads no clock, touches no device and decides nothing about what follows.  The work itself is in
 //! `firmware-checks/workloads`; what a failed machine comes to is decided in `appliance/enrol`.
@@ -11,6 +12,8 @@
 mod judge;
 mod plan;
 pub mod profile;
+pub mod staged;
+pub mod steady;
 
 pub use judge::{judge, report};
 pub use plan::{PlanError, plan};

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use appliance_model::{
+    Serial,
     burn_in::{Plan, Step, Work},
     inventory::{Bus, Drive, Inventory},
 };
@@ -62,10 +63,20 @@ pub fn plan(inventory: &Inventory, profile: &Profile) -> Result<Plan, PlanError>
     Ok(Plan { profile: profile.name.clone(), profile_digest: profile.digest.to_string(), steps })
 }
 
-/// One step a drive.  Several namespaces of one NVMe drive are one drive.
+/// One step a drive.
 fn drives(inventory: &Inventory, profile: &Profile) -> Result<Vec<Step>, PlanError> {
+    let step = |(serial, _): (&Serial, &Drive)| Step {
+        id: format!("drive-{serial}-read"),
+        work: Work::DriveRead { serial: serial.clone() },
+        seconds: profile.drive.seconds,
+    };
+    Ok(named(inventory)?.into_iter().map(step).collect())
+}
+
+/// The drives that count, by serial, in its order.  Several namespaces of one NVMe drive are one drive.
+pub(crate) fn named(inventory: &Inventory) -> Result<Vec<(&Serial, &Drive)>, PlanError> {
     let mut seen: BTreeSet<(&str, Option<u32>)> = BTreeSet::new();
-    let mut steps = Vec::new();
+    let mut named = Vec::new();
     for drive in inventory.drives.iter().filter(|drive| counts(drive)) {
         let serial = drive.serial.as_ref().ok_or_else(|| PlanError::Nameless {
             name: drive.name.clone().unwrap_or_else(|| "without a name".into()),
@@ -76,15 +87,11 @@ fn drives(inventory: &Inventory, profile: &Profile) -> Result<Vec<Step>, PlanErr
             return Err(PlanError::Twins { serial: serial.to_string() });
         }
         if !known {
-            steps.push(Step {
-                id: format!("drive-{serial}-read"),
-                work: Work::DriveRead { serial: serial.clone() },
-                seconds: profile.drive.seconds,
-            });
+            named.push((serial, drive));
         }
     }
-    steps.sort_by(|a, b| a.id.cmp(&b.id));
-    Ok(steps)
+    named.sort_by_key(|(serial, _)| serial.as_str());
+    Ok(named)
 }
 
 /// Sticks and the BMC's virtual media are not part of what a provider rents out; empty readers have no size.
@@ -93,8 +100,8 @@ fn counts(drive: &Drive) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use appliance_model::{Serial, inventory::Thread};
+pub(crate) mod tests {
+    use appliance_model::inventory::Thread;
 
     use super::*;
 
@@ -117,6 +124,10 @@ mod tests {
             health: None,
             smart: None,
         }
+    }
+
+    pub(crate) fn blank_drive() -> Drive {
+        drive(None, Bus::Nvme, None)
     }
 
     fn machine(drives: Vec<Drive>) -> Inventory {

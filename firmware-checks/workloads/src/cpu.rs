@@ -3,10 +3,18 @@
 //! A round is a chain of SHA-256, an integer loop of multiply, shift and rotate, and a chain of fused multiply-adds.
 //! The answers are constants, computed outside this program, so a CPU that is wrong always the same way is seen too.
 
-use std::{sync::Barrier, thread, time::Duration};
+mod answers;
+mod compare;
+mod plain;
+mod vector;
+
+use std::time::Duration;
 
 use appliance_model::burn_in::Found;
 use sha2::{Digest as _, Sha256};
+
+pub use answers::workloads;
+pub use compare::{Core, Make, Workload, compare};
 
 use crate::Watch;
 
@@ -22,55 +30,30 @@ const FUSED: u64 = 0x4000_6ad1_f1b7_6797;
 
 /// Works on these CPUs (kernel numbers) for `time`; each does at least one round.
 pub fn verify(cpus: &[u32], time: Duration, watch: Watch<'_>) -> Found {
-    let begin = Barrier::new(cpus.len());
-    let clock = watch.start(time);
-    let first = cpus.first().copied();
-    let results: Vec<Result<(u64, bool), String>> = thread::scope(|scope| {
-        let mut threads = Vec::new();
-        for &cpu in cpus {
-            let begin = &begin;
-            let work = move || {
-                let pinned = pin(cpu);
-                // Everyone waits for everyone, also whoever failed, or the rest would wait for ever.
-                begin.wait();
-                pinned?;
-                let (mut rounds, mut right) = (0, true);
-                loop {
-                    right &= round();
-                    rounds += 1;
-                    if Some(cpu) == first {
-                        clock.tell();
-                    }
-                    if clock.over() {
-                        return Ok((rounds, right));
-                    }
-                }
-            };
-            threads.push(scope.spawn(work));
-        }
-        threads.into_iter().map(|t| t.join().unwrap_or_else(|_| Err("a worker ended early".into()))).collect()
-    });
-    if watch.stopped() {
-        return Found::Undone { why: "called off".into() };
+    let cores = match compare(cpus, &|_| vec![Box::new(Round)], time, watch) {
+        Ok(_) if watch.stopped() => return Found::Undone { why: "called off".into() },
+        Ok(cores) => cores,
+        Err(why) => return Found::Undone { why },
+    };
+    Found::Cpu {
+        cpus: u32::try_from(cores.len()).unwrap_or(u32::MAX),
+        rounds: cores.iter().map(|core| core.rounds).sum(),
+        wrong: cores.iter().filter(|core| core.wrong > 0).map(|core| core.cpu).collect(),
     }
-    let mut found = (0, 0, Vec::new());
-    for (cpu, result) in cpus.iter().zip(results) {
-        match result {
-            Ok((rounds, right)) => {
-                found.0 += 1;
-                found.1 += rounds;
-                if !right {
-                    found.2.push(*cpu);
-                }
-            }
-            Err(why) => return Found::Undone { why },
-        }
-    }
-    Found::Cpu { cpus: found.0, rounds: found.1, wrong: found.2 }
 }
 
-fn round() -> bool {
-    chain() == CHAIN && integers() == INTEGERS && fused() == FUSED
+/// The short round of the first profiles.
+struct Round;
+
+impl Workload for Round {
+    fn name(&self) -> &'static str {
+        "round"
+    }
+
+    fn round(&mut self, _cpu: u32) -> Result<(), String> {
+        let right = chain() == CHAIN && integers() == INTEGERS && fused() == FUSED;
+        right.then_some(()).ok_or_else(|| "a known answer came out wrong".into())
+    }
 }
 
 fn chain() -> [u8; 32] {
@@ -95,16 +78,21 @@ fn integers() -> u64 {
 
 /// A CPU without fused multiply-add gets the same bits from the C library, slower.
 fn fused() -> u64 {
+    fused_by(f64::mul_add)
+}
+
+#[inline(always)]
+fn fused_by(fused: impl Fn(f64, f64, f64) -> f64) -> u64 {
     let mut value = std::hint::black_box(1.0_f64);
     for i in 1..=20_000_u32 {
-        value = value.mul_add(0.9999, 1.0 / f64::from(i));
+        value = fused(value, 0.9999, 1.0 / f64::from(i));
     }
     value.to_bits()
 }
 
 /// Binds the calling thread to one logical CPU.
 #[expect(unsafe_code, reason = "sched_setaffinity has no safe form in the standard library")]
-fn pin(cpu: u32) -> Result<(), String> {
+pub(crate) fn pin(cpu: u32) -> Result<(), String> {
     let index = usize::try_from(cpu).unwrap_or(usize::MAX);
     if index >= CPUS_MAX {
         return Err(format!("cpu {cpu}: this build counts to {CPUS_MAX}"));
@@ -146,6 +134,38 @@ mod tests {
             "{found:?}"
         );
         assert!(told.load(Ordering::Relaxed) > 0);
+    }
+
+    /// A workload that is wrong on one CPU from its second round on.
+    struct Miscomputes {
+        on: u32,
+        rounds: u32,
+    }
+
+    impl Workload for Miscomputes {
+        fn name(&self) -> &'static str {
+            "faulty"
+        }
+
+        fn round(&mut self, cpu: u32) -> Result<(), String> {
+            self.rounds += 1;
+            if cpu == self.on && self.rounds > 1 { Err("7 instead of 8".into()) } else { Ok(()) }
+        }
+    }
+
+    #[test]
+    fn a_core_that_miscomputes_is_named() {
+        let stop = AtomicBool::new(false);
+        let make = |cpu| {
+            let mut all = workloads(cpu);
+            all.push(Box::new(Miscomputes { on: 1, rounds: 0 }));
+            all
+        };
+        let time = Duration::from_millis(100);
+        let cores = compare(&[0, 1], &make, time, Watch::new(&stop, &|_| ())).unwrap();
+        assert_eq!((cores[0].cpu, cores[0].wrong), (0, 0));
+        assert_eq!((cores[1].cpu, cores[1].wrong), (1, cores[1].rounds - 1), "{cores:?}");
+        assert!(cores[1].first.iter().all(|first| first == "faulty: 7 instead of 8"), "{cores:?}");
     }
 
     #[test]

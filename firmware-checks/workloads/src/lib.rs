@@ -7,11 +7,13 @@
 //!
 //! [`Found::Undone`]: appliance_model::burn_in::Found::Undone
 
+pub mod counters;
 pub mod cpu;
 pub mod drive;
 mod histogram;
 pub mod memory;
 mod ring;
+pub mod trace;
 mod watch;
 
 pub use watch::Watch;

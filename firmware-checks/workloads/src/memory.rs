@@ -1,7 +1,12 @@
 //! Patterns through memory: write a whole share, read it back, next pattern.
 //!
-//! The first pattern is each word's own address, because it also finds address lines that are stuck or crossed;
-//! then come solid, striped and hashed ones.  Each CPU walks a share of its own.
+//! [`walk`] is the walk of a burn-in: as much as there is, near the CPUs, with a march and places of wrong bits.
+//! [`pattern()`] is the short one of the first profiles.  Both begin with each word's own address, because it also
+//! finds address lines that are stuck or crossed.  Each CPU walks a share of its own.
+
+mod pattern;
+mod region;
+mod walk;
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -10,6 +15,9 @@ use std::{
 };
 
 use appliance_model::burn_in::Found;
+
+pub use pattern::{CHECKERS, Pattern};
+pub use walk::{Cells, Flip, Node, Ram, Walked, stream, walk};
 
 use crate::{Watch, watch::Clock};
 
@@ -47,7 +55,7 @@ pub fn pattern(
         for (index, words) in memory.chunks_mut(share).enumerate() {
             let (tally, start) = (&tally, first);
             first += words.len() as u64;
-            threads.push(scope.spawn(move || walk(words, start, clock, tally, index == 0)));
+            threads.push(scope.spawn(move || go_over(words, start, clock, tally, index == 0)));
         }
         threads.into_iter().map(|thread| thread.join().unwrap_or(0)).collect()
     });
@@ -76,7 +84,7 @@ struct Tally {
 }
 
 /// Walks one share until the time is over; returns the passes it finished.  `first` numbers its first word.
-fn walk(words: &mut [u64], first: u64, clock: Clock<'_>, tally: &Tally, tells: bool) -> u32 {
+fn go_over(words: &mut [u64], first: u64, clock: Clock<'_>, tally: &Tally, tells: bool) -> u32 {
     for pass in 0..u32::MAX {
         let mut index = first;
         for block in words.chunks_mut(BLOCK_WORDS) {

@@ -36,6 +36,10 @@ const SERIES_MAX: usize = 86_400;
 /// Time between two calls of the progress function.
 const TELL: Duration = Duration::from_millis(100);
 
+/// Answers in a millisecond that count as many: a wake-up takes a few microseconds, so that these would fill a
+/// tenth of a core.
+const MANY_PER_MILLISECOND: u128 = 20;
+
 /// Most that may be in flight.
 pub(crate) const DEPTH_MAX: u16 = 1024;
 
@@ -101,6 +105,19 @@ struct Engine {
     file_registered: bool,
     flights: Vec<Option<Flight>>,
     free: Vec<usize>,
+    pace: Pace,
+}
+
+/// For how many answers to wait at once.
+///
+/// A fast drive answers while we look at its last answer: to be woken for each costs more than the answer.  So at
+/// many answers a millisecond we wait for an eighth of what is in flight, which hardly thins out what the drive has
+/// to do; a drive of which less is to be had is never kept waiting.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    since: Instant,
+    answers: u32,
+    wait_for: usize,
 }
 
 /// Keeps `depth` blocks of `bytes` (a multiple of 4096) in flight along `course` until it ends or `clock` is over.
@@ -149,6 +166,7 @@ impl Engine {
             file_registered,
             flights: vec![None; usize::from(depth)],
             free: (0..usize::from(depth)).collect(),
+            pace: Pace { since: now(), answers: 0, wait_for: 1 },
         })
     }
 
@@ -175,7 +193,9 @@ impl Engine {
             }
             self.enter()?;
             time = now();
-            if self.take(&mut phase, begin, time, course) {
+            let answers = self.take(&mut phase, begin, time, course);
+            self.pace.note(answers, time, self.flights.len());
+            if answers > 0 {
                 answered = time;
             } else if time.saturating_duration_since(answered) > Duration::from_secs(ANSWER_SECONDS_MAX) {
                 return Err(format!("the drive left everything unanswered for {ANSWER_SECONDS_MAX} s"));
@@ -241,7 +261,8 @@ impl Engine {
     /// Hands over what was submitted and waits for an answer, a second at most.
     fn enter(&mut self) -> Result<(), String> {
         let second = Timespec::new().sec(1);
-        match self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&second)) {
+        let wait_for = self.pace.wait_for.min(self.flights.len() - self.free.len());
+        match self.ring.submitter().submit_with_args(wait_for, &SubmitArgs::new().timespec(&second)) {
             Ok(_) => Ok(()),
             Err(error) if matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY)) => {
                 Ok(())
@@ -250,16 +271,16 @@ impl Engine {
         }
     }
 
-    /// Takes all answers; says whether there were any.
-    fn take(&mut self, phase: &mut Phase, begin: Instant, time: Instant, course: &mut dyn Course) -> bool {
+    /// Takes all answers; says how many there were.
+    fn take(&mut self, phase: &mut Phase, begin: Instant, time: Instant, course: &mut dyn Course) -> u32 {
         let Self { ring, pages, bytes: wanted, flights, free, .. } = self;
         let looks = self.way == Way::Read && course.looks();
         let second = usize::try_from(time.saturating_duration_since(begin).as_secs()).unwrap_or(usize::MAX);
-        let mut any = false;
+        let mut answers = 0;
         for done in ring.completion() {
             let Ok(slot) = usize::try_from(done.user_data()) else { continue };
             let Some(flight) = flights.get_mut(slot).and_then(Option::take) else { continue };
-            any = true;
+            answers += 1;
             free.push(slot);
             phase.operations += 1;
             if u32::try_from(done.result()) != Ok(*wanted) {
@@ -274,7 +295,7 @@ impl Engine {
                 course.block(flight.offset, buffer(pages, *wanted, slot));
             }
         }
-        any
+        answers
     }
 
     /// Gives the buffers up while the kernel may still own them.
@@ -290,6 +311,18 @@ fn buffer(pages: &mut [Page], bytes: u32, slot: usize) -> &mut [u8] {
     let pages = pages.get_mut(slot * per_slot..(slot + 1) * per_slot).unwrap_or_default();
     // SAFETY: a page is 4096 bytes of no structure, and pages of a slice lie one behind the other.
     unsafe { std::slice::from_raw_parts_mut(pages.as_mut_ptr().cast(), size_of_val(pages)) }
+}
+
+impl Pace {
+    /// Looks again every ten milliseconds.
+    fn note(&mut self, answers: u32, time: Instant, depth: usize) {
+        self.answers += answers;
+        let passed = time.saturating_duration_since(self.since).as_millis();
+        if passed >= 10 {
+            let many = u128::from(self.answers) / passed >= MANY_PER_MILLISECOND;
+            *self = Self { since: time, answers: 0, wait_for: if many { (depth / 8).max(1) } else { 1 } };
+        }
+    }
 }
 
 impl Phase {

@@ -1,0 +1,19 @@
+//! Burn-in in stages: profiles of the second format, plans with waves and time bounds, rules over figures.
+//!
+//! A [`Profile`] says what to run, for how long, and which rules hold, each with its unit and where it comes from.
+//! [`plan`] turns (inventory, profile) into a [`Course`] that [`show`] prints for a person; [`judge`] turns outcomes into a
+//! verdict: `fail` where a rule broke, `inconclusive` where a signal is missing, which is never a pass.
+//!
+//! [`Course`]: appliance_model::burn_in::staged::Course
+
+mod figure;
+mod judge;
+mod plan;
+mod profile;
+mod show;
+mod wire;
+
+pub use judge::judge;
+pub use plan::{CourseError, Misfit, fits, plan};
+pub use profile::{Bound, Job, Kind, Profile, Refused, Rule, Stage, built_in};
+pub use show::show;

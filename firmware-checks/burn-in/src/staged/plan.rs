@@ -1,0 +1,303 @@
+//! From an inventory and a profile to a course: the same machine gives the same course.
+
+use appliance_model::{
+    Serial,
+    burn_in::staged::{Course, SpanConsent, Stage, Task, Work},
+    inventory::{Drive, Inventory},
+};
+use thiserror::Error;
+
+use super::{Job, Kind, Profile, figure, profile};
+use crate::plan::{PlanError, named};
+
+/// Why no course could be made.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub enum CourseError {
+    /// Nobody could say whose course it is.
+    #[error(
+        "the inventory gives no system serial, and a plan is for one machine: set it in the firmware, or take the inventory again"
+    )]
+    Serial,
+    /// A drive, or no processor or memory.
+    #[error(transparent)]
+    Inventory(PlanError),
+    /// More than the profile allows.
+    #[error(
+        "stage {stage} would take {seconds} s on this machine, the profile allows {seconds_max}: \
+         raise seconds_max or drives_at_once_max"
+    )]
+    Long {
+        /// The stage.
+        stage: String,
+        /// What it would take.
+        seconds: u64,
+        /// What it may take.
+        seconds_max: u32,
+    },
+    /// A consent that fits no drive of this machine.
+    #[error("consent to write {bytes} bytes from {start} on drive {serial}: {why}")]
+    Consent {
+        /// The drive it names.
+        serial: String,
+        /// First byte.
+        start: u64,
+        /// Length.
+        bytes: u64,
+        /// What is wrong.
+        why: &'static str,
+    },
+}
+
+/// A course that is not for this machine.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub enum Misfit {
+    /// Another machine's.
+    #[error("the plan is for machine {plan}, this is {here}: nothing was started")]
+    Machine {
+        /// Whose it is.
+        plan: String,
+        /// Where it came.
+        here: String,
+    },
+    /// A drive that is not here.
+    #[error("task {task} is for drive {serial}, which is not in this machine: nothing was started")]
+    Drive {
+        /// The task.
+        task: String,
+        /// The drive.
+        serial: String,
+    },
+}
+
+/// Makes the stages that this machine goes through under `profile`.  `class` is its hardware class, if known; drives are
+/// written only where `consents` say so.
+pub fn plan(
+    inventory: &Inventory,
+    profile: &Profile,
+    class: Option<&str>,
+    consents: &[SpanConsent],
+) -> Result<Course, CourseError> {
+    let serial = inventory.system.serial.clone().ok_or(CourseError::Serial)?;
+    if inventory.threads.is_empty() {
+        return Err(CourseError::Inventory(PlanError::Cpus));
+    }
+    inventory.memory_bytes.ok_or(CourseError::Inventory(PlanError::Memory))?;
+    let drives = named(inventory).map_err(CourseError::Inventory)?;
+    check(consents, &drives)?;
+    let maker = Maker { class, drives, consents };
+    let stages = profile.stages.iter().map(|stage| maker.stage(stage)).collect::<Result<_, _>>()?;
+    let profile_digest = profile.digest.to_string();
+    Ok(Course { profile: profile.name.clone(), profile_digest, serial, stages })
+}
+
+/// Whether this course is for this machine and the drives in it.
+pub fn fits(course: &Course, inventory: &Inventory) -> Result<(), Misfit> {
+    if inventory.system.serial.as_ref() != Some(&course.serial) {
+        let here =
+            inventory.system.serial.as_ref().map_or("a machine without a serial".into(), ToString::to_string);
+        return Err(Misfit::Machine { plan: course.serial.to_string(), here });
+    }
+    for task in course.stages.iter().flat_map(|stage| stage.waves.iter().flatten()) {
+        if let Some(serial) = figure::serial(&task.work)
+            && !inventory.drives.iter().any(|drive| drive.serial.as_ref() == Some(serial))
+        {
+            return Err(Misfit::Drive { task: task.id.clone(), serial: serial.to_string() });
+        }
+    }
+    Ok(())
+}
+
+fn check(consents: &[SpanConsent], drives: &[(&Serial, &Drive)]) -> Result<(), CourseError> {
+    for (index, SpanConsent { serial, start, bytes }) in consents.iter().enumerate() {
+        let drive = drives.iter().find(|(known, _)| *known == serial).map(|(_, drive)| *drive);
+        let end = start.checked_add(*bytes);
+        let why = match drive {
+            None => "no such drive is in this machine",
+            Some(drive) if end.is_none_or(|end| end > drive.bytes) => "the span reaches beyond the drive",
+            Some(_) if *bytes == 0 || start % 4096 != 0 || bytes % 4096 != 0 => {
+                "a span is whole pages of 4096 bytes"
+            }
+            Some(_) if consents.iter().take(index).any(|other| other.serial == *serial) => {
+                "one span a drive: another consent names it already"
+            }
+            Some(_) => continue,
+        };
+        return Err(CourseError::Consent { serial: serial.to_string(), start: *start, bytes: *bytes, why });
+    }
+    Ok(())
+}
+
+struct Maker<'a> {
+    class: Option<&'a str>,
+    drives: Vec<(&'a Serial, &'a Drive)>,
+    consents: &'a [SpanConsent],
+}
+
+impl Maker<'_> {
+    fn stage(&self, stage: &profile::Stage) -> Result<Stage, CourseError> {
+        let at_once = stage.drives_at_once_max.unwrap_or(usize::MAX);
+        let mut waves: Vec<Vec<Task>> = Vec::new();
+        for job in &stage.jobs {
+            let tasks = self.tasks(&stage.name, job);
+            if stage.together {
+                waves.resize(1, Vec::new());
+                waves.iter_mut().for_each(|wave| wave.extend(tasks.iter().cloned()));
+            } else {
+                waves.extend(tasks.chunks(at_once.max(1)).map(<[Task]>::to_vec));
+            }
+        }
+        waves.retain(|wave| !wave.is_empty());
+        let seconds = waves.iter().map(|wave| longest(wave)).sum();
+        if seconds > u64::from(stage.seconds_max) {
+            let (stage, seconds_max) = (stage.name.clone(), stage.seconds_max);
+            return Err(CourseError::Long { stage, seconds, seconds_max });
+        }
+        Ok(Stage { name: stage.name.clone(), seconds_max: stage.seconds_max, waves })
+    }
+
+    fn tasks(&self, stage: &str, job: &Job) -> Vec<Task> {
+        let seconds =
+            self.class.and_then(|class| job.class_seconds.get(class)).copied().unwrap_or(job.seconds);
+        let id = |serial: Option<&Serial>| {
+            let rest = serial.map(|serial| format!("/{serial}")).unwrap_or_default();
+            format!("{stage}/{}{rest}", job.kind.name())
+        };
+        let drives = || self.drives.iter().map(|(serial, _)| (*serial).clone());
+        let works: Vec<Work> = match job.kind {
+            Kind::CpuCompare => vec![Work::CpuCompare],
+            Kind::MemoryWalk => vec![Work::MemoryWalk { share_permille: job.share_permille }],
+            Kind::DriveRead => drives().map(|serial| Work::DriveRead { serial }).collect(),
+            Kind::DriveSweep => {
+                drives().map(|serial| Work::DriveSweep { serial, depths: job.depths.clone() }).collect()
+            }
+            Kind::DriveSteady => drives()
+                .map(|serial| Work::DriveSteady { serial, round_seconds: job.round_seconds })
+                .collect(),
+            Kind::DriveVerify => {
+                let mut consents: Vec<&SpanConsent> = self.consents.iter().collect();
+                consents.sort_by_key(|consent| consent.serial.as_str());
+                let work = |SpanConsent { serial, start, bytes }: &SpanConsent| Work::DriveVerify {
+                    serial: serial.clone(),
+                    start: *start,
+                    bytes: *bytes,
+                };
+                consents.into_iter().map(work).collect()
+            }
+        };
+        works.into_iter().map(|work| Task { id: id(figure::serial(&work)), work, seconds }).collect()
+    }
+}
+
+/// How long a wave takes.
+pub(super) fn longest(wave: &[Task]) -> u64 {
+    wave.iter().map(|task| u64::from(task.seconds)).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use appliance_model::inventory::{Bus, Thread};
+
+    use super::*;
+
+    pub(in crate::staged) fn machine(drives: &[&str]) -> Inventory {
+        let drive = |serial: &&str| Drive {
+            bytes: 1 << 40,
+            bus: Bus::Nvme,
+            serial: Serial::parse(serial),
+            model: Some("MODEL".into()),
+            namespace: Some(1),
+            ..crate::plan::tests::blank_drive()
+        };
+        let mut inventory = Inventory {
+            threads: vec![Thread::default()],
+            memory_bytes: Some(64 << 30),
+            drives: drives.iter().map(drive).collect(),
+            ..Inventory::default()
+        };
+        inventory.system.serial = Serial::parse("HOST");
+        inventory.system.product = Some("BOX".into());
+        inventory
+    }
+
+    fn consent(serial: &str, start: u64, bytes: u64) -> SpanConsent {
+        SpanConsent { serial: Serial::parse(serial).unwrap(), start, bytes }
+    }
+
+    #[test]
+    fn waves_are_as_wide_as_power_allows_and_the_last_stage_is_everything() {
+        let profile = Profile::built_in("admit").unwrap();
+        let serials: Vec<String> = (0..20).map(|index| format!("D{index:02}")).collect();
+        let serials: Vec<&str> = serials.iter().map(String::as_str).collect();
+        let course = plan(&machine(&serials), &profile, None, &[]).unwrap();
+        let storage = course.stages.iter().find(|stage| stage.name == "storage").unwrap();
+        let most =
+            profile.stages.iter().find(|stage| stage.name == "storage").unwrap().drives_at_once_max.unwrap();
+        assert!(storage.waves.iter().all(|wave| wave.len() <= most) && storage.waves.len() >= 2);
+        let last = course.stages.last().unwrap();
+        assert_eq!((last.waves.len(), last.waves[0].len()), (1, 22), "CPU, memory and 20 drives at once");
+        let ids: Vec<&str> = course
+            .stages
+            .iter()
+            .flat_map(|stage| stage.waves.iter().flatten())
+            .map(|task| task.id.as_str())
+            .collect();
+        let unique: std::collections::BTreeSet<_> = ids.iter().collect();
+        assert_eq!(unique.len(), ids.len());
+        assert!(!ids.iter().any(|id| id.contains("verify")), "nobody consented to a write");
+        assert_eq!(plan(&machine(&serials), &profile, None, &[]), Ok(course));
+    }
+
+    #[test]
+    fn writes_need_a_consent_that_fits() {
+        let profile = Profile::built_in("admit").unwrap();
+        let course = plan(&machine(&["A", "B"]), &profile, None, &[consent("B", 0, 1 << 30)]).unwrap();
+        let verify: Vec<&Task> = course
+            .stages
+            .iter()
+            .flat_map(|stage| stage.waves.iter().flatten())
+            .filter(|task| matches!(task.work, Work::DriveVerify { .. }))
+            .collect();
+        assert_eq!(verify.len(), 1);
+        assert!(verify[0].id.ends_with("/B"));
+        for (consents, says) in [
+            (vec![consent("C", 0, 4096)], "no such drive"),
+            (vec![consent("A", 0, 2 << 40)], "beyond the drive"),
+            (vec![consent("A", 1, 4096)], "whole pages"),
+            (vec![consent("A", 0, 4096), consent("A", 8192, 4096)], "one span a drive"),
+        ] {
+            let error = plan(&machine(&["A", "B"]), &profile, None, &consents).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_and_what_takes_too_long() {
+        let profile = Profile::built_in("smoke").unwrap();
+        let mut nameless = machine(&[]);
+        nameless.system.serial = None;
+        assert_eq!(plan(&nameless, &profile, None, &[]), Err(CourseError::Serial));
+        let empty = Inventory { threads: Vec::new(), ..machine(&[]) };
+        assert_eq!(plan(&empty, &profile, None, &[]), Err(CourseError::Inventory(PlanError::Cpus)));
+        let mut slow = profile.clone();
+        slow.stages[0].jobs[0].seconds = slow.stages[0].seconds_max + 1;
+        assert!(matches!(plan(&machine(&[]), &slow, None, &[]), Err(CourseError::Long { .. })));
+        // A class has times of its own.
+        let mut gpu = profile.clone();
+        gpu.stages[0].jobs[0].class_seconds.insert("gpu".into(), 7);
+        let first = |class| plan(&machine(&[]), &gpu, class, &[]).unwrap().stages[0].waves[0][0].seconds;
+        assert_eq!((first(Some("gpu")), first(None)), (7, gpu.stages[0].jobs[0].seconds));
+    }
+
+    #[test]
+    fn a_plan_for_another_machine_or_drive_is_refused() {
+        let profile = Profile::built_in("smoke").unwrap();
+        let course = plan(&machine(&["A"]), &profile, None, &[]).unwrap();
+        assert_eq!(fits(&course, &machine(&["A", "B"])), Ok(()));
+        assert!(
+            matches!(fits(&course, &machine(&["B"])), Err(Misfit::Drive { serial, .. }) if serial == "A")
+        );
+        let mut other = machine(&["A"]);
+        other.system.serial = Serial::parse("OTHER");
+        assert!(matches!(fits(&course, &other), Err(Misfit::Machine { .. })));
+    }
+}
