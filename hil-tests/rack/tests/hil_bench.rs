@@ -9,7 +9,7 @@ mod bench;
 use std::path::Path;
 use std::time::Duration;
 
-use hil_tests_rack::bench::{Bench, BootMachine, Firmware, Way, dnsmasq};
+use hil_tests_rack::bench::{Bench, BootMachine, Firmware, Relaying, Way, dnsmasq};
 use hil_tests_rack::netns;
 
 /// Wide, since eight emulators may share two cores; a quiet machine needs 15 s.
@@ -47,7 +47,7 @@ fn uefi_behind_the_relay_loads_its_file_by_tftp() {
         std::fs::copy(bench::firmware("snponly.efi"), files.join("snponly.efi")).unwrap();
         let bench = Bench::start(folder.path()).unwrap();
         let _server = bench.reference("reference", "dnsmasq", &words, "DHCP, IP range").await.unwrap();
-        let far = bench.far().await.unwrap();
+        let far = bench.far(Relaying::Marked).await.unwrap();
         let booting = far.boot(&BootMachine::new("far", 1, uefi(), Way::Pxe)).await.unwrap();
         booting.wait_console("iPXE initialising devices", LIMIT).await.unwrap();
         let record = std::fs::metadata(booting.stop().await).unwrap();

@@ -8,11 +8,11 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail, ensure};
-use hil_tests_rack::bench::{Bench, BootMachine, Firmware, Way, secure_boot_variables, x509_signature_list};
+use anyhow::{Context as _, ensure};
+use hil_tests_rack::bench::{Bench, BootMachine, Firmware, Way, secure_boot_variables};
 use hil_tests_scenarios::{
     Artefacts,
-    boot::{Service, Serving, read, watch},
+    boot::{Service, Serving, authority, read, tool, watch},
     run,
 };
 
@@ -42,7 +42,7 @@ fn our_image_boots_by_https_under_the_sites_keys_and_nothing_else_does() -> anyh
             variables,
             secure_boot: true,
         };
-        let authority = x509_signature_list(&authority(&folder)?).context("the certificate is too large")?;
+        let authority = authority(&folder)?;
         let bench = Bench::start(&folder)?;
 
         let serving =
@@ -56,7 +56,8 @@ fn our_image_boots_by_https_under_the_sites_keys_and_nothing_else_does() -> anyh
         let booting = bench.boot(&machine).await?;
         booting.wait_console("Could not retrieve NBP file size", LIMIT).await?;
         let why = service.why(&machine, "the TLS handshake failed").await?;
-        ensure!(why.contains("pxe.https.offer_to"), "what is to be done is not said: {why}");
+        ensure!(why.contains("enrol that authority"), "what is to be done is not said: {why}");
+        ensure!(!why.contains("boot it again"), "it would end the same way: {why}");
         let shown = read(&machine, &booting.stop().await)?;
         ensure!(shown.steps == ["dhcp HTTPClient", "https"], "expected an attempt by HTTPS alone: {shown:?}");
         service.stop().await;
@@ -85,33 +86,49 @@ fn debians_signed_chain_boots_under_factory_keys() -> anyhow::Result<()> {
         let folder = emptied(artefacts.scratch.join("boot-shim"))?;
         let boot = &artefacts.boot;
         let bench = Bench::start(&folder)?;
-        let serving = Serving { mode: "full", uefi_pxe: "shim", image: None, arm64: None, more: "" };
+        let more = "uefi_http = \"shim\"";
+        let serving = Serving { mode: "full", uefi_pxe: "shim", image: None, arm64: None, more };
         let service = Service::start(&folder.join("service"), &serving, &artefacts).await?;
         let firmware = Firmware::Uefi {
             code: boot.ovmf_code_secure_boot.clone(),
             variables: boot.ovmf_vars_microsoft.clone(),
             secure_boot: true,
         };
-        let machine = BootMachine::new("shim", 1, firmware, Way::Pxe);
+        // What shim and GRUB ask for and can do without is refused at once.
+        let loaders =
+            ["revocations_sku.efi", "revocations_sbat.efi", "shim_certificate_0.efi", "grubx64.efi"];
+        let lists = ["command.lst", "fs.lst", "crypto.lst", "terminal.lst", "grub.cfg"];
+        let all = |verb: &str, names: &[&str]| -> Vec<String> {
+            names.iter().map(|name| format!("{verb} {name}")).collect()
+        };
+        let agent = || vec!["dhcp scalerforge-agent".to_owned()];
+
+        let machine = BootMachine::new("shim", 1, firmware.clone(), Way::Pxe);
         let shown = watch(&machine, bench.boot(&machine).await?).await?;
+        let files = [&["shimx64.efi"][..], &loaders, &lists].concat();
         let steps = [
-            "dhcp PXEClient",
-            "tftp shimx64.efi",
-            // What shim and GRUB ask for and can do without is refused at once.
-            "tftp revocations_sku.efi",
-            "tftp revocations_sbat.efi",
-            "tftp shim_certificate_0.efi",
-            "tftp grubx64.efi",
-            "tftp command.lst",
-            "tftp fs.lst",
-            "tftp crypto.lst",
-            "tftp terminal.lst",
-            "tftp grub.cfg",
-            "GET vmlinuz",
-            "GET initrd",
-            "dhcp scalerforge-agent",
+            vec!["dhcp PXEClient".to_owned()],
+            all("tftp", &files),
+            all("GET", &["vmlinuz", "initrd"]),
+            agent(),
         ];
-        shown.demand(&steps).with_context(|| service.said())
+        shown.demand(&steps.concat()).with_context(|| service.said())?;
+
+        let machine = BootMachine::new("shim-http", 2, firmware, Way::Http);
+        let shown = watch(&machine, bench.boot(&machine).await?).await?;
+        // GRUB asks for the length of each file first.
+        let both = |name: &str| ["HEAD", "GET"].map(|verb| format!("{verb} {name}")).to_vec();
+        let steps = [
+            vec!["dhcp HTTPClient".to_owned()],
+            both("shimx64.efi"),
+            all("GET", &loaders),
+            all("HEAD", &lists),
+            vec!["GET grub.cfg".to_owned()],
+            both("vmlinuz"),
+            both("initrd"),
+            agent(),
+        ];
+        shown.demand(&steps.concat()).with_context(|| service.said())
     })
 }
 
@@ -137,25 +154,4 @@ fn sign(folder: &Path, image: &Path) -> anyhow::Result<(PathBuf, Vec<u8>)> {
     tool(Command::new("openssl").args(["x509", "-in", &pem, "-outform", "DER", "-out", &der]))?;
     tool(Command::new("sbsign").args(["--key", &key, "--cert", &pem, "--output", &signed]).arg(image))?;
     Ok((signed.into(), std::fs::read(der)?))
-}
-
-/// Makes the site's authority for HTTPS boot and the server's certificate under it, for the server's address; answers
-/// the authority's certificate (DER).
-fn authority(folder: &Path) -> anyhow::Result<Vec<u8>> {
-    let openssl = |words: &str| tool(Command::new("openssl").current_dir(folder).args(words.split(' ')));
-    openssl("req -x509 -newkey rsa:2048 -nodes -subj /CN=authority -days 30 -keyout ca.key -out ca.pem")?;
-    openssl(
-        "req -x509 -newkey rsa:2048 -nodes -subj /CN=boot -days 30 -CA ca.pem -CAkey ca.key -keyout boot.key -out \
-         boot.pem -addext subjectAltName=IP:10.77.0.1 -addext basicConstraints=critical,CA:FALSE",
-    )?;
-    openssl("x509 -in ca.pem -outform DER -out ca.der")?;
-    Ok(std::fs::read(folder.join("ca.der"))?)
-}
-
-fn tool(command: &mut Command) -> anyhow::Result<()> {
-    let done = command.output().with_context(|| format!("{command:?}: is it installed?"))?;
-    if !done.status.success() {
-        bail!("{command:?}: {}", String::from_utf8_lossy(&done.stderr));
-    }
-    Ok(())
 }

@@ -8,7 +8,7 @@ use std::{future::poll_fn, io, net::SocketAddr, pin::pin, sync::Arc, task::Poll}
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    Content, Grant, Parsed, Request, What, Why,
+    Content, Grant, Method, Parsed, Request, What, Why,
     gate::Event,
     request::{HEADER_BYTES_MAX, parse_request},
     respond::{Answer, Status, answer, content_head, empty_head},
@@ -48,8 +48,8 @@ pub(crate) async fn serve(mut wire: Wire, from: SocketAddr, shared: &Arc<Shared>
             }
         };
         match respond(&mut wire, &request, from, shared).await {
-            Ok(()) if request.keep_alive => {}
-            Ok(()) => break,
+            Ok(true) => {}
+            Ok(false) => break,
             // Half an answer went out: an orderly end would look like a whole one to HTTP/1.0 clients.
             Err(error) => {
                 tracing::debug!(%from, %error, "boot HTTP connection ended");
@@ -102,28 +102,33 @@ async fn next(wire: &mut Wire, buffer: &mut Vec<u8>, shared: &Shared) -> Next {
     result.unwrap_or(if idle { Next::Idle } else { Next::Refused(Why::HeaderTooSlow) })
 }
 
+/// Answers; says whether the connection goes on.
 async fn respond(
     wire: &mut Wire,
     request: &Request,
     from: SocketAddr,
     shared: &Arc<Shared>,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let (grant, part, first, bytes, body) = match answer(request, from, &*shared.gate) {
         Answer::Empty(status) => {
-            return send_head(wire, &empty_head(&status, request.keep_alive), false, shared).await;
+            let keep_alive = request.keep_alive && !ends(request, &status);
+            send_head(wire, &empty_head(&status, keep_alive), false, shared).await?;
+            return Ok(keep_alive);
         }
         Answer::Content { grant, part, first, bytes, body } => (grant, part, first, bytes, body),
     };
     let head = content_head(&grant, part, first, bytes, request.keep_alive);
     if !body {
-        return send_head(wire, &head, false, shared).await;
+        send_head(wire, &head, false, shared).await?;
+        return Ok(request.keep_alive);
     }
     let tell = |what| shared.gate.tell(Event { from, tag: Some(grant.tag), what });
     let pass = if bytes > shared.limits.small_bytes_max {
         let Some(pass) = shared.turnstile.arrive(from.ip()) else {
             tell(What::Refused(Why::QueueFull));
             let busy = Status::Busy { retry_seconds: shared.limits.retry_seconds };
-            return send_head(wire, &empty_head(&busy, request.keep_alive), false, shared).await;
+            send_head(wire, &empty_head(&busy, false), false, shared).await?;
+            return Ok(false);
         };
         Some(pass)
     } else {
@@ -151,7 +156,13 @@ async fn respond(
     }
     transfer.reported = true;
     tell(What::Sent { first, bytes, of });
-    Ok(())
+    Ok(request.keep_alive)
+}
+
+/// Whether the connection ends with this answer though the client would keep it.  Who is refused a file by GET: shim on
+/// edk2 then does nothing until the server hangs up, for each of the three files that it can do without.
+fn ends(request: &Request, status: &Status) -> bool {
+    request.method == Method::Get && !matches!(status, Status::NotModified { .. })
 }
 
 async fn send_head(wire: &mut Wire, head: &[u8], more: bool, shared: &Shared) -> io::Result<()> {

@@ -9,8 +9,9 @@ use crate::Content;
 
 /// Decides who may read what, and hears what came of it.  Called from the server's threads: both must be quick.
 pub trait Gate: Send + Sync + 'static {
-    /// What `path` is for the client at `from`.  The path is as it was sent: it starts with `/`, has no `%`, `?`, empty
-    /// or dot segments (requests with those never come this far), and nothing was decoded.
+    /// What `path` is for the client at `from`.  The path is as it was sent, but for slashes that followed each other: they are
+    /// one.  It starts with `/`, has no `%`, `?` or dot segments (requests with those never come this far), and nothing was
+    /// decoded.
     ///
     /// # Errors
     /// A [`Refusal`], which the client sees as a status.

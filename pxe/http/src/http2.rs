@@ -103,9 +103,7 @@ fn respond(
         return refused(Why::Body);
     }
     let path = request.uri().path_and_query().map_or("", |path| path.as_str());
-    if !plain(path) {
-        return refused(Why::Path);
-    }
+    let Some(path) = plain(path) else { return refused(Why::Path) };
     let once = |name| one(request.headers(), name);
     let request = Request {
         method: match *request.method() {
@@ -113,7 +111,7 @@ fn respond(
             hyper::Method::HEAD => Method::Head,
             _ => Method::Other,
         },
-        path: path.to_owned(),
+        path,
         keep_alive: true,
         range: once(header::RANGE),
         if_range: once(header::IF_RANGE),

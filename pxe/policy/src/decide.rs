@@ -50,6 +50,17 @@ pub enum UefiPxe {
     Http,
 }
 
+/// What x64 firmware gets that asks by HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UefiHttp {
+    /// The discovery UKI.
+    #[default]
+    Uki,
+    /// A distribution's signed shim and GRUB: for firmware that enforces Secure Boot and has only the keys it left the
+    /// factory with.
+    Shim,
+}
+
 /// Which files there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stock {
@@ -100,6 +111,8 @@ pub struct Site {
     pub rules: Vec<Rule>,
     /// What UEFI firmware gets that asks by PXE.
     pub uefi_pxe: UefiPxe,
+    /// What x64 firmware gets that asks by HTTP; not by HTTPS, which GRUB cannot go on with.
+    pub uefi_http: UefiHttp,
     /// Whose HTTP boot firmware is sent to HTTPS: whoever matches one of these.  Firmware that can do HTTPS asks as
     /// one that cannot does, and only the site knows where its authority's certificate is enrolled.
     pub https: Vec<Match>,
@@ -186,7 +199,7 @@ pub fn decide(request: &BootRequest, stance: Stance, site: &Site) -> Answer {
         }
         Client::Http(platform) => {
             let secret = site.https.iter().any(|of| of.holds(request));
-            http(platform, boots, site.stock, secret)
+            http(platform, boots, site, secret)
         }
         Client::Pxe(platform) => {
             let (boot, why) = pxe(platform, boots, site);
@@ -203,7 +216,8 @@ fn lease(why: &'static str) -> Answer {
 }
 
 /// An offer without a URL would keep the firmware asking; silence lets it go on to its next entry.
-fn http(platform: Platform, boots: bool, stock: Stock, https: bool) -> Answer {
+fn http(platform: Platform, boots: bool, site: &Site, https: bool) -> Answer {
+    let stock = site.stock;
     let offer = |name, plain, tls| {
         let (boot, why) = if https { (Boot::Https(name), tls) } else { (Boot::Http(name), plain) };
         Answer::Offer { boot: Some(boot), api: false, why }
@@ -212,7 +226,14 @@ fn http(platform: Platform, boots: bool, stock: Stock, https: bool) -> Answer {
         let why = "it asked for an image by HTTP, but it is to boot from its disk: silence sends it on";
         return Answer::Silence { quiet: Quiet::Told, why };
     }
+    let shim = site.uefi_http == UefiHttp::Shim && stock.shim && stock.kernel && !https;
     match platform {
+        Platform::X64 if shim => Answer::Offer {
+            boot: Some(Boot::Http(Name::Shim)),
+            api: false,
+            why: "x64 UEFI HTTP boot: shim and GRUB, which load kernel and initrd (Secure Boot by factory keys; lower \
+                  trust)",
+        },
         Platform::X64 if stock.x64 => offer(
             Name::Discovery,
             "x64 UEFI HTTP boot: the discovery image under a ticket",

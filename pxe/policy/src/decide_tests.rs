@@ -91,6 +91,13 @@ fn by_client_and_files() {
         let answer = decide(&request, Stance::Discover, &all(uefi_pxe));
         assert_eq!(short(answer), expected, "{class:?} {user_class:?} {uefi_pxe:?}");
     }
+    let by_http = |site: Site, expected| {
+        let site = Site { uefi_http: UefiHttp::Shim, ..site };
+        assert_eq!(short(decide(&asks(HTTP), Stance::Discover, &site)), expected);
+        assert_eq!(short(decide(&asks(ARM), Stance::Stranger, &site)), "http discovery-arm64.efi");
+    };
+    by_http(all(Uki), "http shimx64.efi");
+    by_http(Site { stock: Stock { shim: false, ..all(Uki).stock }, ..all(Uki) }, "http discovery.efi");
     let without = Site { stock: Stock { kernel: false, ..all(Shim).stock }, ..all(Shim) };
     assert_eq!(short(decide(&asks(PXE), Stance::Discover, &without)), "refused");
     let ipxe = BootRequest { user_class: Some("iPXE".into()), ..asks(BIOS) };

@@ -23,7 +23,7 @@ mod v6;
 pub use client::{
     BootRequest, Client, GRUB_MENU, Kind, Name, Platform, REFUSED, menu, optional, parse_path, path, script,
 };
-pub use decide::{Answer, Boot, Match, Rule, Site, Stance, Stock, Strangers, UefiPxe, decide};
+pub use decide::{Answer, Boot, Match, Rule, Site, Stance, Stock, Strangers, UefiHttp, UefiPxe, decide};
 pub use desk::{Change, Desk, File, Give, GiveKind, Outcome, Reply, TooManyHosts};
 pub use leases::{Lease, LeaseState, Leases, NoAddress, Pool};
 pub use network::{Door, Interface, Network, Port, Serving, Subnet};

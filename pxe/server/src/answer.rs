@@ -95,6 +95,10 @@ fn positive(request: &BootRequest, give: &Give, around: &Around, config: &Config
     };
     let mut writer = Writer::reply(request, kind);
     writer.address(code::SERVER, give.server);
+    if request.relay.is_some() && give.lease.is_none() && request.current.is_none() {
+        // A proxy's answer has no address that a relay could send it to; dnsmasq's then drops it.
+        writer.set_broadcast();
+    }
     if let Some(place) = give.network.and_then(|network| config.networks.get(network)) {
         writer.address(code::MASK, place.network.subnet.mask());
         if let Some(router) = place.router {

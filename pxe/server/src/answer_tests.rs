@@ -125,4 +125,8 @@ fn an_agent_gets_url_and_ticket_and_a_relay_a_broadcast_nak() {
     let nak = Message::read(&bytes).unwrap();
     assert_eq!((nak.flags, nak.giaddr, nak.yiaddr), (0x8000, RELAY, Ipv4Addr::UNSPECIFIED));
     assert_eq!(nak.options.text(code::MESSAGE).as_deref(), Some("not its own"));
+    // Nor has an answer of a proxy an address that a relay could send it to.
+    let proxied = written(&relayed, &give(GiveKind::Offer, Client::Ipxe(Platform::Bios), false, None));
+    let leased = written(&relayed, &give(GiveKind::Offer, Client::Ipxe(Platform::Bios), true, None));
+    assert_eq!([proxied, leased].map(|bytes| Message::read(&bytes).unwrap().flags), [0x8000, 0]);
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use appliance_model::{Mac, Seconds};
-use pxe_policy::{Match, Mode, Name, Network, Pool, Rule, Site, Stock, Strangers, Subnet, UefiPxe};
+use pxe_policy::{Match, Mode, Name, Network, Pool, Rule, Site, Stock, Strangers, Subnet, UefiHttp, UefiPxe};
 
 pub(crate) mod https;
 use crate::v6::config::Config6;
@@ -334,6 +334,11 @@ fn site(wire: &wire::Config) -> Result<Site, ConfigError> {
         "shim" => UefiPxe::Shim,
         other => return Err(bad("uefi_pxe", other, "is not known", "write `uki`, `ipxe`, `shim` or `http`")),
     };
+    let uefi_http = match wire.uefi_http.as_deref().unwrap_or("uki") {
+        "uki" => UefiHttp::Uki,
+        "shim" => UefiHttp::Shim,
+        other => return Err(bad("uefi_http", other, "is not known", "write `uki` or `shim`")),
+    };
     if wire.rules.len() > LIST_MAX {
         let wrong = format!("are more than {LIST_MAX}");
         return Err(bad("rules", wire.rules.len(), wrong, "announce the machines instead"));
@@ -348,7 +353,7 @@ fn site(wire: &wire::Config) -> Result<Site, ConfigError> {
     };
     let rules = wire.rules.iter().map(rule).collect::<Result<_, _>>()?;
     let strangers = strangers("strangers", wire.strangers.as_deref().unwrap_or("boot"))?;
-    Ok(Site { strangers, rules, uefi_pxe, https: https::offer_to(wire)?, stock })
+    Ok(Site { strangers, rules, uefi_pxe, uefi_http, https: https::offer_to(wire)?, stock })
 }
 
 fn rule(wire: &wire::Rule) -> Result<Rule, ConfigError> {

@@ -101,6 +101,7 @@ fn each_mistake_names_its_key_and_what_to_do() {
             "pxe.strangers: `maybe` is not a rule; write `boot`, `lease`",
         ),
         ("/24\"", "/24\"\nmode = \"both\"", "pxe.mode: `both` is not a mode; write `listen`"),
+        ("/24\"", "/24\"\nuefi_http = \"ipxe\"", "pxe.uefi_http: `ipxe` is not known"),
         ("/24\"", "/24\"\nuefi_pxe = \"bios\"", "pxe.uefi_pxe: `bios` is not known"),
         ("10.77.0.0/24", "10.77.0.9/24", "pxe.subnet: `10.77.0.9/24` has bits set behind its prefix"),
         ("https://", "http://", "pxe.api_url: `http://10.77.0.1:8443` is not an https URL"),

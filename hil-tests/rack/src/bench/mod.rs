@@ -2,10 +2,11 @@
 //!
 //! The server under test runs in the caller's namespace on `br0` (10.77.0.1/24).  The rival and the router are dnsmasq
 //! in namespaces of their own, so that neither can hear what a real one would not.  Far machines sit on a bridge
-//! behind the router, which relays DHCP and forwards everything else.
+//! behind the router, which relays DHCP (by dnsmasq, or by `relay.rs`, which is stricter) and forwards everything else.
 //! It refuses to know what a boot server should answer; it shows what the firmware did.  Read next: `machine.rs`.
 
 mod machine;
+mod relay;
 mod room;
 mod signature_list;
 mod variables;
@@ -24,6 +25,7 @@ pub use signature_list::x509_signature_list;
 pub use variables::secure_boot_variables;
 pub(crate) use variables::{Trust, with_trust};
 
+use relay::{Habits, Relay, Sockets};
 use room::{Room, started};
 
 /// The rival's address on the near LAN.
@@ -53,6 +55,19 @@ pub struct Rival {
 pub struct Far {
     folder: PathBuf,
     room: Room,
+    relay: Option<Relay>,
+}
+
+/// Who relays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relaying {
+    /// dnsmasq, without option 82, to the server and to the rival.
+    ToBoth,
+    /// An agent of our own to the server alone: with option 82, and no answer passes that does not bring it back.
+    Marked,
+    /// The same, and each machine's first transaction loses the options by which iPXE is known: QEMU's BIOS card then
+    /// looks as one with plain PXE does.
+    MarkedPlain,
 }
 
 impl Bench {
@@ -86,13 +101,16 @@ impl Bench {
         let mut room = Room::open("rival", &folder).await?;
         room.cable("br0", "lan0").await?;
         room.ip(&format!("addr add {RIVAL}/24 dev lan0")).await?;
+        room.ip(&format!("route add 10.79.0.0/24 via {NEAR_ROUTER}")).await?;
         let mut words = dnsmasq(&folder);
         words.extend(
             [
                 "--interface=lan0",
                 "--dhcp-range=10.77.0.200,10.77.0.250,255.255.255.0,1h",
-                // Its own address as router would be a lie; there is none.
+                // Its own address as router would be a lie; there is none here, and one for those behind a relay.
                 "--dhcp-option=3",
+                "--dhcp-range=set:far,10.79.0.200,10.79.0.250,255.255.255.0,1h",
+                "--dhcp-option=tag:far,3,10.79.0.1",
                 // A machine's firmware shall not wait while the rival pings the address that it is about to offer.
                 "--no-ping",
             ]
@@ -102,11 +120,11 @@ impl Bench {
         Ok(Rival { _room: room })
     }
 
-    /// Builds the far LAN and its relay to the server.
+    /// Builds the far LAN and its relay.
     ///
     /// # Errors
     /// When dnsmasq is missing or does not start, or `ip` fails.
-    pub async fn far(&self) -> Result<Far, RackError> {
+    pub async fn far(&self, relaying: Relaying) -> Result<Far, RackError> {
         let folder = self.folder.join("router");
         let mut room = Room::open("far", &folder).await?;
         room.cable("br0", "up0").await?;
@@ -124,11 +142,23 @@ impl Bench {
         let forward = "echo 1 > /proc/sys/net/ipv4/ip_forward".to_owned();
         room.run("sh", &["-c".to_owned(), forward]).await?;
         ip(&format!("route add 10.79.0.0/24 via {NEAR_ROUTER}"))?;
-        let mut words = dnsmasq(&folder);
-        words.push("--interface=br0".to_owned());
-        words.push(format!("--dhcp-relay={FAR_ROUTER},{APPLIANCE}"));
-        room.serve("dnsmasq", &words, "DHCP relay from").await?;
-        Ok(Far { folder: self.folder.clone(), room })
+        let relay = match relaying {
+            Relaying::ToBoth => {
+                let mut words = dnsmasq(&folder);
+                words.push("--interface=br0".to_owned());
+                words.extend([APPLIANCE, RIVAL].map(|to| format!("--dhcp-relay={FAR_ROUTER},{to}")));
+                room.serve("dnsmasq", &words, "DHCP relay from").await?;
+                None
+            }
+            Relaying::Marked | Relaying::MarkedPlain => {
+                let plain_pxe = relaying == Relaying::MarkedPlain;
+                let habits = Habits { own: FAR_ROUTER, servers: vec![APPLIANCE], plain_pxe };
+                let sockets =
+                    room.inside("open a relay's sockets for", || Sockets::open("br0", FAR_ROUTER))?;
+                Some(Relay::start(sockets, habits, &folder)?)
+            }
+        };
+        Ok(Far { folder: self.folder.clone(), room, relay })
     }
 
     /// Gives power to a machine on the server's LAN.
@@ -158,6 +188,12 @@ impl Bench {
 }
 
 impl Far {
+    /// What our own relay did not pass on, and why; a line each.
+    #[must_use]
+    pub fn refused(&self) -> String {
+        self.relay.as_ref().map(Relay::refused).unwrap_or_default()
+    }
+
     /// Gives power to a machine behind the relay.
     ///
     /// # Errors

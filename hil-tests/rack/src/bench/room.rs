@@ -3,9 +3,12 @@
 //! It has no name and no file: a thread lives in it, and all its programs are that thread's children.  When the room is
 //! dropped they die and the namespace is gone.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::sched::{CloneFlags, setns};
 use tokio::process::Child;
 
 use crate::children::Nursery;
@@ -68,6 +71,21 @@ impl Room {
             status: status.to_string(),
             stderr: std::fs::read_to_string(self.folder.join(log)).unwrap_or_default().trim().to_owned(),
         })
+    }
+
+    /// Does `work` on a thread inside: a socket stays in the namespace that it was made in.
+    pub(crate) fn inside<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> Result<T, RackError> {
+        let room = File::open(&self.namespace).map_err(RackError::io("open", &self.namespace))?;
+        let enter = move || {
+            setns(room, CloneFlags::CLONE_NEWNET)?;
+            work()
+        };
+        let done = std::thread::spawn(enter).join().unwrap_or_else(|_| Err(io::Error::other("it panicked")));
+        done.map_err(RackError::io(doing, &self.folder))
     }
 
     /// Starts a server inside and waits until its log says `ready`.

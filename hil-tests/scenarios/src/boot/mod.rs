@@ -1,8 +1,9 @@
 //! Boots on a bench: the service under test, real firmware, and what its packets tell.
 //!
 //! `service` runs the program, `packets` reads QEMU's record of the card, `story` says which steps the firmware took
-//! and what it waited for in vain.
+//! and what it waited for in vain; `authority` makes what HTTPS needs.
 
+mod authority;
 mod packets;
 mod service;
 mod story;
@@ -12,6 +13,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use anyhow::{Context as _, ensure};
 use hil_tests_rack::bench::{BootMachine, Booting, Firmware};
 
+pub use authority::{authority, tool};
 pub use service::{API, Service, Serving};
 
 use crate::artefacts::Artefacts;
@@ -42,7 +44,7 @@ impl Shown {
     ///
     /// # Errors
     /// If it was otherwise.
-    pub fn demand(&self, steps: &[&str]) -> anyhow::Result<()> {
+    pub fn demand(&self, steps: &[impl AsRef<str>]) -> anyhow::Result<()> {
         self.demand_but(steps, None)
     }
 
@@ -50,11 +52,12 @@ impl Shown {
     ///
     /// # Errors
     /// If it was otherwise.
-    pub fn demand_through_relay(&self, steps: &[&str]) -> anyhow::Result<()> {
+    pub fn demand_through_relay(&self, steps: &[impl AsRef<str>]) -> anyhow::Result<()> {
         self.demand_but(steps, Some(NO_ROUTER))
     }
 
-    fn demand_but(&self, steps: &[&str], excused: Option<&str>) -> anyhow::Result<()> {
+    fn demand_but(&self, steps: &[impl AsRef<str>], excused: Option<&str>) -> anyhow::Result<()> {
+        let steps: Vec<&str> = steps.iter().map(AsRef::as_ref).collect();
         ensure!(self.steps == steps, "expected {steps:?}, {self:?}");
         let long = self.waits.iter().find(|(what, wait)| excused != Some(what.as_str()) && **wait > WAIT_MAX);
         ensure!(long.is_none(), "waited in vain for {long:?}: {self:?}");

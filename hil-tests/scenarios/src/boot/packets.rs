@@ -34,6 +34,8 @@ pub(super) enum What {
     Http(String),
     /// A TCP connection is asked for at this port.
     Connect(u16),
+    /// The server ends a TCP connection.
+    HungUp,
     /// Other TCP from this port.
     Stream(u16),
     /// Who has this address?
@@ -154,6 +156,7 @@ fn transport(protocol: u8, body: &[u8], sent: bool) -> Option<What> {
     match protocol {
         17 => Some(datagram(if sent { to } else { from }, body.get(8..)?)),
         6 if body.get(13)? & 0x12 == 2 => Some(What::Connect(to)),
+        6 if !sent && body.get(13)? & 1 == 1 => Some(What::HungUp),
         6 => {
             let data = body.get(usize::from(body.get(12)? >> 4) * 4..)?;
             let line = data.split(|byte| *byte == b'\r').next().unwrap_or_default();

@@ -134,6 +134,7 @@ address = "10.77.0.1"
 subnet = "10.77.0.0/24"
 api_url = "{API}"
 uefi_pxe = "{uefi_pxe}"
+relays = {relays}
 {more}
 [pxe.pool]
 first = "10.77.0.100"
@@ -154,6 +155,8 @@ grub = {grub}
 "#,
         mode = serving.mode,
         uefi_pxe = serving.uefi_pxe,
+        // A network names its relays; whoever gives no addresses has none.
+        relays = if serving.mode == "proxy" { r#"["10.79.0.1"]"# } else { "[]" },
         more = serving.more,
         image = quoted(serving.image.unwrap_or(&discovery))?,
         arm64 =

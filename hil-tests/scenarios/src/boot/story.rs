@@ -43,6 +43,7 @@ fn step(packet: &Packet) -> Option<String> {
         What::Datagram
         | What::Connect(_)
         | What::Stream(_)
+        | What::HungUp
         | What::ArpAsk(_)
         | What::ArpTell(_)
         | What::RouterWanted
@@ -71,9 +72,14 @@ pub(super) fn waits(packets: &[Packet]) -> BTreeMap<String, Duration> {
         let until = again.map_or(Duration::MAX, |again| again.at);
         let answered =
             later.iter().any(|other| !other.sent && other.at < until && answers(&other.what, &packet.what));
+        // A program that was loaded asks anew.
+        let went_on = later
+            .iter()
+            .take_while(|other| other.at < until)
+            .any(|other| other.sent && matches!(other.what, What::TftpRead(_) | What::Http(_)));
         let next = match (again, answered) {
             // DHCP that is repeated although it was answered waits for another kind of answer.
-            (Some(again), true) if matches!(packet.what, What::Dhcp(_)) => Some(again.at),
+            (Some(again), true) if matches!(packet.what, What::Dhcp(_)) && !went_on => Some(again.at),
             (_, true) => None,
             (Some(again), false) => Some(again.at),
             (None, false) => later.iter().find(|other| other.sent).map(|other| other.at),
@@ -81,6 +87,15 @@ pub(super) fn waits(packets: &[Packet]) -> BTreeMap<String, Duration> {
         let wait = next.map_or(Duration::ZERO, |next| next.saturating_sub(packet.at));
         if wait >= AGAIN {
             *waits.entry(question).or_default() += wait;
+        }
+    }
+    // Nobody said anything until the server gave the connection up.
+    for pair in packets.windows(2) {
+        if let [before, Packet { at, what: What::HungUp, .. }] = pair {
+            let wait = at.saturating_sub(before.at);
+            if wait >= AGAIN {
+                *waits.entry("the server to hang up".to_owned()).or_default() += wait;
+            }
         }
     }
     waits
@@ -110,6 +125,7 @@ fn question(what: &What) -> Option<String> {
         What::Datagram
         | What::Http(_)
         | What::Stream(_)
+        | What::HungUp
         | What::ArpTell(_)
         | What::RouterThere
         | What::Other => None,
@@ -179,6 +195,18 @@ mod tests {
                 ],
                 2000,
             ),
+            // What was loaded then asks by itself.
+            (
+                vec![
+                    (0, true, dhcp(1, "P")),
+                    (1, false, dhcp(2, "P")),
+                    (2, true, read()),
+                    (3, false, What::Datagram),
+                    (2000, true, dhcp(1, "P")),
+                    (2001, false, dhcp(2, "P")),
+                ],
+                0,
+            ),
             // Given up.
             (
                 vec![(0, true, read()), (3000, true, What::Connect(8080)), (3001, false, What::Stream(8080))],
@@ -194,6 +222,8 @@ mod tests {
                 ],
                 0,
             ),
+            // A refusal that left the connection open.
+            (vec![(0, false, What::Stream(8080)), (15000, false, What::HungUp)], 15000),
             // What the agent does is not the firmware's wait.
             (vec![(0, true, What::RouterWanted), (9000, true, dhcp(1, AGENT))], 0),
         ];

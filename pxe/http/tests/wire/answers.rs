@@ -29,7 +29,7 @@ fn one_connection_gets_everything_in_turn() {
     client.get("/script");
     assert_eq!(field(&client.head(), "Content-Length"), Some("7"));
     assert_eq!(client.body(7), b"#!ipxe\n");
-    client.get("/nothing");
+    client.say("HEAD /nothing HTTP/1.1\r\nHost: x\r\n\r\n");
     let head = client.head();
     assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
     assert_eq!(field(&head, "Content-Length"), Some("0"));
@@ -44,6 +44,18 @@ fn one_connection_gets_everything_in_turn() {
         world.heard().get(..3).unwrap(),
         [What::Asked, What::Started { first: 0, bytes: of, of }, What::Sent { first: 0, bytes: of, of }]
     );
+}
+
+/// Firmware that is refused a file waits until the server hangs up.
+#[test]
+fn who_is_refused_a_file_is_not_kept_waiting() {
+    let world = World::new(limits());
+    let mut client = world.client();
+    client.get("/nothing");
+    let head = client.head();
+    assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
+    assert_eq!(field(&head, "Connection"), Some("close"));
+    assert_eq!(client.rest(), b"");
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn table_of_shapes() {
         ("GET http://x/script HTTP/1.1\r\nHost: x\r\n\r\n".into(), Why::Path),
         ("GET * HTTP/1.1\r\nHost: x\r\n\r\n".into(), Why::Path),
         ("GET script HTTP/1.1\r\nHost: x\r\n\r\n".into(), Why::Path),
-        ("GET //script HTTP/1.1\r\nHost: x\r\n\r\n".into(), Why::Path),
+        ("GET //..//script HTTP/1.1\r\nHost: x\r\n\r\n".into(), Why::Path),
         ("GET /x/../script HTTP/1.1\r\nHost: x\r\n\r\n".into(), Why::Path),
         ("GET /./script HTTP/1.1\r\nHost: x\r\n\r\n".into(), Why::Path),
         ("GET /%2e%2e/script HTTP/1.1\r\nHost: x\r\n\r\n".into(), Why::Path),

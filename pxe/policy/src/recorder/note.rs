@@ -179,6 +179,8 @@ pub enum Note {
         /// Why.
         why: Words,
     },
+    /// It began HTTPS and ended it before it asked for anything.
+    TlsFailed,
     /// Its agent came up and showed its ticket.
     AgentUp {
         /// Whether the ticket reached the agent by DHCP and not by its measured boot URL.
@@ -222,6 +224,7 @@ impl Note {
             | Self::TftpNarrow { .. }
             | Self::TftpSent { .. }
             | Self::HttpQueued { .. }
+            | Self::TlsFailed
             | Self::AgentUp { .. } => Vec::new(),
         }
     }
@@ -243,6 +246,7 @@ impl Note {
             | Self::TftpNarrow { .. }
             | Self::TftpSent { .. }
             | Self::HttpQueued { .. }
+            | Self::TlsFailed
             | Self::AgentUp { .. } => Vec::new(),
         }
     }
@@ -306,6 +310,7 @@ impl fmt::Display for Note {
             }
             Self::HttpBroken { file, at, of } => write!(f, "{file} broke off after {at} of {of} bytes"),
             Self::HttpRefused { file, why } => write!(f, "HTTP refused {file}: {why}"),
+            Self::TlsFailed => f.write_str("HTTPS ended in the TLS handshake"),
             Self::AgentUp { by_dhcp: false } => f.write_str("its agent came up and showed its boot ticket"),
             Self::AgentUp { by_dhcp: true } => {
                 f.write_str("its agent came up with a boot ticket given by DHCP")

@@ -208,6 +208,8 @@ fn files_on_their_way() {
     );
     let refused = Note::HttpRefused { file: "old.efi".into(), why: "its ticket has expired".into() };
     full().leased().note(refused).says(2, "http-refused", Trouble, &["old.efi", "expired"]);
+    let words = ["TLS handshake", "enrol that authority", "pxe.https.offer_to"];
+    full().leased().note(Note::TlsFailed).says(2, "tls-failed", Trouble, &words);
     let on = Note::TftpRefused { file: "x".into(), why: "on to HTTP".into(), on_purpose: true };
     full().asks(PXE).tftp("x").note(on.clone()).says(5, "sent-on-to-http", Waiting, &["5 s ago"]);
     full().asks(PXE).tftp("x").note(on).says(90, "sent-on-to-http", Trouble, &["boot order"]);

@@ -206,6 +206,7 @@ fn is_load(note: &Note) -> bool {
         | Note::HttpSent { .. }
         | Note::HttpBroken { .. }
         | Note::HttpRefused { .. }
+        | Note::TlsFailed
         | Note::AgentUp { .. } => true,
         Note::Offered { .. }
         | Note::Confirmed { .. }

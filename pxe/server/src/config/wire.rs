@@ -64,6 +64,9 @@ pub struct Config {
     /// What UEFI firmware gets that asks by PXE: `uki` (the image by TFTP), `ipxe`, `shim` (a distribution's signed chain,
     /// for Secure Boot with factory keys), `http` (a refusal at once that sends it on to HTTP boot).  Absent: `uki`.
     pub uefi_pxe: Option<String>,
+    /// What x64 UEFI firmware gets that asks by HTTP: `uki` (the image) or `shim` (a distribution's signed chain).  Absent:
+    /// `uki`.
+    pub uefi_http: Option<String>,
     /// Boot files by HTTPS, too, in builds with the feature `https-boot`.
     pub https: Option<Https>,
     /// What is booted.

@@ -58,8 +58,12 @@ impl Door {
         count(&self.shared.tally.odd_requests);
         self.shared.tally.reason(name(why));
         if let Some(mac) = self.shared.who(from.ip()) {
-            let file = if why == pxe_http::Why::Handshake { "a TLS connection" } else { "?" };
-            self.shared.tell(mac, Note::HttpRefused { file: file.into(), why: words(why).into() });
+            let note = if why == pxe_http::Why::Handshake {
+                Note::TlsFailed
+            } else {
+                Note::HttpRefused { file: "?".into(), why: words(why).into() }
+            };
+            self.shared.tell(mac, note);
         }
     }
 
@@ -183,10 +187,6 @@ fn words(why: pxe_http::Why) -> &'static str {
         pxe_http::Why::Changed => "the file on disk changed: restart the boot service",
         pxe_http::Why::QueueFull => "too many machines load already; it is to try again",
         pxe_http::Why::Connections => "too many connections from its address",
-        // Clients hang up in either case, and few say why.
-        pxe_http::Why::Handshake => {
-            "the TLS handshake failed: it does not trust the authority over pxe.https.certificate (enrol that, or leave \
-             this machine out of pxe.https.offer_to), or it shares no cipher with us"
-        }
+        pxe_http::Why::Handshake => "the TLS handshake failed",
     }
 }

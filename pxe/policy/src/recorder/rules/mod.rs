@@ -29,6 +29,7 @@ pub(super) const RULES: &[Rule] = rules! {
     "loaded-no-hello" => transfer::loaded_no_hello,
     "loaded" => transfer::loaded_alone,
     "http-broken" => transfer::http_broken,
+    "tls-failed" => transfer::tls_failed,
     "http-refused" => transfer::http_refused,
     "tftp-lost-block" => transfer::tftp_lost_block,
     "tftp-broken" => transfer::tftp_broken,

@@ -183,6 +183,22 @@ pub(super) fn http_refused(story: &Story<'_>) -> Option<Found> {
     })
 }
 
+/// Firmware hangs up in either case, and few say why; a second boot ends as the first.
+pub(super) fn tls_failed(story: &Story<'_>) -> Option<Found> {
+    let (at, ()) = story.latest_note(|note| matches!(note, Note::TlsFailed).then_some(()))?;
+    (!story.loads_after(at)).then(|| Found {
+        state: State::Trouble,
+        headline: "it was sent to HTTPS and the TLS handshake failed: it does not trust the authority over \
+                   pxe.https.certificate, or it shares no cipher with us"
+            .into(),
+        places: story.places(|note| matches!(note, Note::TlsFailed)),
+        next: "enrol that authority in its firmware's setup (TLS authentication), or leave it out of pxe.https.offer_to \
+               so that it boots by plain HTTP; look also at the certificate: it must name our address and be in force by \
+               the machine's own clock"
+            .into(),
+    })
+}
+
 pub(super) fn tftp_lost_block(story: &Story<'_>) -> Option<Found> {
     let mut worst: BTreeMap<u64, (u32, u16)> = BTreeMap::new();
     let mut last = 0;
