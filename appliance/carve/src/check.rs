@@ -89,20 +89,21 @@ pub fn check_class(rules: &ClassRules, manifest: &Manifest) -> Vec<Fault> {
 
 /// How much of something a manifest sells.
 fn sum(manifest: &Manifest, measure: Measure) -> u128 {
+    let if_so = |so: bool, number: u128| if so { number } else { 0 };
     let one = |resource: &Resource| -> u128 {
-        match (measure, resource) {
-            (Measure::Cores, Resource::Compute { .. })
-            | (Measure::Drives, Resource::Storage { .. })
-            | (Measure::Gpus, Resource::Gpu { .. })
-            | (Measure::GpuSlices, Resource::GpuSlice { .. }) => 1,
-            (Measure::MemoryGibibytes, Resource::Memory { bytes })
-            | (
-                Measure::DriveTebibytes | Measure::FastDriveTebibytes,
-                Resource::Storage { bytes, tier: Tier::Fast, .. },
-            )
-            | (Measure::DriveTebibytes, Resource::Storage { bytes, tier: Tier::Slow, .. }) => (*bytes).into(),
-            (Measure::NetworkGigabits, Resource::Network { mbps: Some(mbps), .. }) => (*mbps).into(),
-            _ => 0,
+        match resource {
+            Resource::Compute { .. } => if_so(measure == Measure::Cores, 1),
+            Resource::Memory { bytes } => if_so(measure == Measure::MemoryGibibytes, (*bytes).into()),
+            Resource::Storage { bytes, tier, .. } => {
+                let counted = measure == Measure::DriveTebibytes
+                    || measure == Measure::FastDriveTebibytes && *tier == Tier::Fast;
+                if_so(measure == Measure::Drives, 1) + if_so(counted, (*bytes).into())
+            }
+            Resource::Network { mbps, .. } => {
+                if_so(measure == Measure::NetworkGigabits, mbps.unwrap_or(0).into())
+            }
+            Resource::Gpu { .. } => if_so(measure == Measure::Gpus, 1),
+            Resource::GpuSlice { .. } => if_so(measure == Measure::GpuSlices, 1),
         }
     };
     let whole: u128 = manifest.units.iter().map(|unit| one(&unit.resource)).sum();

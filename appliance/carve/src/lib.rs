@@ -11,17 +11,23 @@
 //! share no code with those they check).
 
 mod check;
+mod check_fit;
 mod check_place;
 mod class;
 mod fault;
+mod fit;
 mod locality;
 mod plan;
+mod proof;
 mod root;
 mod tier;
 
 pub use check::{check, check_class, check_tiers};
+pub use check_fit::{FitFault, check_fit};
 pub use class::{Decision, Judged};
 pub use fault::Fault;
+pub use fit::{Fit, Placed, Share, fit_each, fit_together, hosts};
 pub use plan::{Carved, LeftOut, Refusal, carve};
-pub use root::{Proof, check_proof, manifest_bytes, prove, unit_root};
+pub use proof::{PROOF_BYTES_MAX, ProofError, UnitProof, prove};
+pub use root::{manifest_bytes, unit_root};
 pub use tier::{FAST_IOPS_MIN, FAST_P99_MICROSECONDS_MAX, Tiered};

@@ -1,102 +1,15 @@
 //! Carving real shapes of machines, the checker against tampered manifests, and what must hold for any machine.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by stopping there")]
 
 use appliance_carve::{Carved, Fault, Refusal, check, check_class, check_tiers, unit_root};
 use appliance_model::{
     Mac, Serial,
-    burn_in::{Found, Plan, Reading, Report, Verdict},
-    inventory::{Bus, Drive, Gpu, Inventory, Nic, NodeMemory, System, Thread},
-    rules::{ClassRules, Placement},
+    burn_in::{Report, Verdict},
+    inventory::{Bus, Gpu, Inventory},
     units::{Resource, Tier},
 };
-use firmware_checks_baseline::Library;
 use proptest::prelude::*;
 
-fn rules() -> ClassRules {
-    Library::built_in().map(|library| library.classes[0].rules()).unwrap()
-}
-
-fn carve(inventory: &Inventory, burn_in: &Report) -> Result<Carved, Refusal> {
-    appliance_carve::carve(inventory, burn_in, &rules(), &Placement::default())
-}
-
-/// The shape of a machine, in numbers.
-#[derive(Debug, Clone, Copy)]
-struct Shape {
-    nodes: u32,
-    cores: u32,
-    smt: u32,
-    mebibytes: u64,
-    drives: u32,
-    nics: u8,
-    gpus: u32,
-}
-
-const RACK: Shape = Shape { nodes: 1, cores: 2, smt: 1, mebibytes: 2_900, drives: 3, nics: 2, gpus: 0 };
-const DGX: Shape = Shape { nodes: 2, cores: 256, smt: 2, mebibytes: 2 << 20, drives: 24, nics: 10, gpus: 8 };
-
-fn drive(number: u32) -> Drive {
-    Drive {
-        name: Some(format!("nvme{number}n1")),
-        bus: Bus::Nvme,
-        model: None,
-        serial: Serial::parse(&format!("D{number:04}")),
-        firmware: None,
-        bytes: (1 << 40) + u64::from(number),
-        wwid: None,
-        namespace: Some(1),
-        rotational: Some(false),
-        node: Some(0),
-        pci: None,
-        health: None,
-        ..Drive::default()
-    }
-}
-
-fn inventory(shape: Shape) -> Inventory {
-    let per_node = shape.cores.div_ceil(shape.nodes);
-    // As Linux numbers them: first threads of all cores, then second threads.
-    let thread = |cpu: u32| {
-        let core = cpu % shape.cores;
-        Thread { cpu, core, socket: core / per_node, node: core / per_node }
-    };
-    let total = shape.mebibytes << 20;
-    let share = total / u64::from(shape.nodes);
-    Inventory {
-        system: System { serial: Serial::parse("SYS-1"), ..System::default() },
-        threads: (0..shape.cores * shape.smt).map(thread).collect(),
-        memory_bytes: Some(total),
-        memory_nodes: (0..shape.nodes).map(|node| NodeMemory { node, bytes: share }).collect(),
-        drives: (0..shape.drives).map(drive).collect(),
-        nics: (0..shape.nics).map(|n| Nic { mac: Some(Mac([2, 0, 0, 0, 0, n])), ..Nic::default() }).collect(),
-        gpus: (0..shape.gpus)
-            .map(|n| Gpu { uuid: format!("GPU-{n:04}"), bytes: 80 << 30, ..Gpu::default() })
-            .collect(),
-        ..Inventory::default()
-    }
-}
-
-fn reading(serial: Serial, random_iops: u64, errors: u64) -> Reading {
-    let found = Found::Drive {
-        serial,
-        bytes: 1 << 30,
-        sequential_mebibytes_per_second: 1_000,
-        random_iops,
-        latency_p50_microseconds: 90,
-        latency_p99_microseconds: 200,
-        errors,
-    };
-    Reading { step: "drive".into(), boot: 1, seconds: 5, found }
-}
-
-fn report(inventory: &Inventory, iops: u64) -> Report {
-    let drives = inventory.drives.iter().filter_map(|drive| drive.serial.clone());
-    Report {
-        plan: Plan { profile: "test".into(), profile_digest: String::new(), steps: Vec::new() },
-        readings: drives.map(|serial| reading(serial, iops, 0)).collect(),
-        verdict: Verdict::Pass { coverage: Vec::new() },
-    }
-}
+use crate::machine::{DGX, RACK, Shape, carve, inventory, reading, report, rules};
 
 #[test]
 fn a_rack_machine_carves_into_lab() {
@@ -274,7 +187,7 @@ fn the_checker_sees_every_kind_of_lie() {
 }
 
 prop_compose! {
-    fn any_shape()(
+    pub(crate) fn any_shape()(
         nodes in 1u32..4, cores in 1u32..40, smt in 1u32..3, mebibytes in 600u64..200_000, drives in 0u32..30,
         nics in 0u8..6, gpus in 0u32..5,
     ) -> Shape {

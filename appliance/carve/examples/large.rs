@@ -1,0 +1,98 @@
+//! How long the largest machine takes: 256 cores, 2 TB of memory, 24 drives, 8 GPUs.  The bar is 10 ms for all of it.
+//!
+//! `cargo run --release -p appliance-carve --example large`
+
+use std::{hint::black_box, time::Instant};
+
+use appliance_carve::{carve, check, check_class, check_tiers, fit_each, unit_root};
+use appliance_model::{
+    Mac, Serial,
+    burn_in::{Found, Plan, Reading, Report, Verdict},
+    inventory::{Bus, Drive, Gpu, Inventory, Nic, NodeMemory, System, Thread},
+    rules::Placement,
+};
+use firmware_checks_baseline::Library;
+
+/// Odd, so that there is one in the middle.
+const ROUNDS: usize = 101;
+
+fn machine() -> Inventory {
+    let thread = |cpu: u32| {
+        let core = cpu % 256;
+        Thread { cpu, core, socket: core / 128, node: core / 128 }
+    };
+    let drive = |n: u32| Drive {
+        bus: Bus::Nvme,
+        serial: Serial::parse(&format!("D{n:04}")),
+        bytes: 3_840_755_982_336,
+        node: Some(n / 12),
+        ..Drive::default()
+    };
+    let gpu = |n: u32| Gpu { uuid: format!("GPU-{n}"), bytes: 80 << 30, node: Some(n / 4), ..Gpu::default() };
+    let nic = |n: u8| Nic { mac: Some(Mac([2, 0, 0, 0, 0, n])), speed_mbps: Some(400_000), ..Nic::default() };
+    Inventory {
+        system: System { serial: Serial::parse("LARGE"), ..System::default() },
+        threads: (0..512).map(thread).collect(),
+        memory_bytes: Some(2 << 40),
+        memory_nodes: (0..2).map(|node| NodeMemory { node, bytes: 1 << 40 }).collect(),
+        drives: (0..24).map(drive).collect(),
+        nics: (0..10).map(nic).collect(),
+        gpus: (0..8).map(gpu).collect(),
+        ..Inventory::default()
+    }
+}
+
+fn report(machine: &Inventory) -> Report {
+    let serials = machine.drives.iter().filter_map(|drive| drive.serial.clone());
+    let found = |serial| Found::Drive {
+        serial,
+        bytes: 1 << 30,
+        sequential_mebibytes_per_second: 3_000,
+        random_iops: 400_000,
+        latency_p50_microseconds: 90,
+        latency_p99_microseconds: 200,
+        errors: 0,
+    };
+    let reading = |serial| Reading { step: "drive".into(), boot: 1, seconds: 5, found: found(serial) };
+    Report {
+        plan: Plan { profile: "example".into(), profile_digest: String::new(), steps: Vec::new() },
+        readings: serials.map(reading).collect(),
+        verdict: Verdict::Pass { coverage: Vec::new() },
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "it measures time")]
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let library = Library::built_in()?;
+    let rules = library.classes.first().ok_or("no document of classes")?.rules();
+    let instances = library.instances.first().ok_or("no document of instances")?.wanted().instances;
+    let (machine, placement) = (machine(), Placement::default());
+    let burn_in = report(&machine);
+    let mut times = [const { Vec::new() }; 4];
+    for _ in 0..ROUNDS {
+        let started = Instant::now();
+        let carved = carve(&machine, &burn_in, &rules, &placement)?;
+        let planned = started.elapsed();
+        let manifest = black_box(&carved.manifest);
+        let faults = check(&machine, manifest).len()
+            + check_tiers(&machine, &burn_in, manifest).len()
+            + check_class(&rules, manifest).len();
+        let checked = started.elapsed();
+        black_box((unit_root(manifest), faults));
+        let rooted = started.elapsed();
+        black_box(fit_each(manifest, &instances));
+        let fitted = started.elapsed();
+        let parts = [planned, checked - planned, rooted - checked, fitted - rooted];
+        times.iter_mut().zip(parts).for_each(|(all, part)| all.push(part));
+    }
+    let mut whole = std::time::Duration::ZERO;
+    for (what, mut all) in ["plan", "check", "root", "fit"].into_iter().zip(times) {
+        all.sort_unstable();
+        let middle = all.get(ROUNDS / 2).copied().unwrap_or_default();
+        let worst = all.last().copied().unwrap_or_default();
+        println!("{what:<6} {middle:>10.3?}, at worst {worst:.3?}");
+        whole += middle;
+    }
+    println!("{:<6} {whole:>10.3?}", "all");
+    Ok(())
+}
