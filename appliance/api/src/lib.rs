@@ -5,4 +5,5 @@ pub mod agent;
 pub mod boot;
 pub mod medium;
 pub mod operator;
+pub mod remedy;
 pub mod verifier;

@@ -61,7 +61,7 @@ pub use secure_boot::{
     SecureBootKeys,
 };
 pub use task::{Followed, Outcome};
-pub use update::{Finished, Image, Started, UpdateWay, Updated};
+pub use update::{Finished, Image, Started, UpdateOffers, UpdateWay, Updateable, Updated};
 pub use view::{
     Account, Accounts, BmcView, Boot, BootOption, Chassis, Events, Finding, Firmware, Gate, Licence,
     LogEntry, MediaSlot, NetworkService, PcieDevice, PowerSupply, SecureBoot, Sensor, SensorKind, Service,

@@ -25,6 +25,10 @@ use crate::{
     walk::Walk,
 };
 
+mod offers;
+
+pub use offers::{UpdateOffers, Updateable};
+
 /// Largest image pushed: the largest real ones (bundles for GPU boards) have 1.2 GB and go by address.
 const IMAGE_BYTES_MAX: usize = 512 << 20;
 /// A push over a controller's slow network, and its check of the image.

@@ -8,6 +8,8 @@ use clap::Subcommand;
 
 use crate::{client::Appliance, say};
 
+mod remedy;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// All servers.
@@ -43,6 +45,8 @@ pub(crate) enum Verb {
         #[command(flatten)]
         appliance: Appliance,
     },
+    /// What would mend a server's firmware and BIOS settings, step by step; with --allow, do it.
+    Remedy(remedy::Remedy),
     /// Approve a server's stake.
     Approve {
         /// Host id.
@@ -62,6 +66,7 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Why { id, appliance } => why(&id, &appliance)?,
         Verb::Enrol { id, appliance } => told(&appliance, &format!("/api/v1/hosts/{id}/enrol"), &())?,
         Verb::Retry { id, appliance } => told(&appliance, &format!("/api/v1/hosts/{id}/retry"), &())?,
+        Verb::Remedy(asked) => return remedy::run(&asked),
         Verb::Approve { id, stake, appliance } => {
             told(&appliance, &format!("/api/v1/hosts/{id}/approve"), &Approval { stake })?;
         }

@@ -17,9 +17,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::stage::Stage;
 
+mod happened;
 mod turn;
 
-pub use turn::{RemedyAct, RemedyHappened, RemedyTurn, Reply, Sight, TaskEnd};
+pub use happened::{RemedyAct, RemedyHappened, RemedyTurn, Reply, Sight, TaskEnd};
 
 /// What is to be changed in one machine, step by step.  Its digest is what a person allows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -201,6 +202,8 @@ pub enum Remedy {
         key: Ticket,
         /// The restart it needs.
         restarted: Restarted,
+        /// The machine's last reset before a restart that was perhaps ordered, as its controller tells.
+        mark: Option<String>,
         /// Restarts that could not be ordered.
         tries: u32,
         /// Since when.
@@ -212,6 +215,8 @@ pub enum Remedy {
         step: usize,
         /// Its order's path, which stays open.
         key: Ticket,
+        /// The machine's last reset before it, as its controller tells.
+        mark: Option<String>,
         /// Restarts that could not be ordered.
         tries: u32,
     },

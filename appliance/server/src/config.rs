@@ -10,8 +10,11 @@ use std::{
 
 use appliance_model::Address;
 
+pub(crate) mod firmware;
 /// What people write.
 pub mod wire;
+
+pub use firmware::Firmware;
 
 /// A site file that was understood.
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub struct Config {
     pub profile: firmware_checks_burn_in::Profile,
     /// Which documents machines are held to.
     pub checks: crate::checks::Checks,
+    /// Firmware images of the site's own.
+    pub firmware: Option<Firmware>,
     /// Directory of EK certificates.
     pub endorsement_dir: PathBuf,
     /// Whether software TPMs may be admitted.
@@ -249,6 +254,7 @@ impl Reader<'_> {
             operator: self.socket("operator.listen", &wire.operator.listen)?,
             verifier: wire.verifier.map(|verifier| self.verifier(verifier)).transpose()?,
             chain: self.chain(wire.chain)?,
+            firmware: wire.firmware.map(|firmware| self.firmware(firmware)).transpose()?,
             endorsement_dir: self.dir.join(&wire.trust.endorsement_dir),
             allow_software_tpm: wire.trust.allow_software_tpm,
             dir: self.dir.to_owned(),

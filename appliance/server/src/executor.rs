@@ -14,7 +14,7 @@ use crate::{
     app::{App, now},
     challenge,
     config::wire::{Policy, Site},
-    power, proof, requests, stake, work,
+    power, proof, remedy, requests, stake, work,
 };
 
 /// How an effect ended.
@@ -110,7 +110,10 @@ async fn perform(app: &Arc<App>, row: &OutboxRow) -> Result<End, StoreError> {
     let id = row.host.clone();
     let host = app.db(move |store| store.host(&id)).await?;
     match &row.effect {
-        Effect::PowerOn { attempt } => power::on(app, &host, *attempt).await,
+        Effect::PowerOn { attempt } => match remedy::holds(app, &host.id).await? {
+            Some(why) => Ok(End::later(why)),
+            None => power::on(app, &host, *attempt).await,
+        },
         Effect::MakeChallenge { .. } => challenge::make(app, &host).await,
         Effect::VerifyAdmission { .. } => proof::admission(app, &host).await,
         Effect::PlanBurnIn => work::plan(app, &host).await,
@@ -123,7 +126,12 @@ async fn perform(app: &Arc<App>, row: &OutboxRow) -> Result<End, StoreError> {
 
 /// Ticks, the site's standing decisions, and silence.
 async fn pass_time(app: &Arc<App>) -> Result<(), StoreError> {
+    let in_hand = remedy::in_hand(app).await?;
     for host in app.db(appliance_store::Store::hosts).await? {
+        // A machine that is being changed is silent, off and on again for reasons of its own.
+        if in_hand.contains(&host.id) {
+            continue;
+        }
         let event = if host.stage.boot().is_some() {
             silence(app, &host).await.unwrap_or(Event::Tick)
         } else {

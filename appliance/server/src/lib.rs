@@ -27,6 +27,7 @@ mod power;
 mod proof;
 mod publication;
 mod publish;
+mod remedy;
 mod requests;
 mod serve;
 pub mod site;
@@ -65,5 +66,7 @@ pub fn openapi() -> String {
 
 fn document() -> utoipa::openapi::OpenApi {
     use utoipa::OpenApi as _;
-    operator_api::Document::openapi().merge_from(boot_api::Document::openapi())
+    operator_api::Document::openapi()
+        .merge_from(boot_api::Document::openapi())
+        .merge_from(remedy::api::Document::openapi())
 }

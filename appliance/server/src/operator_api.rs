@@ -25,7 +25,7 @@ use axum::{
 };
 use utoipa::OpenApi;
 
-use crate::{app::App, boot_api, boot_ticket, climb, verifier_api};
+use crate::{app::App, boot_api, boot_ticket, climb, remedy, verifier_api};
 
 const PAGE: &str = include_str!("../../ui/index.html");
 
@@ -42,6 +42,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/hosts/{id}/retry", post(retry))
         .route("/api/v1/chain", get(chain))
         .route("/api/v1/live", get(live))
+        .merge(remedy::api::router())
         .with_state(app)
         .merge(boot)
         .layer(middleware::from_fn(own_page_only))
@@ -119,7 +120,7 @@ fn is_own(headers: &HeaderMap) -> bool {
 pub(crate) struct Document;
 
 /// A refusal on its way to a person.
-pub(crate) struct Problem(StatusCode, String);
+pub(crate) struct Problem(pub(crate) StatusCode, pub(crate) String);
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
@@ -138,7 +139,7 @@ impl From<StoreError> for Problem {
     }
 }
 
-fn id(text: &str) -> Result<HostId, Problem> {
+pub(crate) fn id(text: &str) -> Result<HostId, Problem> {
     text.parse()
         .map_err(|error| Problem(StatusCode::NOT_FOUND, format!("{error}; `host list` shows the ids")))
 }
@@ -307,9 +308,17 @@ async fn views(app: &Arc<App>) -> Result<Vec<HostView>, StoreError> {
 
 async fn view(app: &Arc<App>, row: HostRow) -> Result<HostView, StoreError> {
     let id = row.id.clone();
-    let (trouble, ticket) =
-        app.db(move |store| Ok((store.trouble(&id)?, store.document(&id, Kind::BootTicket)?))).await?;
-    let why = appliance_enrol::why(&row.stage, row.entered_at, trouble.as_deref());
+    let (trouble, ticket, run) = app
+        .db(move |store| {
+            Ok((store.trouble(&id)?, store.document(&id, Kind::BootTicket)?, store.remedy(&id)?))
+        })
+        .await?;
+    let mut why = appliance_enrol::why(&row.stage, row.entered_at, trouble.as_deref());
+    if let Some(run) = run.filter(|run| run.ended_at.is_none()) {
+        let percent = remedy::percent(&run);
+        why.waiting_for =
+            format!("a remedy, which {} ({percent} %); then {}", run.state.words(), why.waiting_for);
+    }
     let progress = app.progress(&row.id);
     let (tier, transaction) = match &row.stage {
         Stage::Registered { bound, transaction, .. } => {

@@ -1,4 +1,5 @@
-//! The verifiers' listener: plain HTTP for strangers, so bounded in connections and in the time they may take.
+//! Plain HTTP for strangers (verifiers, controllers that fetch an image), so bounded in connections and in the time they
+//! may take.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,6 +21,11 @@ const CONNECTION_SECONDS_MAX: u64 = 300;
 
 /// Serves `router` on `listener` until it is dropped; without one it waits for ever.
 pub(crate) async fn serve(listener: Option<TcpListener>, router: Router) {
+    serve_for(listener, router, CONNECTION_SECONDS_MAX).await;
+}
+
+/// The same where a connection may last longer.
+pub(crate) async fn serve_for(listener: Option<TcpListener>, router: Router, seconds_max: u64) {
     let Some(listener) = listener else { return std::future::pending().await };
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
@@ -30,7 +36,7 @@ pub(crate) async fn serve(listener: Option<TcpListener>, router: Router) {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, most often: others must finish first.
-                tracing::warn!(%error, "a verifier could not be accepted");
+                tracing::warn!(%error, "a caller could not be accepted");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
@@ -41,9 +47,9 @@ pub(crate) async fn serve(listener: Option<TcpListener>, router: Router) {
                 .timer(TokioTimer::new())
                 .header_read_timeout(Duration::from_secs(HEAD_SECONDS_MAX))
                 .serve_connection(TokioIo::new(stream), service);
-            let limit = Duration::from_secs(CONNECTION_SECONDS_MAX);
+            let limit = Duration::from_secs(seconds_max);
             if let Ok(Err(error)) = tokio::time::timeout(limit, served).await {
-                tracing::debug!(%peer, %error, "a verifier's connection ended");
+                tracing::debug!(%peer, %error, "a caller's connection ended");
             }
             drop(place);
         });

@@ -17,7 +17,7 @@ use crate::{
     app::{self, App, Parts},
     chain::ChainLink,
     config::{Config, ConfigError},
-    discovery, executor, operator_api, plain, publish,
+    discovery, executor, operator_api, plain, publish, remedy,
     site::{self, Keys, SiteError},
     tls, verifier_api,
 };
@@ -100,6 +100,10 @@ pub async fn serve(
         Some(verifier) => Some(listen("verifiers", verifier.listen).await?),
         None => None,
     };
+    let images = match config.firmware.as_ref().and_then(|firmware| firmware.serve.as_ref()) {
+        Some(serve) => Some(listen("controllers that fetch firmware", serve.listen).await?),
+        None => None,
+    };
     let inherited = inherited.map(|listener| adopt(listener, config.operator)).transpose()?;
     let signers = Signers::read(&config)?;
     if let Some(url) = &config.chain.rpc_url {
@@ -133,6 +137,8 @@ pub async fn serve(
         () = app.chain.run() => Ok(()),
         () = publish::run(&app) => Ok(()),
         () = discovery::run(Arc::clone(&app)) => Ok(()),
+        () = remedy::run(Arc::clone(&app)) => Ok(()),
+        () = remedy::images::serve(images, Arc::clone(&app)) => Ok(()),
         ended = chain(devnet) => ended.map_err(ServeError::Devnet),
     }
 }

@@ -11,6 +11,7 @@ mod error;
 mod evidence;
 mod hosts;
 mod outbox;
+mod remedies;
 mod requests;
 mod schema;
 mod transactions;
@@ -34,6 +35,7 @@ pub use error::StoreError;
 pub use evidence::{EVIDENCE_KEPT_MAX, EvidenceRow, Judged, NewEvidence};
 pub use hosts::{Advanced, HostRow, JournalRow, NewHost};
 pub use outbox::OutboxRow;
+pub use remedies::{RemedyLine, RemedyRow};
 pub use requests::{Ask, Asked, Limit, NewRequest, RequestEnd, RequestRow};
 pub use transactions::{Purpose, StoredTransaction};
 

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use crate::error::StoreError;
 
 /// Counts changes of the tables below.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 /// The tables of version 1.
 const TABLES: &str = "
@@ -74,8 +74,23 @@ CREATE TABLE bmc_account (
 ) STRICT;
 ";
 
+/// What version 4 adds: remedies of firmware and settings, and what happened in each.
+const TABLES_4: &str = "
+CREATE TABLE remedy (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, host TEXT NOT NULL REFERENCES host(id), plan TEXT NOT NULL, digest TEXT NOT NULL,
+  allowed_by TEXT NOT NULL, allowed_at INTEGER NOT NULL, state TEXT NOT NULL, percent INTEGER, fetched TEXT,
+  ended_at INTEGER
+) STRICT;
+CREATE UNIQUE INDEX remedy_open ON remedy(host) WHERE ended_at IS NULL;
+CREATE TABLE remedy_line (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, remedy INTEGER NOT NULL REFERENCES remedy(id), at INTEGER NOT NULL,
+  text TEXT NOT NULL
+) STRICT;
+CREATE INDEX remedy_line_of ON remedy_line(remedy, seq);
+";
+
 /// What each version adds, from the first on.
-const STEPS: [&str; 3] = [TABLES, TABLES_2, TABLES_3];
+const STEPS: [&str; 4] = [TABLES, TABLES_2, TABLES_3, TABLES_4];
 
 pub(crate) fn prepare(connection: &Connection) -> Result<(), StoreError> {
     let sql = StoreError::sql("prepare its tables");

@@ -4,6 +4,7 @@ mod accounts;
 mod crash;
 mod queue;
 mod records;
+mod remedies;
 
 use std::path::Path;
 

@@ -156,7 +156,11 @@ fn setting(machine: &Machine, rule: &SettingRule, notes: &mut Notes) {
             expected: Some(good.clone()),
             text: format!("{what} ({attribute}) is {value}, the baseline wants {good}{reasons}"),
             because: rule.because.clone(),
-            fix: Fix::Setting { attribute: attribute.clone(), value: good },
+            fix: Fix::Setting {
+                attribute: attribute.clone(),
+                value: good,
+                or: wanted.values.iter().skip(1).cloned().collect(),
+            },
         });
     }
 }

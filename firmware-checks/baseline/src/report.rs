@@ -36,6 +36,9 @@ pub enum Fix {
         attribute: String,
         /// The value wanted.
         value: String,
+        /// Others that would do, where this BIOS does not know that one.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        or: Vec<String>,
     },
     /// Firmware to be updated.
     Firmware {

@@ -1,10 +1,11 @@
 //! What follows in a run when something happened: one function per state, one `match` in it, no catch-all.
 
-use std::collections::BTreeSet;
-
 use appliance_model::{Now, Seconds, Ticket};
 
-use super::{Before, Change, ImageWay, Remedy, RemedyPlan, RemedyStep, Restart, Restarted};
+use super::{
+    Before, Change, ImageWay, Remedy, RemedyAct, RemedyHappened, RemedyPlan, RemedyStep, RemedyTurn, Reply,
+    Restart, Restarted, TaskEnd,
+};
 
 /// Between two looks.
 const LOOK_SECONDS: Seconds = Seconds(3);
@@ -13,7 +14,7 @@ const LOOK_SECONDS: Seconds = Seconds(3);
 const PAUSE_SECONDS: Seconds = Seconds(10);
 /// How long a controller that answers may show no trace of an order until that never reached it.  Whoever took an order
 /// shows a task or fetches the image within seconds.
-const TRACE_SECONDS: u64 = 20;
+const TRACE_SECONDS: u64 = 10;
 /// Looks without an answer until a person is asked: half an hour, longer than any controller restarts.
 const SILENT_MAX: u32 = 180;
 /// Orders, and restarts, of one step that did not reach the controller.
@@ -28,100 +29,6 @@ const START_SECONDS: u64 = 600;
 /// How long a change may take to show; also how long flashing is given where no task tells its end, before anything is
 /// restarted: a restart in the middle of it makes a board unusable.
 const PROOF_SECONDS_MAX: u64 = 1800;
-
-/// What one look at a controller shows of a step.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sight {
-    /// All of it is as the step wants it.
-    pub there: bool,
-    /// All of it waits for the next start.
-    pub waiting: bool,
-    /// Its tasks.
-    pub tasks: BTreeSet<String>,
-    /// The image was fetched by the order's own path.
-    pub fetched: bool,
-    /// What it shows instead, in words.
-    pub shows: String,
-}
-
-/// How a controller took an order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reply {
-    /// It said yes, with a task if it told one.
-    Accepted(Option<String>),
-    /// It said no.
-    Refused(String),
-    /// It was certainly never told.
-    NotSent(String),
-    /// It may have heard it.
-    NoAnswer,
-}
-
-/// How a task stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TaskEnd {
-    /// It goes on.
-    Running,
-    /// It is done.
-    Done,
-    /// It waits for the machine's next start.
-    AwaitsRestart,
-    /// It vanished.
-    Lost,
-    /// It failed.
-    Failed(String),
-}
-
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RemedyHappened {
-    /// We started, or time has passed.
-    Woke,
-    /// A look, and a path that nobody can guess for the order that may follow.
-    Looked(Sight, Ticket),
-    /// The controller was told of the change.
-    Told(Reply),
-    /// Its task was looked at.
-    Task(TaskEnd),
-    /// The restart was ordered.
-    Restarted(Reply),
-    /// The inventory was read and compared.
-    Closed,
-    /// A look got no answer.
-    NoAnswer(String),
-    /// The host is in a stage that forbids to go on; nothing was ordered.
-    Barred(String),
-}
-
-/// What to do, after the state was stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RemedyAct {
-    /// Read back what the step is about.
-    Look,
-    /// Tell the controller, once.
-    Send(Ticket),
-    /// Look at the task.
-    Follow(String),
-    /// Restart the machine, once.
-    Restart(Restart),
-    /// Read the inventory, compare it, and let the host go on.
-    Close,
-    /// Nothing before then.
-    Wait(Now),
-    /// Nothing more.
-    Rest,
-}
-
-/// The next state, and what follows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RemedyTurn {
-    /// To be stored.
-    pub to: Remedy,
-    /// To be done next.
-    pub act: RemedyAct,
-    /// For the run's journal, where something is to be told.
-    pub line: Option<String>,
-}
 
 type Happened = RemedyHappened;
 type Act = RemedyAct;
@@ -163,10 +70,12 @@ impl Remedy {
                 self.searching(&at, before, (*tries, *since, *silent), happened)
             }
             Self::Accepted { key, task, since, .. } => self.accepted(&at, (*key, task), *since, happened),
-            Self::Proving { key, restarted, tries, since, .. } => {
-                self.proving(&at, (*key, *restarted), (*tries, *since), happened)
+            Self::Proving { key, restarted, mark, tries, since, .. } => {
+                self.proving(&at, (*key, *restarted, mark.as_deref()), (*tries, *since), happened)
             }
-            Self::Restarting { key, tries, .. } => self.restarting(&at, *key, *tries, happened),
+            Self::Restarting { key, mark, tries, .. } => {
+                self.restarting(&at, (*key, mark.as_ref()), *tries, happened)
+            }
             Self::Closing { since } => self.closing(*since, &happened, now),
             Self::Done | Self::Failed { .. } => stay(self, Act::Rest),
         }
@@ -246,7 +155,7 @@ impl Remedy {
                     let line = Some(format!("it was told: {trace}"));
                     return at.proving((before.key, at.untold()), 0, line);
                 }
-                if at.now.since(since).0 >= TRACE_SECONDS {
+                if at.now.since(since).0 >= at.trace_seconds() {
                     return at.no_trace(tries);
                 }
                 let to = at.search(tries, before, since, 0);
@@ -302,26 +211,25 @@ impl Remedy {
     fn proving(
         &self,
         at: &At<'_>,
-        (key, restarted): (Ticket, Restarted),
+        (key, restarted, mark): (Ticket, Restarted, Option<&str>),
         (tries, since): (u32, Now),
         happened: Happened,
     ) -> Turn {
         let passed = at.now.since(since).0;
-        let settings = matches!(at.step.change, Change::Settings { .. });
         match happened {
             Happened::Looked(sight, _) if sight.there => at.done("is there"),
             Happened::Looked(sight, _) => {
-                let needs = at.step.restart != Restart::No;
-                let due = match restarted {
-                    Restarted::Due => true,
-                    // Settings flash nothing: nothing can be interrupted.
-                    Restarted::NotYet => settings || passed >= SHOW_SECONDS,
-                    Restarted::Unsure if settings => passed >= START_SECONDS,
-                    Restarted::Unsure => passed >= PROOF_SECONDS_MAX,
-                    Restarted::Yes => false,
+                // The same last reset as before: the restart never came.
+                let known = mark.zip(sight.reset.as_deref());
+                let restarted = match (restarted, known) {
+                    (Restarted::Unsure, Some((mark, reset))) if mark != reset => {
+                        return at.proving((key, Restarted::Yes), tries, Some("was restarted".into()));
+                    }
+                    (Restarted::Unsure, Some(_)) if passed >= at.trace_seconds() => Restarted::Due,
+                    (restarted, _) => restarted,
                 };
-                if needs && due {
-                    let to = Self::Restarting { step: at.place, key, tries };
+                if at.step.restart != Restart::No && at.due(restarted, passed) {
+                    let to = Self::Restarting { step: at.place, key, mark: sight.reset, tries };
                     let line = at.line("the machine is restarted");
                     return Turn { to, act: Act::Restart(at.step.restart), line };
                 }
@@ -343,7 +251,13 @@ impl Remedy {
         }
     }
 
-    fn restarting(&self, at: &At<'_>, key: Ticket, tries: u32, happened: Happened) -> Turn {
+    fn restarting(
+        &self,
+        at: &At<'_>,
+        (key, mark): (Ticket, Option<&String>),
+        tries: u32,
+        happened: Happened,
+    ) -> Turn {
         match happened {
             Happened::Restarted(Reply::Accepted(_)) => {
                 at.proving((key, Restarted::Yes), tries, Some("restarted".into()))
@@ -365,8 +279,14 @@ impl Remedy {
             | Happened::Task(_)
             | Happened::Closed
             | Happened::NoAnswer(_) => {
-                let line = "whether the machine was restarted is not known: what it changes is awaited";
-                at.proving((key, Restarted::Unsure), tries, Some(line.into()))
+                let tries = tries.saturating_add(1);
+                if tries > TRIES_MAX {
+                    return at.failed("the change waits, and no restart that was ordered came");
+                }
+                let line = at.line("whether the machine was restarted is not known: looking for traces");
+                let (restarted, mark) = (Restarted::Unsure, mark.cloned());
+                let to = Self::Proving { step: at.place, key, restarted, mark, tries, since: at.now };
+                Turn { to, act: Act::Look, line }
             }
         }
     }
@@ -447,6 +367,15 @@ impl At<'_> {
         Remedy::Searching { step: self.place, tries, before: before.clone(), since, silent }
     }
 
+    /// How long a trace of an order, or of a restart, is looked for.
+    fn trace_seconds(&self) -> u64 {
+        match self.step.change {
+            // They wait as soon as they were taken, and may be written again; so may the machine be restarted for them.
+            Change::Settings { .. } => LOOK_SECONDS.0,
+            Change::Firmware(_) => TRACE_SECONDS,
+        }
+    }
+
     /// The controller answers and shows nothing of the order.
     fn no_trace(&self, tries: u32) -> Turn {
         let safe = match &self.step.change {
@@ -462,8 +391,21 @@ impl At<'_> {
         Turn { to, act: Act::Look, line: self.line("the controller was never told") }
     }
 
+    /// Whether a restart that the step needs is to be ordered after so many seconds.
+    fn due(&self, restarted: Restarted, passed: u64) -> bool {
+        // Settings flash nothing: nothing can be interrupted.
+        let settings = matches!(self.step.change, Change::Settings { .. });
+        match restarted {
+            Restarted::Due => true,
+            Restarted::NotYet => settings || passed >= SHOW_SECONDS,
+            Restarted::Unsure if settings => passed >= START_SECONDS,
+            Restarted::Unsure => passed >= PROOF_SECONDS_MAX,
+            Restarted::Yes => false,
+        }
+    }
+
     fn proving(&self, (key, restarted): (Ticket, Restarted), tries: u32, line: Option<String>) -> Turn {
-        let to = Remedy::Proving { step: self.place, key, restarted, tries, since: self.now };
+        let to = Remedy::Proving { step: self.place, key, restarted, mark: None, tries, since: self.now };
         Turn { to, act: Act::Look, line: line.and_then(|line| self.line(&line)) }
     }
 }

@@ -24,6 +24,8 @@ pub struct Config {
     pub burn_in: BurnIn,
     /// Which baselines and blueprints machines are held to.  Absent: none.
     pub checks: Option<Checks>,
+    /// Firmware images of the site's own.  Absent: none is put into any machine.
+    pub firmware: Option<Firmware>,
     /// Whom we believe.
     pub trust: Trust,
     /// The chain.
@@ -134,6 +136,19 @@ pub enum Unchecked {
     Warn,
     /// The machine stops before burn-in.
     Block,
+}
+
+/// Firmware images of the site's own, which a remedy may put into machines.  Absent: none.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Firmware {
+    /// Directory of the images and their `catalogue.toml`.
+    pub dir: String,
+    /// Address and port where controllers fetch images, each by a path that is good for one order.  Absent: images are
+    /// pushed.
+    pub listen: Option<String>,
+    /// The same as controllers are told, such as `http://10.78.0.1:8092`, where they see another address.
+    pub url: Option<String>,
 }
 
 /// Whom we believe.
