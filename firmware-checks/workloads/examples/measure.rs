@@ -1,6 +1,7 @@
 //! What the benchmarks run: one load on one file, or the memory walker, with its figures as JSON on one line.
 //!
 //! `measure storage PATH read|write|fill|verify sequential|random BLOCK_BYTES DEPTH SECONDS`
+//! `measure memory walk|stream MEBIBYTES SECONDS_OR_TIMES`
 
 use std::{path::Path, process::ExitCode, sync::atomic::AtomicBool, time::Duration};
 
@@ -8,6 +9,7 @@ use appliance_model::Serial;
 use firmware_checks_workloads::{
     Watch,
     drive::{Load, Measured, Order, Payload, Target, Writable, WriteConsent, stamp::Stamp},
+    memory::{self, Ram},
 };
 
 fn main() -> ExitCode {
@@ -15,10 +17,8 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let said = match words.as_slice() {
         ["storage", path, way, order, rest @ ..] => storage(path, way, order, rest),
-        _ => {
-            Err("measure storage PATH read|write|fill|verify sequential|random BLOCK_BYTES DEPTH SECONDS"
-                .into())
-        }
+        ["memory", what, mebibytes, much] => memory(what, mebibytes, much),
+        _ => Err("measure storage|memory …: the head of this file says what follows".into()),
     };
     match said {
         Ok(said) => {
@@ -65,6 +65,33 @@ fn storage(path: &str, way: &str, order: &str, rest: &[&str]) -> Result<String, 
         }
         _ => Err(format!("{way} is nothing that can be done")),
     }
+}
+
+/// The walk's rate, or that of STREAM's triad, on all CPUs.
+fn memory(what: &str, mebibytes: &str, much: &str) -> Result<String, String> {
+    let numbers: Vec<u32> = [mebibytes, much].iter().filter_map(|word| word.parse().ok()).collect();
+    let [mebibytes, much] = *numbers.as_slice() else { return Err("size and time are numbers".into()) };
+    let mut nodes = memory::nodes(Path::new("/"), 900)?;
+    let each = (u64::from(mebibytes) << 20) / (nodes.len() as u64);
+    nodes.iter_mut().for_each(|node| node.bytes = node.bytes.min(each));
+    if what == "stream" {
+        let streamed = memory::stream(&nodes, much as usize)?;
+        let (best, busy) = (streamed.mebibytes_per_second, streamed.busy_mebibytes_per_second);
+        return Ok(format!("{{\"mebibytes_per_second\":{best},\"busy_mebibytes_per_second\":{busy}}}"));
+    }
+    let stop = AtomicBool::new(false);
+    let (time, watch) = (Duration::from_secs(much.into()), Watch::new(&stop, &|_| ()));
+    let walked = memory::walk(&nodes, &Ram, time, Path::new("/"), watch)?;
+    Ok(format!(
+        "{{\"mebibytes_per_second\":{},\"busy_mebibytes_per_second\":{},\"bytes\":{},\"rounds\":{},\"errors\":{},\
+         \"locked\":{}}}",
+        walked.mebibytes_per_second(),
+        walked.busy_mebibytes_per_second,
+        walked.bytes,
+        walked.rounds,
+        walked.errors,
+        walked.locked
+    ))
 }
 
 fn show(measured: &Measured) -> String {

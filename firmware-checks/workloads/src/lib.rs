@@ -13,6 +13,7 @@ pub mod drive;
 mod histogram;
 pub mod memory;
 mod ring;
+pub mod task;
 pub mod trace;
 mod watch;
 

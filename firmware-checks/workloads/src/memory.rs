@@ -4,6 +4,7 @@
 //! [`pattern()`] is the short one of the first profiles.  Both begin with each word's own address, because it also
 //! finds address lines that are stuck or crossed.  Each CPU walks a share of its own.
 
+mod nodes;
 mod pattern;
 mod region;
 mod walk;
@@ -16,8 +17,9 @@ use std::{
 
 use appliance_model::burn_in::Found;
 
+pub use nodes::{nodes, total_bytes};
 pub use pattern::{CHECKERS, Pattern};
-pub use walk::{Cells, Flip, Node, Ram, Walked, stream, walk};
+pub use walk::{Cells, Flip, Node, Ram, Streamed, Walked, stream, walk};
 
 use crate::{Watch, watch::Clock};
 

@@ -84,6 +84,15 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
+/// How long the calling thread has had a CPU: waits for memory count, waits for other threads do not.
+#[expect(unsafe_code, reason = "clock_gettime has no safe form in the standard library")]
+pub(crate) fn thread_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one timespec, which is ours.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
 /// A rate in `amount` a second, rounded down.
 pub(crate) fn per_second(amount: u64, time: Duration) -> u64 {
     let rate = u128::from(amount) * 1_000_000 / time.as_micros().max(1);

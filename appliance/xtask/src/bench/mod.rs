@@ -7,8 +7,10 @@ mod api;
 mod dhcp;
 mod http;
 mod lan;
+mod memory;
 mod process;
 mod redfish;
+mod storage;
 mod table;
 mod tftp;
 
@@ -36,6 +38,10 @@ enum What {
     Tftp(How),
     /// A sweep of many simulated BMCs, beside sushy and gofish; and of a fleet of which some are dead.
     Redfish(redfish::Fleet),
+    /// The burn-in's storage engine beside fio.
+    Storage(storage::Drive),
+    /// The burn-in's memory walk beside STREAM's triad.
+    Memory(memory::Walk),
 }
 
 /// How long, and for whom.
@@ -53,15 +59,19 @@ pub(super) struct How {
 }
 
 pub(crate) fn run(root: &Path, bench: &Bench) -> anyhow::Result<()> {
-    // Its BMCs stand on the loopback, above port 1,024.
-    if !tools::is_root()? && !matches!(bench.what, What::Redfish(_)) {
-        bail!("the servers stand in network namespaces with ports below 1,024: run this as root");
+    // BMCs stand on the loopback, above port 1,024; memory is everybody's.
+    if !tools::is_root()? && !matches!(bench.what, What::Redfish(_) | What::Memory(_)) {
+        bail!(
+            "servers stand in network namespaces with ports below 1,024, and loop devices are root's: run this as root"
+        );
     }
     match &bench.what {
         What::Dhcp(how) => dhcp::run(root, how),
         What::Http(how) => http::run(root, how),
         What::Tftp(how) => tftp::run(root, how),
         What::Redfish(how) => redfish::run(root, how),
+        What::Storage(how) => storage::run(root, how),
+        What::Memory(how) => memory::run(root, how),
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Watch,
     cpu::pin,
-    watch::{Clock, now, per_second},
+    watch::{Clock, now, per_second, thread_time},
 };
 
 /// Words between two looks at the clock: 1 MiB.
@@ -81,6 +81,9 @@ pub struct Walked {
     pub moved_bytes: u64,
     /// While walking.
     pub time: Duration,
+    /// MiB a second for the time that the CPUs were ours, all CPUs together: what is left of the rate when others work
+    /// on the same machine.
+    pub busy_mebibytes_per_second: u64,
 }
 
 impl Walked {
@@ -112,9 +115,10 @@ pub fn walk(
                 begin.wait();
                 pinned?;
                 let mut share = Share { cpu, node, tells: index == 0, ..Share::default() };
-                let start = now();
+                let (start, busy) = (now(), thread_time());
                 share.walk(region.words(), cells, watch.start(time));
                 share.time = start.elapsed();
+                share.busy = thread_time().saturating_sub(busy);
                 for flip in &mut share.flips {
                     let word = usize::try_from(flip.offset / 8).unwrap_or(usize::MAX);
                     flip.physical = region.physical(root, word);
@@ -133,6 +137,7 @@ pub fn walk(
         walked.errors += share.errors;
         walked.time = walked.time.max(share.time);
         walked.moved_bytes += share.moved;
+        walked.busy_mebibytes_per_second += per_second(share.moved, share.busy) >> 20;
         walked.flips.extend(share.flips);
     }
     walked.locked = shares.iter().all(|(_, _, region)| region.locked());
@@ -169,6 +174,7 @@ struct Share {
     errors: u64,
     moved: u64,
     time: Duration,
+    busy: Duration,
     flips: Vec<Flip>,
 }
 
@@ -299,41 +305,53 @@ fn element(block: &mut [u64], expected: u64, leaves: u64, up: bool) -> u64 {
     all
 }
 
-/// How fast this memory is by STREAM's measure (McCalpin, 1995): the best of `times` triads `a = b + s·c` over arrays of
-/// this many bytes altogether, in MiB/s, counted as STREAM counts: three words a step.
-pub fn stream(nodes: &[Node], times: usize) -> Result<u64, String> {
+/// How fast memory is by STREAM's measure.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Streamed {
+    /// The best of all turns, MiB a second: what STREAM prints.
+    pub mebibytes_per_second: u64,
+    /// As [`Walked::busy_mebibytes_per_second`], over all turns.
+    pub busy_mebibytes_per_second: u64,
+}
+
+/// `times` triads `a = b + s·c` (McCalpin, 1995) over arrays of this many bytes altogether, counted as STREAM counts:
+/// three words a step.
+pub fn stream(nodes: &[Node], times: usize) -> Result<Streamed, String> {
     let mut shares = shares(nodes)?;
-    let mut best = 0;
-    let mut moved = 0;
-    for share in &mut shares {
-        share.2.lock();
-        let words = share.2.words();
-        words.fill(1.0_f64.to_bits());
-        moved += words.len() as u64 / 3 * 24;
+    for (_, _, region) in &mut shares {
+        region.lock();
+        region.words().fill(1.0_f64.to_bits());
     }
+    let mut streamed = Streamed::default();
+    let mut busy = vec![Duration::ZERO; shares.len()];
+    let moved = |region: &mut Region| region.words().len() as u64 / 3 * 24;
     for _ in 0..times.max(1) {
         let begin = now();
-        let pinned: Vec<Result<(), String>> = thread::scope(|scope| {
-            let threads: Vec<_> = shares
-                .iter_mut()
-                .map(|(_, cpu, region)| {
-                    let cpu = *cpu;
-                    scope.spawn(move || {
-                        pin(cpu)?;
-                        triad(region.words());
-                        Ok(())
-                    })
-                })
-                .collect();
+        let turns: Vec<Result<Duration, String>> = thread::scope(|scope| {
+            let turn = |(_, cpu, region): &mut (Option<u32>, u32, Region)| {
+                pin(*cpu)?;
+                let before = thread_time();
+                triad(region.words());
+                Ok(thread_time().saturating_sub(before))
+            };
+            let threads: Vec<_> = shares.iter_mut().map(|share| scope.spawn(move || turn(share))).collect();
             threads
                 .into_iter()
                 .map(|t| t.join().unwrap_or_else(|_| Err("a worker ended early".into())))
                 .collect()
         });
-        pinned.into_iter().collect::<Result<(), String>>()?;
-        best = best.max(per_second(moved, begin.elapsed()) >> 20);
+        let time = begin.elapsed();
+        for (busy, turn) in busy.iter_mut().zip(turns) {
+            *busy += turn?;
+        }
+        let all: u64 = shares.iter_mut().map(|(_, _, region)| moved(region)).sum();
+        streamed.mebibytes_per_second = streamed.mebibytes_per_second.max(per_second(all, time) >> 20);
     }
-    Ok(best)
+    for ((_, _, region), busy) in shares.iter_mut().zip(busy) {
+        let all = moved(region) * times.max(1) as u64;
+        streamed.busy_mebibytes_per_second += per_second(all, busy) >> 20;
+    }
+    Ok(streamed)
 }
 
 /// One triad over three arrays that lie one behind the other.
@@ -414,7 +432,7 @@ mod tests {
 
     #[test]
     fn bandwidth_is_measured_and_nothing_is_no_node() {
-        assert!(stream(&nodes(6), 2).unwrap() > 0);
+        assert!(stream(&nodes(6), 2).unwrap().busy_mebibytes_per_second > 0);
         assert!(stream(&[], 1).is_err());
         let none = Node { node: None, cpus: vec![0], bytes: 8 };
         assert!(shares(&[none]).is_err());
