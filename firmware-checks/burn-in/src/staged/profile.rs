@@ -110,6 +110,8 @@ pub enum Bound {
     AtMost(u64),
     /// No less than this.
     AtLeast(u64),
+    /// No less than this was looked at: less speaks against nobody, and is no pass.
+    Covers(u64),
     /// No less than so many thousandths of the median of devices of the same model, if there are enough.
     OfMedian {
         /// Thousandths of the median.
@@ -334,15 +336,18 @@ impl Reader<'_> {
         self.check(&rule.origin, !rule.origin.get_ref().trim().is_empty(), || {
             "a threshold needs its origin".into()
         })?;
-        let bound = match (rule.at_most, rule.at_least, rule.median_at_least, rule.peers_min) {
-            (Some(most), None, None, None) => Bound::AtMost(most),
-            (None, Some(least), None, None) => Bound::AtLeast(least),
-            (None, None, Some(permille @ 1..=1000), Some(peers @ 1..)) => {
+        let wire::Rule { at_most, at_least, covers_at_least, median_at_least, peers_min, .. } = *rule;
+        let bound = match (at_most, at_least, covers_at_least, median_at_least, peers_min) {
+            (Some(most), None, None, None, None) => Bound::AtMost(most),
+            (None, Some(least), None, None, None) => Bound::AtLeast(least),
+            (None, None, Some(least), None, None) => Bound::Covers(least),
+            (None, None, None, Some(permille @ 1..=1000), Some(peers @ 1..)) => {
                 Bound::OfMedian { permille, peers_min: usize::try_from(peers).unwrap_or(usize::MAX) }
             }
             _ => {
                 let why =
-                    "a rule has at_most, or at_least, or median_at_least (1 to 1000) with peers_min".into();
+                    "a rule has at_most, at_least, covers_at_least, or median_at_least (1 to 1000) with peers_min"
+                    .into();
                 return Err(Refused::Value { line: line(self.text, rule.figure.span().start), why });
             }
         };
@@ -396,7 +401,7 @@ mod tests {
             ("figure = \"wrong-answers\"", "figure = \"wrong-sectors\"", "never be looked at"),
             ("work = \"cpu-compare\"", "work = \"cpu-burn\"", "is none of cpu-compare"),
             ("work = \"cpu-compare\"", "work = \"cpu-compare\"\ndepths = [1]", "depths has no meaning"),
-            ("at_most = 0", "at_most = 0\nat_least = 1", "a rule has at_most, or"),
+            ("at_most = 0", "at_most = 0\nat_least = 1", "a rule has at_most, at_least"),
         ] {
             let text = good.replacen(from, to, 1);
             assert_ne!(text, good, "{from}");

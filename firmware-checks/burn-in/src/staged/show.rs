@@ -68,6 +68,7 @@ pub(super) fn rule_words(rule: &Rule) -> String {
     match rule.bound {
         Bound::AtMost(most) => format!("{figure} at most {most}{unit}"),
         Bound::AtLeast(least) => format!("{figure} at least {least}{unit}"),
+        Bound::Covers(least) => format!("{figure} at least {least}{unit}, or nothing is said"),
         Bound::OfMedian { permille, peers_min } => format!(
             "{figure} at least {}.{} % of the median of the same model, with {peers_min} others or more",
             permille / 10,

@@ -50,6 +50,7 @@ pub(super) struct Rule {
     pub(super) origin: Spanned<String>,
     pub(super) at_most: Option<u64>,
     pub(super) at_least: Option<u64>,
+    pub(super) covers_at_least: Option<u64>,
     pub(super) median_at_least: Option<u64>,
     pub(super) peers_min: Option<u32>,
 }

@@ -222,9 +222,12 @@ mod tests {
     #[test]
     fn this_machine_gives_every_known_answer() {
         for mut workload in workloads(0) {
-            for _ in 0..31 {
-                assert_eq!(workload.round(0), Ok(()), "{}", workload.name());
-            }
+            assert_eq!(workload.round(0), Ok(()), "{}", workload.name());
+        }
+        // As many as there are places to copy from.
+        let mut copies = Copies::new();
+        for _ in 0..31 {
+            assert_eq!(copies.round(0), Ok(()));
         }
     }
 }

@@ -384,7 +384,7 @@ mod tests {
         let watch = Watch::new(&stop, &|_| ());
         let walked = walk(&nodes(4), &Ram, Duration::from_secs(1), Path::new("/"), watch).unwrap();
         assert_eq!((walked.bytes, walked.errors), (4 << 20, 0), "{walked:?}");
-        assert!(walked.rounds > 0 && walked.passes >= 11 && walked.mebibytes_per_second() > 0, "{walked:?}");
+        assert!(walked.passes > 0 && walked.mebibytes_per_second() > 0, "{walked:?}");
     }
 
     /// Turns one bit of CPU 1's share, once, when it is settled for the time given.
