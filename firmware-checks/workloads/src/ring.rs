@@ -131,8 +131,9 @@ pub(crate) fn run(
 ) -> Result<Phase, String> {
     let mut engine = Engine::new(file, way, bytes, depth)?;
     let phase = engine.run(file, clock, course);
-    if phase.is_err() {
-        engine.abandon();
+    match phase {
+        Ok(_) => engine.end(),
+        Err(_) => engine.abandon(),
     }
     phase
 }
@@ -296,6 +297,14 @@ impl Engine {
             }
         }
         answers
+    }
+
+    /// Takes the file back now.  The kernel lets go of a ring's files some time after the ring is gone, and a drive that
+    /// was opened alone could not be opened again until then.
+    fn end(&mut self) {
+        if self.file_registered {
+            let _ = self.ring.submitter().unregister_files();
+        }
     }
 
     /// Gives the buffers up while the kernel may still own them.
