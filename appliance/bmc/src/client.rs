@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use reqwest::{Url, redirect};
+use reqwest::{Url, redirect, retry};
 use serde_json::Value;
 use tokio::sync::{Mutex, Semaphore};
 
@@ -21,6 +21,7 @@ use crate::{
     link::local,
     pin::{Pin, Pinning},
     session::{Key, Login},
+    wire::{Limits, Wire},
 };
 
 /// Where a controller is and how to log in.
@@ -80,7 +81,9 @@ pub struct Bmc {
 
 #[derive(Debug)]
 pub(crate) struct Inner {
+    /// For images and streams.
     pub(crate) http: reqwest::Client,
+    pub(crate) wire: Wire,
     pub(crate) base: Url,
     pub(crate) user: String,
     pub(crate) password: Password,
@@ -129,18 +132,17 @@ impl Bmc {
         let tls = |source| BmcError::Tls { url: base.to_string(), source };
         let pinning = Pinning::new(contact.pin);
         let config = pinning.client().map_err(|error| tls(error.into()))?;
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(config)
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .http1_only()
-            .connect_timeout(Duration::from_secs(options.connect_seconds_max))
-            .timeout(Duration::from_secs(options.request_seconds_max))
-            .pool_max_idle_per_host(options.requests_at_once)
-            .build()
-            .map_err(|error| tls(error.into()))?;
+        let limits = Limits {
+            connect: Duration::from_secs(options.connect_seconds_max),
+            request: Duration::from_secs(options.request_seconds_max),
+            body_bytes_max: options.body_bytes_max,
+            idle_max: options.requests_at_once,
+        };
+        let wire = Wire::new(&base, config.clone(), limits);
+        let http = http(config, &options).map_err(|error| tls(error.into()))?;
         let inner = Inner {
             http,
+            wire,
             base,
             user: contact.user,
             password: contact.password,
@@ -165,13 +167,27 @@ impl Bmc {
     /// The last body of a resource as it came, where it was kept: evidence of what the controller said.
     #[must_use]
     pub fn raw_body(&self, path: &str) -> Option<Vec<u8>> {
-        self.inner.bodies().raw(path)
+        self.inner.bodies().raw(path).map(|raw| raw.to_vec())
     }
 
     /// Ends the session.  Controllers have few; one not ended blocks a place for half an hour.
     pub async fn log_out(&self) {
         self.inner.leave().await;
     }
+}
+
+fn http(config: rustls::ClientConfig, options: &Options) -> Result<reqwest::Client, reqwest::Error> {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(config)
+        .redirect(redirect::Policy::none())
+        // What is sent again is decided here: a change never is.
+        .retry(retry::never())
+        .no_proxy()
+        .http1_only()
+        .connect_timeout(Duration::from_secs(options.connect_seconds_max))
+        .timeout(Duration::from_secs(options.request_seconds_max))
+        .pool_max_idle_per_host(options.requests_at_once)
+        .build()
 }
 
 impl Inner {
@@ -188,9 +204,10 @@ impl Inner {
         if answer.status != 304 {
             return Ok(answer);
         }
-        let kept = self.bodies().body(path);
-        match kept {
-            Some(body) => Ok(Answer { status: 200, etag: Some(tag), body, ..Answer::default() }),
+        let kept = self.bodies().raw(path);
+        let parsed = kept.and_then(|raw| Some((serde_json::from_slice(&raw).ok()?, raw)));
+        match parsed {
+            Some((body, raw)) => Ok(Answer { status: 200, etag: Some(tag), body, raw, ..Answer::default() }),
             None => self.get(path).await,
         }
     }
@@ -222,10 +239,10 @@ impl Inner {
         let mut place = path.to_owned();
         for _ in 0..=REDIRECTS_MAX {
             let call = Call { if_none_match: tag, ..Call::new("GET", &place) };
-            let mut answer = self.request(&call).await?;
+            let answer = self.request(&call).await?;
             if !matches!(answer.status, 301 | 302 | 303 | 307 | 308) {
                 if answer.status == 200 {
-                    self.bodies().put(path, &mut answer);
+                    self.bodies().put(path, &answer);
                 }
                 return Ok(answer);
             }

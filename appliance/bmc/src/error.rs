@@ -1,6 +1,6 @@
 //! What can go wrong between us and a controller.  Odd content is no error but a finding.
 
-use crate::pin::Pin;
+use crate::{lost::Lost, pin::Pin};
 
 /// Why a controller could not be asked or told something.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +42,7 @@ pub enum BmcError {
         url: String,
         /// What came back.
         #[source]
-        source: reqwest::Error,
+        source: Lost,
     },
     /// The answer does not fit.
     #[error("{method} {url} answered more than {max} bytes; this is no Redfish resource")]

@@ -1,7 +1,7 @@
 //! What a controller said, word for word: a digest of every body, and the bodies themselves within a bound.  Also what
 //! conditional requests are made from.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use appliance_model::Digest;
 use serde::Serialize;
@@ -37,7 +37,7 @@ struct Kept {
     sha256: Digest,
     bytes: usize,
     etag: Option<String>,
-    raw: Option<Vec<u8>>,
+    raw: Option<Arc<[u8]>>,
 }
 
 /// The last body of each resource.
@@ -57,7 +57,7 @@ impl Bodies {
     }
 
     /// Remembers an answer to a GET.
-    pub(crate) fn put(&mut self, path: &str, answer: &mut Answer) {
+    pub(crate) fn put(&mut self, path: &str, answer: &Answer) {
         if answer.raw.is_empty() {
             return;
         }
@@ -65,7 +65,7 @@ impl Bodies {
         if self.by_path.len() >= ENTRIES_MAX {
             return;
         }
-        let raw = std::mem::take(&mut answer.raw);
+        let raw = Arc::clone(&answer.raw);
         let room = match self.keep {
             Keep::Digests => false,
             Keep::Bodies { bytes_max } => self.held.saturating_add(raw.len()) <= bytes_max,
@@ -85,10 +85,10 @@ impl Bodies {
 
     /// The kept body, parsed anew.
     pub(crate) fn body(&self, path: &str) -> Option<Value> {
-        serde_json::from_slice(self.by_path.get(path)?.raw.as_ref()?).ok()
+        serde_json::from_slice(&self.raw(path)?).ok()
     }
 
-    pub(crate) fn raw(&self, path: &str) -> Option<Vec<u8>> {
+    pub(crate) fn raw(&self, path: &str) -> Option<Arc<[u8]>> {
         self.by_path.get(path)?.raw.clone()
     }
 
@@ -129,18 +129,18 @@ mod tests {
     use super::*;
 
     fn answer(text: &str, tag: &str) -> Answer {
-        Answer { status: 200, etag: Some(tag.into()), raw: text.as_bytes().to_vec(), ..Answer::default() }
+        Answer { status: 200, etag: Some(tag.into()), raw: text.as_bytes().into(), ..Answer::default() }
     }
 
     #[test]
     fn bodies_are_bounded_and_digests_are_not_lost() {
         let mut bodies = Bodies::new(Keep::Bodies { bytes_max: 10 });
-        bodies.put("/a", &mut answer(r#"{"a":1}"#, "\"1\""));
-        bodies.put("/b", &mut answer(r#"{"b":1}"#, "\"2\""));
+        bodies.put("/a", &answer(r#"{"a":1}"#, "\"1\""));
+        bodies.put("/b", &answer(r#"{"b":1}"#, "\"2\""));
         assert_eq!((bodies.tag("/a").as_deref(), bodies.tag("/b")), (Some("\"1\""), None), "no body, no tag");
         assert_eq!(bodies.digests().len(), 2);
-        bodies.put("/a", &mut answer("{}", "W/\"3\""));
-        bodies.put("/b", &mut answer(r#"{"b":2}"#, "bare"));
+        bodies.put("/a", &answer("{}", "W/\"3\""));
+        bodies.put("/b", &answer(r#"{"b":2}"#, "bare"));
         assert_eq!((bodies.tag("/a").as_deref(), bodies.tag("/b")), (Some("W/\"3\""), None));
         assert_eq!(bodies.body("/b"), Some(serde_json::json!({ "b": 2 })));
         bodies.forget_tags();

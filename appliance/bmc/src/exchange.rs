@@ -3,12 +3,16 @@
 //! No `Accept-Encoding` is sent: some controllers answer 406 to `identity`, others change the entity tag of what they
 //! compress.  `Connection: close` is sent once a controller has dropped a connection that was kept.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use reqwest::{Method, Response, header};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use reqwest::{Response, header};
 use serde_json::Value;
 
-use crate::{client::Inner, error::BmcError, field, session::Key};
+use crate::{client::Inner, error::BmcError, field, lost::Lost, session::Key};
 
 /// What to send.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +31,7 @@ impl<'a> Call<'a> {
 }
 
 /// An answer: status, what its headers tell, body.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) etag: Option<String>,
@@ -35,9 +39,21 @@ pub(crate) struct Answer {
     pub(crate) location: Option<String>,
     /// How long it asks us to wait.
     pub(crate) retry_after: Option<Duration>,
+    /// A new session's.
+    pub(crate) token: Option<String>,
     pub(crate) body: Value,
     /// The body as it came.
-    pub(crate) raw: Vec<u8>,
+    pub(crate) raw: Arc<[u8]>,
+}
+
+impl std::fmt::Debug for Answer {
+    /// Without the token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answer")
+            .field("status", &self.status)
+            .field("body", &self.body)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Longest `Retry-After` that is obeyed.
@@ -48,100 +64,139 @@ const HEADER_BYTES_MAX: usize = 2048;
 impl Inner {
     pub(crate) async fn send(&self, call: &Call<'_>, key: &Key) -> Result<Answer, BmcError> {
         let _permit = self.permits.acquire().await;
-        let response = self.transmit(call, key).await?;
-        self.read(call.method, call.path, response).await
+        self.exchange(call, key).await
     }
 
-    pub(crate) async fn transmit(&self, call: &Call<'_>, key: &Key) -> Result<Response, BmcError> {
-        let verb = Method::from_bytes(call.method.as_bytes()).unwrap_or(Method::GET);
-        let url = self.url(call.path);
-        let mut request = self
-            .http
-            .request(verb, &url)
-            .header(header::ACCEPT, "application/json")
-            .header("OData-Version", "4.0");
-        request = match key {
-            Key::None => request,
-            Key::Token(token) => request.header("X-Auth-Token", token),
-            Key::Basic => request.basic_auth(&self.user, Some(self.password.reveal())),
-        };
-        if self.closes.load(Ordering::Relaxed) {
-            request = request.header(header::CONNECTION, "close");
-        }
-        if let Some(body) = call.body {
-            request = request.json(body);
-        }
-        if let Some(etag) = call.if_match {
-            request = request.header(header::IF_MATCH, etag);
-        }
-        if let Some(etag) = call.if_none_match {
-            request = request.header(header::IF_NONE_MATCH, etag);
-        }
-        request.send().await.map_err(|source| match self.pinning.mismatch() {
+    /// The same without a place among those that are sent at once.
+    pub(crate) async fn exchange(&self, call: &Call<'_>, key: &Key) -> Result<Answer, BmcError> {
+        let lost = |source: Lost| match self.pinning.mismatch() {
             Some((expected, got)) => BmcError::PinChanged { url: self.base.to_string(), expected, got },
             None => {
                 if !source.is_connect() && !source.is_timeout() {
                     self.closes.store(true, Ordering::Relaxed);
                 }
-                BmcError::NoAnswer { method: call.method, url, source: source.without_url() }
+                BmcError::NoAnswer { method: call.method, url: self.url(call.path), source }
             }
-        })
+        };
+        let request = self.request_bytes(call, key).map_err(lost)?;
+        let reply = self.wire.exchange(&request, call.method, call.method == "GET").await.map_err(lost)?;
+        let Some(body) = reply.body else {
+            let max = self.options.body_bytes_max;
+            return Err(BmcError::TooLong { method: call.method, url: self.url(call.path), max });
+        };
+        let seconds = |text: String| text.trim().parse::<u64>().ok();
+        let answer = Answer {
+            status: reply.status,
+            etag: reply.etag,
+            location: reply.location,
+            retry_after: reply.retry_after.and_then(seconds).map(patience),
+            token: reply.token,
+            ..Answer::default()
+        };
+        self.with_body(call.method, call.path, answer, body)
     }
 
+    /// The request as it is sent.
+    fn request_bytes(&self, call: &Call<'_>, key: &Key) -> Result<Vec<u8>, Lost> {
+        if !call.path.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Lost::Unsayable("the path"));
+        }
+        let mut head = format!("{} {} HTTP/1.1\r\n", call.method, call.path);
+        let mut put = |name: &'static str, value: &str| {
+            if value.contains(char::is_control) {
+                return Err(Lost::Unsayable(name));
+            }
+            for part in [name, ": ", value, "\r\n"] {
+                head.push_str(part);
+            }
+            Ok(())
+        };
+        put("Host", self.base.authority())?;
+        put("Accept", "application/json")?;
+        put("OData-Version", "4.0")?;
+        match key {
+            Key::None => {}
+            Key::Token(token) => put("X-Auth-Token", token)?,
+            Key::Basic => {
+                let words = STANDARD.encode(format!("{}:{}", self.user, self.password.reveal()));
+                put("Authorization", &format!("Basic {words}"))?;
+            }
+        }
+        if self.closes.load(Ordering::Relaxed) {
+            put("Connection", "close")?;
+        }
+        if let Some(etag) = call.if_match {
+            put("If-Match", etag)?;
+        }
+        if let Some(etag) = call.if_none_match {
+            put("If-None-Match", etag)?;
+        }
+        let body = call.body.map(Value::to_string);
+        if body.is_some() {
+            put("Content-Type", "application/json")?;
+        }
+        if body.is_some() || matches!(call.method, "POST" | "PATCH" | "PUT") {
+            put("Content-Length", &body.as_ref().map_or(0, String::len).to_string())?;
+        }
+        head.push_str("\r\n");
+        head.push_str(body.as_deref().unwrap_or_default());
+        Ok(head.into_bytes())
+    }
+
+    /// The answer to a long request, which went another way.
     pub(crate) async fn read(
         &self,
         method: &'static str,
         path: &str,
         mut response: Response,
     ) -> Result<Answer, BmcError> {
-        let url = self.url(path);
         let max = self.options.body_bytes_max;
-        let status = response.status();
         let header = |name: header::HeaderName| {
             let value = response.headers().get(name)?.to_str().ok()?;
             (value.len() <= HEADER_BYTES_MAX).then(|| value.to_owned())
         };
         let seconds = |text: String| text.trim().parse::<u64>().ok();
-        let mut answer = Answer {
-            status: status.as_u16(),
+        let answer = Answer {
+            status: response.status().as_u16(),
             etag: header(header::ETAG),
             location: header(header::LOCATION),
-            retry_after: header(header::RETRY_AFTER)
-                .and_then(seconds)
-                .map(|seconds| Duration::from_secs(seconds.min(RETRY_AFTER_SECONDS_MAX))),
+            retry_after: header(header::RETRY_AFTER).and_then(seconds).map(patience),
             ..Answer::default()
         };
-        let announced =
-            response.content_length().is_some_and(|length| usize::try_from(length).is_ok_and(|l| l > max));
         let mut bytes = Vec::new();
         loop {
-            if announced {
-                return Err(BmcError::TooLong { method, url, max });
-            }
-            let chunk = response.chunk().await.map_err(|source| BmcError::NoAnswer {
+            let lost = |source: reqwest::Error| BmcError::NoAnswer {
                 method,
-                url: url.clone(),
-                source: source.without_url(),
-            })?;
-            let Some(chunk) = chunk else { break };
+                url: self.url(path),
+                source: source.into(),
+            };
+            let Some(chunk) = response.chunk().await.map_err(lost)? else { break };
             if bytes.len().saturating_add(chunk.len()) > max {
-                return Err(BmcError::TooLong { method, url, max });
+                return Err(BmcError::TooLong { method, url: self.url(path), max });
             }
             bytes.extend_from_slice(&chunk);
         }
-        answer.body = if bytes.iter().all(u8::is_ascii_whitespace) {
-            Value::Null
-        } else {
-            match serde_json::from_slice(&bytes) {
+        self.with_body(method, path, answer, bytes)
+    }
+
+    fn with_body(
+        &self,
+        method: &'static str,
+        path: &str,
+        mut answer: Answer,
+        bytes: Vec<u8>,
+    ) -> Result<Answer, BmcError> {
+        if !bytes.iter().all(u8::is_ascii_whitespace) {
+            answer.body = match serde_json::from_slice(&bytes) {
                 Ok(body) => body,
                 // What an error page or the answer to a change says does not matter; what a resource says does.
-                Err(source) if status.is_success() && method == "GET" => {
-                    return Err(BmcError::NotJson { method, url, source });
+                Err(source) if (200..300).contains(&answer.status) && method == "GET" => {
+                    return Err(BmcError::NotJson { method, url: self.url(path), source });
                 }
                 Err(_) => Value::Null,
-            }
-        };
-        answer.raw = bytes;
+            };
+        }
+        answer.raw = bytes.into();
         Ok(answer)
     }
 
@@ -149,6 +204,10 @@ impl Inner {
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{}", self.base.as_str().trim_end_matches('/'), path)
     }
+}
+
+fn patience(seconds: u64) -> Duration {
+    Duration::from_secs(seconds.min(RETRY_AFTER_SECONDS_MAX))
 }
 
 /// Messages of one refusal taken over: settings are refused one by one.

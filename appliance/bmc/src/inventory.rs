@@ -66,9 +66,8 @@ impl Bmc {
         let mut walk = Walk::new(self);
         let root = self.inner.get(ROOT).await?.body;
         self.inner.enter().await?;
-        let found = find_machine(&mut walk, self, &root).await?;
+        let found = find_machine(&mut walk, self, &root, &PARTS).await?;
         let Machine { path, system, quirks, .. } = &found.machine;
-        walk.ahead(system, &["Processors", "Memory", "Storage", "EthernetInterfaces"]).await;
         let mut inventory = Inventory { system: identity(&mut walk, &found), ..Inventory::default() };
         processors(&mut walk, path, system, &mut inventory).await;
         inventory.dimms = modules(&mut walk, path, system).await;
@@ -122,7 +121,7 @@ impl Bmc {
         }
         let root = self.inner.get(ROOT).await?.body;
         self.inner.enter().await?;
-        Ok(find_machine(&mut Walk::new(self), self, &root).await?.machine)
+        Ok(find_machine(&mut Walk::new(self), self, &root, &[]).await?.machine)
     }
 }
 
@@ -136,8 +135,16 @@ pub(crate) struct Found {
     pub(crate) others: Vec<(String, Arc<Value>)>,
 }
 
-/// Picks the machine among the systems a controller lists, and learns who made it.
-async fn find_machine(walk: &mut Walk<'_>, bmc: &Bmc, root: &Value) -> Result<Found, BmcError> {
+/// The collections of what a machine is made of.
+const PARTS: [&str; 4] = ["Processors", "Memory", "Storage", "EthernetInterfaces"];
+
+/// Picks the machine among the systems a controller lists, and learns who made it.  `parts` of it are read on the way.
+async fn find_machine(
+    walk: &mut Walk<'_>,
+    bmc: &Bmc,
+    root: &Value,
+    parts: &[&str],
+) -> Result<Found, BmcError> {
     let systems = walk.members(ROOT, root, &["Systems"]).await.unwrap_or_default();
     let count = systems.len();
     let mut best: Option<(u32, usize)> = None;
@@ -155,6 +162,7 @@ async fn find_machine(walk: &mut Walk<'_>, bmc: &Bmc, root: &Value) -> Result<Fo
     if count > 1 {
         walk.find(Severity::Info, &path, format!("one of {count} systems; taken for the machine itself"));
     }
+    walk.ahead(&system, parts, &["Chassis", "ManagedBy"]).await;
     let chassis = beside(walk, root, &path, &system, "Chassis", "Chassis").await;
     let manager = beside(walk, root, &path, &system, "ManagedBy", "Managers").await;
     let value =

@@ -11,6 +11,7 @@ use crate::{
     exchange::{Call, said},
     field,
     link::local,
+    lost::Lost,
 };
 
 /// How we are logged in.
@@ -90,20 +91,22 @@ impl Inner {
         let path = self.sessions().await;
         let body = json!({ "UserName": self.user, "Password": self.password.reveal() });
         let call = Call { body: Some(&body), ..Call::new("POST", &path) };
-        let response = self.transmit(&call, &Key::None).await?;
-        let status = response.status();
-        let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::to_owned);
-        let token = header("x-auth-token");
-        let location = header("location").and_then(|link| local(&self.base, &link));
-        let answer = self.read("POST", &path, response).await;
+        let answer = match self.exchange(&call, &Key::None).await {
+            // It drops connections that are kept, and now we know it; nobody was told whether the password is right.
+            Err(BmcError::NoAnswer { source: Lost::Broken(_), .. }) => {
+                self.exchange(&call, &Key::None).await?
+            }
+            other => other?,
+        };
+        let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let location = answer.location.as_ref().and_then(|link| local(&self.base, link));
         if status.is_success()
-            && let Some(token) = token
+            && let Some(token) = answer.token
         {
-            let named =
-                answer.ok().and_then(|answer| local(&self.base, answer.body.get("@odata.id")?.as_str()?));
-            return Ok(Login::Session { token, location: location.or(named) });
+            let named = || local(&self.base, answer.body.get("@odata.id")?.as_str()?);
+            return Ok(Login::Session { token, location: location.or_else(named) });
         }
-        let words = || answer.as_ref().map(|answer| said(&answer.body)).unwrap_or_default();
+        let words = || said(&answer.body);
         match status {
             // DSP0266, 13.3.7: the password is right and must be changed before anything else.
             StatusCode::FORBIDDEN if words().contains("PasswordChangeRequired") => {
@@ -127,8 +130,16 @@ impl Inner {
     /// Where sessions are made: as the root says, else where the standard says.
     async fn sessions(&self) -> String {
         let standard = "/redfish/v1/SessionService/Sessions".to_owned();
-        let Ok(root) = self.send(&Call::new("GET", ROOT), &Key::None).await else { return standard };
-        let told = field::link(&root.body, &["Links", "Sessions"]);
+        // Whoever logs in has mostly read the root just now.
+        let kept = self.bodies().body(ROOT);
+        let root = match kept {
+            Some(root) => root,
+            None => match self.send(&Call::new("GET", ROOT), &Key::None).await {
+                Ok(answer) => answer.body,
+                Err(_) => return standard,
+            },
+        };
+        let told = field::link(&root, &["Links", "Sessions"]);
         told.and_then(|link| local(&self.base, link)).unwrap_or(standard)
     }
 

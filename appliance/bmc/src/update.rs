@@ -259,7 +259,7 @@ impl Bmc {
         let lost = |source: reqwest::Error| BmcError::NoAnswer {
             method: "POST",
             url: url.clone(),
-            source: source.without_url(),
+            source: source.into(),
         };
         let answer = inner.read("POST", path, request.send().await.map_err(lost)?).await?;
         if (200..300).contains(&answer.status) {

@@ -1,7 +1,7 @@
 //! Following links, within bounds: each resource once, so many in all, so many a collection.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -29,7 +29,8 @@ const PAGES_MAX: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Walk<'a> {
     bmc: &'a Bmc,
-    seen: BTreeMap<String, Arc<Value>>,
+    /// Bodies as they came: parsed, a thousand controllers' would be four times as large.
+    seen: HashMap<String, Arc<[u8]>>,
     /// What was read ahead and failed: told when somebody asks for it.
     failed_ahead: BTreeMap<String, Failure>,
     pub(crate) findings: Vec<Finding>,
@@ -45,7 +46,7 @@ impl<'a> Walk<'a> {
         let until = Instant::now() + Duration::from_secs(bmc.inner.options.walk_seconds_max);
         Self {
             bmc,
-            seen: BTreeMap::new(),
+            seen: HashMap::new(),
             failed_ahead: BTreeMap::new(),
             findings: Vec::new(),
             gravity: Severity::Error,
@@ -136,7 +137,7 @@ impl<'a> Walk<'a> {
 
     /// The resources at `paths`, each once and in this order, without those that cannot be read.
     pub(crate) async fn all(&mut self, paths: &[String]) -> Vec<(String, Arc<Value>)> {
-        for (path, failure) in self.read(paths).await {
+        for (path, failure) in self.read(paths, &[]).await {
             self.find(
                 if failure.refused { self.gravity.min(Severity::Warning) } else { self.gravity },
                 &path,
@@ -145,58 +146,63 @@ impl<'a> Walk<'a> {
         }
         let mut once = BTreeSet::new();
         let fresh = paths.iter().filter(|path| once.insert(*path));
-        fresh.filter_map(|path| Some((path.clone(), self.seen.get(path)?.clone()))).collect()
+        let parsed = |path: &String| serde_json::from_slice(self.seen.get(path)?).ok();
+        fresh.filter_map(|path| Some((path.clone(), Arc::new(parsed(path)?)))).collect()
     }
 
-    /// Reads several collections of a resource at once, and then all their members at once, so that a slow
-    /// controller is not waited for collection by collection.  Says nothing: what fails is told to who needs it.
-    pub(crate) async fn ahead(&mut self, holder: &Value, collections: &[&str]) {
+    /// Reads several collections of a resource, what some of its links lead to, and the members of all these, so that
+    /// a slow controller always has as many requests as it is given at once.  Says nothing: what fails is told to who
+    /// needs it.
+    pub(crate) async fn ahead(&mut self, holder: &Value, collections: &[&str], links: &[&str]) {
         let base = &self.bmc.inner.base;
-        let there = |link: &str| local(base, link);
-        let paths: Vec<String> =
-            collections.iter().filter_map(|name| there(field::link(holder, &[name])?)).collect();
-        let failed = self.read(&paths).await;
-        self.failed_ahead.extend(failed);
-        let base = &self.bmc.inner.base;
-        let mut members = Vec::new();
-        for collection in paths.iter().filter_map(|path| self.seen.get(path)) {
-            let links = field::links(collection, &["Members"]).into_iter().take(MEMBERS_MAX);
-            members.extend(links.filter_map(|link| local(base, link)));
-        }
-        let failed = self.read(&members).await;
+        let named = collections.iter().filter_map(|name| field::link(holder, &[name]));
+        let first = links.iter().filter_map(|name| field::links(holder, &["Links", name]).first().copied());
+        let paths: Vec<String> = named.chain(first).filter_map(|link| local(base, link)).collect();
+        let failed = self.read(&paths, &["Members", "Drives"]).await;
         self.failed_ahead.extend(failed);
     }
 
-    /// Reads what was not read yet; what cannot be read, in order.
-    async fn read(&mut self, paths: &[String]) -> Vec<(String, Failure)> {
+    /// Reads what was not read yet, and what it links to in these lists; what cannot be read, in order.
+    async fn read(&mut self, paths: &[String], lists: &[&str]) -> Vec<(String, Failure)> {
         let mut failed = Vec::new();
-        let mut wanted: BTreeSet<&String> = BTreeSet::new();
+        let mut wanted = VecDeque::new();
+        let mut asked = BTreeSet::new();
         for path in paths.iter().filter(|path| !self.seen.contains_key(*path)) {
             match self.failed_ahead.remove(path) {
                 Some(failure) => failed.push((path.clone(), failure)),
-                None => {
-                    wanted.insert(path);
-                }
+                None if asked.insert(path.clone()) => wanted.push_back(path.clone()),
+                None => {}
             }
         }
         let mut reads = JoinSet::new();
-        for path in wanted {
-            if self.exhausted(path) {
-                break;
+        loop {
+            // No more than are sent at once: each that waits would hold its memory.
+            while reads.len() < self.bmc.inner.options.requests_at_once.max(1)
+                && let Some(path) = wanted.pop_front()
+            {
+                if self.exhausted(&path) {
+                    wanted.clear();
+                    break;
+                }
+                self.left -= 1;
+                let (inner, until) = (self.bmc.inner.clone(), self.until);
+                reads.spawn(async move {
+                    let answer = tokio::time::timeout_at(until, inner.get_if_changed(&path)).await;
+                    (path, answer)
+                });
             }
-            self.left -= 1;
-            let (inner, path, until) = (self.bmc.inner.clone(), path.clone(), self.until);
-            // The permits inside bound how many of these are under way.
-            reads.spawn(async move {
-                let answer = tokio::time::timeout_at(until, inner.get_if_changed(&path)).await;
-                (path, answer)
-            });
-        }
-        while let Some(read) = reads.join_next().await {
+            let Some(read) = reads.join_next().await else { break };
             let told = |what: &str| Failure { refused: false, what: what.to_owned() };
             match read {
                 Ok((path, Ok(Ok(answer)))) if answer.body.is_object() => {
-                    self.seen.insert(path, Arc::new(answer.body));
+                    let linked = lists
+                        .iter()
+                        .flat_map(|list| field::links(&answer.body, &[list]).into_iter().take(MEMBERS_MAX));
+                    let linked = linked.filter_map(|link| local(&self.bmc.inner.base, link));
+                    wanted.extend(
+                        linked.filter(|path| !self.seen.contains_key(path) && asked.insert(path.clone())),
+                    );
+                    self.seen.insert(path, answer.raw);
                 }
                 Ok((path, Ok(Ok(_)))) => failed.push((path, told("the answer is not an object"))),
                 Ok((path, Ok(Err(error)))) => failed.push((path, Failure::of(&error))),

@@ -16,6 +16,7 @@ use appliance_model::{
     inventory::{Firmware, Inventory},
 };
 use appliance_store::{NewHost, StoreError};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{
     sync::mpsc,
     task::JoinSet,
@@ -95,6 +96,33 @@ pub struct Dead {
 /// After a refused password: longer than makers lock an account by default.
 const REFUSED_PAUSE: Duration = Duration::from_secs(15 * 60);
 
+/// Requests that one controller is sent at once, each on a connection of its own.
+const REQUESTS_AT_ONCE: usize = 4;
+/// Open files left to all the rest of the process.
+const FILES_SPARE: usize = 512;
+
+/// As many visits at once as the process may open connections for, after asking for as many as it may ask for.
+fn affordable(limits: Limits) -> Limits {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return limits };
+    let visits = limits.at_once.saturating_add(limits.again_at_once);
+    let needed = visits.saturating_mul(REQUESTS_AT_ONCE).saturating_add(FILES_SPARE);
+    let wanted = u64::try_from(needed).unwrap_or(u64::MAX).clamp(soft.min(hard), hard);
+    let granted = if setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).is_ok() { wanted } else { soft };
+    within(limits, usize::try_from(granted).unwrap_or(usize::MAX))
+}
+
+/// Limits that so many open files suffice for; repeated visits keep their part.
+fn within(limits: Limits, files: usize) -> Limits {
+    let room = files.saturating_sub(FILES_SPARE) / REQUESTS_AT_ONCE;
+    if room >= limits.at_once.saturating_add(limits.again_at_once) {
+        return limits;
+    }
+    let again_at_once = limits.again_at_once.min(room / 4).max(1);
+    let at_once = limits.at_once.min(room.saturating_sub(again_at_once)).max(1);
+    tracing::warn!(at_once, files, "fewer BMCs are visited at once; raise the limit of open files");
+    Limits { at_once, again_at_once, ..limits }
+}
+
 /// Visits every target until it was read or is given up; the dead, in the order they were given up.
 ///
 /// `visit` is what a visit does; `store` is given the results by batches and keeps a batch until it is stored.
@@ -116,7 +144,7 @@ where
             store(std::mem::take(&mut batch)).await;
         }
     };
-    let (dead, ()) = tokio::join!(Sweep::new(targets, limits).run(visit, results), storing);
+    let (dead, ()) = tokio::join!(Sweep::new(targets, affordable(limits)).run(visit, results), storing);
     dead
 }
 
@@ -237,7 +265,7 @@ fn pause(limits: Limits, tries: u32, refused: bool) -> Duration {
 pub async fn read(contact: Contact, depth: Depth) -> Result<BmcView, Failed> {
     let url = contact.url.clone();
     let options = Options {
-        requests_at_once: 4,
+        requests_at_once: REQUESTS_AT_ONCE,
         connect_seconds_max: 5,
         connect_again: false,
         // Enough for conditional requests within one visit; more would be kept by each of a thousand.
@@ -360,6 +388,16 @@ mod tests {
         let most = [0, 1].map(|kind| running[kind][1].load(Ordering::Relaxed));
         assert_eq!(most[0], 10);
         assert!(most[1] <= 2, "{most:?}");
+    }
+
+    #[test]
+    fn few_open_files_mean_few_visits() {
+        let limits = Limits { at_once: 1024, again_at_once: 128, ..Limits::default() };
+        let rows = [(5120, (1024, 128)), (4096, (768, 128)), (1024, (96, 32)), (512, (1, 1))];
+        for (files, expected) in rows {
+            let got = within(limits, files);
+            assert_eq!((got.at_once, got.again_at_once), expected, "{files}");
+        }
     }
 
     #[test]

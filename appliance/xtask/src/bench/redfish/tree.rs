@@ -1,4 +1,5 @@
-//! A tree of 36 resources: two processors, 16 modules, one controller with four drives, four ports, one manager.
+//! A tree of 36 resources: two processors, 16 modules, one controller with four drives, four ports, one manager.  Beside
+//! them the place where sessions are made.
 
 use std::{fs, path::Path};
 
@@ -7,16 +8,42 @@ use serde_json::{Value, json};
 
 /// Requests that read it once, those of the session apart.
 pub(super) const RESOURCES: usize = 36;
+const SESSIONS: [&str; 2] = ["/redfish/v1/SessionService", "/redfish/v1/SessionService/Sessions"];
 
-/// Writes it in Redfish-Mockup-Server's layout; answers how many resources it has.
+/// Writes it in Redfish-Mockup-Server's layout; answers how many resources a sweep reads.
 pub(super) fn write(folder: &Path) -> anyhow::Result<usize> {
     let all = resources();
-    for (path, value) in &all {
+    for (path, value) in all.iter().chain(&sessions()) {
         let place = folder.join(path.trim_matches('/'));
         fs::create_dir_all(&place).with_context(|| format!("making {}", place.display()))?;
         fs::write(place.join("index.json"), serde_json::to_vec_pretty(value)?)?;
     }
     Ok(all.len())
+}
+
+fn sessions() -> [(String, Value); 2] {
+    let [service, sessions] = SESSIONS;
+    let text = |path: &str, kind: &str, name: &str, mut value: Value| {
+        let common = [("@odata.id", path), ("@odata.type", kind), ("Id", name), ("Name", name)];
+        common.iter().for_each(|(key, text)| value[*key] = json!(text));
+        (path.to_owned(), value)
+    };
+    [
+        text(
+            service,
+            "#SessionService.v1_1_9.SessionService",
+            "SessionService",
+            json!({
+                "ServiceEnabled": true, "SessionTimeout": 1800, "Sessions": { "@odata.id": sessions },
+            }),
+        ),
+        text(
+            sessions,
+            "#SessionCollection.SessionCollection",
+            "Sessions",
+            json!({ "Members": [], "Members@odata.count": 0 }),
+        ),
+    ]
 }
 
 fn resources() -> Vec<(String, Value)> {
@@ -32,7 +59,7 @@ fn resources() -> Vec<(String, Value)> {
     let root = json!({
         "RedfishVersion": "1.15.0", "UUID": "5ca1e4f0-0000-4000-8000-000000000001",
         "Systems": link("/redfish/v1/Systems"), "Managers": link("/redfish/v1/Managers"),
-        "Links": { "Sessions": link("/redfish/v1/SessionService/Sessions") },
+        "SessionService": link(SESSIONS[0]), "Links": { "Sessions": link(SESSIONS[1]) },
     });
     put("/redfish/v1", "#ServiceRoot.v1_15_0.ServiceRoot", "Root", root);
     let health = json!({ "State": "Enabled", "Health": "OK" });
