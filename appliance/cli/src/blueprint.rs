@@ -102,7 +102,7 @@ pub(crate) struct Documents {
 }
 
 impl Documents {
-    fn library(&self) -> anyhow::Result<Library> {
+    pub(crate) fn library(&self) -> anyhow::Result<Library> {
         let mut library = Library::built_in()?;
         if let Some(dir) = &self.documents {
             appliance_server::checks::add_all(&mut library, dir)?;

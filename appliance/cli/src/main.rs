@@ -6,6 +6,7 @@ mod agreement;
 mod blueprint;
 mod bmc;
 mod boot;
+mod carve;
 mod chain;
 mod client;
 mod endorsement;
@@ -18,6 +19,7 @@ mod probe;
 mod serve;
 mod site;
 mod terminal;
+mod unit;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -64,6 +66,12 @@ enum Noun {
     /// Firmware and settings that machines are held to, and how one differs.
     #[command(subcommand)]
     Baseline(blueprint::Baseline),
+    /// What a machine would sell, of which class it is, and which instances it hosts.
+    #[command(subcommand)]
+    Carve(carve::Verb),
+    /// One unit of a node, shown without the others.
+    #[command(subcommand)]
+    Unit(unit::Verb),
     /// Evidence files.
     #[command(subcommand)]
     Evidence(evidence::Verb),
@@ -104,6 +112,8 @@ fn main() -> ExitCode {
         Noun::Ipmi(verb) => ipmi::run(verb),
         Noun::Blueprint(verb) => blueprint::run(verb),
         Noun::Baseline(verb) => blueprint::run_baseline(verb),
+        Noun::Carve(verb) => carve::run(verb),
+        Noun::Unit(verb) => unit::run(verb),
         Noun::Evidence(verb) => evidence::run(verb),
         Noun::Node(verb) => node::run(verb),
         Noun::Endorsement(verb) => endorsement::run(verb),

@@ -10,6 +10,11 @@ use crate::{path, refused, run, text};
 
 /// Well formed, and believed by nobody.
 fn evidence() -> Vec<u8> {
+    for_purpose(Purpose::Admission, None)
+}
+
+/// The same for any purpose.
+pub(crate) fn for_purpose(purpose: Purpose, manifest: Option<Vec<u8>>) -> Vec<u8> {
     let log: Vec<u8> = (0..4000_u32).flat_map(|number| number.to_le_bytes()).take(4000).collect();
     let evidence = Evidence {
         node: [0x22; 32],
@@ -25,7 +30,7 @@ fn evidence() -> Vec<u8> {
             ..Endorsements::default()
         },
         statement: Statement {
-            purpose: Purpose::Admission,
+            purpose,
             nonce: Nonce::Verifier([0x11; 32]),
             node: [0x22; 32],
             ak_name: [vec![0, 0x0b], vec![0x33; 32]].concat(),
@@ -36,7 +41,7 @@ fn evidence() -> Vec<u8> {
             sequence: 0,
         },
         logs: Logs { uefi: log },
-        attachments: Attachments::default(),
+        attachments: Attachments { manifest, ..Attachments::default() },
         previous: None,
     };
     evidence.encode()

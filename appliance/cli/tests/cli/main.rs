@@ -9,6 +9,7 @@ mod running;
 mod serve;
 mod site;
 mod trust;
+mod units;
 mod usage;
 
 use std::{
