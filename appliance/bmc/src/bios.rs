@@ -5,13 +5,13 @@
 //! registry does not allow: all is refused together, setting by setting, in words.  A change acts at the next start;
 //! [`Bmc::bios_differs`] reads it back after that.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    change::{Allowed, What, at_next_start, gate},
+    change::{Allowed, Changed, What, at_next_start, gate},
     client::{Bmc, ROOT},
     error::BmcError,
     field,
@@ -28,8 +28,6 @@ const SETTINGS_MAX: usize = 3000;
 const VALUES_MAX: usize = 256;
 /// Registries looked through: the most on a real controller are 60.
 const REGISTRIES_MAX: usize = 100;
-/// How long a task over settings may take before it waits for the next start.
-const TASK_SECONDS_MAX: u64 = 180;
 /// Longest text of a setting.
 const TEXT_BYTES_MAX: usize = 2048;
 
@@ -161,16 +159,17 @@ impl Bmc {
         if bios.settings != bios.url && (told || machine.quirks.has(Switch::SettingsNeedApplyTime)) {
             body.insert("@Redfish.SettingsApplyTime".into(), at_next_start());
         }
-        let answer = self.tagged("PATCH", &bios.settings, Some(&Value::Object(body)), &machine.quirks).await;
-        let answer = answer.map_err(|error| gate(error, What::BiosSettings, &machine.quirks))?;
-        let followed = self.ended(&answer, &machine.quirks, Duration::from_secs(TASK_SECONDS_MAX)).await?;
         let shows = |value: &Value| {
             let now = attributes(value);
             sent.iter().all(|(name, value)| now.get(name) == Some(value))
         };
-        let shown = self.look_until(&bios.settings, shows).await?.is_ok();
+        let body = Value::Object(body);
+        let changed = self.shown_change(&bios.settings, &body, &machine.quirks, shows).await;
+        let Changed { shown, later, followed } =
+            changed.map_err(|error| gate(error, What::BiosSettings, &machine.quirks))?;
+        let shown = shown.is_ok();
         // One resource for both goes on showing what is in force, and some show nothing of what they accepted for later.
-        let later = answer.status == 202
+        let later = later
             || bios.settings == bios.url
             || !matches!(followed.outcome, Outcome::Untracked | Outcome::Done);
         if !shown && !later {

@@ -1,9 +1,10 @@
 //! The one-time boot override: set, read back, and believed only when it shows.
 
-use serde::Serialize;
+use appliance_model::BootTarget;
 use serde_json::{Map, Value, json};
 
 use crate::{
+    change::in_doubt,
     client::Bmc,
     error::BmcError,
     field,
@@ -12,34 +13,15 @@ use crate::{
     quirks::{Quirks, Switch},
 };
 
-/// Where to boot from, once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum BootTarget {
-    /// UEFI HTTP boot.
-    UefiHttp,
-    /// PXE.
-    Pxe,
-    /// A CD, also a virtual one on most.
-    Cd,
-    /// A virtual CD, where it is told from a real one.
-    UsbCd,
-    /// The disk.
-    Hdd,
-    /// No override.
-    None,
-}
-
-impl BootTarget {
-    fn name(self) -> &'static str {
-        match self {
-            Self::UefiHttp => "UefiHttp",
-            Self::Pxe => "Pxe",
-            Self::Cd => "Cd",
-            Self::UsbCd => "UsbCd",
-            Self::Hdd => "Hdd",
-            Self::None => "None",
-        }
+/// Redfish's name for a boot source.
+fn name(target: BootTarget) -> &'static str {
+    match target {
+        BootTarget::UefiHttp => "UefiHttp",
+        BootTarget::Pxe => "Pxe",
+        BootTarget::Cd => "Cd",
+        BootTarget::UsbCd => "UsbCd",
+        BootTarget::Hdd => "Hdd",
+        BootTarget::None => "None",
     }
 }
 
@@ -92,7 +74,7 @@ impl Bmc {
         uri: Option<&str>,
     ) -> Result<BootSet, BmcError> {
         let Machine { path, system, quirks, .. } = self.machine().await?;
-        let wanted = target.name();
+        let wanted = name(target);
         let offered = boot_targets(&system);
         if !offered.is_empty() && !offered.iter().any(|name| name == wanted) {
             let (url, offered) = (self.inner.url(&path), offered.join(", "));
@@ -117,10 +99,12 @@ impl Bmc {
             places.reverse();
         }
         let mut found = "nothing".to_owned();
-        let mut refusal = None;
+        let (mut refusal, mut lost) = (None, None);
         for place in places {
             match self.patch_boot(&place, &boot, &quirks).await {
                 Ok(()) => {}
+                // Its answer was lost: it shows, or it was not done.
+                Err(error) if in_doubt(&error) => lost = Some(error),
                 Err(error @ BmcError::Refused { .. }) => {
                     refusal = refusal.or(Some(error));
                     continue;
@@ -132,7 +116,7 @@ impl Bmc {
                 Err(other) => found = other,
             }
         }
-        Err(refusal.unwrap_or(BmcError::BootNotSet { url: self.inner.url(&path), wanted, found }))
+        Err(lost.or(refusal).unwrap_or(BmcError::BootNotSet { url: self.inner.url(&path), wanted, found }))
     }
 
     /// What the system, or the place that was patched, shows; `Err` is what it shows instead.
@@ -148,7 +132,8 @@ impl Bmc {
             let shown = self.inner.get(seen_at).await?.body;
             let read = |name| field::text(&shown, &["Boot", name]).unwrap_or_default();
             let (target, now) = (read("BootSourceOverrideTarget"), read("BootSourceOverrideEnabled"));
-            if (target == wanted || enabled == "Disabled") && now == enabled {
+            let loose = quirks.has(Switch::OnceShownAsContinuous) && now == "Continuous";
+            if (target == wanted || enabled == "Disabled") && (now == enabled || loose) {
                 if read("BootSourceOverrideMode") == "Legacy" && quirks.has(Switch::BootModeResets) {
                     let mut again = Map::new();
                     again.insert("BootSourceOverrideTarget".into(), wanted.into());

@@ -164,6 +164,12 @@ impl Bmc {
         self.inner.pinning.pin()
     }
 
+    /// From now on another key of this controller is right, too: one it was given a certificate for
+    /// ([`Bmc::request_certificate`]).  Once it has proven to hold it, that key alone is right and is [`Bmc::pin`].
+    pub fn expect_key(&self, key: Pin) {
+        self.inner.pinning.expect(key);
+    }
+
     /// The last body of a resource as it came, where it was kept: evidence of what the controller said.
     #[must_use]
     pub fn raw_body(&self, path: &str) -> Option<Vec<u8>> {
@@ -191,6 +197,21 @@ fn http(config: rustls::ClientConfig, options: &Options) -> Result<reqwest::Clie
 }
 
 impl Inner {
+    /// A whole handshake: kept connections and resumed sessions show no certificate.
+    pub(crate) async fn handshake(&self) -> Result<(), BmcError> {
+        let tls = |source| BmcError::Tls { url: self.base.to_string(), source };
+        let config = self.pinning.client().map_err(|error| tls(error.into()))?;
+        let http = http(config, &self.options).map_err(|error| tls(error.into()))?;
+        let url = self.url(ROOT);
+        match http.get(&url).header(reqwest::header::CONNECTION, "close").send().await {
+            Ok(_) => Ok(()),
+            Err(source) => Err(match self.pinning.mismatch() {
+                Some((expected, got)) => BmcError::PinChanged { url: self.base.to_string(), expected, got },
+                None => BmcError::NoAnswer { method: "GET", url, source: source.into() },
+            }),
+        }
+    }
+
     /// A resource as it is now.  Tried again when the controller is busy.
     pub(crate) async fn get(&self, path: &str) -> Result<Answer, BmcError> {
         self.patient(path, None).await

@@ -182,25 +182,38 @@ pub(crate) async fn services(walk: &mut Walk<'_>, (url, manager): (&str, &Value)
 /// Rules for accounts, and the accounts.
 pub(crate) async fn accounts(walk: &mut Walk<'_>, root: &Value) -> Option<Accounts> {
     let (url, service) = walk.linked(ROOT, root, &["AccountService"]).await?;
-    let small = |name: &str| field::small(&service, &[name]);
-    let mut rules = Accounts {
-        password_chars_min: small("MinPasswordLength"),
-        password_chars_max: small("MaxPasswordLength"),
+    let mut rules = account_rules(&service);
+    let found = walk.members(&url, &service, &["Accounts"]).await.unwrap_or_default();
+    rules.accounts.extend(found.iter().filter_map(|(place, one)| account(place, one)));
+    Some(rules)
+}
+
+/// The rules that an account service tells, also in its OEM part; without the accounts.
+pub(crate) fn account_rules(service: &Value) -> Accounts {
+    let small = |name: &str| field::small(service, &[name]);
+    let oem = || field::at(service, &["Oem"]).and_then(Value::as_object).into_iter().flatten().take(8);
+    Accounts {
+        password_chars_min: small("MinPasswordLength")
+            .or_else(|| oem().find_map(|(_, oem)| field::small(oem, &["MinPasswordLength"]))),
+        // Some write 0 for "as many as you like".
+        password_chars_max: small("MaxPasswordLength").filter(|max| *max > 0),
+        password_complex: oem().find_map(|(_, oem)| field::flag(oem, &["EnforcePasswordComplexity"])),
         lockout_attempts: small("AccountLockoutThreshold"),
         lockout_seconds: small("AccountLockoutDuration"),
+        lockout_forgotten_seconds: small("AccountLockoutCounterResetAfter"),
         accounts: Vec::new(),
-    };
-    for (place, account) in walk.members(&url, &service, &["Accounts"]).await.unwrap_or_default() {
-        let Some(user) = field::text(&account, &["UserName"]) else { continue };
-        rules.accounts.push(Account {
-            url: place,
-            user,
-            role: field::text(&account, &["RoleId"]),
-            enabled: field::flag(&account, &["Enabled"]),
-            locked: field::flag(&account, &["Locked"]),
-        });
     }
-    Some(rules)
+}
+
+/// An account that has a name; places without one are free.
+pub(crate) fn account(place: &str, account: &Value) -> Option<Account> {
+    Some(Account {
+        url: place.to_owned(),
+        user: field::text(account, &["UserName"])?,
+        role: field::text(account, &["RoleId"]),
+        enabled: field::flag(account, &["Enabled"]),
+        locked: field::flag(account, &["Locked"]),
+    })
 }
 
 /// How events are delivered.

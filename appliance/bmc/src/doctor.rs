@@ -11,10 +11,10 @@ mod tests;
 
 use std::fmt;
 
+use appliance_model::PowerState;
 use serde::Serialize;
 
 use crate::{
-    power::PowerState,
     quirks::Switch,
     view::{BmcView, Severity},
 };

@@ -106,6 +106,8 @@ pub enum BmcError {
         url: String,
         /// The user.
         user: String,
+        /// The account's resource, where the controller tells it.
+        account: Option<String>,
     },
     /// It ends our sessions.
     #[error(

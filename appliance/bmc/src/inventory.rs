@@ -15,7 +15,7 @@ use crate::{
     control_plane,
     error::BmcError,
     field, firmware_settings,
-    power::{PowerState, reset_types},
+    power::{reset_types, shown_power},
     quirks::{Quirks, Switch, Who, likeness},
     view::{BmcView, Service, Severity},
     walk::Walk,
@@ -29,6 +29,8 @@ pub(crate) struct Known {
     /// Its manager's, where there is one.
     pub(crate) manager: Option<String>,
     pub(crate) quirks: Arc<Quirks>,
+    /// Its chassis' serial, for a machine that tells none.
+    pub(crate) chassis_serial: Option<Serial>,
 }
 
 /// The machine's own resource, how it looks, and how to treat it.
@@ -38,6 +40,15 @@ pub(crate) struct Machine {
     pub(crate) system: Arc<Value>,
     pub(crate) manager: Option<String>,
     pub(crate) quirks: Arc<Quirks>,
+    chassis_serial: Option<Serial>,
+}
+
+impl Machine {
+    /// The serial it is known by: its own, else its chassis'.
+    pub(crate) fn serial(&self) -> Option<Serial> {
+        let own = self.quirks.label_serial(&self.system).and_then(|text| Serial::parse(&text));
+        own.or_else(|| self.chassis_serial.clone())
+    }
 }
 
 /// How much of what a controller knows is read.
@@ -83,7 +94,7 @@ impl Bmc {
             service: service(&root, &found),
             boot_targets: boot_targets(system),
             http_boot_uri: field::at(system, &["Boot"]).is_some_and(|boot| boot.get("HttpBootUri").is_some()),
-            power: PowerState::of(system),
+            power: shown_power(system),
             system: path.clone(),
             pin: self.pin(),
             certificate: self.inner.pinning.certificate(),
@@ -112,6 +123,7 @@ impl Bmc {
                         system: Arc::new(answer.body),
                         manager: known.manager.clone(),
                         quirks: Arc::clone(&known.quirks),
+                        chassis_serial: known.chassis_serial.clone(),
                     });
                 }
                 // Renamed by an update, or gone: look again.
@@ -170,9 +182,17 @@ async fn find_machine(
     let who = Who::of(root, &system, &value(&manager), &value(&chassis));
     let quirks = Arc::new(Quirks::of(&who));
     let at = manager.as_ref().map(|(path, _)| path.clone());
-    let known = Known { path: path.clone(), manager: at.clone(), quirks: Arc::clone(&quirks) };
+    let chassis_serial =
+        chassis.as_ref().and_then(|(_, one)| quirks.label_serial(one)).and_then(|text| Serial::parse(&text));
+    let known = Known {
+        path: path.clone(),
+        manager: at.clone(),
+        quirks: Arc::clone(&quirks),
+        chassis_serial: chassis_serial.clone(),
+    };
     *bmc.inner.known() = Some(Arc::new(known));
-    Ok(Found { machine: Machine { path, system, manager: at, quirks }, manager, chassis, others })
+    let machine = Machine { path, system, manager: at, quirks, chassis_serial };
+    Ok(Found { machine, manager, chassis, others })
 }
 
 /// What decides how the machine can be booted.
@@ -273,11 +293,10 @@ fn identity(walk: &mut Walk<'_>, found: &Found) -> System {
     let label = |resource: &Value| quirks.label_serial(resource).and_then(|text| Serial::parse(&text));
     let chassis = found.chassis.as_ref();
     let chassis_serial = chassis.and_then(|(_, chassis)| label(chassis));
-    let mut serial = label(system);
-    if serial.is_none() && chassis_serial.is_some() {
+    let serial = found.machine.serial();
+    if label(system).is_none() && serial.is_some() {
         let what = "the system has no serial; its chassis' serial stands for it, which may not be what the machine itself tells";
         walk.find(Severity::Warning, path, what);
-        serial.clone_from(&chassis_serial);
     }
     let of_chassis = |name: &str| chassis.and_then(|(_, chassis)| field::text(chassis, &[name]));
     System {

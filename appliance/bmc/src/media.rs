@@ -6,11 +6,13 @@
 
 use std::time::Duration;
 
+use appliance_model::BootTarget;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    boot::{BootTarget, boot_targets},
+    boot::boot_targets,
+    change::in_doubt,
     client::Bmc,
     error::BmcError,
     field, firmware_settings,
@@ -25,8 +27,6 @@ use crate::{
 const TASK_SECONDS_MAX: u64 = 120;
 /// How often a slot is looked at until it shows what was done.
 const LOOKS_MAX: u32 = 10;
-/// Between two looks.
-const PAUSE_SECONDS: u64 = 1;
 
 /// An image in a slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -65,11 +65,14 @@ impl Bmc {
             let why = "this controller refuses image addresses with & or ?".to_owned();
             return Err(BmcError::NoMedia { url, why });
         }
+        let slots = self.slots(&machine).await?;
+        let holds =
+            |slot: &&MediaSlot| slot.image.as_deref() == Some(address) && slot.inserted != Some(false);
+        if let Some(slot) = slots.iter().find(holds) {
+            return Ok(self.inserted(&machine, slot.clone(), address));
+        }
         let mut refusals = Vec::new();
-        for slot in self.slots(&machine).await? {
-            if slot.image.as_deref() == Some(address) && slot.inserted != Some(false) {
-                return Ok(self.inserted(&machine, slot, address));
-            }
+        for slot in slots {
             if slot.inserted == Some(true) || slot.image.is_some() {
                 self.empty(&slot, &machine.quirks).await?;
             }
@@ -148,14 +151,23 @@ impl Bmc {
             };
             match result {
                 Ok(()) => return self.shows(slot, Some(image)).await,
+                Err(error) if in_doubt(&error) => return self.found(slot, Some(image), error).await,
                 // The action is listed and not there: the slot itself may take it.
                 Err(BmcError::Refused { status: 404 | 405 | 501, .. }) => {}
                 Err(error) => return Err(error),
             }
         }
         let body = json!({ "Image": image, "Inserted": true, "WriteProtected": true });
-        self.patch_slot(slot, &body, quirks).await?;
-        self.shows(slot, Some(image)).await
+        match self.patch_slot(slot, &body, quirks).await {
+            Ok(()) => self.shows(slot, Some(image)).await,
+            Err(error) if in_doubt(&error) => self.found(slot, Some(image), error).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A change whose answer was lost: done when the slot shows it.
+    async fn found(&self, slot: &MediaSlot, wanted: Option<&str>, lost: BmcError) -> Result<(), BmcError> {
+        self.shows(slot, wanted).await.map_err(|_| lost)
     }
 
     async fn empty(&self, slot: &MediaSlot, quirks: &Quirks) -> Result<(), BmcError> {
@@ -166,8 +178,13 @@ impl Bmc {
         match by_action {
             Some(Ok(())) => {}
             Some(Err(BmcError::Refused { status: 404 | 405 | 501, .. })) | None => {
-                self.patch_slot(slot, &json!({ "Image": null, "Inserted": false }), quirks).await?;
+                let body = json!({ "Image": null, "Inserted": false });
+                match self.patch_slot(slot, &body, quirks).await {
+                    Err(error) if in_doubt(&error) => return self.found(slot, None, error).await,
+                    other => other?,
+                }
             }
+            Some(Err(error)) if in_doubt(&error) => return self.found(slot, None, error).await,
             Some(Err(error)) => return Err(error),
         }
         self.shows(slot, None).await
@@ -225,7 +242,7 @@ impl Bmc {
         let mut found = String::new();
         for look in 0..LOOKS_MAX {
             if look > 0 {
-                tokio::time::sleep(Duration::from_secs(PAUSE_SECONDS)).await;
+                tokio::time::sleep(self.inner.options.pause).await;
             }
             let shown = self.inner.get(&slot.url).await?.body;
             let (image, inserted) = (field::text(&shown, &["Image"]), field::flag(&shown, &["Inserted"]));

@@ -6,9 +6,10 @@ use std::{
     fmt,
     str::FromStr,
     sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use appliance_model::{Digest, ParseHex};
+use appliance_model::{Digest, Now, ParseHex};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
     client::{
@@ -56,12 +57,31 @@ pub struct Certificate {
     pub in_time: bool,
     /// Whether it signed itself.
     pub self_issued: bool,
+    /// SHA-256 of the whole certificate, as the controller may list it.
+    pub sha256: Digest,
+}
+
+impl Certificate {
+    /// Whole days until it ends; negative when it has ended.
+    #[must_use]
+    pub fn days_left(&self, now: Now) -> i64 {
+        days(now, self.to_unix_seconds)
+    }
+}
+
+/// Whole days from now until a moment, rounded towards its end.
+pub(crate) fn days(now: Now, until_unix_seconds: u64) -> i64 {
+    const DAY: i64 = 86_400;
+    let seconds = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    seconds(until_unix_seconds).saturating_sub(seconds(now.0 / 1000)).div_euclid(DAY)
 }
 
 /// What is known of one controller's key.
 #[derive(Debug, Default)]
 struct Known {
     pin: Option<Pin>,
+    /// A key it was given and may show from now on: then that is its pin.
+    next: Option<Pin>,
     /// The certificate that was last shown with it.
     certificate: Option<Certificate>,
     /// The last key that was not the pinned one.
@@ -106,6 +126,11 @@ impl Pinning {
         self.known().pin
     }
 
+    /// From now on another key is right, too; once it is shown, it alone.
+    pub(crate) fn expect(&self, next: Pin) {
+        self.known().next = Some(next);
+    }
+
     pub(crate) fn certificate(&self) -> Option<Certificate> {
         self.known().certificate.clone()
     }
@@ -116,6 +141,28 @@ impl Pinning {
         known.pin.zip(known.stranger)
     }
 
+    /// The peer has proven that it holds the key of this certificate: at first contact, and where it was expected to
+    /// change, that is the pin from now on.
+    fn held(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
+        let (shown, _) = read(certificate, UnixTime::since_unix_epoch(Duration::ZERO))?;
+        let mut known = self.known();
+        match known.pin {
+            Some(pin) if pin == shown => Ok(()),
+            Some(_) if known.next != Some(shown) => {
+                known.stranger = Some(shown);
+                Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+            }
+            Some(_) => {
+                (known.pin, known.next) = (Some(shown), None);
+                Ok(())
+            }
+            None => {
+                known.pin = Some(shown);
+                Ok(())
+            }
+        }
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -123,6 +170,7 @@ impl Pinning {
 
 fn read(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(Pin, Certificate), Error> {
     let bad = |_| Error::InvalidCertificate(CertificateError::BadEncoding);
+    let sha256 = Digest::of(certificate);
     let certificate = x509_cert::Certificate::from_der(certificate).map_err(bad)?;
     let body = certificate.tbs_certificate;
     let key = body.subject_public_key_info.to_der().map_err(bad)?;
@@ -137,6 +185,7 @@ fn read(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(Pin, Certifi
         to_unix_seconds: to,
         in_time: (from..=to).contains(&now.as_secs()),
         self_issued: body.subject == body.issuer,
+        sha256,
     };
     Ok((Pin(Digest::of(&key)), facts))
 }
@@ -156,14 +205,12 @@ impl ServerCertVerifier for Pinning {
         let (shown, facts) = read(end_entity, now)?;
         let mut known = self.known();
         match known.pin {
-            Some(pin) if pin != shown => {
+            Some(pin) if pin != shown && known.next != Some(shown) => {
                 known.stranger = Some(shown);
                 return Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure));
             }
-            Some(_) => known.stranger = None,
-            // Recorded before the signature is checked; a peer without the key gets no further, and who asks for
-            // the pin asks after an answer.
-            None => known.pin = Some(shown),
+            // At first contact it is taken once the signature has shown that the peer holds it.
+            Some(_) | None => known.stranger = None,
         }
         known.certificate = Some(facts);
         Ok(ServerCertVerified::assertion())
@@ -176,7 +223,9 @@ impl ServerCertVerifier for Pinning {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
+        let valid = verify_tls12_signature(message, certificate, signature, algorithms)?;
+        self.held(certificate)?;
+        Ok(valid)
     }
 
     fn verify_tls13_signature(
@@ -186,7 +235,9 @@ impl ServerCertVerifier for Pinning {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
+        let valid = verify_tls13_signature(message, certificate, signature, algorithms)?;
+        self.held(certificate)?;
+        Ok(valid)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

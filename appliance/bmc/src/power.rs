@@ -2,77 +2,50 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use appliance_model::{PowerState, ResetKind};
 use serde_json::{Value, json};
 
 use crate::{
-    client::Bmc, error::BmcError, field, inventory::Machine, link::local, quirks::Switch, task::Outcome,
+    change::{Allowed, What, in_doubt},
+    client::Bmc,
+    error::BmcError,
+    field,
+    inventory::Machine,
+    link::local,
+    quirks::Switch,
+    task::Outcome,
     walk::Walk,
 };
 
-/// Whether the machine runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PowerState {
-    /// On.
-    On,
-    /// Off.
-    Off,
-    /// On its way up.
-    PoweringOn,
-    /// On its way down.
-    PoweringOff,
-    /// Not told.
-    Unknown,
-}
-
-impl PowerState {
-    pub(crate) fn of(system: &Value) -> Self {
-        match field::text(system, &["PowerState"]).as_deref() {
-            Some("On") => Self::On,
-            Some("Off") => Self::Off,
-            Some("PoweringOn") => Self::PoweringOn,
-            Some("PoweringOff") => Self::PoweringOff,
-            Some(_) | None => Self::Unknown,
-        }
+/// What a system's resource says of its power.
+pub(crate) fn shown_power(system: &Value) -> PowerState {
+    match field::text(system, &["PowerState"]).as_deref() {
+        Some("On") => PowerState::On,
+        Some("Off") => PowerState::Off,
+        Some("PoweringOn") => PowerState::PoweringOn,
+        Some("PoweringOff") => PowerState::PoweringOff,
+        Some(_) | None => PowerState::Unknown,
     }
 }
 
-/// What to do to the power.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ResetKind {
-    /// Switch on.
-    On,
-    /// Switch off at once.
-    ForceOff,
-    /// Ask the operating system to shut down.
-    GracefulOff,
-    /// Restart at once; a machine that is off is switched on.
-    Restart,
-    /// Take the power away and give it back; a machine that is off is switched on.
-    PowerCycle,
+/// Redfish's names for a change of power, best first.
+fn names(kind: ResetKind) -> &'static [&'static str] {
+    match kind {
+        ResetKind::On => &["On", "ForceOn"],
+        ResetKind::ForceOff => &["ForceOff"],
+        ResetKind::GracefulOff => &["GracefulShutdown"],
+        ResetKind::Restart => &["ForceRestart", "PowerCycle"],
+        ResetKind::PowerCycle => &["PowerCycle", "ForceRestart"],
+    }
 }
 
-impl ResetKind {
-    /// Redfish's names for it, best first.
-    fn names(self) -> &'static [&'static str] {
-        match self {
-            Self::On => &["On", "ForceOn"],
-            Self::ForceOff => &["ForceOff"],
-            Self::GracefulOff => &["GracefulShutdown"],
-            Self::Restart => &["ForceRestart", "PowerCycle"],
-            Self::PowerCycle => &["PowerCycle", "ForceRestart"],
-        }
-    }
-
-    fn words(self) -> &'static str {
-        match self {
-            Self::On => "switch on",
-            Self::ForceOff => "switch off",
-            Self::GracefulOff => "shut down",
-            Self::Restart => "restart",
-            Self::PowerCycle => "power-cycle",
-        }
+fn words(kind: ResetKind) -> &'static str {
+    match kind {
+        ResetKind::On => "switch on",
+        ResetKind::ForceOff => "switch off",
+        ResetKind::GracefulOff => "shut down",
+        ResetKind::Restart => "restart",
+        ResetKind::PowerCycle => "power-cycle",
     }
 }
 
@@ -82,7 +55,7 @@ impl Bmc {
     /// # Errors
     /// When the controller cannot be asked.
     pub async fn power_state(&self) -> Result<PowerState, BmcError> {
-        Ok(PowerState::of(&self.machine().await?.system))
+        Ok(shown_power(&self.machine().await?.system))
     }
 
     /// Switches the power.  Returns the reset type that was sent.
@@ -91,7 +64,7 @@ impl Bmc {
     /// When the controller refuses or offers nothing of the kind.
     pub async fn reset(&self, kind: ResetKind) -> Result<String, BmcError> {
         let machine = self.machine().await?;
-        let off = PowerState::of(&machine.system) == PowerState::Off;
+        let off = shown_power(&machine.system) == PowerState::Off;
         let restarts = matches!(kind, ResetKind::Restart | ResetKind::PowerCycle);
         // A machine that is off answers 409 to a restart; what is wanted is that it boots.
         let kind = if off && restarts { ResetKind::On } else { kind };
@@ -108,8 +81,8 @@ impl Bmc {
         let Machine { path, system, quirks, .. } = machine;
         let offered = reset_types(&mut Walk::new(self), path, system).await;
         let fits = |name: &&&str| offered.is_empty() || offered.iter().any(|offer| offer == **name);
-        let Some(name) = kind.names().iter().find(fits) else {
-            let (url, wanted, offered) = (self.inner.url(path), kind.words(), offered.join(", "));
+        let Some(name) = names(kind).iter().find(fits) else {
+            let (url, wanted, offered) = (self.inner.url(path), words(kind), offered.join(", "));
             return Err(BmcError::NoSuchReset { url, wanted, offered });
         };
         let action =
@@ -137,8 +110,49 @@ impl Bmc {
                     attempt += 1;
                     tokio::time::sleep(self.inner.options.pause * SETTLE_PAUSES).await;
                 }
+                // Its answer was lost: a state shows, a restart does not, and a second one would be a second one.
+                Err(error) if in_doubt(&error) => {
+                    let wanted = match kind {
+                        ResetKind::On => PowerState::On,
+                        ResetKind::ForceOff => PowerState::Off,
+                        ResetKind::GracefulOff | ResetKind::Restart | ResetKind::PowerCycle => {
+                            return Err(error);
+                        }
+                    };
+                    let fits = |system: &Value| shown_power(system) == wanted;
+                    return match self.look_until(path, fits).await {
+                        Ok(Ok(_)) => Ok((*name).to_owned()),
+                        Ok(Err(_)) | Err(_) => Err(error),
+                    };
+                }
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Restarts the controller itself; the machine runs on.  It is away for some minutes, and its sessions are ended.
+    ///
+    /// # Errors
+    /// When it is not allowed for this machine, or the controller has no such restart or refuses.
+    pub async fn restart_controller(&self, allowed: &Allowed) -> Result<(), BmcError> {
+        let machine = self.machine().await?;
+        self.permit(&machine, allowed, What::Controller)?;
+        let manager = machine.manager.as_deref().ok_or_else(|| self.lacks(&machine.path, "a manager"))?;
+        let resource = self.inner.get(manager).await?.body;
+        let action = field::at(&resource, &["Actions", "#Manager.Reset"]).cloned();
+        let action = action.ok_or_else(|| self.lacks(manager, "a restart of itself"))?;
+        let target = self.action(manager, &resource, "Manager.Reset");
+        let target = target.ok_or_else(|| self.lacks(manager, "a restart of itself"))?;
+        let offered = self.allowable(&action, "ResetType").await;
+        let fits = |name: &&&str| offered.is_empty() || offered.iter().any(|one| one == **name);
+        let Some(name) = ["GracefulRestart", "ForceRestart"].iter().find(fits) else {
+            let offered = offered.join(", ");
+            return Err(self.lacks(manager, format!("a restart of itself; it offers {offered}")));
+        };
+        match self.tagged("POST", &target, Some(&json!({ "ResetType": name })), &machine.quirks).await {
+            // Some are gone before they have answered.
+            Ok(_) | Err(BmcError::NoAnswer { .. }) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 

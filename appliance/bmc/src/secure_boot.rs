@@ -12,25 +12,27 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use x509_cert::der::{
     Decode,
-    pem::{LineEnding, decode_vec, encode_string},
+    pem::{LineEnding, encode_string},
 };
 
 use crate::{
-    change::{Allowed, What, at_next_start, gate},
+    change::{Allowed, Changed, What, at_next_start, gate, in_doubt},
     client::Bmc,
     error::BmcError,
     field,
     inventory::Machine,
     link::local,
     quirks::Switch,
-    task::Outcome,
+    view::Severity,
     walk::Walk,
 };
 
+mod enrolled;
+
+use enrolled::certificate;
+
 /// How long a task over keys may take.
 const TASK_SECONDS_MAX: u64 = 180;
-/// Longest certificate text read.
-const PEM_BYTES_MAX: usize = 64 << 10;
 /// How often the databases are read until they show what was done.
 const LOOKS_MAX: u32 = 5;
 
@@ -183,7 +185,7 @@ impl Bmc {
     /// When the controller does not know Secure Boot, or wants a licence for it.
     pub async fn secure_boot_keys(&self) -> Result<SecureBootKeys, BmcError> {
         let machine = self.machine().await?;
-        self.keys(&machine).await
+        self.keys(&machine, false).await
     }
 
     /// Switches Secure Boot on from the next start.
@@ -278,7 +280,7 @@ impl Bmc {
                     || one.signatures.iter().any(|key| key.url == url)
             })
         };
-        if !there(&self.keys(&machine).await?) {
+        if !there(&self.keys(&machine, true).await?) {
             return Ok(KeyChange { state: KeyState::AlreadyThere, url: None, task: None });
         }
         let sent = self.tagged("DELETE", url, None, &machine.quirks).await;
@@ -336,14 +338,15 @@ impl Bmc {
     }
 
     async fn place(&self, machine: &Machine, database: Database) -> Result<KeyDatabase, BmcError> {
-        let keys = self.keys(machine).await?;
+        let keys = self.keys(machine, true).await?;
         keys.database(database).cloned().ok_or_else(|| BmcError::Lacks {
             url: self.inner.url(&keys.url),
             what: format!("the Secure Boot database {}", database.name()),
         })
     }
 
-    async fn keys(&self, machine: &Machine) -> Result<SecureBootKeys, BmcError> {
+    /// The keys.  `whole`: what cannot be read is an error, since it would be taken for what is not there.
+    async fn keys(&self, machine: &Machine, whole: bool) -> Result<SecureBootKeys, BmcError> {
         let at = self.secure_boot_at(machine)?;
         let answer = self.inner.get(&at).await;
         let resource = answer.map_err(|error| gate(error, What::SecureBootKeys, &machine.quirks))?.body;
@@ -371,6 +374,10 @@ impl Bmc {
                 url,
             });
         }
+        let odd = walk.findings.iter().find(|finding| finding.severity == Severity::Error);
+        if let Some(odd) = odd.filter(|_| whole) {
+            return Err(self.lacks(&odd.url, format!("keys that can be read: {}", odd.what)));
+        }
         Ok(SecureBootKeys {
             enabled: field::flag(&resource, &["SecureBootEnable"]),
             current: field::text(&resource, &["SecureBootCurrentBoot"]).map(|state| state == "Enabled"),
@@ -396,11 +403,11 @@ impl Bmc {
             body.insert("@Redfish.SettingsApplyTime".into(), at_next_start());
         }
         let place = settings.unwrap_or_else(|| at.clone());
-        let sent = self.tagged("PATCH", &place, Some(&Value::Object(body)), &machine.quirks).await;
-        let answer = sent.map_err(|error| gate(error, What::SecureBootKeys, &machine.quirks))?;
-        let followed = self.ended(&answer, &machine.quirks, Duration::from_secs(TASK_SECONDS_MAX)).await?;
-        let later = answer.status == 202 || followed.outcome == Outcome::AwaitsRestart;
-        match self.look_until(&place, set).await? {
+        let body = Value::Object(body);
+        let changed = self.shown_change(&place, &body, &machine.quirks, set).await;
+        let Changed { shown, later, followed } =
+            changed.map_err(|error| gate(error, What::SecureBootKeys, &machine.quirks))?;
+        match shown {
             Ok(_) => Ok(KeyChange { state: KeyState::Shown, url: Some(at), task: followed.url }),
             Err(_) if later => {
                 Ok(KeyChange { state: KeyState::AtNextStart, url: Some(at), task: followed.url })
@@ -448,14 +455,14 @@ impl Bmc {
                 let time = Duration::from_secs(TASK_SECONDS_MAX);
                 (self.ended(&answer, &machine.quirks, time).await?.url, None)
             }
-            Err(error @ BmcError::NoAnswer { .. }) => (None, Some(error)),
+            Err(error) if in_doubt(&error) => (None, Some(error)),
             Err(error) => return Err(gate(error, What::SecureBootKeys, &machine.quirks)),
         };
         for look in 0..LOOKS_MAX {
             if look > 0 {
                 tokio::time::sleep(self.inner.options.pause).await;
             }
-            if let Some(url) = found(&self.keys(machine).await?) {
+            if let Some(url) = found(&self.keys(machine, false).await?) {
                 return Ok(KeyChange { state: KeyState::Shown, url, task });
             }
         }
@@ -464,32 +471,6 @@ impl Bmc {
             None => Ok(KeyChange { state: KeyState::AtNextStart, url: None, task }),
         }
     }
-}
-
-fn certificate(url: &str, value: &Value) -> EnrolledCertificate {
-    EnrolledCertificate {
-        url: url.to_owned(),
-        sha256: shown(value).or_else(|| fingerprint(value)),
-        subject: field::text(value, &["Subject", "CommonName"])
-            .or_else(|| field::text(value, &["Subject", "DisplayString"])),
-        owner: field::text(value, &["UefiSignatureOwner"]),
-    }
-}
-
-/// SHA-256 of the first certificate shown as PEM.
-fn shown(value: &Value) -> Option<Digest> {
-    let text =
-        field::at(value, &["CertificateString"])?.as_str().filter(|text| text.len() <= PEM_BYTES_MAX)?;
-    let end = "-----END CERTIFICATE-----";
-    let first = text.find(end).and_then(|at| text.get(..at + end.len()))?.trim();
-    let (_, der) = decode_vec(first.as_bytes()).ok()?;
-    Some(Digest::of(&der))
-}
-
-fn fingerprint(value: &Value) -> Option<Digest> {
-    let kind = field::text(value, &["FingerprintHashAlgorithm"])?;
-    let hex: String = field::text(value, &["Fingerprint"])?.chars().filter(char::is_ascii_hexdigit).collect();
-    kind.ends_with("SHA256").then(|| hex.to_ascii_lowercase().parse().ok())?
 }
 
 fn resets(resource: &Value, action: &str) -> Vec<String> {

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use reqwest::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     client::{Inner, ROOT},
@@ -20,6 +20,8 @@ pub(crate) enum Login {
     Session {
         token: String,
         location: Option<String>,
+        /// The account, when its password must be changed before anything else.
+        stale: Option<String>,
     },
     /// It has no sessions.
     Basic,
@@ -104,13 +106,18 @@ impl Inner {
             && let Some(token) = answer.token
         {
             let named = || local(&self.base, answer.body.get("@odata.id")?.as_str()?);
-            return Ok(Login::Session { token, location: location.or_else(named) });
+            return Ok(Login::Session {
+                token,
+                location: location.or_else(named),
+                stale: self.stale_account(&answer.body),
+            });
         }
         let words = || said(&answer.body);
         match status {
             // DSP0266, 13.3.7: the password is right and must be changed before anything else.
             StatusCode::FORBIDDEN if words().contains("PasswordChangeRequired") => {
-                Err(BmcError::PasswordChange { url: self.base.to_string(), user: self.user.clone() })
+                let account = self.stale_account(&answer.body);
+                Err(BmcError::PasswordChange { url: self.base.to_string(), user: self.user.clone(), account })
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => Ok(Login::Refused),
             // No session service, or one that gives no token: the standard's other way.
@@ -125,6 +132,30 @@ impl Inner {
                 said: words(),
             }),
         }
+    }
+
+    /// The account whose password an answer says must be changed first: the argument of that message.
+    fn stale_account(&self, body: &Value) -> Option<String> {
+        let places = [&["@Message.ExtendedInfo"][..], &["error", "@Message.ExtendedInfo"]];
+        let messages = places.iter().filter_map(|path| field::at(body, path)?.as_array()).flatten();
+        let about = |message: &&Value| {
+            field::text(message, &["MessageId"]).is_some_and(|id| id.ends_with("PasswordChangeRequired"))
+        };
+        let message = messages.take(16).find(about)?;
+        field::texts(message, &["MessageArgs"]).iter().find_map(|argument| local(&self.base, argument))
+    }
+
+    /// The account we are logged in with, where its password must be changed first.
+    pub(crate) async fn stale(&self) -> Option<String> {
+        match &*self.login.lock().await {
+            Login::Session { stale, .. } => stale.clone(),
+            Login::Not | Login::Basic | Login::Refused => None,
+        }
+    }
+
+    /// Whether the controller gave us a session for our password.
+    pub(crate) async fn has_session(&self) -> bool {
+        matches!(&*self.login.lock().await, Login::Session { .. })
     }
 
     /// Where sessions are made: as the root says, else where the standard says.
@@ -146,7 +177,7 @@ impl Inner {
     /// Ends the session.
     pub(crate) async fn leave(&self) {
         let was = std::mem::replace(&mut *self.login.lock().await, Login::Not);
-        if let Login::Session { token, location: Some(path) } = was {
+        if let Login::Session { token, location: Some(path), .. } = was {
             let ended = self.send(&Call::new("DELETE", &path), &Key::Token(token)).await;
             if let Err(error) = ended {
                 tracing::debug!(bmc = %self.base, error = %error, "session not ended; it will expire");

@@ -51,6 +51,19 @@ pub struct Followed {
     pub messages: Vec<String>,
 }
 
+impl Followed {
+    /// There was nothing to follow.
+    pub(crate) fn untracked() -> Self {
+        Self {
+            outcome: Outcome::Untracked,
+            url: None,
+            state: String::new(),
+            percent: None,
+            messages: Vec::new(),
+        }
+    }
+}
+
 /// Where to look for the end of an accepted change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Accepted {
@@ -116,13 +129,7 @@ impl Bmc {
     /// # Errors
     /// When the login is refused meanwhile, or the controller shows another key.
     pub(crate) async fn follow(&self, accepted: &Accepted, time: Duration) -> Result<Followed, BmcError> {
-        let mut seen = Followed {
-            outcome: Outcome::Untracked,
-            url: accepted.at.clone(),
-            state: String::new(),
-            percent: None,
-            messages: Vec::new(),
-        };
+        let mut seen = Followed { url: accepted.at.clone(), ..Followed::untracked() };
         let Some(mut at) = accepted.at.clone() else { return Ok(seen) };
         let until = tokio::time::Instant::now() + time;
         let mut pause = self.inner.options.pause;

@@ -13,11 +13,12 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::{
-    change::{Allowed, What, gate, succeeded},
+    change::{Allowed, LOOKS_MAX, What, gate, in_doubt, succeeded},
     client::{Bmc, ROOT},
     error::BmcError,
     exchange::{Answer, said},
     field,
+    inventory::Machine,
     link::local,
     quirks::Switch,
     session::Key,
@@ -33,6 +34,8 @@ pub use offers::{UpdateOffers, Updateable};
 const IMAGE_BYTES_MAX: usize = 512 << 20;
 /// A push over a controller's slow network, and its check of the image.
 const PUSH_SECONDS_MAX: u64 = 1800;
+/// Tasks looked at to find ours.
+const TASKS_MAX: usize = 64;
 /// Between two looks at the inventory: a controller that restarts itself is away for minutes.
 const LOOK_SECONDS: u64 = 10;
 
@@ -55,6 +58,19 @@ pub enum UpdateWay {
     Multipart,
     /// The plain push of older services.
     Push,
+    /// It was found under way, after a crash of ours.
+    Unknown,
+}
+
+/// What was seen before an update was sent: kept before it is sent, it tells after a crash whether it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Planned {
+    /// The components it is for; empty: the image knows.
+    pub targets: Vec<String>,
+    /// Versions of all components, by resource.
+    pub before: BTreeMap<String, String>,
+    /// The tasks that were there; `None`: the controller lists none.
+    pub tasks: Option<Vec<String>>,
 }
 
 /// An update under way: to be kept until it is finished.
@@ -106,6 +122,45 @@ impl Bmc {
             .collect())
     }
 
+    /// Looks at what an update of `targets` (resources of the firmware inventory; none: the image knows) would change.
+    /// Nothing is sent.
+    ///
+    /// # Errors
+    /// When the controller has no update service, or no such firmware.
+    pub async fn plan_update(&self, targets: &[String]) -> Result<Planned, BmcError> {
+        let (at, _) = self.update_service().await?;
+        let before = self.firmware_versions().await?;
+        if let Some(unknown) = targets.iter().find(|target| !before.contains_key(*target)) {
+            return Err(self.unfit(&at, format!("there is no firmware {unknown} to update")));
+        }
+        Ok(Planned { targets: targets.to_vec(), before, tasks: self.task_paths().await })
+    }
+
+    /// Whether a planned update was sent, as far as the controller shows: a task that was not there, or another version.
+    /// `None` with a controller that lists no tasks is no proof that it was not.
+    ///
+    /// # Errors
+    /// When the controller cannot be asked.
+    pub async fn find_update(&self, planned: &Planned) -> Result<Option<Started>, BmcError> {
+        let started = |task| Started {
+            way: UpdateWay::Unknown,
+            task,
+            targets: planned.targets.clone(),
+            before: planned.before.clone(),
+        };
+        if let (Some(old), Some(now)) = (&planned.tasks, self.task_paths().await) {
+            for path in now.into_iter().filter(|path| !old.contains(path)) {
+                let Ok(task) = self.inner.get(&path).await else { continue };
+                if about_firmware(&task.body) {
+                    return Ok(Some(started(Some(path))));
+                }
+            }
+        }
+        // Components that are not shown prove nothing: a controller that has just started shows them one after the other.
+        let (now, unseen) = (self.firmware_versions().await?, started(None));
+        Ok((!changes(&unseen, &now).is_empty()).then_some(unseen))
+    }
+
     /// Gives the controller an image for `targets` (resources of the firmware inventory; none: the image knows).
     ///
     /// # Errors
@@ -118,13 +173,61 @@ impl Bmc {
     ) -> Result<Started, BmcError> {
         let machine = self.machine().await?;
         self.permit(&machine, allowed, What::Firmware)?;
+        let planned = self.plan_update(targets).await?;
+        self.start_planned_update(allowed, image, &planned).await
+    }
+
+    /// The same for a plan that was kept: one whose answer was lost is looked for, and not sent again.
+    ///
+    /// # Errors
+    /// When it is not allowed for this machine, the controller takes no such image, refuses, or wants a licence; and when
+    /// the answer was lost and the controller shows no sign of it: look again ([`Bmc::find_update`]) before it is sent again.
+    pub async fn start_planned_update(
+        &self,
+        allowed: &Allowed,
+        image: Image<'_>,
+        planned: &Planned,
+    ) -> Result<Started, BmcError> {
+        let machine = self.machine().await?;
+        self.permit(&machine, allowed, What::Firmware)?;
+        let (way, sent) = self.send_image(&machine, image, &planned.targets).await?;
+        let answer = match sent {
+            Ok(answer) => answer,
+            Err(error) if in_doubt(&error) => {
+                for look in 0..LOOKS_MAX {
+                    if look > 0 {
+                        tokio::time::sleep(self.inner.options.pause).await;
+                    }
+                    if let Ok(Some(found)) = self.find_update(planned).await {
+                        return Ok(Started { way, ..found });
+                    }
+                }
+                return Err(error);
+            }
+            Err(error) => return Err(gate(error, What::Firmware, &machine.quirks)),
+        };
+        let (targets, before) = (planned.targets.clone(), planned.before.clone());
+        Ok(Started { way, task: self.accepted(&answer).at, targets, before })
+    }
+
+    /// Tasks that the controller lists.
+    async fn task_paths(&self) -> Option<Vec<String>> {
+        let (_, service) = self.service("TaskService", "tasks").await.ok()?;
+        let tasks = field::link(&service, &["Tasks"]).and_then(|link| local(&self.inner.base, link))?;
+        let listed = self.inner.get(&tasks).await.ok()?.body;
+        let links = field::links(&listed, &["Members"]).into_iter();
+        Some(links.filter_map(|link| local(&self.inner.base, link)).take(TASKS_MAX).collect())
+    }
+
+    /// Sends the image, the way the controller takes it.
+    async fn send_image(
+        &self,
+        machine: &Machine,
+        image: Image<'_>,
+        targets: &[String],
+    ) -> Result<(UpdateWay, Result<Answer, BmcError>), BmcError> {
         let (at, service) = self.update_service().await?;
-        let before = self.firmware_versions().await?;
-        if let Some(unknown) = targets.iter().find(|target| !before.contains_key(*target)) {
-            let why = format!("there is no firmware {unknown} to update");
-            return Err(BmcError::Unfit { url: self.inner.url(&at), why });
-        }
-        let (way, sent) = match image {
+        Ok(match image {
             Image::Address(address) => {
                 let target = self.action(&at, &service, "UpdateService.SimpleUpdate");
                 let target = target.ok_or_else(|| self.lacks(&at, "updates by address"))?;
@@ -158,9 +261,7 @@ impl Bmc {
                     (None, None) => return Err(self.lacks(&at, "updates by push")),
                 }
             }
-        };
-        let answer = sent.map_err(|error| gate(error, What::Firmware, &machine.quirks))?;
-        Ok(Started { way, task: self.accepted(&answer).at, targets: targets.to_vec(), before })
+        })
     }
 
     /// Follows an update that was started, also by an earlier run of ours, for so long in all: its task, then the inventory,
@@ -172,13 +273,7 @@ impl Bmc {
         let until = Instant::now() + time;
         let task = match &started.task {
             Some(task) => succeeded(self.follow_task(task, time).await?)?,
-            None => Followed {
-                outcome: Outcome::Untracked,
-                url: None,
-                state: String::new(),
-                percent: None,
-                messages: Vec::new(),
-            },
+            None => Followed::untracked(),
         };
         let pause = Duration::from_secs(LOOK_SECONDS).min(self.inner.options.pause * 5);
         // A task that is done has done it; one that was lost or never told may go on.
@@ -209,15 +304,7 @@ impl Bmc {
     }
 
     async fn update_service(&self) -> Result<(String, Value), BmcError> {
-        let root = self.inner.get(ROOT).await?.body;
-        let at = field::link(&root, &["UpdateService"]).and_then(|link| local(&self.inner.base, link));
-        let at = at.ok_or_else(|| self.lacks(ROOT, "an update service"))?;
-        let service = self.inner.get(&at).await?.body;
-        Ok((at, service))
-    }
-
-    fn lacks(&self, at: &str, what: &str) -> BmcError {
-        BmcError::Lacks { url: self.inner.url(at), what: what.into() }
+        self.service("UpdateService", "an update service").await
     }
 
     /// The plain push takes its targets beforehand, from the service itself.
@@ -305,6 +392,18 @@ fn multipart(name: &str, bytes: &[u8], targets: &[String]) -> (String, Vec<u8>) 
     body.extend_from_slice(bytes);
     body.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
     (format!("multipart/form-data; boundary={boundary}"), body)
+}
+
+/// Whether a task is an update, or does not say what it is.
+fn about_firmware(task: &Value) -> bool {
+    let told = ["Name", "Description", "TaskType"].iter().filter_map(|name| field::text(task, &[name]));
+    let target = field::text(task, &["Payload", "TargetUri"]);
+    let words: Vec<String> = told.chain(target).map(|text| text.to_ascii_lowercase()).collect();
+    let about = |word: &str| words.iter().any(|text| text.contains(word));
+    ["update", "firmware", "upload", "flash", "install"].iter().any(|word| about(word))
+        || !["reset", "power", "bios", "media", "certificate", "account", "log"]
+            .iter()
+            .any(|word| about(word))
 }
 
 fn changes(started: &Started, now: &BTreeMap<String, String>) -> Vec<Updated> {

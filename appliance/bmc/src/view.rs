@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use appliance_model::inventory::Inventory;
+use appliance_model::{PowerState, inventory::Inventory};
 use serde::Serialize;
 
 use crate::{
     evidence::Body,
     pin::{Certificate, Pin},
-    power::PowerState,
     quirks::{QuirkNote, Switch},
 };
 
@@ -378,6 +377,10 @@ pub struct Accounts {
     pub lockout_attempts: Option<u32>,
     /// How long it stays locked, in seconds; 0 may mean until an administrator unlocks it.
     pub lockout_seconds: Option<u32>,
+    /// After how many seconds without another one failed logins are forgotten.
+    pub lockout_forgotten_seconds: Option<u32>,
+    /// Whether a password must have several kinds of characters.
+    pub password_complex: Option<bool>,
     /// Accounts that have a name.
     pub accounts: Vec<Account>,
 }

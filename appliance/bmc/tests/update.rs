@@ -6,7 +6,7 @@ mod world;
 
 use std::time::Duration;
 
-use appliance_bmc::{Allowed, BmcError, Image, Outcome, Started, UpdateWay};
+use appliance_bmc::{Allowed, BmcError, Image, Outcome, Planned, Started, UpdateWay};
 use serde_json::{Value, json};
 use support::Reply;
 use world::{Rule, Tree, World, link, refusal, serial};
@@ -97,9 +97,45 @@ async fn an_image_goes_out_the_way_the_controller_takes_it() {
                         .starts_with("multipart/form-data; boundary=")
                 );
             }
-            UpdateWay::Push => assert_eq!(sent.headers["content-type"], "application/octet-stream"),
+            UpdateWay::Push | UpdateWay::Unknown => {
+                assert_eq!(sent.headers["content-type"], "application/octet-stream");
+            }
         }
     }
+}
+
+/// The image is taken and the answer lost: the new task is found, and nothing is sent again; also not after a crash.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_whose_answer_was_lost_is_found() {
+    const TASKS: &str = "/redfish/v1/TaskService/Tasks";
+    let rule: Rule = Box::new(|tree, asked| {
+        if asked.method != "POST" || !asked.path.starts_with(SERVICE) {
+            return None;
+        }
+        let other = json!({ "Name": "Restart of the BIOS", "TaskState": "Running" });
+        tree.insert(format!("{TASKS}/6"), other);
+        tree.insert(TASK.into(), json!({ "Name": "Firmware update", "TaskState": "Completed" }));
+        tree.insert(TASKS.into(), json!({ "Members": [link(&format!("{TASKS}/6")), link(TASK)] }));
+        tree.get_mut(BMC).unwrap()["Version"] = "2.0".into();
+        Some(Reply(0, vec![], vec![]))
+    });
+    let world = world("", simple(), rule).await;
+    {
+        let mut tree = world.tree.lock().unwrap();
+        tree.insert("/redfish/v1/TaskService".into(), json!({ "Tasks": link(TASKS) }));
+        tree.insert(TASKS.into(), json!({ "Members": [] }));
+    }
+    let bmc = world.served.client(None);
+    let planned = bmc.plan_update(&[]).await.unwrap();
+    assert_eq!(bmc.find_update(&planned).await.unwrap(), None, "not sent yet");
+    let kept: Planned = serde_json::from_str(&serde_json::to_string(&planned).unwrap()).unwrap();
+    let started = bmc.start_planned_update(&allowed(), Image::Address(ADDRESS), &planned).await.unwrap();
+    assert_eq!((started.way, started.task.as_deref()), (UpdateWay::Simple, Some(TASK)));
+    let found = world.served.client(None).find_update(&kept).await.unwrap().unwrap();
+    assert_eq!(found.task.as_deref(), Some(TASK));
+    let finished = bmc.finish_update(&found, Duration::from_secs(10)).await.unwrap();
+    assert_eq!(finished.updated[0].now, "2.0");
+    assert_eq!(world.changes("UpdateService"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::bmc::{self, Bmc, BmcFault, IpmiPolicy, Paper, Quirks, Setup, Temper};
+use crate::bmc::{self, Bmc, BmcFault, IpmiPolicy, Paper, Quirks, Setup, Temper, Written};
 use crate::error::RackError;
 use crate::spec::HostSpec;
 
@@ -165,6 +165,26 @@ impl Fleet {
     #[must_use]
     pub fn alive(&self) -> usize {
         self.alive.len()
+    }
+
+    /// Adds a fault rule to the BMC with this number among those that answer.
+    pub fn fault(&self, index: usize, rule: BmcFault) {
+        if let Some(bmc) = self.alive.get(index) {
+            bmc.fault(rule);
+        }
+    }
+
+    /// Lays `patch` over what the BMC with this number says of one resource.
+    pub fn lie(&self, index: usize, path: &str, patch: Value) {
+        if let Some(bmc) = self.alive.get(index) {
+            bmc.lie(path, patch);
+        }
+    }
+
+    /// The writes that the BMC with this number looked at, and what it answered.
+    #[must_use]
+    pub fn written(&self, index: usize) -> Vec<Written> {
+        self.alive.get(index).map(Bmc::written).unwrap_or_default()
     }
 
     async fn bury(

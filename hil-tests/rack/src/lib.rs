@@ -28,7 +28,7 @@ mod rack;
 mod spec;
 mod tpm;
 
-pub use bmc::{BmcAction, BmcFault, IpmiPolicy, Quirks};
+pub use bmc::{BmcAction, BmcFault, IpmiPolicy, Quirks, Written};
 pub use boot::{Override, OverrideEnabled};
 pub use console::{Console, Line};
 pub use error::RackError;

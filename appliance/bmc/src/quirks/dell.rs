@@ -105,6 +105,33 @@ pub(super) const QUIRKS: &[Quirk] = &[
         test: "dell_http_boot_needs_tls_mode_off",
     },
     Quirk {
+        id: "dell-account-slots",
+        when: When { makers: &["dell"], ..ANYONE },
+        switches: &[Switch::AccountsAreSlots],
+        story: "Seventeen accounts are listed whether used or not; a new one is a PATCH of one without UserName, \
+            and the first is reserved.",
+        source: "R750 tree with iDRAC 6.00.30 (libredfish tests/mockups); Ansible community.general \
+            redfish_utils.py (add_user via PATCH)",
+        test: "dell_accounts_are_slots",
+    },
+    Quirk {
+        id: "dell-stream-rests",
+        when: When { makers: &["dell"], ..ANYONE },
+        switches: &[Switch::StreamRests(25)],
+        story: "After a stream of events was closed, 20 to 30 seconds must pass before the next one; streams that \
+            are silent for an hour are closed.",
+        source: "Dell iDRAC9 Redfish API Guide 4.20.20.20, Server-Sent Events",
+        test: "dell_streams_rest",
+    },
+    Quirk {
+        id: "dell-certificate-after-restart",
+        when: When { makers: &["dell"], ..ANYONE },
+        switches: &[Switch::CertificateAfterRestart],
+        story: "A replaced certificate is shown only after iDRAC was restarted (Manager.Reset).",
+        source: "Dell iDRAC-Redfish-Scripting, ReplaceCertificate examples",
+        test: "dell_shows_its_certificate_after_a_restart",
+    },
+    Quirk {
         id: "dell-eject-under-ramdisk",
         when: When { makers: &["dell"], ..ANYONE },
         switches: &[Switch::PowerOffBeforeEject, Switch::EjectSettlesLate],

@@ -66,6 +66,24 @@ pub(super) const QUIRKS: &[Quirk] = &[
         test: "hpe_accounts_lack_types",
     },
     Quirk {
+        id: "hpe-event-types",
+        when: When { makers: &["hpe", "hp"], ..ANYONE },
+        switches: &[Switch::SubscriptionNeedsEventTypes],
+        story: "A subscription without EventTypes is refused with 400; other makers' late firmware refuses the \
+            word itself.",
+        source: "DMTF Redfish-Tacklebox issue 89; gofish pull request 241",
+        test: "hpe_wants_event_types",
+    },
+    Quirk {
+        id: "hpe-https-certificate",
+        when: When { makers: &["hpe", "hp"], firmware_below: &[3, 0], ..ANYONE },
+        switches: &[Switch::CertificateByOem("SecurityService/HttpsCert")],
+        story: "The certificate is Managers/1/SecurityService/HttpsCert with actions of its own; there is no \
+            CertificateService.",
+        source: "DL385 Gen10 Plus v2 tree, iLO 5 2.72 (libredfish tests/mockups)",
+        test: "hpe_has_a_certificate_of_its_own",
+    },
+    Quirk {
         id: "hpe-licence-service",
         when: When { makers: &["hpe", "hp"], ..ANYONE },
         switches: &[Switch::LicencesAt("LicenseService")],

@@ -85,6 +85,16 @@ pub(crate) enum Switch {
     ReloadsBetweenJobs,
     /// BIOS settings need `@Redfish.SettingsApplyTime`.
     SettingsNeedApplyTime,
+    /// Accounts are a fixed number of places: nothing is posted, free ones are written.
+    AccountsAreSlots,
+    /// A subscription without the kinds of events it is for is refused.
+    SubscriptionNeedsEventTypes,
+    /// After a stream of events ended, the next one is refused for so many seconds.
+    StreamRests(u64),
+    /// Its certificate is not a resource of the standard but this one below its manager.
+    CertificateByOem(&'static str),
+    /// Another certificate is shown only after the controller was restarted.
+    CertificateAfterRestart,
     /// Requests of a second client end our session, or exhaust the few there are.
     FewSessions,
 
@@ -99,6 +109,8 @@ pub(crate) enum Switch {
     BootInSettings,
     /// Only `Once` and `Disabled`.
     OnceOnly,
+    /// An override for once is shown as `Continuous`; that the target shows must do.
+    OnceShownAsContinuous,
     /// A one-time override may be ignored: believe the booted agent only.
     OnceMayBeIgnored,
     /// Boot changes are refused while the machine is in POST: try again when it is off or booted.

@@ -83,6 +83,15 @@ pub(super) const QUIRKS: &[Quirk] = &[
         test: "a_service_without_links_and_sessions_is_served_by_basic",
     },
     Quirk {
+        id: "sushy-emulator-continuous",
+        when: When { makers: &["sushy"], ..ANYONE },
+        switches: &[Switch::OnceShownAsContinuous],
+        story: "sushy-emulator takes Once and shows Continuous whatever was set; it has neither serial nor \
+            sessions.",
+        source: "sushy-tools 2.2.0, emulator/templates/system.json",
+        test: "sushy_emulator_shows_continuous",
+    },
+    Quirk {
         id: "bare-fraction-numbers",
         when: ANYONE,
         switches: &[],

@@ -199,6 +199,21 @@ fn dell_http_boot_needs_tls_mode_off() {
 }
 
 #[test]
+fn dell_accounts_are_slots() {
+    check("dell-account-slots", &[Switch::AccountsAreSlots], &[R750, R770], &[SYS_821, DL385, NOBODY]);
+}
+
+#[test]
+fn dell_streams_rest() {
+    check("dell-stream-rests", &[Switch::StreamRests(25)], &[R750], &[SYS_821, NOBODY]);
+}
+
+#[test]
+fn dell_shows_its_certificate_after_a_restart() {
+    check("dell-certificate-after-restart", &[Switch::CertificateAfterRestart], &[R750], &[SYS_821]);
+}
+
+#[test]
 fn dell_power_off_before_eject() {
     let switches = [Switch::PowerOffBeforeEject, Switch::EjectSettlesLate];
     check("dell-eject-under-ramdisk", &switches, &[R750], &[SYS_821]);
@@ -225,6 +240,17 @@ fn hpe_refuses_if_match_star() {
 #[test]
 fn hpe_accounts_lack_types() {
     check("hpe-account-types", &[Switch::AccountTypesMissing], &[DL385], &[R750]);
+}
+
+#[test]
+fn hpe_wants_event_types() {
+    check("hpe-event-types", &[Switch::SubscriptionNeedsEventTypes], &[DL385], &[R750, NOBODY]);
+}
+
+#[test]
+fn hpe_has_a_certificate_of_its_own() {
+    let switches = [Switch::CertificateByOem("SecurityService/HttpsCert")];
+    check("hpe-https-certificate", &switches, &[DL385], &[R750, SYS_821]);
 }
 
 #[test]
@@ -268,6 +294,12 @@ fn dgx_h100_is_asked_without_expand() {
 fn gb300_names_its_tpm_setting_two_ways() {
     let switches = [Switch::TpmSettingNames(&["TPM", "SecurityDeviceSupport"])];
     check("gb300-tpm-setting", &switches, &[GB300], &[GH200]);
+}
+
+#[test]
+fn sushy_emulator_shows_continuous() {
+    let emulator = ("Sushy Emulator", "fake", "", "");
+    check("sushy-emulator-continuous", &[Switch::OnceShownAsContinuous], &[emulator], &[DGX, NOBODY]);
 }
 
 /// `hgx-baseboard`.

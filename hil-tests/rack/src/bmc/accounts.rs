@@ -11,6 +11,9 @@ use super::store::link_of;
 /// Shortest and longest password, as the account service says.
 const PASSWORD: std::ops::RangeInclusive<usize> = 8..=20;
 
+/// Places for accounts, where they are a fixed number; the first is reserved.
+const PLACES: std::ops::RangeInclusive<u32> = 1..=16;
+
 /// Longest user name, as IPMI allows.
 const USER_MAX: usize = 16;
 
@@ -26,6 +29,17 @@ pub(crate) fn settle(desk: &Desk, user: &str, password: &str) {
         let role = value.get("RoleId").and_then(Value::as_str).unwrap_or_default().to_owned();
         !name.is_empty() && role.starts_with("Admin") && (wanted.is_empty() || name == wanted)
     };
+    if desk.quirks.accounts_are_slots && desk.is_built_in() {
+        for id in PLACES {
+            let mut free = Account::new(&format!("{collection}/{id}"), "", "", Role::ReadOnly);
+            free.enabled = false;
+            desk.store.add_member(&collection, &id.to_string(), show(&free));
+        }
+        desk.store.edit(&format!("{collection}/2"), |value| {
+            value["UserName"] = json!(user);
+            value["RoleId"] = json!(Role::Administrator.name());
+        });
+    }
     let members = desk.store.members(&collection);
     let slot =
         members.iter().find(|path| has(path, user)).or_else(|| members.iter().find(|path| has(path, "")));
@@ -166,6 +180,9 @@ pub(crate) fn patch(desk: &Desk, path: &str, body: &Value, caller: &Caller) -> R
     let fields =
         body.as_object().ok_or_else(|| Answer::bad("MalformedJSON", "The body is not an object."))?;
     let own = caller.place == path;
+    if desk.quirks.accounts_are_slots && path.ends_with("/1") {
+        return Err(Answer::bad("PropertyNotWritable", "This account is reserved."));
+    }
     if !own && caller.role < Role::Administrator {
         return Err(forbidden());
     }

@@ -26,6 +26,8 @@ struct Identity {
     certified: Arc<CertifiedKey>,
     /// The key of a signing request that waits for its certificate.
     requested: Option<String>,
+    /// What is shown after the BMC was restarted.
+    later: Option<Box<Identity>>,
 }
 
 impl std::fmt::Debug for Shown {
@@ -69,6 +71,14 @@ impl Shown {
         Ok(tokio_rustls::TlsAcceptor::from(Arc::new(config)))
     }
 
+    /// The BMC was restarted: what waited for it is shown.
+    pub(crate) fn take_over(&self) {
+        let mut identity = self.lock();
+        if let Some(later) = identity.later.take() {
+            *identity = *later;
+        }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Identity> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -83,7 +93,7 @@ impl Identity {
         let key = rustls::crypto::ring::sign::any_supported_type(&key).map_err(|error| error.to_string())?;
         let certified = CertifiedKey::new(chain, key);
         certified.keys_match().map_err(|error| error.to_string())?;
-        Ok(Self { pem, key_pem, certified: Arc::new(certified), requested: None })
+        Ok(Self { pem, key_pem, certified: Arc::new(certified), requested: None, later: None })
     }
 }
 
@@ -145,7 +155,10 @@ fn name(name: &x509_cert::name::Name) -> Value {
 /// Lays over the HTTPS certificate's resource what TLS shows.
 pub(crate) fn overlay(desk: &Desk, path: &str, value: &mut Value) {
     let Some(shown) = desk.tls.as_ref().filter(|_| is_https(path)) else { return };
-    let pem = shown.pem();
+    let pem = {
+        let identity = shown.lock();
+        identity.later.as_ref().map_or_else(|| identity.pem.clone(), |later| later.pem.clone())
+    };
     value["CertificateString"] = json!(pem);
     if let (Some(fields), Some(Value::Object(facts))) =
         (value.as_object_mut(), der_of_pem(&pem).and_then(|der| facts(&der)))
@@ -184,7 +197,12 @@ pub(crate) fn replace(desk: &Desk, body: &Value) -> Result<Answer, Answer> {
     })?;
     // Keys are not given back to readers.
     let pem: String = text.split("-----BEGIN PRIVATE KEY").next().unwrap_or_default().to_owned();
-    *identity = Identity { pem: if pem.contains("CERTIFICATE") { pem } else { String::new() }, ..new };
+    let new = Identity { pem: if pem.contains("CERTIFICATE") { pem } else { String::new() }, ..new };
+    if desk.quirks.certificate_after_restart {
+        identity.later = Some(Box::new(new));
+    } else {
+        *identity = new;
+    }
     drop(identity);
     desk.journal.write("OK", "The HTTPS certificate was replaced.", event::OTHER);
     Ok(Answer::ok(desk.resource(place.trim_end_matches('/')).unwrap_or_default()))

@@ -15,6 +15,7 @@ use super::power::Server;
 use super::quirks::Quirks;
 use super::sessions::{Caller, Door, Role};
 use super::store::Store;
+use super::writes::Writes;
 use super::{accounts, bios, certificates, events, firmware, live, query, tasks, tree, write};
 
 /// Longest request body that is read whole; images are streamed and counted.
@@ -44,6 +45,7 @@ pub(crate) struct Desk {
     pub(crate) pending: bios::Pending,
     pub(crate) stamps: live::Stamps,
     pub(crate) tls: Option<certificates::Shown>,
+    pub(crate) written: Writes,
     /// Whether serial and UUID of the tree give way to those of the server.
     pub(crate) own_identity: bool,
     metadata: std::sync::OnceLock<String>,
@@ -76,6 +78,7 @@ impl Desk {
             pending: bios::Pending::default(),
             stamps: live::Stamps::default(),
             tls,
+            written: Writes::default(),
             own_identity: true,
             metadata: std::sync::OnceLock::new(),
             requests: AtomicU64::new(0),
@@ -97,7 +100,8 @@ impl Desk {
         }
         let path = clean(request.uri().path());
         let head = request.method() == Method::HEAD;
-        let action = self.faults.for_request(&path);
+        let method = request.method().clone();
+        let action = self.faults.for_request(method.as_str(), &path);
         match &action {
             Some(BmcAction::DropRequest | BmcAction::RefuseConnection) => return Err(Dropped),
             Some(BmcAction::Status(code)) => {
@@ -115,6 +119,12 @@ impl Desk {
             Some(_) | None => {}
         }
         let answer = self.route(&path, request).await;
+        if !matches!(method, Method::GET | Method::HEAD) {
+            self.written.note(&method, &path, answer.status);
+        }
+        if action == Some(BmcAction::DropAnswer) {
+            return Err(Dropped);
+        }
         let answer = action.iter().fold(answer, |answer, action| spoil(answer, action, &path));
         let mut response = answer.into_response();
         if head {
@@ -176,7 +186,8 @@ impl Desk {
             return answer;
         }
         if Some(path) == live::stream_path(self).as_deref() {
-            return events::stream(self);
+            let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+            return events::stream(self, last);
         }
         if path.contains("/Actions/") {
             return Answer::not_allowed("POST");
@@ -350,6 +361,7 @@ fn spoil(answer: Answer, action: &BmcAction, path: &str) -> Answer {
         BmcAction::CyclicLinks => changed(json(), |value| faults::turn_links(value, path)),
         BmcAction::RefuseConnection
         | BmcAction::DropRequest
+        | BmcAction::DropAnswer
         | BmcAction::Status(_)
         | BmcAction::Delay(_)
         | BmcAction::Redirect(_)

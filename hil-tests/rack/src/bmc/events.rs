@@ -1,8 +1,9 @@
 //! Events: told to whoever listens to the stream, and posted to those who subscribed.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
@@ -24,7 +25,25 @@ const SUBSCRIPTIONS_MAX: usize = 20;
 pub(crate) struct Events {
     count: AtomicU64,
     subscriptions: AtomicU64,
+    told: Mutex<Told>,
+}
+
+/// What was told last, and to whom it is told from now on.
+#[derive(Debug)]
+struct Told {
+    recent: VecDeque<Arc<Value>>,
     channel: broadcast::Sender<Arc<Value>>,
+}
+
+impl Events {
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends all streams, as a restart of the BMC does.  What was told lately is still known.
+    pub(crate) fn cut(&self) {
+        self.told().channel = broadcast::Sender::new(BEHIND_MAX);
+    }
 }
 
 impl Default for Events {
@@ -32,7 +51,7 @@ impl Default for Events {
         Self {
             count: AtomicU64::new(0),
             subscriptions: AtomicU64::new(0),
-            channel: broadcast::Sender::new(BEHIND_MAX),
+            told: Mutex::new(Told { recent: VecDeque::new(), channel: broadcast::Sender::new(BEHIND_MAX) }),
         }
     }
 }
@@ -57,8 +76,14 @@ pub(crate) fn tell(desk: &Desk, message: &str, severity: &str, text: &str, origi
             "OriginOfCondition": { "@odata.id": origin },
         }],
     }));
+    let mut told = desk.events.told();
+    told.recent.push_back(Arc::clone(&event));
+    if told.recent.len() > BEHIND_MAX {
+        told.recent.pop_front();
+    }
     // Nobody may be listening.
-    drop(desk.events.channel.send(Arc::clone(&event)));
+    drop(told.channel.send(Arc::clone(&event)));
+    drop(told);
     for path in desk.store.of_kind("EventDestination") {
         let subscription = desk.store.value(&path).unwrap_or_default();
         // Subscriptions of a captured tree lead to somebody's real listener; ours are marked by their number.
@@ -80,10 +105,24 @@ pub(crate) fn tell(desk: &Desk, message: &str, severity: &str, text: &str, origi
     }
 }
 
-/// GET of the stream.
-pub(crate) fn stream(desk: &Desk) -> Answer {
-    let receiver = desk.events.channel.subscribe();
-    let first = Bytes::from_static(b": connected\n\n");
+/// An event as the stream tells it.
+fn streamed(event: &Value) -> String {
+    let id = event.get("Id").and_then(Value::as_str).unwrap_or_default();
+    format!("id: {id}\ndata: {event}\n\n")
+}
+
+/// GET of the stream; first what a listener missed that names the last event it had.
+pub(crate) fn stream(desk: &Desk, last: Option<&str>) -> Answer {
+    let last: Option<u64> = last.and_then(|id| id.parse().ok());
+    let told = desk.events.told();
+    let receiver = told.channel.subscribe();
+    let missed = |event: &&Arc<Value>| {
+        let id = event.get("Id").and_then(Value::as_str).and_then(|id| id.parse::<u64>().ok());
+        last.is_some_and(|last| id.is_some_and(|id| id > last))
+    };
+    let missed: String = told.recent.iter().filter(missed).map(|event| streamed(event)).collect();
+    drop(told);
+    let first = Bytes::from(format!(": connected\n\n{missed}"));
     let stream = futures_util::stream::unfold((receiver, Some(first)), |(mut receiver, first)| async move {
         if let Some(first) = first {
             return Some((Ok::<Bytes, Infallible>(first), (receiver, None)));
@@ -91,9 +130,7 @@ pub(crate) fn stream(desk: &Desk) -> Answer {
         loop {
             match receiver.recv().await {
                 Ok(event) => {
-                    let id = event.get("Id").and_then(Value::as_str).unwrap_or_default();
-                    let text = format!("id: {id}\ndata: {event}\n\n");
-                    return Some((Ok(Bytes::from(text)), (receiver, None)));
+                    return Some((Ok(Bytes::from(streamed(&event))), (receiver, None)));
                 }
                 Err(broadcast::error::RecvError::Lagged(_)) => {}
                 Err(broadcast::error::RecvError::Closed) => return None,
@@ -117,6 +154,9 @@ pub(crate) fn subscribe(desk: &Desk, collection: &str, body: &Value) -> Result<A
         Some("Redfish") => {}
         Some(other) => return Err(Answer::not_in_list("Protocol", &json!(other))),
         None => return Err(Answer::lacks("Protocol")),
+    }
+    if desk.quirks.subscriptions_need_event_types && body.get("EventTypes").is_none() {
+        return Err(Answer::lacks("EventTypes"));
     }
     if desk.store.members(collection).len() >= SUBSCRIPTIONS_MAX {
         let text = "There is no room for another subscription.";

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BmcFault {
-    /// Part of the request path; empty matches every path.
+    /// Part of the request's method and path, such as `/Bios` or `PATCH /redfish/v1/Systems/1`; empty matches all.
     #[serde(default)]
     pub path_contains: String,
     /// What happens.
@@ -33,6 +33,8 @@ pub enum BmcAction {
     RefuseConnection,
     /// The request is read and the connection is closed without an answer.
     DropRequest,
+    /// The request is carried out and the connection is closed without an answer.
+    DropAnswer,
     /// This status with a Redfish error body, such as 503.
     Status(u16),
     /// The right answer, so many milliseconds later.
@@ -91,9 +93,10 @@ impl Faults {
         self.take(|rule| rule.action == BmcAction::RefuseConnection).is_some()
     }
 
-    /// Uses up one turn of a rule for this path.
-    pub(crate) fn for_request(&self, path: &str) -> Option<BmcAction> {
-        self.take(|rule| rule.action == BmcAction::RefuseConnection || path.contains(&rule.path_contains))
+    /// Uses up one turn of a rule for this request.
+    pub(crate) fn for_request(&self, method: &str, path: &str) -> Option<BmcAction> {
+        let line = format!("{method} {path}");
+        self.take(|rule| rule.action == BmcAction::RefuseConnection || line.contains(&rule.path_contains))
     }
 
     pub(crate) fn distort(&self, path: &str, truth: &mut Value) {

@@ -37,6 +37,7 @@ mod tasks;
 mod tests;
 mod tree;
 mod write;
+mod writes;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -54,6 +55,7 @@ pub(crate) use paper::Paper;
 pub(crate) use power::{Medium, Outcome, ResetType, SecureBootKeys, SerialLine, Server};
 pub use quirks::Quirks;
 use store::{Store, Tree};
+pub use writes::Written;
 
 /// The first account's name; passwords differ per BMC.
 const USER: &str = "admin";
@@ -182,6 +184,10 @@ impl Bmc {
 
     pub(crate) fn lie(&self, path: &str, patch: Value) {
         self.desk.faults.lie(path, patch);
+    }
+
+    pub(crate) fn written(&self) -> Vec<Written> {
+        self.desk.written.all()
     }
 
     pub(crate) fn be_honest(&self) {

@@ -180,6 +180,10 @@ pub(crate) fn clear_log(desk: &Desk, service: &str) -> Result<Answer, Answer> {
 /// A restart of the BMC: everybody is logged out.
 pub(crate) fn reset_manager(desk: &Desk) -> Result<Answer, Answer> {
     desk.door.log_all_out();
+    desk.events.cut();
+    if let Some(tls) = &desk.tls {
+        tls.take_over();
+    }
     desk.journal.write("OK", "The BMC was restarted.", event::OTHER);
     Ok(Answer::done())
 }

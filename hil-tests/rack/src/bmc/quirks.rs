@@ -42,6 +42,10 @@ pub struct Quirks {
     pub if_match_star_only: bool,
     /// `If-Match: *` is refused with 412.
     pub if_match_star_refused: bool,
+    /// A subscription without `EventTypes` is refused.
+    pub subscriptions_need_event_types: bool,
+    /// A replaced certificate is shown only after the BMC was restarted.
+    pub certificate_after_restart: bool,
     /// There is no session service; basic authentication only.
     pub no_sessions: bool,
 }

@@ -90,6 +90,9 @@ pub(crate) fn patch(desk: &Desk, path: &str, body: &Value) -> Result<Answer, Ans
         set_boot(desk, path, before.get("Boot").unwrap_or(&Value::Null), boot)?;
     }
     desk.store.edit(path, |value| merge(value, body));
+    if boot.is_some() {
+        desk.tell("ResourceEvent.1.4.ResourceChanged", "OK", "The boot settings were changed.", path);
+    }
     if boot.is_some() && desk.quirks.settings_accepted_silently {
         return Ok(Answer::status(StatusCode::ACCEPTED, None));
     }
