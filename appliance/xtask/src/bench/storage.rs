@@ -152,13 +152,11 @@ fn fio(device: &Path, case: &(&str, &str, u32, u32, &str), seconds: u32) -> anyh
     // Notes stand before the JSON.
     let json = said.find('{').and_then(|start| said.get(start..)).context("fio printed no JSON")?;
     let found: serde_json::Value = serde_json::from_str(json).context("reading what fio printed")?;
-    let number = |path: &str| {
-        let path = format!("/jobs/0/{way}/{path}");
-        found
-            .pointer(&path)
-            .and_then(serde_json::Value::as_f64)
-            .with_context(|| format!("fio told no {path}"))
+    let number_of_job = |path: &str| {
+        let value = found.pointer(&format!("/jobs/0/{path}")).and_then(serde_json::Value::as_f64);
+        value.with_context(|| format!("fio told no {path}"))
     };
+    let number = |path: &str| number_of_job(&format!("{way}/{path}"));
     Ok(Sample {
         operations_per_second: number("iops")?,
         p99_microseconds: number("clat_ns/percentile/99.000000")? / 1000.0,
