@@ -16,6 +16,7 @@ use io_uring::{
 };
 
 use crate::{
+    buffers::Buffers,
     histogram::Histogram,
     watch::{Clock, now},
 };
@@ -32,6 +33,12 @@ const FAILURES_KEPT_MAX: usize = 16;
 
 /// Seconds for which a rate is kept: a day's.
 const SERIES_MAX: usize = 86_400;
+
+/// How long a wait without an answer lasts.
+static SECOND: Timespec = Timespec::new().sec(1);
+
+/// Marks the timer among the answers; no slot has this number.
+const TICK: u64 = u64::MAX;
 
 /// Time between two calls of the progress function.
 const TELL: Duration = Duration::from_millis(100);
@@ -84,11 +91,6 @@ pub(crate) struct Phase {
     pub(crate) series: Vec<u64>,
 }
 
-/// 4 KiB, aligned to 4 KiB: the strictest logical block of the drives we know.
-#[derive(Clone)]
-#[repr(C, align(4096))]
-struct Page([u8; 4096]);
-
 /// What is in flight in a slot.
 #[derive(Debug, Clone, Copy)]
 struct Flight {
@@ -98,7 +100,7 @@ struct Flight {
 
 struct Engine {
     ring: IoUring,
-    pages: Vec<Page>,
+    buffers: Buffers,
     way: Way,
     bytes: u32,
     buffers_registered: bool,
@@ -106,6 +108,8 @@ struct Engine {
     flights: Vec<Option<Flight>>,
     free: Vec<usize>,
     pace: Pace,
+    /// Whether the ring's own timer is set.
+    ticking: bool,
 }
 
 /// For how many answers to wait at once.
@@ -148,19 +152,14 @@ impl Engine {
         }
         let ring = setup(depth)
             .map_err(|error| format!("io_uring could not be set up ({error}): is it switched off?"))?;
-        let per_slot = bytes as usize / size_of::<Page>();
-        let mut pages = vec![Page([0; 4096]); per_slot * usize::from(depth)];
-        let buffers: Vec<libc::iovec> = pages
-            .chunks_mut(per_slot)
-            .map(|slot| libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: bytes as usize })
-            .collect();
-        // SAFETY: the buffers live in `pages`, which is never resized, and is freed only after the last block has
-        // been answered (`abandon` leaks it otherwise).
-        let buffers_registered = unsafe { ring.submitter().register_buffers(&buffers) }.is_ok();
+        let buffers = Buffers::new(usize::from(depth), bytes as usize).ok_or("no buffers of this size")?;
+        // SAFETY: the buffers stay where they are, and are freed only after the last block has been answered
+        // (`abandon` leaks them otherwise).
+        let buffers_registered = unsafe { ring.submitter().register_buffers(&buffers.vectors()) }.is_ok();
         let file_registered = ring.submitter().register_files(&[file.as_raw_fd()]).is_ok();
         Ok(Self {
             ring,
-            pages,
+            buffers,
             way,
             bytes,
             buffers_registered,
@@ -168,6 +167,7 @@ impl Engine {
             flights: vec![None; usize::from(depth)],
             free: (0..usize::from(depth)).collect(),
             pace: Pace { since: now(), answers: 0, wait_for: 1 },
+            ticking: false,
         })
     }
 
@@ -219,7 +219,7 @@ impl Engine {
             let Some(offset) = course.next() else { return Ok(false) };
             self.free.pop();
             if looks {
-                course.block(offset, buffer(&mut self.pages, self.bytes, slot));
+                course.block(offset, self.buffers.bytes(slot));
                 start = now();
             }
             self.submit(file, slot, offset)?;
@@ -234,7 +234,7 @@ impl Engine {
     fn submit(&mut self, file: &File, slot: usize, offset: u64) -> Result<(), String> {
         let index = u16::try_from(slot).unwrap_or(u16::MAX);
         let bytes = self.bytes;
-        let buffer = buffer(&mut self.pages, bytes, slot).as_mut_ptr();
+        let buffer = self.buffers.bytes(slot).as_mut_ptr();
         let fd = Fd(file.as_raw_fd());
         // io_uring's builders take a registered file by another type than an open one.
         let entry = match (self.way, self.buffers_registered, self.file_registered) {
@@ -255,15 +255,23 @@ impl Engine {
         };
         let entry: squeue::Entry = entry.user_data(slot as u64);
         // SAFETY: the slot is free, so nobody else uses its buffer until its completion has been taken; file and
-        // pages outlive that, for `run` leaves only when all slots are free, or leaks them.
+        // buffers outlive that, for `run` leaves only when all slots are free, or leaks them.
         unsafe { self.ring.submission().push(&entry) }.map_err(|_| "the submission queue is full".into())
     }
 
-    /// Hands over what was submitted and waits for an answer, a second at most.
+    /// Hands over what was submitted and waits for answers, not much longer than a second.
+    ///
+    /// A wait with an end of its own sets a timer each time, which on a virtual machine costs more than a block.  So while
+    /// every answer is waited for, one timer ticks in the ring itself; only waits for several have their own.
     fn enter(&mut self) -> Result<(), String> {
-        let second = Timespec::new().sec(1);
         let wait_for = self.pace.wait_for.min(self.flights.len() - self.free.len());
-        match self.ring.submitter().submit_with_args(wait_for, &SubmitArgs::new().timespec(&second)) {
+        let entered = if wait_for > 1 {
+            self.ring.submitter().submit_with_args(wait_for, &SubmitArgs::new().timespec(&SECOND))
+        } else {
+            self.tick()?;
+            self.ring.submitter().submit_and_wait(1)
+        };
+        match entered {
             Ok(_) => Ok(()),
             Err(error) if matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY)) => {
                 Ok(())
@@ -272,13 +280,29 @@ impl Engine {
         }
     }
 
+    /// Sets the ring's own timer, if it is not set.
+    #[expect(unsafe_code, reason = "a timer's length is given by its place")]
+    fn tick(&mut self) -> Result<(), String> {
+        if self.ticking {
+            return Ok(());
+        }
+        let entry = opcode::Timeout::new(&raw const SECOND).build().user_data(TICK);
+        // SAFETY: the length is a static, and never goes.
+        unsafe { self.ring.submission().push(&entry) }.map_err(|_| "the submission queue is full")?;
+        self.ticking = true;
+        Ok(())
+    }
+
     /// Takes all answers; says how many there were.
     fn take(&mut self, phase: &mut Phase, begin: Instant, time: Instant, course: &mut dyn Course) -> u32 {
-        let Self { ring, pages, bytes: wanted, flights, free, .. } = self;
+        let Self { ring, buffers, bytes: wanted, flights, free, ticking, .. } = self;
         let looks = self.way == Way::Read && course.looks();
         let second = usize::try_from(time.saturating_duration_since(begin).as_secs()).unwrap_or(usize::MAX);
         let mut answers = 0;
         for done in ring.completion() {
+            if done.user_data() == TICK {
+                *ticking = false;
+            }
             let Ok(slot) = usize::try_from(done.user_data()) else { continue };
             let Some(flight) = flights.get_mut(slot).and_then(Option::take) else { continue };
             answers += 1;
@@ -293,7 +317,7 @@ impl Engine {
             let taken = time.saturating_duration_since(flight.start).as_micros();
             phase.latency.add(u64::try_from(taken).unwrap_or(u64::MAX));
             if looks {
-                course.block(flight.offset, buffer(pages, *wanted, slot));
+                course.block(flight.offset, buffers.bytes(slot));
             }
         }
         answers
@@ -308,18 +332,9 @@ impl Engine {
     }
 
     /// Gives the buffers up while the kernel may still own them.
-    fn abandon(&mut self) {
-        std::mem::forget(std::mem::take(&mut self.pages));
+    fn abandon(self) {
+        std::mem::forget(self.buffers);
     }
-}
-
-/// The bytes of a slot that is not in flight.
-#[expect(unsafe_code, reason = "pages are looked at as bytes")]
-fn buffer(pages: &mut [Page], bytes: u32, slot: usize) -> &mut [u8] {
-    let per_slot = bytes as usize / size_of::<Page>();
-    let pages = pages.get_mut(slot * per_slot..(slot + 1) * per_slot).unwrap_or_default();
-    // SAFETY: a page is 4096 bytes of no structure, and pages of a slice lie one behind the other.
-    unsafe { std::slice::from_raw_parts_mut(pages.as_mut_ptr().cast(), size_of_val(pages)) }
 }
 
 impl Pace {
@@ -357,7 +372,8 @@ impl Phase {
 /// before 6.0 do not know the first way, before 5.19 not the second.  (`DEFER_TASKRUN`, newer still, was measured: as
 /// fast with many blocks in flight, slower with one.)
 fn setup(depth: u16) -> std::io::Result<IoUring> {
-    let entries = u32::from(depth).next_power_of_two();
+    // One more, for the timer.
+    let entries = (u32::from(depth) + 1).next_power_of_two();
     IoUring::builder()
         .setup_single_issuer()
         .setup_coop_taskrun()
