@@ -98,7 +98,12 @@ pub enum Work {
     /// Nothing now: ask again.
     Wait,
     /// Take an inventory.
-    Inventory,
+    Inventory {
+        /// An account to be made first, from inside, on the machine's own controller; absent where the site allows none
+        /// or knows one.  What becomes of it stands in the inventory: the controller's address, or a gap.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bmc_account: Option<BmcAccount>,
+    },
     /// Show EK certificates, EK and AK.
     Identify,
     /// TPM2_ActivateCredential, then answer with HMAC-SHA256(recovered secret, `transcript`).
@@ -123,6 +128,21 @@ pub enum Work {
     Reboot,
     /// Switch the machine off.
     PowerOff,
+}
+
+/// An account for a management controller.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BmcAccount {
+    /// User, at most 16 bytes.
+    pub user: String,
+    /// Password, at most 16 bytes: what every controller keeps whole.
+    pub password: String,
+}
+
+impl std::fmt::Debug for BmcAccount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "BmcAccount {{ user: {:?}, password: .. }}", self.user)
+    }
 }
 
 /// The appliance's part of a statement (`attest/FORMAT.md` has every field).
@@ -290,6 +310,14 @@ mod tests {
         assert_eq!(serde_json::to_string(&order).unwrap(), wanted);
         let wait = Order { id: 0, work: Work::Wait };
         assert_eq!(serde_json::to_string(&wait).unwrap(), r#"{"id":0,"work":{"kind":"wait"}}"#);
+        for bmc_account in [None, Some(BmcAccount { user: "u".into(), password: "p4ssword".into() })] {
+            let inventory = Order { id: 1, work: Work::Inventory { bmc_account: bmc_account.clone() } };
+            let account = bmc_account.map_or("", |_| r#","bmc_account":{"user":"u","password":"p4ssword"}"#);
+            let wanted = format!(r#"{{"id":1,"work":{{"kind":"inventory"{account}}}}}"#);
+            assert_eq!(serde_json::to_string(&inventory).unwrap(), wanted);
+            assert!(!format!("{inventory:?}").contains("p4ssword"));
+            assert!(serde_json::from_str::<Order>(&wanted).is_ok());
+        }
         let hello = format!(
             r#"{{"protocol":1,"agent":"0.1.0","ticket":"{}","boot_url":null,"serial":"S1","uuid":null,"macs":["52:54:00:00:00:01"],"boot_nonce":"{one}"}}"#,
             "09".repeat(16)

@@ -12,6 +12,7 @@
 //! Read next: `client.rs` and `exchange.rs` (requests), `inventory.rs` (the walk), `change.rs` (changes), `quirks/mod.rs`.
 
 mod accounts;
+pub mod announce;
 mod bios;
 mod body;
 mod boot;
@@ -43,6 +44,7 @@ mod secure_boot;
 mod session;
 mod sse;
 mod storage;
+mod stranger;
 mod task;
 mod update;
 mod view;
@@ -73,6 +75,7 @@ pub use secure_boot::{
     Database, EnrolledCertificate, EnrolledSignature, KeyChange, KeyDatabase, KeyState, ResetKeys,
     SecureBootKeys,
 };
+pub use stranger::{Stranger, meet};
 pub use task::{Followed, Outcome};
 pub use update::{Finished, Image, Planned, Started, UpdateOffers, UpdateWay, Updateable, Updated};
 pub use view::{

@@ -1,4 +1,4 @@
-//! `scalerforge bmc import`, `list`, `rotate`, `export`: passwords of controllers, sealed in the site's store.
+//! `scalerforge bmc import`, `rotate`, `forget`, `export`: passwords of controllers, sealed in the site's store.
 //!
 //! They work on the site directory, whether the appliance runs or not.  No password is ever an argument or on standard
 //! output, but for `open-export`, whose purpose that is.
@@ -13,12 +13,11 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use appliance_server::vault::{
-    self, AccountStore, ByRedfish, Ended, Exported, Secret, Vault, open_export, read_roster, seal_export,
+    self, AccountStore, ByRedfish, Ended, Exported, Vault, open_export, read_roster, seal_export,
 };
 use clap::{Args, Subcommand};
-use serde::Serialize;
 
-use crate::{host::print, say, terminal};
+use crate::{host::print, known, say, terminal};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -33,7 +32,7 @@ pub(crate) enum Verb {
         #[command(flatten)]
         at: At,
     },
-    /// The controllers whose passwords are known, without the passwords.
+    /// All controllers that are known: who saw them, whose password is known (without the password), and what is missing.
     List {
         /// Print it as JSON.
         #[arg(long)]
@@ -48,6 +47,16 @@ pub(crate) enum Verb {
         /// Yes: the password of this controller is changed, and who has the old one is locked out.
         #[arg(long)]
         yes_change_password: bool,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Forget the key of a controller whose board or certificate was replaced on purpose: the next contact is a first one.
+    Forget {
+        /// Serial, MAC or address of the controller, or id of its host.
+        host: String,
+        /// Yes: whoever answers at its address next is believed to be it.
+        #[arg(long)]
+        yes_forget_key: bool,
         #[command(flatten)]
         at: At,
     },
@@ -85,24 +94,24 @@ pub(crate) struct At {
 
 /// Largest list: a hundred thousand lines of 160 bytes.
 const LIST_BYTES_MAX: u64 = 16 << 20;
-/// Characters of a new password.  IPMI carries 20 bytes, and the strictest policies want one of each kind.
-const PASSWORD_CHARS: usize = 16;
-/// Kinds of characters; those that look alike on paper are left out, as is what shells and URLs read otherwise.
-const KINDS: [&[u8]; 4] = [b"ABCDEFGHJKLMNPQRSTUVWXYZ", b"abcdefghijkmnpqrstuvwxyz", b"23456789", b"-_.+="];
-
 impl At {
+    /// Its store.
+    pub(crate) fn store(&self) -> anyhow::Result<AccountStore> {
+        Ok(AccountStore::open(&self.site.join("store.sqlite"))?)
+    }
+
     fn open(&self) -> anyhow::Result<(Vault, AccountStore)> {
         let vault = Vault::read(&self.site)?;
-        let store = AccountStore::open(&self.site.join("store.sqlite"))?;
-        Ok((vault, store))
+        Ok((vault, self.store()?))
     }
 }
 
 pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Import { file, user, at } => import(&file, &user, &at),
-        Verb::List { json, at } => list(json, &at),
+        Verb::List { json, at } => known::list(json, &at),
         Verb::Rotate { host, yes_change_password, at } => rotate(&host, yes_change_password, &at),
+        Verb::Forget { host, yes_forget_key, at } => forget(&host, yes_forget_key, &at),
         Verb::Export { break_glass, passphrase_file, plain_passwords, at } => {
             export(&break_glass, passphrase_file.as_deref(), plain_passwords, &at)
         }
@@ -139,49 +148,17 @@ fn import(file: &Path, user: &str, at: &At) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// One account, without secrets.
-#[derive(Debug, Serialize)]
-struct Shown {
-    name: String,
-    serial: Option<String>,
-    mac: Option<String>,
-    address: Option<String>,
-    user: String,
-    rack: Option<String>,
-    unit: Option<String>,
-    pin: Option<String>,
-    state: &'static str,
-}
-
-fn list(json: bool, at: &At) -> anyhow::Result<ExitCode> {
-    let store = AccountStore::open(&at.site.join("store.sqlite"))?;
-    let shown: Vec<Shown> = store.accounts()?.into_iter().map(shown).collect();
-    if json {
-        print(&shown)?;
-        return Ok(ExitCode::SUCCESS);
+fn forget(host: &str, yes: bool, at: &At) -> anyhow::Result<ExitCode> {
+    if !yes {
+        bail!(
+            "whoever answers at its address next would be sent its password; if that is meant, add --yes-forget-key"
+        );
     }
-    say!("{:<20} {:<30} {:<12} {:<10} PASSWORD", "NAME", "ADDRESS", "USER", "PLACE");
-    for one in shown {
-        let place: Vec<&str> = [one.rack.as_deref(), one.unit.as_deref()].into_iter().flatten().collect();
-        let address = one.address.as_deref().unwrap_or("not known");
-        say!("{:<20} {address:<30} {:<12} {:<10} {}", one.name, one.user, place.join("-"), one.state);
-    }
+    let (_, store) = at.open()?;
+    let name = vault::find(&store, host)?.account.name;
+    vault::forget_key(&store, &name)?;
+    say!("the key of {name} is forgotten; the next one it shows is demanded from then on");
     Ok(ExitCode::SUCCESS)
-}
-
-fn shown(row: vault::AccountRow) -> Shown {
-    let account = row.account;
-    Shown {
-        name: account.name,
-        serial: account.serial,
-        mac: account.mac.map(|mac| mac.to_string()),
-        address: account.url,
-        user: account.user,
-        rack: account.rack,
-        unit: account.unit,
-        pin: row.pin.map(|pin| pin.to_string()),
-        state: vault::state_words(&row.rotation),
-    }
 }
 
 fn rotate(host: &str, yes: bool, at: &At) -> anyhow::Result<ExitCode> {
@@ -192,7 +169,7 @@ fn rotate(host: &str, yes: bool, at: &At) -> anyhow::Result<ExitCode> {
     }
     let (vault, store) = at.open()?;
     let name = vault::find(&store, host)?.account.name;
-    let new = Secret::new(random_password()?);
+    let new = vault::random_password(vault::PasswordLimits::default())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let controller = ByRedfish { store: &store };
     let ended =
@@ -211,23 +188,6 @@ fn rotate(host: &str, yes: bool, at: &At) -> anyhow::Result<ExitCode> {
         Ended::Ask(why) => say!("{name}: {why}"),
     }
     Ok(ExitCode::from(1))
-}
-
-/// A random password with at least one character of each kind.
-fn random_password() -> anyhow::Result<String> {
-    let all = KINDS.concat();
-    loop {
-        let mut password = Vec::new();
-        while password.len() < PASSWORD_CHARS {
-            let mut byte = [0];
-            getrandom::fill(&mut byte).context("the system gives no randomness for a password")?;
-            // 64 is a power of two above the count of characters: what is beyond is drawn again, so that all are as likely.
-            password.extend(all.get(usize::from(byte[0] % 64)));
-        }
-        if KINDS.iter().all(|kind| password.iter().any(|byte| kind.contains(byte))) {
-            return Ok(String::from_utf8(password)?);
-        }
-    }
 }
 
 fn export(file: &Path, passphrase_file: Option<&Path>, plain: bool, at: &At) -> anyhow::Result<ExitCode> {
@@ -260,25 +220,4 @@ fn reveal(file: &Path, passphrase_file: Option<&Path>) -> anyhow::Result<ExitCod
     let bytes = bounded(file)?;
     print(&open_export(&bytes, &terminal::password(passphrase_file, "this export")?)?)?;
     Ok(ExitCode::SUCCESS)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn passwords_have_all_kinds_and_differ() {
-        assert!(KINDS.concat().len() <= 64);
-        let passwords: Vec<String> = (0..50).map(|_| random_password().unwrap()).collect();
-        for password in &passwords {
-            assert_eq!(password.len(), PASSWORD_CHARS);
-            for kind in KINDS {
-                assert!(password.bytes().any(|byte| kind.contains(&byte)), "{password}");
-            }
-        }
-        let mut different = passwords.clone();
-        different.sort();
-        different.dedup();
-        assert_eq!(different.len(), passwords.len());
-    }
 }

@@ -14,6 +14,7 @@ mod evidence;
 mod host;
 mod image;
 mod ipmi;
+mod known;
 mod node;
 mod probe;
 mod serve;

@@ -95,6 +95,8 @@ pub enum LogIn {
     Accepted,
     /// The password was refused.
     Refused,
+    /// The password was refused, and one more refusal would lock the account.
+    RefusedLast,
     /// Nobody said anything about the password.
     NoAnswer,
 }
@@ -185,7 +187,11 @@ impl Rotation {
             Happened::LogIn(LogIn::Refused) if !trying.other_refused => {
                 ask(Trying { next: trying.next.other(), other_refused: true, ..trying.clone() })
             }
-            Happened::LogIn(LogIn::Refused) => both_refused(trying, now),
+            Happened::LogIn(LogIn::RefusedLast) if !trying.other_refused => {
+                let next = Trying { next: trying.next.other(), other_refused: true, ..trying.clone() };
+                pause_then(next, LOCKOUT_SECONDS, now)
+            }
+            Happened::LogIn(LogIn::Refused | LogIn::RefusedLast) => both_refused(trying, now),
             Happened::LogIn(LogIn::NoAnswer) => {
                 let pause = SILENCE_SECONDS.checked_shl(trying.silent.min(16)).unwrap_or(SILENCE_SECONDS_MAX);
                 let silent = trying.silent.saturating_add(1);

@@ -465,4 +465,10 @@ pub struct BmcSeen {
     pub redfish_port: Option<u16>,
     /// Redfish service host name.
     pub redfish_host: Option<String>,
+    /// Its address on the management LAN, as it tells by IPMI from inside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lan_address: Option<std::net::Ipv4Addr>,
+    /// Its port's address there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lan_mac: Option<Mac>,
 }

@@ -11,7 +11,10 @@ use appliance_model::{HostId, Now, Seconds};
 use appliance_store::{Advanced, Store, StoreError};
 use tokio::sync::watch;
 
-use crate::{chain::ChainLink, config::Config, publication::Publications, site::Keys, strangers::Strangers};
+use crate::{
+    chain::ChainLink, config::Config, controllers::Controllers, publication::Publications, site::Keys,
+    strangers::Strangers,
+};
 
 /// How far a host's order is, as its agent last said.  Kept in memory: it is worth nothing after a restart.
 #[derive(Debug, Clone)]
@@ -31,6 +34,7 @@ pub(crate) struct App {
     pub(crate) roots: attest_verify::endorsement::Roots,
     pub(crate) publications: Publications,
     pub(crate) strangers: Strangers,
+    pub(crate) controllers: Controllers,
     live: Mutex<Live>,
     changed: watch::Sender<u64>,
     started: Now,
@@ -60,11 +64,12 @@ pub(crate) struct Parts {
     pub(crate) pxe: pxe_server::Handle,
     pub(crate) chain: ChainLink,
     pub(crate) roots: attest_verify::endorsement::Roots,
+    pub(crate) controllers: Controllers,
 }
 
 impl App {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        let Parts { config, keys, store, pxe, chain, roots } = parts;
+        let Parts { config, keys, store, pxe, chain, roots, controllers } = parts;
         Arc::new(Self {
             config,
             keys,
@@ -74,6 +79,7 @@ impl App {
             roots,
             publications: Publications::default(),
             strangers: Strangers::default(),
+            controllers,
             live: Mutex::default(),
             changed: watch::Sender::new(0),
             started: now(),

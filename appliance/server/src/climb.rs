@@ -147,7 +147,7 @@ pub(crate) async fn take_out(app: &Arc<App>, host: &HostId) -> Result<(), StoreE
     let row = app.db(move |store| store.host(&id)).await?;
     let (Some(slot), Some(bmc)) = (climb.medium.clone(), power::redfish(app, &row)) else { return Ok(()) };
     let ejected = bmc.eject_media(&slot).await;
-    bmc.log_out().await;
+    power::leave(app, &row, &bmc).await;
     match ejected {
         Ok(()) | Err(BmcError::NoMedia { .. }) => {
             climb.medium = None;

@@ -8,13 +8,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use appliance_model::Address;
+use appliance_model::{Address, Digest};
 
 pub(crate) mod firmware;
+mod reach;
 /// What people write.
 pub mod wire;
 
 pub use firmware::Firmware;
+pub use reach::{Discovery, Span};
 
 /// A site file that was understood.
 #[derive(Debug)]
@@ -55,6 +57,10 @@ pub struct Config {
     pub registration: wire::Registration,
     /// Management controllers.
     pub bmcs: Vec<Bmc>,
+    /// What may be done with their accounts.
+    pub credentials: wire::Credentials,
+    /// Where controllers are looked for.
+    pub discovery: Option<Discovery>,
 }
 
 /// Where verifiers call, understood.
@@ -98,6 +104,12 @@ pub struct Bmc {
     pub position: Option<String>,
     /// How it is spoken to by IPMI, where that is allowed.
     pub ipmi: Option<IpmiWay>,
+    /// The account of the vault that this is; `None` for the site file's own.
+    pub account: Option<String>,
+    /// Names the password: another one has another name.
+    pub what: Digest,
+    /// The controller's key, where an account knows it.
+    pub pin: Option<Digest>,
 }
 
 /// How a controller is spoken to by IPMI.
@@ -268,6 +280,8 @@ impl Reader<'_> {
             checks: crate::checks::Checks::read(self.dir, wire.checks)
                 .map_err(|source| ConfigError::Checks { config: self.config.to_owned(), source })?,
             bmcs,
+            credentials: self.credentials(wire.credentials)?,
+            discovery: wire.discovery.map(|discovery| self.discovery(discovery)).transpose()?,
         })
     }
 
@@ -366,6 +380,10 @@ impl Reader<'_> {
             password: appliance_bmc::Password::new(password),
             position: wire.position,
             ipmi,
+            account: None,
+            // The site file is read at the start only: within one run its passwords do not change.
+            what: Digest::of(b"the site file's"),
+            pin: None,
         })
     }
 
@@ -390,16 +408,9 @@ impl Reader<'_> {
                 "an IP address, where bmc.ipmi is set: IPMI is not spoken to names",
             )
         })?;
-        let password = appliance_ipmi::Password::new(password).ok_or_else(|| {
-            self.value(
-                "bmc.password_file",
-                &wire.password_file,
-                "a password of at most 20 bytes, which is what IPMI carries",
-            )
-        })?;
-        let login = appliance_ipmi::Login::new(wire.user.clone(), password, appliance_ipmi::Level::Operator);
-        let login = login.ok_or_else(|| {
-            self.value("bmc.user", &wire.user, "a name of at most 16 bytes, which is what IPMI carries")
+        let login = ipmi_login(&wire.user, password).ok_or_else(|| {
+            let expected = "a password of at most 20 bytes of a user with a name of at most 16, which is what IPMI carries";
+            self.value("bmc.password_file", &wire.password_file, expected)
         })?;
         let policy = match weakest {
             wire::Ipmi::Suite17 => appliance_ipmi::Policy::Strict,
@@ -424,6 +435,12 @@ impl Reader<'_> {
     fn pxe(&self, source: Box<dyn std::error::Error + Send + Sync>) -> ConfigError {
         ConfigError::Pxe { config: self.config.to_owned(), source }
     }
+}
+
+/// An account as IPMI takes it: an operator with a short name and a short password.
+pub(crate) fn ipmi_login(user: &str, password: &str) -> Option<appliance_ipmi::Login> {
+    let password = appliance_ipmi::Password::new(password)?;
+    appliance_ipmi::Login::new(user.to_owned(), password, appliance_ipmi::Level::Operator)
 }
 
 /// The line, from 1, that holds the byte at `offset`.

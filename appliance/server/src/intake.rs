@@ -19,6 +19,7 @@ use crate::{
     challenge::{self, Challenge},
     checks,
     evidence::{self, Quoted},
+    sightings,
 };
 
 /// Takes the answer to the host's open order.
@@ -79,6 +80,11 @@ pub(crate) async fn keep_inventory(
     inventory: Inventory,
     json: String,
 ) -> Result<Digest, StoreError> {
+    if let Some(told) = inventory.bmc.clone() {
+        // Asking an address takes seconds when nobody is there; the agent does not wait for it.
+        let (app, host) = (Arc::clone(app), host.clone());
+        tokio::spawn(async move { sightings::in_band(&app, &host, &told).await });
+    }
     let (id, bytes, comparing) = (host.id.clone(), json.into_bytes(), Arc::clone(app));
     app.db(move |store| {
         checks::keep(&comparing.config.checks, store, &id, &inventory)?;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     app::{App, now},
     challenge::Challenge,
-    site,
+    custody, site,
 };
 
 /// The nonce of an open quote order: kept, so that the agent gets the same one however often it asks.
@@ -35,7 +35,7 @@ impl OpenNonce {
 pub(crate) async fn work(app: &Arc<App>, host: &HostRow) -> Result<Work, StoreError> {
     Ok(match host.stage.order() {
         Order::Wait => Work::Wait,
-        Order::Inventory => Work::Inventory,
+        Order::Inventory => Work::Inventory { bmc_account: custody::in_band(app, host).await? },
         Order::Identify => Work::Identify,
         Order::Activate => activate(app, &host.id).await?,
         Order::BurnIn => burn_in(app, &host.id).await?,

@@ -8,21 +8,33 @@ use appliance_store::{HostRow, StoreError};
 
 use crate::{
     app::{App, now},
-    chain_of, climb, config,
+    chain_of, climb, config, controllers,
     executor::End,
     ipmi,
+    sweep::Failed,
 };
 
 /// Sets what is booted next and starts the machine, from whatever state it is in.  `attempt` counts power-ons from 1.
 pub(crate) async fn on(app: &Arc<App>, host: &HostRow, attempt: u32) -> Result<End, StoreError> {
-    let Some(entry) = entry(app, host) else {
-        return Ok(End::later(
-            "this server has no BMC we know; switch it on by hand, or add its [[bmc]] to the site file",
-        ));
+    let entry = match controllers::of_host(app, host) {
+        Ok(Some(entry)) => entry,
+        Ok(None) => {
+            return Ok(End::later(
+                "this server has no BMC we know; switch it on by hand, or add its [[bmc]] to the site file",
+            ));
+        }
+        Err(why) => return Ok(End::later(why)),
     };
-    let redfish = contact(entry, host.facts.bmc_pin.map(Pin));
+    let redfish = contact(&entry, host.facts.bmc_pin.map(Pin));
     let mut climb = climb::load(app, &host.id).await?;
-    let means = climb::means(app, entry, redfish.as_ref()).await;
+    let means = climb::means(app, &entry, redfish.as_ref()).await;
+    if let Some(bmc) = &redfish
+        && bmc.was_refused().await
+    {
+        // No other rung either: IPMI would try the same password.
+        controllers::leave(app, &entry, bmc).await;
+        return Ok(End::later(format!("{} refuses our password", entry.url)));
+    }
     let rung = match climb.next(probe(&means), attempt) {
         Ok(rung) => rung,
         Err(why) => {
@@ -35,11 +47,11 @@ pub(crate) async fn on(app: &Arc<App>, host: &HostRow, attempt: u32) -> Result<E
         Some(_) | None => {
             climb.start(rung, attempt, None, now());
             climb::keep(app, &host.id, &climb).await?;
-            Ok(ipmi::boot_by_pxe(entry).await)
+            Ok(by_ipmi(app, &entry, ipmi::boot_by_pxe(&entry).await).await)
         }
     };
     if let Some(bmc) = &redfish {
-        bmc.log_out().await;
+        controllers::leave(app, &entry, bmc).await;
     }
     Ok(match result? {
         Ok(()) => End::Done(Event::PoweredOn(rung)),
@@ -111,13 +123,14 @@ async fn start(
 
 /// Whether the machine is on, as far as its BMC can be asked.
 pub(crate) async fn is_on(app: &Arc<App>, host: &HostRow) -> Option<bool> {
-    let state = match redfish(app, host) {
+    let entry = controllers::of_host(app, host).ok()??;
+    let state = match contact(&entry, host.facts.bmc_pin.map(Pin)) {
         Some(bmc) => {
             let state = bmc.power_state().await;
-            bmc.log_out().await;
+            controllers::leave(app, &entry, &bmc).await;
             state.map(|state| state != PowerState::Off).map_err(|error| chain_of(&error))
         }
-        None => ipmi::is_on(entry(app, host)?).await,
+        None => by_ipmi(app, &entry, ipmi::is_on(&entry).await).await,
     };
     state
         .inspect_err(|error| {
@@ -126,24 +139,37 @@ pub(crate) async fn is_on(app: &Arc<App>, host: &HostRow) -> Option<bool> {
         .ok()
 }
 
-/// The entry of the site file for a host's controller.
-fn entry<'a>(app: &'a App, host: &HostRow) -> Option<&'a config::Bmc> {
-    let url = host.facts.bmc.as_ref()?;
-    app.config.bmcs.iter().find(|bmc| bmc.url == *url)
+/// What came of IPMI; a refused password is remembered.
+async fn by_ipmi<T>(app: &Arc<App>, entry: &config::Bmc, result: Result<T, Failed>) -> Result<T, String> {
+    match result {
+        Err(failed) if failed.refused => {
+            controllers::refused(app, entry).await;
+            Err(failed.why)
+        }
+        other => other.map_err(|failed| failed.why),
+    }
 }
 
-/// The controller of a host by Redfish, with the certificate it had at first contact.
+/// The controller of a host by Redfish, with the certificate it had at first contact.  [`leave`] ends it.
 pub(crate) fn redfish(app: &App, host: &HostRow) -> Option<Bmc> {
-    contact(entry(app, host)?, host.facts.bmc_pin.map(Pin))
+    contact(&controllers::of_host(app, host).ok()??, host.facts.bmc_pin.map(Pin))
 }
 
-/// A client for a BMC of the site file; `None` where it speaks IPMI only.
+/// Ends a session that [`redfish`] began.
+pub(crate) async fn leave(app: &Arc<App>, host: &HostRow, bmc: &Bmc) {
+    match controllers::of_host(app, host) {
+        Ok(Some(entry)) => controllers::leave(app, &entry, bmc).await,
+        Ok(None) | Err(_) => bmc.log_out().await,
+    }
+}
+
+/// A client for a controller; `None` where it speaks IPMI only.
 pub(crate) fn contact(entry: &config::Bmc, pin: Option<Pin>) -> Option<Bmc> {
     if !entry.redfish {
         return None;
     }
-    let contact =
-        Contact { url: entry.url.clone(), user: entry.user.clone(), password: entry.password.clone(), pin };
+    let (url, user, password) = (entry.url.clone(), entry.user.clone(), entry.password.clone());
+    let contact = Contact { url, user, password, pin: entry.pin.map(Pin).or(pin) };
     Bmc::new(contact)
         .map_err(
             |error| tracing::error!(bmc = entry.url, error = %chain_of(&error), "cannot speak to this BMC"),

@@ -75,7 +75,7 @@ pub(crate) async fn ask(app: &Arc<App>, host: &HostRow, question: Question) -> R
 
 /// Asks for an inventory of this boot: the agent of a new boot vouches for nothing until it has taken one.
 pub(crate) fn ask_inventory(store: &Store, host: &HostId) -> Result<Asked, StoreError> {
-    let work = serde_json::to_string(&Work::Inventory).unwrap_or_default();
+    let work = serde_json::to_string(&Work::Inventory { bmc_account: None }).unwrap_or_default();
     let until = now().after(INVENTORY_SECONDS_MAX);
     store.ask(host, &NewRequest { ask: Ask::Inventory, from_outside: false, work, until }, LIMIT, now())
 }

@@ -17,9 +17,12 @@ use crate::{
     app::{self, App, Parts},
     chain::ChainLink,
     config::{Config, ConfigError},
-    discovery, executor, operator_api, plain, publish, remedy,
+    controllers::Controllers,
+    discovery, executor, operator_api, plain, publish, remedy, sightings,
     site::{self, Keys, SiteError},
-    tls, verifier_api,
+    tls,
+    vault::Vault,
+    verifier_api,
 };
 
 /// How long a new IPv6 address may be tentative until it cannot be listened on after all.
@@ -121,7 +124,8 @@ pub async fn serve(
     let store = appliance_store::Store::open(&dir.join("store.sqlite")).map_err(ServeError::Store)?;
     let (link, devnet) = link(&config, signers).await?;
     let (makers, intermediates) = roots.len();
-    let app = App::new(Parts { config, keys, store, pxe, chain: link, roots });
+    let controllers = controllers(dir);
+    let app = App::new(Parts { config, keys, store, pxe, chain: link, roots, controllers });
     tracing::info!(agents = ?agents.local_addr().ok(), operators = ?operators.local_addr().ok(), makers, intermediates, "serving");
     let operator = operator_api::router(Arc::clone(&app));
     tokio::select! {
@@ -139,8 +143,18 @@ pub async fn serve(
         () = discovery::run(Arc::clone(&app)) => Ok(()),
         () = remedy::run(Arc::clone(&app)) => Ok(()),
         () = remedy::images::serve(images, Arc::clone(&app)) => Ok(()),
+        () = sightings::run(Arc::clone(&app)) => Ok(()),
         ended = chain(devnet) => ended.map_err(ServeError::Devnet),
     }
+}
+
+/// A site whose vault cannot be opened still boots servers: its site file may name all controllers.
+fn controllers(dir: &Path) -> Controllers {
+    let vault = Vault::read(dir).map_err(|error| crate::chain_of(&error));
+    if let Err(why) = &vault {
+        tracing::warn!(why, "imported passwords of controllers cannot be used");
+    }
+    Controllers::new(vault)
 }
 
 /// Where agents call: the certificate for all of it, IPv4, and IPv6 if there is.

@@ -6,13 +6,16 @@
 //! Read next: `roster.rs` (import), `rotate.rs` (changing a password), `breakglass.rs` (export), `controller.rs`.
 
 use std::{
-    fmt, io,
-    os::unix::fs::MetadataExt as _,
+    fmt,
+    fs::{File, TryLockError},
+    io,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
 use appliance_enrol::Rotation;
-pub use appliance_store::{AccountRow, Store as AccountStore};
+use appliance_model::Digest;
+pub use appliance_store::{AccountRow, ControllerRow, Store as AccountStore};
 use appliance_store::{Imported, Store, StoreError};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
@@ -20,17 +23,21 @@ use crate::site::SiteError;
 
 mod breakglass;
 mod controller;
+mod password;
 mod roster;
 mod rotate;
 
 pub use breakglass::{Exported, open_export, seal_export};
 pub use controller::ByRedfish;
+pub use password::{Limits as PasswordLimits, random_password};
 use roster::accounts;
 pub use roster::{Entry, Problem, RosterError, read_roster};
 pub use rotate::{Controller, Ended, rotate, settle};
 
 /// The site's vault key: 64 hex digits.
 pub const VAULT_KEY: &str = "vault.key";
+/// A file an account, locked by whoever changes its password.
+const CLAIMS: &str = "claims";
 
 /// A password in memory.  It never prints.
 #[derive(Clone, PartialEq, Eq)]
@@ -106,6 +113,15 @@ pub enum VaultError {
     /// Its address is not known.
     #[error("where the controller of {0} is, is not known; import it again with its address")]
     NoAddress(String),
+    /// The account could not be claimed.
+    #[error("{} cannot be used to say whose turn it is; check that it is a directory of this user", dir.display())]
+    Claim {
+        /// The directory.
+        dir: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
     /// Another change is under way.
     #[error(
         "a change of the password of {0} is not finished; the appliance goes on with it when it is started"
@@ -122,6 +138,15 @@ pub enum VaultError {
 /// The vault's key.
 pub struct Vault {
     key: LessSafeKey,
+    /// Where claims lie; a vault made of a passphrase has no accounts to claim.
+    claims: Option<PathBuf>,
+}
+
+/// Says that this process changes an account's password.  The system ends it with the process, so that whoever starts
+/// after a crash goes on at once, and nobody goes on with what somebody else is still doing.
+#[derive(Debug)]
+pub struct Claim {
+    _file: Option<File>,
 }
 
 impl fmt::Debug for Vault {
@@ -145,12 +170,37 @@ impl Vault {
         let text = std::fs::read_to_string(&file).map_err(failed)?;
         let mut key = [0; 32];
         hex::decode_to_slice(text.trim(), &mut key).map_err(|_| VaultError::NoKey { file: file.clone() })?;
-        Self::with(&key).ok_or(VaultError::NoKey { file })
+        let vault = Self::with(&key).ok_or(VaultError::NoKey { file })?;
+        Ok(Self { claims: Some(dir.join(CLAIMS)), ..vault })
+    }
+
+    /// Claims an account.
+    ///
+    /// # Errors
+    /// If another process has it, or this one in another place.
+    pub fn claim(&self, name: &str) -> Result<Claim, VaultError> {
+        let Some(dir) = &self.claims else { return Ok(Claim { _file: None }) };
+        let failed = |source| VaultError::Claim { dir: dir.clone(), source };
+        std::fs::create_dir_all(dir).map_err(failed)?;
+        // A serial may hold anything; its digest is a file name.
+        let file = dir.join(Digest::of(name.as_bytes()).to_string());
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(file)
+            .map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Claim { _file: Some(file) }),
+            Err(TryLockError::WouldBlock) => Err(VaultError::Busy(name.to_owned())),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
     }
 
     fn with(key: &[u8; 32]) -> Option<Self> {
         let key = UnboundKey::new(&CHACHA20_POLY1305, key).ok()?;
-        Some(Self { key: LessSafeKey::new(key) })
+        Some(Self { key: LessSafeKey::new(key), claims: None })
     }
 
     /// Seals a password of an account.
@@ -168,10 +218,17 @@ impl Vault {
     /// # Errors
     /// If it was sealed with another key, for another account, or changed since.
     pub fn open(&self, account: &AccountRow, sealed: &[u8]) -> Result<Secret, VaultError> {
-        let account = &account.account;
-        let text = self.open_bytes(&bound_to(&account.name, &account.user), sealed);
+        self.open_for(&account.account.name, &account.account.user, sealed)
+    }
+
+    /// Opens a sealed password of this user of an account's controller.
+    ///
+    /// # Errors
+    /// If it was sealed with another key, for another user, or changed since.
+    pub fn open_for(&self, name: &str, user: &str, sealed: &[u8]) -> Result<Secret, VaultError> {
+        let text = self.open_bytes(&bound_to(name, user), sealed);
         let text = text.and_then(|bytes| String::from_utf8(bytes).ok());
-        text.map(Secret).ok_or_else(|| VaultError::Sealed { name: account.name.clone() })
+        text.map(Secret).ok_or_else(|| VaultError::Sealed { name: name.to_owned() })
     }
 
     /// Nonce, then what was sealed, then the tag.
@@ -221,6 +278,18 @@ pub fn find(store: &Store, asked: &str) -> Result<AccountRow, VaultError> {
     found.ok_or_else(|| VaultError::NoAccount(asked.chars().take(100).collect()))
 }
 
+/// Forgets the key that a controller showed at first contact.
+///
+/// # Errors
+/// If there is no such account, or the store cannot write.
+pub fn forget_key(store: &Store, name: &str) -> Result<(), VaultError> {
+    if store.forget_key(name, crate::app::now()).map_err(VaultError::Store)? {
+        Ok(())
+    } else {
+        Err(VaultError::NoAccount(name.to_owned()))
+    }
+}
+
 /// Imports a list that was read: all of it or nothing.
 ///
 /// # Errors
@@ -248,13 +317,13 @@ pub fn state_words(rotation: &Rotation) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use appliance_model::Now;
     use appliance_store::NewAccount;
 
     use super::*;
 
-    pub(super) fn row(name: &str, user: &str) -> AccountRow {
+    pub(crate) fn row(name: &str, user: &str) -> AccountRow {
         let account = NewAccount {
             name: name.into(),
             serial: Some(name.into()),
@@ -266,7 +335,18 @@ mod tests {
             sealed: Vec::new(),
         };
         let rotation = Rotation::Settled;
-        AccountRow { account, pin: None, candidate: None, spare: None, rotation, at: Now(0) }
+        AccountRow {
+            account,
+            pin: None,
+            candidate: None,
+            spare: None,
+            rotation,
+            ours: false,
+            lockout: None,
+            refused: None,
+            own: None,
+            at: Now(0),
+        }
     }
 
     #[test]

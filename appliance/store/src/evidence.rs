@@ -1,7 +1,7 @@
 //! The evidence of a node, one file after the other: what its next file follows, and what verifiers may fetch.
 
 use appliance_model::{Digest, HostId, NodeId, Now};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
 use crate::{
     HostRow, Store,
@@ -66,7 +66,8 @@ impl Store {
     ) -> Result<Digest, StoreError> {
         let mut connection = self.lock();
         let sql = StoreError::sql("keep an evidence file");
-        let transaction = connection.transaction().map_err(&sql)?;
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&sql)?;
         let digest = keep(&transaction, host, evidence, now)?;
         transaction.commit().map_err(sql)?;
         Ok(digest)
@@ -177,7 +178,8 @@ impl Store {
     pub fn keep_bindings_of(&self, host: &HostId, challengers: &[[u8; 64]]) -> Result<(), StoreError> {
         let mut connection = self.lock();
         let sql = StoreError::sql("forget binding statements");
-        let transaction = connection.transaction().map_err(&sql)?;
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&sql)?;
         let found: Vec<Vec<u8>> = transaction
             .prepare("SELECT challenger FROM binding WHERE host = ?1")
             .and_then(|mut statement| statement.query_map([host.as_str()], |row| row.get(0))?.collect())

@@ -6,6 +6,7 @@
 //! drives.  Calls block for a few milliseconds (one fsync a write): async callers use a blocking thread.
 
 mod accounts;
+mod controllers;
 mod documents;
 mod error;
 mod evidence;
@@ -29,7 +30,8 @@ use std::{
 
 use rusqlite::Connection;
 
-pub use accounts::{AccountRow, Imported, NewAccount};
+pub use accounts::{AccountRow, Imported, Lockout, NewAccount, Own, RefusedAt};
+pub use controllers::{ControllerRow, Outcome, Sighting, Source};
 pub use documents::Kind;
 pub use error::StoreError;
 pub use evidence::{EVIDENCE_KEPT_MAX, EvidenceRow, Judged, NewEvidence};

@@ -1,13 +1,13 @@
 //! Tables.  Times are milliseconds since 1970; digests and ids are hex text, so that a person can read the file.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use crate::error::StoreError;
 
 /// Counts changes of the tables below.
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 
 /// The tables of version 1.
 const TABLES: &str = "
@@ -89,8 +89,21 @@ CREATE TABLE remedy_line (
 CREATE INDEX remedy_line_of ON remedy_line(remedy, seq);
 ";
 
+/// What version 5 adds: what is known of an account beside its password, our own account beside it, and controllers
+/// that were seen, whether they can be used or not.
+const TABLES_5: &str = "
+ALTER TABLE bmc_account ADD COLUMN ours INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE bmc_account ADD COLUMN lockout TEXT;
+ALTER TABLE bmc_account ADD COLUMN refused TEXT;
+ALTER TABLE bmc_account ADD COLUMN own TEXT;
+ALTER TABLE bmc_account ADD COLUMN own_sealed BLOB;
+CREATE TABLE controller (
+  url TEXT PRIMARY KEY, mac TEXT, serial TEXT, key TEXT, service TEXT, seen TEXT NOT NULL, trouble TEXT, read_at INTEGER
+) STRICT;
+";
+
 /// What each version adds, from the first on.
-const STEPS: [&str; 4] = [TABLES, TABLES_2, TABLES_3, TABLES_4];
+const STEPS: [&str; 5] = [TABLES, TABLES_2, TABLES_3, TABLES_4, TABLES_5];
 
 pub(crate) fn prepare(connection: &Connection) -> Result<(), StoreError> {
     let sql = StoreError::sql("prepare its tables");
@@ -100,14 +113,28 @@ pub(crate) fn prepare(connection: &Connection) -> Result<(), StoreError> {
         return Err(StoreError::Newer { file: PathBuf::new(), found, known: VERSION });
     }
     // FULL: a commit that was answered survives a power loss of the appliance too.
-    connection
-        .execute_batch("PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")
-        .map_err(&sql)?;
+    let settings = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+                    PRAGMA foreign_keys = ON;";
+    let mut tries = 0;
+    // A new file is made WAL by one process; a second one that comes at that moment is told "locked" without a wait.
+    while let Err(error) = connection.execute_batch(settings) {
+        tries += 1;
+        if tries >= TRIES_MAX || error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) {
+            return Err(sql(error));
+        }
+        std::thread::sleep(PAUSE);
+    }
     if found == VERSION {
         return Ok(());
     }
+    // Asked again under the lock: a command and the appliance may both be the first.
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate).map_err(&sql)?;
+    let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(&sql)?;
     let missing = STEPS.get(usize::try_from(found).unwrap_or_default()..).unwrap_or_default().concat();
-    connection
-        .execute_batch(&format!("BEGIN IMMEDIATE; {missing} PRAGMA user_version = {VERSION}; COMMIT;"))
-        .map_err(sql)
+    transaction.execute_batch(&format!("{missing} PRAGMA user_version = {VERSION};")).map_err(&sql)?;
+    transaction.commit().map_err(sql)
 }
+
+/// How often, and how long between, the settings of a file that another process is making are asked for.
+const TRIES_MAX: u32 = 250;
+const PAUSE: Duration = Duration::from_millis(20);

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Every target of `hil-tests/fuzz`.
-const TARGETS: [&str; 13] = [
+const TARGETS: [&str; 14] = [
     "wire",
     "eventlog",
     "evidence",
@@ -33,6 +33,7 @@ const TARGETS: [&str; 13] = [
     "ethernet",
     "http",
     "ipmi",
+    "announce",
 ];
 /// No input of this size needs more, MiB.
 const MEMORY_MIB_MAX: u32 = 1024;

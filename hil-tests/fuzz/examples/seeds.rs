@@ -50,6 +50,12 @@ fn main() {
     for seed in hil_tests_fuzz::ipmi::seeds() {
         put("ipmi", &seed);
     }
+    let redfish = "HTTP/1.1 200 OK\r\nST: urn:dmtf-org:service:redfish-rest:1:0\r\nAL: https://10.78.0.11:8443/redfish/v1/\r\n\r\n";
+    put("announce", redfish.as_bytes());
+    let mut named = appliance_bmc::announce::mdns_question();
+    (named[2], named[7]) = (0x84, 1);
+    named.extend(*b"\xc0\x0c\0\x0c\0\x01\0\0\0\x0a\0\x02\xc0\x0c");
+    put("announce", &named);
     for file in publications() {
         put("publication", &file);
     }

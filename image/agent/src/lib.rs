@@ -14,6 +14,7 @@ pub mod burn;
 pub mod client;
 pub mod coldplug;
 pub mod console;
+pub mod controller;
 pub mod dhcp;
 pub mod dhcp6;
 pub mod identity;

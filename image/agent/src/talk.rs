@@ -52,7 +52,7 @@ impl Talk {
                 Work::Wait => {}
                 Work::Reboot => return self.go(order.id, Leave::Reboot),
                 Work::PowerOff => return self.go(order.id, Leave::PowerOff),
-                work @ (Work::Inventory
+                work @ (Work::Inventory { .. }
                 | Work::Identify
                 | Work::Activate { .. }
                 | Work::Quote(_)

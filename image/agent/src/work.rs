@@ -2,7 +2,7 @@
 
 use std::{path::Path, thread};
 
-use appliance_api::agent::{BoardWord, Certificate, Outcome, QuoteOrder, Work};
+use appliance_api::agent::{BmcAccount, BoardWord, Certificate, Outcome, QuoteOrder, Work};
 use appliance_model::{
     Digest,
     inventory::{Inventory, Tpm as TpmFacts},
@@ -16,7 +16,7 @@ use firmware_checks_probe::{
 };
 use hmac::{Hmac, Mac as _};
 
-use crate::{console::chain, say, system, talk::Talk};
+use crate::{console::chain, controller, say, system, talk::Talk};
 
 /// What is quoted: firmware and boot manager, the image (9, 11), command line and credentials (12, 13), keys (14), and
 /// what the running system may extend (15).
@@ -35,7 +35,7 @@ impl Hands<'_> {
     /// Does what the order says.
     pub fn carry_out(&self, work: Work) -> Outcome {
         let result = match work {
-            Work::Inventory => self.inventory(),
+            Work::Inventory { bmc_account } => self.inventory(bmc_account.as_ref()),
             Work::Identify => self.identify(),
             Work::Activate { credential_blob, encrypted_secret, transcript } => {
                 self.activate(&credential_blob, &encrypted_secret, transcript)
@@ -48,9 +48,10 @@ impl Hands<'_> {
         result.unwrap_or_else(|why| Outcome::Failed { why })
     }
 
-    fn inventory(&self) -> Result<Outcome, String> {
+    fn inventory(&self, bmc_account: Option<&BmcAccount>) -> Result<Outcome, String> {
         say!("taking inventory");
         let mut inventory = self.probe();
+        controller::ask(&self.talk.root, bmc_account, &mut inventory);
         match self.tpm().and_then(|mut tpm| facts(&mut tpm)) {
             Ok(facts) => {
                 inventory.sources.insert("tpm".into(), "TPM2_GetCapability".into());

@@ -119,7 +119,7 @@ fn a_machine_enrols() {
     server.fault("hello", Fault::Busy);
     let _agent = Agent::start(&machine, &server);
 
-    let Outcome::Inventory { json } = server.order(Work::Inventory) else { panic!() };
+    let Outcome::Inventory { json } = server.order(Work::Inventory { bmc_account: None }) else { panic!() };
     let inventory: Inventory = serde_json::from_str(&json).unwrap();
     assert_eq!(inventory.system.serial.unwrap().as_str(), "SYS1");
     assert!(inventory.tpm.unwrap().banks.contains(&"sha256".to_owned()));

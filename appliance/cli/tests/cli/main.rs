@@ -4,6 +4,7 @@
 
 mod accounts;
 mod bmc;
+mod controllers;
 mod evidence;
 mod running;
 mod serve;

@@ -8,29 +8,32 @@ use std::{
 
 use crate::{path, refused, run, scalerforge, site::Site, text};
 
-struct Appliance {
+pub(crate) struct Appliance {
     child: Child,
     url: String,
-    site: Site,
+    pub(crate) site: Site,
 }
 
 impl Appliance {
     /// Started with an operators' socket of ours, which answers as soon as the appliance does.
     fn start() -> Self {
-        let site = Site::new();
+        Self::of(Site::new())
+    }
+
+    pub(crate) fn of(site: Site) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let child = scalerforge()
             .args(["serve", "--operator-on-stdin", "--site"])
             .arg(site.dir())
             .stdin(Stdio::from(OwnedFd::from(listener)))
-            .stderr(Stdio::null())
+            .stderr(std::fs::File::create(site.file("serve.log")).unwrap())
             .spawn()
             .unwrap();
         Self { child, url, site }
     }
 
-    fn read(&self, arguments: &[&str]) -> serde_json::Value {
+    pub(crate) fn read(&self, arguments: &[&str]) -> serde_json::Value {
         let output = run(&[arguments, &["--json", "--appliance", &self.url]].concat());
         assert!(output.status.success(), "{}", text(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()

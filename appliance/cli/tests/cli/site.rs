@@ -103,6 +103,11 @@ impl Site {
         self.write("scalerforge.toml", &CONFIG.replace(from, to));
     }
 
+    /// Writes more behind the site file.
+    pub(crate) fn append(&self, text: &str) {
+        self.write("scalerforge.toml", &format!("{CONFIG}{text}"));
+    }
+
     /// The line of the site file, from 1, where this text is.
     pub(crate) fn line(&self, text: &str) -> usize {
         let config = std::fs::read_to_string(self.file("scalerforge.toml")).unwrap();

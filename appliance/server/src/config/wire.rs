@@ -35,6 +35,87 @@ pub struct Config {
     /// Management controllers.
     #[serde(default)]
     pub bmc: Vec<Bmc>,
+    /// What may be done with controllers' accounts.  Absent: they are used as they are.
+    #[serde(default)]
+    pub credentials: Credentials,
+    /// Where controllers are looked for, beside those named here or imported.  Absent: nowhere.
+    pub discovery: Option<Discovery>,
+}
+
+/// What may be done with controllers' accounts.  Each line is a permission.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Credentials {
+    /// What becomes of an imported password.
+    #[serde(default)]
+    pub rotate: Rotate,
+    /// Name of an account of our own, made beside the imported one and used instead of it.  Absent: none is made.
+    pub own_account: Option<String>,
+    /// What the agent may do to the controller of its machine, from inside.
+    #[serde(default)]
+    pub in_band: InBand,
+}
+
+/// What becomes of an imported password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rotate {
+    /// It stays, and `bmc list` says that it is not ours.
+    #[default]
+    Propose,
+    /// It is replaced by a random one as soon as the controller was read with it.
+    OnFirstContact,
+}
+
+/// What the agent may do to the controller of its machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InBand {
+    /// Tell its address.
+    #[default]
+    Address,
+    /// Make an account for us, where no password of it is known.
+    CreateAccount,
+}
+
+/// Where controllers are looked for.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Discovery {
+    /// Addresses that are asked: `10.78.0.0/24`, `10.78.0.10-10.78.0.99`, `10.78.0.7`.
+    #[serde(default)]
+    pub ranges: Vec<String>,
+    /// Ports that are asked.  Absent: 443.
+    #[serde(default = "https")]
+    pub ports: Vec<u16>,
+    /// Connections begun in a second, at most.
+    #[serde(default = "polite")]
+    pub connections_per_second_max: u32,
+    /// Between two rounds.
+    #[serde(default = "hour")]
+    pub every_seconds: u64,
+    /// Whether addresses that our DHCP server leases are asked.
+    #[serde(default = "yes")]
+    pub dhcp: bool,
+    /// Our own addresses, from whose LANs controllers are asked by SSDP and multicast DNS to tell where they are.
+    #[serde(default)]
+    pub multicast_from: Vec<String>,
+}
+
+fn https() -> Vec<u16> {
+    vec![443]
+}
+
+fn polite() -> u32 {
+    50
+}
+
+fn hour() -> u64 {
+    3600
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// The site.

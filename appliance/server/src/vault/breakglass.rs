@@ -37,6 +37,9 @@ pub struct Exported {
     pub password: String,
     /// The one that it was being changed to: to be tried if the other one does not hold.
     pub candidate: Option<String>,
+    /// Our own account on it, and its password.
+    #[serde(default)]
+    pub own: Option<(String, String)>,
 }
 
 impl std::fmt::Debug for Exported {
@@ -53,7 +56,12 @@ impl Exported {
     pub fn of(vault: &Vault, row: &AccountRow) -> Result<Self, VaultError> {
         let account = &row.account;
         let candidate = row.candidate.as_deref().map(|sealed| vault.open(row, sealed)).transpose()?;
+        let own = row.own.as_ref().map(|own| {
+            let secret = vault.open_for(&account.name, &own.user, &own.sealed)?;
+            Ok((own.user.clone(), secret.reveal().to_owned()))
+        });
         Ok(Self {
+            own: own.transpose()?,
             name: account.name.clone(),
             address: account.url.clone(),
             rack: account.rack.clone(),
@@ -115,6 +123,7 @@ mod tests {
             user: "ADMIN".into(),
             password: "sesame".into(),
             candidate: None,
+            own: None,
         };
         assert!(!format!("{account:?}").contains("sesame"));
         let file = seal_export(&[account], "correct horse battery").unwrap();

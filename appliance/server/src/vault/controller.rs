@@ -2,7 +2,7 @@
 
 use appliance_bmc::{Bmc, BmcError, Contact, Password, PasswordError, Pin};
 use appliance_enrol::{LogIn, Told};
-use appliance_store::{AccountRow, Store};
+use appliance_store::{AccountRow, Lockout, Store};
 
 use super::{Controller, Secret};
 use crate::chain_of;
@@ -17,6 +17,13 @@ pub struct ByRedfish<'a> {
 impl Controller for ByRedfish<'_> {
     async fn change(&self, account: &AccountRow, present: &Secret, new: &Secret) -> Told {
         let Some(bmc) = self.contact(account, present) else { return Told::NotSent };
+        // Before anything can go wrong: what follows a change that did is up to two logins with a wrong password.
+        if let Ok(rules) = bmc.accounts().await
+            && let Some(attempts) = rules.lockout_attempts
+        {
+            let seconds = rules.lockout_seconds.unwrap_or_default();
+            self.keep_lockout(account, Lockout { attempts, seconds });
+        }
         let result = bmc.change_own_password(&Password::new(new.reveal())).await;
         self.leave(account, &bmc).await;
         let told = match &result {
@@ -63,6 +70,14 @@ impl ByRedfish<'_> {
         Bmc::new(contact)
             .map_err(|error| tracing::warn!(account = account.account.name, error = %chain_of(&error), "no contact"))
             .ok()
+    }
+
+    fn keep_lockout(&self, account: &AccountRow, lockout: Lockout) {
+        let name = &account.account.name;
+        let kept = tokio::task::block_in_place(|| self.store.keep_lockout(name, lockout));
+        if let Err(error) = kept {
+            tracing::warn!(account = name, error = %chain_of(&error), "its lockout was not kept");
+        }
     }
 
     async fn leave(&self, account: &AccountRow, bmc: &Bmc) {

@@ -43,6 +43,7 @@ pub async fn rotate(
     new: &Secret,
     controller: &impl Controller,
 ) -> Result<Ended, VaultError> {
+    let _claim = vault.claim(name)?;
     let row = known(store, name)?;
     if row.account.url.is_none() {
         return Err(VaultError::NoAddress(name.to_owned()));
@@ -66,6 +67,7 @@ pub async fn settle(
     name: &str,
     controller: &impl Controller,
 ) -> Result<Ended, VaultError> {
+    let _claim = vault.claim(name)?;
     let row = known(store, name)?;
     let turn = row.rotation.turn(Happened::Woke, now());
     write(store, &row, &turn)?;
@@ -98,7 +100,9 @@ async fn go_on(
                     Which::Current => vault.open(&row, &row.account.sealed)?,
                     Which::Candidate => candidate()?,
                 };
-                Happened::LogIn(controller.log_in(&row, &password).await)
+                let ended = controller.log_in(&row, &password).await;
+                let last = row.lockout.is_some_and(|lockout| (1..=2).contains(&lockout.attempts));
+                Happened::LogIn(if last && ended == LogIn::Refused { LogIn::RefusedLast } else { ended })
             }
         };
         let turn = row.rotation.turn(happened, now());

@@ -227,7 +227,7 @@ fn commits_are_durable_and_links_hold() {
     };
     assert!(pragma("journal_mode").contains("119, 97, 108"), "wal: {}", pragma("journal_mode"));
     assert_eq!((pragma("synchronous"), pragma("foreign_keys")), ("Integer(2)".into(), "Integer(1)".into()));
-    assert_eq!(pragma("user_version"), "Integer(4)");
+    assert_eq!(pragma("user_version"), "Integer(5)");
     assert_eq!(pragma("integrity_check"), pragma("quick_check"));
     let stranger = "h-0123456789ab".parse().unwrap();
     let error = store.put(&stranger, Kind::Nonce, b"x", NOW).unwrap_err();
@@ -242,12 +242,12 @@ fn commits_are_durable_and_links_hold() {
 fn a_newer_store_is_refused_untouched() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("store.sqlite");
-    Connection::open(&file).unwrap().execute_batch("PRAGMA user_version = 5").unwrap();
+    Connection::open(&file).unwrap().execute_batch("PRAGMA user_version = 6").unwrap();
     let before = std::fs::read(&file).unwrap();
     let error = Store::open(&file).unwrap_err();
-    assert!(matches!(error, StoreError::Newer { found: 5, known: 4, .. }));
+    assert!(matches!(error, StoreError::Newer { found: 6, known: 5, .. }));
     let text = error.to_string();
-    assert!(text.contains("store.sqlite has schema 5, this version knows 4; start the version"), "{text}");
+    assert!(text.contains("store.sqlite has schema 6, this version knows 5; start the version"), "{text}");
     assert_eq!(std::fs::read(&file).unwrap(), before);
 }
 
