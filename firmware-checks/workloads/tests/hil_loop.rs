@@ -1,7 +1,5 @@
 //! Writes on a real block device, a loop device: alone or not at all, let go of at once, and wrong data named.
 
-#![expect(clippy::unwrap_used, reason = "a test's own device")]
-
 use std::{
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
