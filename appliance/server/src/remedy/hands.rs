@@ -33,7 +33,7 @@ type Happened = RemedyHappened;
 pub(super) struct Hands<'a> {
     app: &'a Arc<App>,
     row: &'a RemedyRow,
-    bmc: Option<Bmc>,
+    bmc: Option<(Bmc, HostRow)>,
     refused_until: Option<Instant>,
 }
 
@@ -44,8 +44,8 @@ impl<'a> Hands<'a> {
 
     /// Ends the session.
     pub(super) async fn rest(&mut self) {
-        if let Some(bmc) = self.bmc.take() {
-            bmc.log_out().await;
+        if let Some((bmc, host)) = self.bmc.take() {
+            power::leave(self.app, &host, &bmc).await;
         }
     }
 
@@ -73,7 +73,7 @@ impl<'a> Hands<'a> {
         };
         let mut sight = match seen {
             Ok(sight) => sight,
-            Err(error) => return Ok(Happened::NoAnswer(self.trouble(&error))),
+            Err(error) => return Ok(Happened::NoAnswer(self.trouble(&error).await)),
         };
         let host = self.row.host.clone();
         let fetched = self.app.db(move |store| store.remedy(&host)).await?.and_then(|row| row.fetched);
@@ -111,7 +111,7 @@ impl<'a> Hands<'a> {
         Ok(Happened::Told(match told {
             Ok(task) => Reply::Accepted(task),
             Err(error) => {
-                let why = self.trouble(&error);
+                let why = self.trouble(&error).await;
                 reply(&error, settings, why)
             }
         }))
@@ -164,7 +164,7 @@ impl<'a> Hands<'a> {
         }
         let followed = match seen {
             Ok(followed) => followed,
-            Err(error) => return Ok(Happened::NoAnswer(self.trouble(&error))),
+            Err(error) => return Ok(Happened::NoAnswer(self.trouble(&error).await)),
         };
         let (id, percent) = (self.row.id, followed.percent);
         self.app.db(move |store| store.remedy_percent(id, percent)).await?;
@@ -197,7 +197,7 @@ impl<'a> Hands<'a> {
         Ok(Happened::Restarted(match bmc.reset(kind).await {
             Ok(_) => Reply::Accepted(None),
             Err(error) => {
-                let why = self.trouble(&error);
+                let why = self.trouble(&error).await;
                 reply(&error, false, why)
             }
         }))
@@ -211,7 +211,7 @@ impl<'a> Hands<'a> {
         };
         let view = match bmc.inventory().await {
             Ok(view) => view,
-            Err(error) => return Ok(Happened::NoAnswer(self.trouble(&error))),
+            Err(error) => return Ok(Happened::NoAnswer(self.trouble(&error).await)),
         };
         let host = self.host().await?;
         let url = host.facts.bmc.clone().unwrap_or_default();
@@ -290,15 +290,16 @@ impl<'a> Hands<'a> {
         self.refused_until = None;
         if self.bmc.is_none() {
             let host = self.host().await?;
-            self.bmc = power::redfish(self.app, &host);
+            self.bmc = power::redfish(self.app, &host).map(|bmc| (bmc, host));
         }
-        Ok(self.bmc.clone().ok_or_else(|| "its BMC is not known any more, or speaks no Redfish".into()))
+        let bmc = self.bmc.as_ref().map(|(bmc, _)| bmc.clone());
+        Ok(bmc.ok_or_else(|| "its BMC is not known any more, or speaks no Redfish".into()))
     }
 
     /// An error in words.  A refused password is not shown again for a while.
-    fn trouble(&mut self, error: &BmcError) -> String {
+    async fn trouble(&mut self, error: &BmcError) -> String {
         if refuses_us(error) {
-            self.bmc = None;
+            self.rest().await;
             self.refused_until = Some(Instant::now() + REFUSED_PAUSE);
         }
         chain_of(error)

@@ -71,7 +71,7 @@ pub(crate) async fn make(app: &Arc<App>, host: &HostRow, downgrade: bool) -> Res
     let machine = Machine::of(agents.as_ref(), bmcs.as_ref());
     let steps = remedy(&app.config.checks.reports(&machine));
     let seen = Seen::look(&bmc, &steps).await;
-    bmc.log_out().await;
+    power::leave(app, host, &bmc).await;
     let seen = seen.map_err(|error| NoPlan::Because(chain_of(&error)))?;
     let catalogue = app.config.firmware.as_ref().map(config::Firmware::catalogue).transpose();
     let mut making = Making {
