@@ -8,6 +8,10 @@ use attest_evidence::{
 };
 use hil_tests_fuzz::{policy, publications, seeds};
 
+#[path = "../../../appliance/bmc/src/announce.rs"]
+#[allow(dead_code)]
+mod announce;
+
 fn main() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let put = |target: &str, bytes: &[u8]| {
@@ -52,7 +56,7 @@ fn main() {
     }
     let redfish = "HTTP/1.1 200 OK\r\nST: urn:dmtf-org:service:redfish-rest:1:0\r\nAL: https://10.78.0.11:8443/redfish/v1/\r\n\r\n";
     put("announce", redfish.as_bytes());
-    let mut named = appliance_bmc::announce::mdns_question();
+    let mut named = announce::mdns_question();
     (named[2], named[7]) = (0x84, 1);
     named.extend(*b"\xc0\x0c\0\x0c\0\x01\0\0\0\x0a\0\x02\xc0\x0c");
     put("announce", &named);
