@@ -11,7 +11,7 @@ use clap::Args;
 
 use crate::{
     judges, prepare,
-    run::{cargo, output, run},
+    run::{as_from_a_shell, cargo, output, run},
     soak, tidy, tools,
 };
 
@@ -197,6 +197,7 @@ fn nextest(root: &Path, artefacts: Option<&Path>, arguments: &[&str]) -> anyhow:
         let cargo = cargo(root);
         let mut command = Command::new("unshare");
         command.current_dir(root).args(["--user", "--map-root-user", "--"]).arg(cargo.get_program());
+        as_from_a_shell(&mut command);
         command
     };
     if let Some(list) = artefacts {

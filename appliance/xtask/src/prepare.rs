@@ -26,8 +26,8 @@ const UKI_BYTES_MAX: u64 = 32 << 20;
 /// Builds all; answers where the list of it is.  `altered` also builds the image that must be refused.
 pub(crate) fn prepare(root: &Path, altered: bool) -> anyhow::Result<(Artefacts, PathBuf)> {
     let folder = root.join(".xtask");
-    // For the tests everything is built at once, so that dependencies are built with one set of features, once.
-    let what: &[&str] = if altered { &["--workspace", "--bins"] } else { &["-p", "appliance-cli"] };
+    // For the tests everything is built at once, tests too, so that dependencies are built with one set of features, once.
+    let what: &[&str] = if altered { &["--workspace", "--all-targets"] } else { &["-p", "appliance-cli"] };
     let features: &[&str] = if altered { &TESTED } else { &[] };
     run(cargo(root).args(["build", "--quiet"]).args(what).args(features))?;
     let scalerforge = target(root).join("debug/scalerforge");

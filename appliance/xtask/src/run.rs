@@ -29,7 +29,21 @@ pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
 pub(crate) fn cargo(root: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root);
+    as_from_a_shell(&mut command);
     command
+}
+
+/// Takes from a command what cargo told this program about itself.  ring's build script asks for these variables: a
+/// build that sees others than the last one makes ring, and all that stands on it, anew.
+pub(crate) fn as_from_a_shell(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let ours = name.to_str().is_some_and(|name| {
+            name == "OUT_DIR" || ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.starts_with(start))
+        });
+        if ours {
+            command.env_remove(name);
+        }
+    }
 }
 
 fn show(command: &Command) -> String {
