@@ -89,9 +89,14 @@ pub(super) fn waits(packets: &[Packet]) -> BTreeMap<String, Duration> {
             *waits.entry(question).or_default() += wait;
         }
     }
-    // Nobody said anything until the server gave the connection up.
-    for pair in packets.windows(2) {
-        if let [before, Packet { at, what: What::HungUp, .. }] = pair {
+    // Nobody said anything until the server gave the connection up, and then the firmware went on.  A kernel that was
+    // started leaves the connection to whoever serves it, and asks nothing before its agent does.
+    for (index, pair) in packets.windows(2).enumerate() {
+        let asks = |later: &Packet| later.sent && step(later).is_some();
+        let went_on = packets.get(index + 2..).unwrap_or_default().iter().any(asks);
+        if let [before, Packet { at, what: What::HungUp, .. }] = pair
+            && went_on
+        {
             let wait = at.saturating_sub(before.at);
             if wait >= AGAIN {
                 *waits.entry("the server to hang up".to_owned()).or_default() += wait;
@@ -223,7 +228,25 @@ mod tests {
                 0,
             ),
             // A refusal that left the connection open.
-            (vec![(0, false, What::Stream(8080)), (15000, false, What::HungUp)], 15000),
+            (
+                vec![
+                    (0, false, What::Stream(8080)),
+                    (15000, false, What::HungUp),
+                    (15001, true, What::Http("GET /grub.cfg".into())),
+                    (15002, false, What::Stream(8080)),
+                ],
+                15000,
+            ),
+            // A kernel that runs, and takes long to its agent's first question.
+            (
+                vec![
+                    (0, false, What::Stream(8080)),
+                    (10000, false, What::HungUp),
+                    (10500, true, What::RouterWanted),
+                    (10500, true, dhcp(1, AGENT)),
+                ],
+                0,
+            ),
             // What the agent does is not the firmware's wait.
             (vec![(0, true, What::RouterWanted), (9000, true, dhcp(1, AGENT))], 0),
         ];
