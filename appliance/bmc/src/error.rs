@@ -23,7 +23,8 @@ pub enum BmcError {
     /// It has another key than before.
     #[error(
         "{url} shows a certificate with another key than at first contact: expected {expected}, got {got}; if its \
-         certificate or board was replaced on purpose, forget the old pin, else somebody is in between"
+         certificate or board was replaced on purpose, `scalerforge bmc forget` lets the new key in, else somebody is in \
+         between"
     )]
     PinChanged {
         /// The controller.
