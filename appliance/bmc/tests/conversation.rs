@@ -72,7 +72,7 @@ async fn another_key_at_the_same_address_is_refused_before_the_password_is_sent(
     let second = Served::start(0, |asked| plain(asked, &machine())).await;
     let error = second.client(Some(pin)).power_state().await.unwrap_err();
     assert!(matches!(&error, BmcError::PinChanged { expected, got, .. } if *expected == pin && *got != pin));
-    assert!(error.to_string().contains("forget the old pin"), "{error}");
+    assert!(error.to_string().contains("`scalerforge bmc forget` lets the new key in"), "{error}");
     assert!(second.asked.lock().unwrap().is_empty(), "nothing was said to it");
 }
 
