@@ -13,7 +13,8 @@ mod profile;
 mod show;
 mod wire;
 
+pub use figure::device;
 pub use judge::judge;
-pub use plan::{CourseError, Misfit, fits, plan};
-pub use profile::{Bound, Job, Kind, Profile, Refused, Rule, Stage, built_in};
+pub use plan::{CourseError, Given, Misfit, fits, plan};
+pub use profile::{Bound, Each, Job, Kind, Profile, Refused, Rule, Stage, built_in};
 pub use show::show;

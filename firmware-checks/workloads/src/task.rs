@@ -11,7 +11,7 @@ use std::{
 
 use appliance_model::{
     Serial,
-    burn_in::staged::{Done, Figure, SpanConsent, Unit, Work},
+    burn_in::staged::{Done, Figure, Series, SpanConsent, Unit, Work},
 };
 
 use crate::{
@@ -53,9 +53,26 @@ impl fmt::Debug for Machine<'_> {
     }
 }
 
+/// What a task came to, and what it showed on the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ran {
+    /// Figures, faults, coverage; or why there are none.
+    pub done: Done,
+    /// For plots.
+    pub series: Vec<Series>,
+}
+
+impl Ran {
+    /// Nothing was done.
+    #[must_use]
+    pub fn undone(why: impl Into<String>) -> Self {
+        Self { done: Done::Undone { why: why.into() }, series: Vec::new() }
+    }
+}
+
 /// Does the work for `time`.
 #[must_use]
-pub fn run(work: &Work, time: Duration, machine: Machine<'_>, watch: Watch<'_>) -> Done {
+pub fn run(work: &Work, time: Duration, machine: Machine<'_>, watch: Watch<'_>) -> Ran {
     let found = match work {
         Work::CpuCompare => processors(time, machine, watch),
         Work::MemoryWalk { share_permille } => walk(*share_permille, time, machine, watch),
@@ -68,11 +85,19 @@ pub fn run(work: &Work, time: Duration, machine: Machine<'_>, watch: Watch<'_>) 
             let wanted = SpanConsent { serial: serial.clone(), start: *start, bytes: *bytes };
             verify(wanted, time, machine, watch)
         }
+        Work::DriveSelfTest { .. }
+        | Work::GpuCompare { .. }
+        | Work::GpuMemory { .. }
+        | Work::GpuBandwidth { .. }
+        | Work::Network { .. }
+        | Work::Board => Err("this agent has no such test".into()),
     };
     match found {
-        Ok(_) if watch.stopped() => Done::Undone { why: "called off".into() },
-        Ok(Findings { figures, faults, coverage, .. }) => Done::Measured { figures, faults, coverage },
-        Err(why) => Done::Undone { why },
+        Ok(_) if watch.stopped() => Ran::undone("called off"),
+        Ok(Findings { figures, faults, coverage, series, .. }) => {
+            Ran { done: Done::Measured { figures, faults, coverage }, series }
+        }
+        Err(why) => Ran::undone(why),
     }
 }
 
@@ -83,6 +108,7 @@ struct Findings {
     figures: Vec<Figure>,
     faults: Vec<String>,
     coverage: Vec<String>,
+    series: Vec<Series>,
 }
 
 impl Findings {
@@ -111,6 +137,22 @@ impl Findings {
                 errno => std::io::Error::from_raw_os_error(errno).to_string(),
             };
             self.faults.push(format!("{}: byte {}: {why}", self.device, failure.offset));
+        }
+    }
+
+    /// Adds a curve, if anything was seen.
+    fn trace(
+        &mut self,
+        name: &str,
+        unit: Unit,
+        trace: &trace::Trace,
+        of: impl Fn(&trace::Sample) -> Option<u32>,
+    ) {
+        let points: Vec<(u32, u64)> =
+            trace.samples.iter().filter_map(|sample| Some((sample.second, u64::from(of(sample)?)))).collect();
+        if !points.is_empty() {
+            let (device, name) = (self.device.clone(), name.into());
+            self.series.push(Series { device, name, unit, points });
         }
     }
 
@@ -143,6 +185,8 @@ fn processors(time: Duration, machine: Machine<'_>, watch: Watch<'_>) -> Result<
         Unit::Celsius,
     );
     found.add("frequency-min", trace.megahertz_min.map(u64::from), Unit::Megahertz);
+    found.trace("temperature", Unit::Celsius, &trace, |sample| sample.millicelsius.map(|milli| milli / 1000));
+    found.trace("frequency", Unit::Megahertz, &trace, |sample| sample.megahertz);
     for core in &cores {
         found.faults.extend(core.first.iter().map(|why| format!("cpu {}: {why}", core.cpu)));
     }

@@ -36,7 +36,7 @@ fn run(work: &Work, drive: &dyn Fn(&Serial) -> Found, consents: &[SpanConsent], 
     let settled = |rates: &[u64]| settled && rates.len() >= 2;
     let root = Path::new("/");
     let machine = Machine { root, cpus: &[0], drive, consents, settled: &settled, seed: 3 };
-    task::run(work, SECOND, machine, Watch::new(&stop, &|_| ()))
+    task::run(work, SECOND, machine, Watch::new(&stop, &|_| ())).done
 }
 
 fn measured(done: Done) -> (Vec<Figure>, Vec<String>) {
@@ -69,7 +69,7 @@ fn a_drive_is_read_swept_and_steady() {
         let stop = AtomicBool::new(false);
         let root = Path::new("/");
         let machine = Machine { root, cpus: &[0], drive: &drive, consents: &[], settled: &settled, seed: 3 };
-        let (figures, _) = measured(task::run(&work, SECOND, machine, Watch::new(&stop, &|_| ())));
+        let (figures, _) = measured(task::run(&work, SECOND, machine, Watch::new(&stop, &|_| ())).done);
         let rate = figures.iter().find(|figure| figure.name == "steady-read-rate").unwrap();
         assert_eq!(rate.attained, Some(attained));
     }

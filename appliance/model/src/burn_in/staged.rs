@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Serial;
+use crate::{Digest, Mac, Serial, burn_in::Verdict};
 
 /// Stages for one machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +84,35 @@ pub enum Work {
         /// Its length in bytes.
         bytes: u64,
     },
+    /// The drive's own self-test (ATA SMART, NVMe Device Self-test, SCSI SEND DIAGNOSTIC).
+    DriveSelfTest {
+        /// The drive.
+        serial: Serial,
+        /// The whole surface instead of the short test.
+        extended: bool,
+    },
+    /// Matrix products on a GPU, each compared with its known result.
+    GpuCompare {
+        /// NVML UUID.
+        gpu: String,
+    },
+    /// Patterns through a GPU's memory.
+    GpuMemory {
+        /// NVML UUID.
+        gpu: String,
+    },
+    /// Copies between host and GPU, and between GPUs.
+    GpuBandwidth {
+        /// NVML UUID.
+        gpu: String,
+    },
+    /// Full rate to and from a partner that the appliance names, while it asks.
+    Network {
+        /// Permanent hardware address of the port.
+        port: Mac,
+    },
+    /// What the management controller saw meanwhile, as the appliance tells: sensors, event log, power, fans.
+    Board,
 }
 
 /// A word that this span of a drive may be overwritten.
@@ -116,6 +145,14 @@ pub enum Unit {
     Celsius,
     /// MHz.
     Megahertz,
+    /// Watts.
+    Watts,
+    /// Revolutions a minute.
+    Rpm,
+    /// Bytes.
+    Bytes,
+    /// 10⁹ floating-point operations a second.
+    Gigaflops,
 }
 
 impl Unit {
@@ -130,6 +167,10 @@ impl Unit {
             Self::Microseconds => " us",
             Self::Celsius => " degrees C",
             Self::Megahertz => " MHz",
+            Self::Watts => " W",
+            Self::Rpm => " rpm",
+            Self::Bytes => " bytes",
+            Self::Gigaflops => " GFLOP/s",
         }
     }
 }
@@ -199,4 +240,42 @@ pub struct Peer {
     pub figure: String,
     /// Its value, in the figure's unit.
     pub value: u64,
+}
+
+/// A figure over time, for a plot: at most 512 points.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Series {
+    /// Whose (`drive S1`, `cpu`).
+    pub device: String,
+    /// What it is (`read-rate`, `temperature`).
+    pub name: String,
+    /// What it is counted in.
+    pub unit: Unit,
+    /// Seconds since the task began, and the value then.
+    pub points: Vec<(u32, u64)>,
+}
+
+/// Where a result stream is: how many lines it has, and the digest that chains all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Head {
+    /// Lines so far.
+    pub lines: u64,
+    /// The chain's last link.
+    pub sha256: Digest,
+}
+
+/// The document whose digest the TPM signs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// What was ordered; it names the profile by its hash.
+    pub course: Course,
+    /// What came of each task.
+    pub outcomes: Vec<Outcome>,
+    /// The judgement over them; anyone with the stream can recompute it.
+    pub verdict: Verdict,
+    /// The stream behind it.
+    pub stream: Head,
 }

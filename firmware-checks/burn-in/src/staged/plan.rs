@@ -7,7 +7,7 @@ use appliance_model::{
 };
 use thiserror::Error;
 
-use super::{Job, Kind, Profile, figure, profile};
+use super::{Each, Job, Kind, Profile, figure, profile};
 use crate::plan::{PlanError, named};
 
 /// Why no course could be made.
@@ -67,24 +67,39 @@ pub enum Misfit {
         /// The drive.
         serial: String,
     },
+    /// A GPU or port that is not here.
+    #[error("task {task} is for {device}, which is not in this machine: nothing was started")]
+    Device {
+        /// The task.
+        task: String,
+        /// The device.
+        device: String,
+    },
 }
 
-/// Makes the stages that this machine goes through under `profile`.  `class` is its hardware class, if known; drives are
-/// written only where `consents` say so.
-pub fn plan(
-    inventory: &Inventory,
-    profile: &Profile,
-    class: Option<&str>,
-    consents: &[SpanConsent],
-) -> Result<Course, CourseError> {
+/// What is known of a machine beside its inventory.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Given<'a> {
+    /// Its hardware class.
+    pub class: Option<&'a str>,
+    /// Drives are written only where these say so.
+    pub consents: &'a [SpanConsent],
+    /// Whether the appliance can ask its management controller.
+    pub controller: bool,
+    /// Whether there is somebody at the other end of its network: the appliance, or another machine of the rack.
+    pub partners: bool,
+}
+
+/// Makes the stages that this machine goes through under `profile`.
+pub fn plan(inventory: &Inventory, profile: &Profile, given: Given<'_>) -> Result<Course, CourseError> {
     let serial = inventory.system.serial.clone().ok_or(CourseError::Serial)?;
     if inventory.threads.is_empty() {
         return Err(CourseError::Inventory(PlanError::Cpus));
     }
     inventory.memory_bytes.ok_or(CourseError::Inventory(PlanError::Memory))?;
     let drives = named(inventory).map_err(CourseError::Inventory)?;
-    check(consents, &drives)?;
-    let maker = Maker { class, drives, consents };
+    check(given.consents, &drives)?;
+    let maker = Maker { inventory, given, drives };
     let stages = profile.stages.iter().map(|stage| maker.stage(stage)).collect::<Result<_, _>>()?;
     let profile_digest = profile.digest.to_string();
     Ok(Course { profile: profile.name.clone(), profile_digest, serial, stages })
@@ -102,6 +117,23 @@ pub fn fits(course: &Course, inventory: &Inventory) -> Result<(), Misfit> {
             && !inventory.drives.iter().any(|drive| drive.serial.as_ref() == Some(serial))
         {
             return Err(Misfit::Drive { task: task.id.clone(), serial: serial.to_string() });
+        }
+        let here = match &task.work {
+            Work::GpuCompare { gpu } | Work::GpuMemory { gpu } | Work::GpuBandwidth { gpu } => {
+                inventory.gpus.iter().any(|known| known.uuid == *gpu)
+            }
+            Work::Network { port } => inventory.nics.iter().any(|nic| nic.mac == Some(*port)),
+            Work::CpuCompare
+            | Work::MemoryWalk { .. }
+            | Work::Board
+            | Work::DriveRead { .. }
+            | Work::DriveSweep { .. }
+            | Work::DriveSteady { .. }
+            | Work::DriveVerify { .. }
+            | Work::DriveSelfTest { .. } => true,
+        };
+        if !here {
+            return Err(Misfit::Device { task: task.id.clone(), device: figure::device(&task.work) });
         }
     }
     Ok(())
@@ -128,14 +160,13 @@ fn check(consents: &[SpanConsent], drives: &[(&Serial, &Drive)]) -> Result<(), C
 }
 
 struct Maker<'a> {
-    class: Option<&'a str>,
+    inventory: &'a Inventory,
+    given: Given<'a>,
     drives: Vec<(&'a Serial, &'a Drive)>,
-    consents: &'a [SpanConsent],
 }
 
 impl Maker<'_> {
     fn stage(&self, stage: &profile::Stage) -> Result<Stage, CourseError> {
-        let at_once = stage.drives_at_once_max.unwrap_or(usize::MAX);
         let mut waves: Vec<Vec<Task>> = Vec::new();
         for job in &stage.jobs {
             let tasks = self.tasks(&stage.name, job);
@@ -143,7 +174,8 @@ impl Maker<'_> {
                 waves.resize(1, Vec::new());
                 waves.iter_mut().for_each(|wave| wave.extend(tasks.iter().cloned()));
             } else {
-                waves.extend(tasks.chunks(at_once.max(1)).map(<[Task]>::to_vec));
+                let bounded = stage.drives_at_once_max.filter(|_| job.kind.each() == Each::Drive);
+                waves.extend(tasks.chunks(bounded.unwrap_or(usize::MAX).max(1)).map(<[Task]>::to_vec));
             }
         }
         waves.retain(|wave| !wave.is_empty());
@@ -156,14 +188,20 @@ impl Maker<'_> {
     }
 
     fn tasks(&self, stage: &str, job: &Job) -> Vec<Task> {
-        let seconds =
-            self.class.and_then(|class| job.class_seconds.get(class)).copied().unwrap_or(job.seconds);
-        let id = |serial: Option<&Serial>| {
-            let rest = serial.map(|serial| format!("/{serial}")).unwrap_or_default();
-            format!("{stage}/{}{rest}", job.kind.name())
+        let class = self.given.class.and_then(|class| job.class_seconds.get(class));
+        let seconds = class.copied().unwrap_or(job.seconds);
+        let task = |work: Work| {
+            let part = figure::part(&work).map(|part| format!("/{part}")).unwrap_or_default();
+            Task { id: format!("{stage}/{}{part}", job.kind.name()), work, seconds }
         };
+        self.works(job).into_iter().map(task).collect()
+    }
+
+    /// One for each device that the job is about.
+    fn works(&self, job: &Job) -> Vec<Work> {
         let drives = || self.drives.iter().map(|(serial, _)| (*serial).clone());
-        let works: Vec<Work> = match job.kind {
+        let gpus = || self.inventory.gpus.iter().map(|gpu| gpu.uuid.clone());
+        match job.kind {
             Kind::CpuCompare => vec![Work::CpuCompare],
             Kind::MemoryWalk => vec![Work::MemoryWalk { share_permille: job.share_permille }],
             Kind::DriveRead => drives().map(|serial| Work::DriveRead { serial }).collect(),
@@ -173,8 +211,11 @@ impl Maker<'_> {
             Kind::DriveSteady => drives()
                 .map(|serial| Work::DriveSteady { serial, round_seconds: job.round_seconds })
                 .collect(),
+            Kind::DriveSelfTest => {
+                drives().map(|serial| Work::DriveSelfTest { serial, extended: job.extended }).collect()
+            }
             Kind::DriveVerify => {
-                let mut consents: Vec<&SpanConsent> = self.consents.iter().collect();
+                let mut consents: Vec<&SpanConsent> = self.given.consents.iter().collect();
                 consents.sort_by_key(|consent| consent.serial.as_str());
                 let work = |SpanConsent { serial, start, bytes }: &SpanConsent| Work::DriveVerify {
                     serial: serial.clone(),
@@ -183,8 +224,27 @@ impl Maker<'_> {
                 };
                 consents.into_iter().map(work).collect()
             }
-        };
-        works.into_iter().map(|work| Task { id: id(figure::serial(&work)), work, seconds }).collect()
+            Kind::GpuCompare => gpus().map(|gpu| Work::GpuCompare { gpu }).collect(),
+            Kind::GpuMemory => gpus().map(|gpu| Work::GpuMemory { gpu }).collect(),
+            Kind::GpuBandwidth => gpus().map(|gpu| Work::GpuBandwidth { gpu }).collect(),
+            Kind::Network if self.given.partners => self.ports(),
+            Kind::Board if self.given.controller => vec![Work::Board],
+            Kind::Network | Kind::Board => Vec::new(),
+        }
+    }
+
+    /// Ports that have a link; one without is a finding of the inventory, not of a load test.
+    fn ports(&self) -> Vec<Work> {
+        let mut ports: Vec<_> = self
+            .inventory
+            .nics
+            .iter()
+            .filter(|nic| nic.link_up == Some(true))
+            .filter_map(|nic| nic.mac)
+            .collect();
+        ports.sort_unstable_by_key(ToString::to_string);
+        ports.dedup();
+        ports.into_iter().map(|port| Work::Network { port }).collect()
     }
 }
 
@@ -228,7 +288,7 @@ pub(super) mod tests {
         let profile = Profile::built_in("admit").unwrap();
         let serials: Vec<String> = (0..20).map(|index| format!("D{index:02}")).collect();
         let serials: Vec<&str> = serials.iter().map(String::as_str).collect();
-        let course = plan(&machine(&serials), &profile, None, &[]).unwrap();
+        let course = plan(&machine(&serials), &profile, Given::default()).unwrap();
         let storage = course.stages.iter().find(|stage| stage.name == "storage").unwrap();
         let most =
             profile.stages.iter().find(|stage| stage.name == "storage").unwrap().drives_at_once_max.unwrap();
@@ -244,13 +304,18 @@ pub(super) mod tests {
         let unique: std::collections::BTreeSet<_> = ids.iter().collect();
         assert_eq!(unique.len(), ids.len());
         assert!(!ids.iter().any(|id| id.contains("verify")), "nobody consented to a write");
-        assert_eq!(plan(&machine(&serials), &profile, None, &[]), Ok(course));
+        assert_eq!(plan(&machine(&serials), &profile, Given::default()), Ok(course));
     }
 
     #[test]
     fn writes_need_a_consent_that_fits() {
         let profile = Profile::built_in("admit").unwrap();
-        let course = plan(&machine(&["A", "B"]), &profile, None, &[consent("B", 0, 1 << 30)]).unwrap();
+        let course = plan(
+            &machine(&["A", "B"]),
+            &profile,
+            Given { consents: &[consent("B", 0, 1 << 30)], ..Given::default() },
+        )
+        .unwrap();
         let verify: Vec<&Task> = course
             .stages
             .iter()
@@ -265,7 +330,10 @@ pub(super) mod tests {
             (vec![consent("A", 1, 4096)], "whole pages"),
             (vec![consent("A", 0, 4096), consent("A", 8192, 4096)], "one span a drive"),
         ] {
-            let error = plan(&machine(&["A", "B"]), &profile, None, &consents).unwrap_err().to_string();
+            let error =
+                plan(&machine(&["A", "B"]), &profile, Given { consents: &consents, ..Given::default() })
+                    .unwrap_err()
+                    .to_string();
             assert!(error.contains(says), "{error}");
         }
     }
@@ -275,23 +343,26 @@ pub(super) mod tests {
         let profile = Profile::built_in("smoke").unwrap();
         let mut nameless = machine(&[]);
         nameless.system.serial = None;
-        assert_eq!(plan(&nameless, &profile, None, &[]), Err(CourseError::Serial));
+        assert_eq!(plan(&nameless, &profile, Given::default()), Err(CourseError::Serial));
         let empty = Inventory { threads: Vec::new(), ..machine(&[]) };
-        assert_eq!(plan(&empty, &profile, None, &[]), Err(CourseError::Inventory(PlanError::Cpus)));
+        assert_eq!(plan(&empty, &profile, Given::default()), Err(CourseError::Inventory(PlanError::Cpus)));
         let mut slow = profile.clone();
         slow.stages[0].jobs[0].seconds = slow.stages[0].seconds_max + 1;
-        assert!(matches!(plan(&machine(&[]), &slow, None, &[]), Err(CourseError::Long { .. })));
+        assert!(matches!(plan(&machine(&[]), &slow, Given::default()), Err(CourseError::Long { .. })));
         // A class has times of its own.
         let mut gpu = profile.clone();
         gpu.stages[0].jobs[0].class_seconds.insert("gpu".into(), 7);
-        let first = |class| plan(&machine(&[]), &gpu, class, &[]).unwrap().stages[0].waves[0][0].seconds;
+        let first = |class| {
+            plan(&machine(&[]), &gpu, Given { class, ..Given::default() }).unwrap().stages[0].waves[0][0]
+                .seconds
+        };
         assert_eq!((first(Some("gpu")), first(None)), (7, gpu.stages[0].jobs[0].seconds));
     }
 
     #[test]
     fn a_plan_for_another_machine_or_drive_is_refused() {
         let profile = Profile::built_in("smoke").unwrap();
-        let course = plan(&machine(&["A"]), &profile, None, &[]).unwrap();
+        let course = plan(&machine(&["A"]), &profile, Given::default()).unwrap();
         assert_eq!(fits(&course, &machine(&["A", "B"])), Ok(()));
         assert!(
             matches!(fits(&course, &machine(&["B"])), Err(Misfit::Drive { serial, .. }) if serial == "A")

@@ -71,6 +71,8 @@ pub struct Job {
     pub depths: Vec<u16>,
     /// Steady state: length of a round, in seconds.
     pub round_seconds: u32,
+    /// Self-test: the whole surface instead of the short one.
+    pub extended: bool,
 }
 
 /// The workloads there are.
@@ -88,6 +90,31 @@ pub enum Kind {
     DriveSteady,
     /// Stamped writes, read back, on drives and spans with consent.
     DriveVerify,
+    /// Each drive's own self-test.
+    DriveSelfTest,
+    /// Matrix products with known results on each GPU.
+    GpuCompare,
+    /// Patterns through each GPU's memory.
+    GpuMemory,
+    /// Copies to, from and between GPUs.
+    GpuBandwidth,
+    /// Full rate between each port that has a link and a partner in the rack.
+    Network,
+    /// What the management controller saw.
+    Board,
+}
+
+/// What a workload is done once for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Each {
+    /// The machine.
+    Machine,
+    /// Each drive.
+    Drive,
+    /// Each GPU.
+    Gpu,
+    /// Each port with a link.
+    Port,
 }
 
 /// What must hold for a figure.
@@ -212,25 +239,49 @@ impl Kind {
             Self::DriveSweep => "drive-sweep",
             Self::DriveSteady => "drive-steady",
             Self::DriveVerify => "drive-verify",
+            Self::DriveSelfTest => "drive-self-test",
+            Self::GpuCompare => "gpu-compare",
+            Self::GpuMemory => "gpu-memory",
+            Self::GpuBandwidth => "gpu-bandwidth",
+            Self::Network => "network",
+            Self::Board => "board",
         }
     }
 
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::CpuCompare,
         Self::MemoryWalk,
         Self::DriveRead,
         Self::DriveSweep,
         Self::DriveSteady,
         Self::DriveVerify,
+        Self::DriveSelfTest,
+        Self::GpuCompare,
+        Self::GpuMemory,
+        Self::GpuBandwidth,
+        Self::Network,
+        Self::Board,
     ];
 
-    /// Whether it is done once for each drive.
+    /// What it is done once for.
     #[must_use]
-    pub fn each_drive(self) -> bool {
+    pub fn each(self) -> Each {
         match self {
-            Self::CpuCompare | Self::MemoryWalk => false,
-            Self::DriveRead | Self::DriveSweep | Self::DriveSteady | Self::DriveVerify => true,
+            Self::CpuCompare | Self::MemoryWalk | Self::Board => Each::Machine,
+            Self::DriveRead
+            | Self::DriveSweep
+            | Self::DriveSteady
+            | Self::DriveVerify
+            | Self::DriveSelfTest => Each::Drive,
+            Self::GpuCompare | Self::GpuMemory | Self::GpuBandwidth => Each::Gpu,
+            Self::Network => Each::Port,
         }
+    }
+
+    /// Whether it is over when it is done, and `seconds` is only the longest it may take.
+    #[must_use]
+    pub fn ends_by_itself(self) -> bool {
+        matches!(self, Self::DriveSelfTest | Self::Board)
     }
 }
 
@@ -263,7 +314,7 @@ impl Reader<'_> {
             self.check(most, *most.get_ref() > 0, || "drives_at_once_max must be at least 1".into())?;
         }
         let jobs: Vec<Job> = stage.job.iter().map(|job| self.job(job)).collect::<Result<_, _>>()?;
-        let on_drives = jobs.iter().filter(|job| job.kind.each_drive()).count();
+        let on_drives = jobs.iter().filter(|job| job.kind.each() == Each::Drive).count();
         self.check(at, !stage.together || on_drives <= 1, || {
             "two jobs together on the same drives: what each measures would be the other's doing".into()
         })?;
@@ -294,6 +345,7 @@ impl Reader<'_> {
             ("share_permille", job.share_permille.is_some(), kind == Kind::MemoryWalk),
             ("depths", job.depths.is_some(), kind == Kind::DriveSweep),
             ("round_seconds", job.round_seconds.is_some(), kind == Kind::DriveSteady),
+            ("extended", job.extended.is_some(), kind == Kind::DriveSelfTest),
         ] {
             self.check(at, given == wanted, || {
                 let must = if wanted { "must be given" } else { "has no meaning" };
@@ -321,6 +373,7 @@ impl Reader<'_> {
             share_permille: share,
             depths,
             round_seconds: round,
+            extended: job.extended.unwrap_or(false),
         })
     }
 
@@ -367,6 +420,10 @@ fn unit_name(unit: Unit) -> &'static str {
         Unit::Microseconds => "microseconds",
         Unit::Celsius => "celsius",
         Unit::Megahertz => "megahertz",
+        Unit::Watts => "watts",
+        Unit::Rpm => "rpm",
+        Unit::Bytes => "bytes",
+        Unit::Gigaflops => "gigaflops",
     }
 }
 

@@ -59,6 +59,17 @@ fn words(task: &Task) -> String {
         Work::DriveVerify { serial, start, bytes } => {
             format!("drive {serial}: OVERWRITES {} MiB from byte {start}, and reads them back", bytes >> 20)
         }
+        Work::DriveSelfTest { serial, extended } => {
+            let which = if *extended { "extended" } else { "short" };
+            format!("drive {serial}: its own {which} self-test")
+        }
+        Work::GpuCompare { gpu } => {
+            format!("gpu {gpu}: matrix products, each compared with its known result")
+        }
+        Work::GpuMemory { gpu } => format!("gpu {gpu}: patterns through its memory"),
+        Work::GpuBandwidth { gpu } => format!("gpu {gpu}: copies from and to the host, and to other GPUs"),
+        Work::Network { port } => format!("port {port}: full rate to and from a partner"),
+        Work::Board => "the controller's sensors, event log, power and fans".into(),
     }
 }
 
@@ -97,7 +108,12 @@ mod tests {
     fn a_person_can_read_it() {
         let profile = Profile::built_in("admit").unwrap();
         let consent = SpanConsent { serial: Serial::parse("A").unwrap(), start: 0, bytes: 1 << 30 };
-        let course = plan(&machine(&["A", "B"]), &profile, None, &[consent]).unwrap();
+        let course = plan(
+            &machine(&["A", "B"]),
+            &profile,
+            crate::staged::Given { consents: &[consent], ..Default::default() },
+        )
+        .unwrap();
         let text = show(&course, &profile);
         for says in [
             "machine HOST, about ",

@@ -40,6 +40,7 @@ pub(super) struct Job {
     pub(super) share_permille: Option<u16>,
     pub(super) depths: Option<Vec<u16>>,
     pub(super) round_seconds: Option<u32>,
+    pub(super) extended: Option<bool>,
 }
 
 #[derive(Deserialize)]
