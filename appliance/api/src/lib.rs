@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod boot;
+pub mod burn_in;
 pub mod medium;
 pub mod operator;
 pub mod remedy;
