@@ -1,5 +1,6 @@
 //! Burn-in on the wire: the plan the appliance orders, the readings the agent returns, the verdict the core gives.
 
+pub mod aid;
 pub mod staged;
 
 use serde::{Deserialize, Serialize};

@@ -7,6 +7,7 @@
 //!
 //! [`Found::Undone`]: appliance_model::burn_in::Found::Undone
 
+pub mod aid;
 mod buffers;
 pub mod counters;
 pub mod cpu;

@@ -1,0 +1,21 @@
+//! What a task needs from outside its machine; whoever runs tasks brings it.
+
+use appliance_model::burn_in::aid::{BoardQuestion, BoardWord, Pairing, Seek};
+
+/// Somebody to ask: the appliance.
+pub trait Aid: Sync {
+    /// The order that the tasks belong to.
+    fn order(&self) -> u64;
+
+    /// Waits for a partner, for some seconds at most.
+    ///
+    /// # Errors
+    /// When it could not be asked, in a technician's words.
+    fn partner(&self, seek: &Seek) -> Result<Pairing, String>;
+
+    /// What the controller has seen.
+    ///
+    /// # Errors
+    /// When it could not be asked, in a technician's words.
+    fn board(&self, question: &BoardQuestion) -> Result<BoardWord, String>;
+}
