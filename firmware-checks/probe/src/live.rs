@@ -11,7 +11,7 @@ mod program;
 
 use std::path::{Path, PathBuf};
 
-use appliance_model::inventory::Inventory;
+use appliance_model::inventory::{Drive, Health, Inventory};
 
 pub use program::ProgramError;
 pub(crate) use program::output;
@@ -27,4 +27,12 @@ pub fn complete(inventory: &mut Inventory, dev: &Path) {
     if dev == Path::new("/dev") {
         ethtool::complete(inventory);
     }
+}
+
+/// What one drive says of its health now, asked by our own commands.
+///
+/// # Errors
+/// If it tells nothing, in words for a technician.
+pub fn health(drive: &Drive, dev: &Path) -> Result<Health, String> {
+    drives::health(drive, dev)
 }

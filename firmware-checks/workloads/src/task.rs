@@ -16,6 +16,7 @@ use appliance_model::{
 
 use crate::{
     Watch,
+    aid::Aid,
     counters::Counters,
     cpu,
     drive::{Load, Measured, RANDOM, SEQUENTIAL, Span, Target, Writable, WriteConsent, stamp::Stamp},
@@ -23,6 +24,11 @@ use crate::{
     trace,
     watch::{now, per_second},
 };
+
+mod curve;
+mod health;
+
+pub use health::Asking;
 
 /// Rounds after which a drive is not steady, whatever comes (SNIA PTS).
 const ROUNDS_MAX: usize = 25;
@@ -39,12 +45,16 @@ pub struct Machine<'a> {
     pub cpus: &'a [u32],
     /// Looks up a drive by serial, now.
     pub drive: &'a dyn Fn(&Serial) -> Found,
+    /// Asks a drive for its health, now; while a task runs, from a thread beside it.
+    pub health: Asking<'a>,
     /// What may be overwritten.
     pub consents: &'a [SpanConsent],
     /// Whether rounds of these rates are steady: the core's arithmetic.
     pub settled: &'a dyn Fn(&[u64]) -> bool,
     /// A number of this run alone, for stamps.
     pub seed: u64,
+    /// The appliance, for what is not in the machine.
+    pub aid: Option<&'a dyn Aid>,
 }
 
 impl fmt::Debug for Machine<'_> {
@@ -76,14 +86,17 @@ pub fn run(work: &Work, time: Duration, machine: Machine<'_>, watch: Watch<'_>) 
     let found = match work {
         Work::CpuCompare => processors(time, machine, watch),
         Work::MemoryWalk { share_permille } => walk(*share_permille, time, machine, watch),
-        Work::DriveRead { serial } => read(serial, time, machine, watch),
-        Work::DriveSweep { serial, depths } => sweep(serial, depths, time, machine, watch),
+        Work::DriveRead { serial } => health::around(serial, machine, || read(serial, time, machine, watch)),
+        Work::DriveSweep { serial, depths } => {
+            health::around(serial, machine, || sweep(serial, depths, time, machine, watch))
+        }
         Work::DriveSteady { serial, round_seconds } => {
-            steady(serial, Duration::from_secs((*round_seconds).into()), time, machine, watch)
+            let round = Duration::from_secs((*round_seconds).into());
+            health::around(serial, machine, || steady(serial, round, time, machine, watch))
         }
         Work::DriveVerify { serial, start, bytes } => {
             let wanted = SpanConsent { serial: serial.clone(), start: *start, bytes: *bytes };
-            verify(wanted, time, machine, watch)
+            health::around(serial, machine, || verify(wanted, time, machine, watch))
         }
         Work::DriveSelfTest { .. }
         | Work::GpuCompare { .. }
@@ -248,6 +261,7 @@ fn read(serial: &Serial, time: Duration, machine: Machine<'_>, watch: Watch<'_>)
     found.add("random-read-p999", random.latency.p999_microseconds, Unit::Microseconds);
     let slowest = [sequential.slowest_second_permille(), random.slowest_second_permille()];
     found.add("slowest-second", slowest.into_iter().flatten().min(), Unit::Permille);
+    found.rates("read-rate", &[&sequential, &random]);
     found.covered(sequential.bytes + random.bytes, target.whole());
     Ok(found)
 }
@@ -277,6 +291,7 @@ fn sweep(
         );
         found.add(&format!("read-p99-depth-{depth}"), point.latency.p99_microseconds, Unit::Microseconds);
     }
+    found.rates("read-rate", &points.iter().map(|(_, measured)| measured).collect::<Vec<_>>());
     found.covered(points.iter().map(|(_, point)| point.bytes).sum(), target.whole());
     Ok(found)
 }
@@ -294,6 +309,7 @@ fn steady(
     let rates: Vec<u64> = rounds.iter().map(Measured::operations_per_second).collect();
     let mut found = Findings::of(format!("drive {serial}"));
     found.failed("failed-reads", &rounds.iter().collect::<Vec<_>>());
+    found.rates("read-rate", &rounds.iter().collect::<Vec<_>>());
     let window = rates.iter().rev().take(5);
     let average = window.clone().sum::<u64>().checked_div(window.count() as u64);
     found.add("steady-read-rate", average, Unit::OperationsPerSecond);
@@ -342,6 +358,7 @@ fn verify(
     found.add("wrong-sectors", wrong, Unit::Count);
     found.failed("failed-writes", &written.iter().collect::<Vec<_>>());
     found.failed("failed-reads", &read.iter().collect::<Vec<_>>());
+    found.rates("read-rate", &read.iter().collect::<Vec<_>>());
     let moved: u64 = written.iter().map(|measured| measured.bytes).sum();
     let took: Duration = written.iter().map(|measured| measured.time).sum();
     found.add("sequential-write-rate", per_second(moved, took) >> 20, Unit::MebibytesPerSecond);

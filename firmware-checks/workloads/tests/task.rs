@@ -12,6 +12,7 @@ use std::{
 use appliance_model::{
     Serial,
     burn_in::staged::{Done, Figure, SpanConsent, Work},
+    inventory::Health,
 };
 use firmware_checks_workloads::{
     Watch,
@@ -31,11 +32,16 @@ fn serial() -> Serial {
     Serial::parse("S1").unwrap()
 }
 
+fn untold(_: &Serial) -> Result<Health, String> {
+    Err("a file has no health".into())
+}
+
 fn run(work: &Work, drive: &dyn Fn(&Serial) -> Found, consents: &[SpanConsent], settled: bool) -> Done {
     let stop = AtomicBool::new(false);
     let settled = |rates: &[u64]| settled && rates.len() >= 2;
     let root = Path::new("/");
-    let machine = Machine { root, cpus: &[0], drive, consents, settled: &settled, seed: 3 };
+    let machine =
+        Machine { root, cpus: &[0], drive, health: &untold, consents, settled: &settled, seed: 3, aid: None };
     task::run(work, SECOND, machine, Watch::new(&stop, &|_| ())).done
 }
 
@@ -68,7 +74,16 @@ fn a_drive_is_read_swept_and_steady() {
         let settled = |rates: &[u64]| attained && !rates.is_empty();
         let stop = AtomicBool::new(false);
         let root = Path::new("/");
-        let machine = Machine { root, cpus: &[0], drive: &drive, consents: &[], settled: &settled, seed: 3 };
+        let machine = Machine {
+            root,
+            cpus: &[0],
+            drive: &drive,
+            health: &untold,
+            aid: None,
+            consents: &[],
+            settled: &settled,
+            seed: 3,
+        };
         let (figures, _) = measured(task::run(&work, SECOND, machine, Watch::new(&stop, &|_| ())).done);
         let rate = figures.iter().find(|figure| figure.name == "steady-read-rate").unwrap();
         assert_eq!(rate.attained, Some(attained));

@@ -109,6 +109,30 @@ fn drive(drive: &mut Drive, controllers: &[NvmeController], dev: &Path, tool: Op
     told
 }
 
+/// Asks one drive for its health by our own commands: a few, so that it can be asked while it works.
+pub(super) fn health(drive: &Drive, dev: &Path) -> Result<Health, String> {
+    let mut drive = drive.clone();
+    let name = drive.name.clone().ok_or("it has no device file")?;
+    let known = drive.serial.clone();
+    let ask = match drive.bus {
+        Bus::Nvme => nvme_health,
+        Bus::Sata => ata_facts,
+        Bus::Sas => scsi_health,
+        Bus::Usb | Bus::Virtio | Bus::Unknown => {
+            return Err(format!("drive {name}: no health log is read from this kind of drive"));
+        }
+    };
+    drive.health = None;
+    open(dev, &name)
+        .and_then(|file| ask(&file, &mut drive))
+        .map_err(|error| format!("drive {name}: its health log could not be read: {error}"))?;
+    // ATA tells its serial in passing.
+    if drive.serial != known {
+        return Err(format!("drive {name} is another one now than when the inventory was taken"));
+    }
+    drive.health.ok_or_else(|| format!("drive {name}: it tells nothing of its health"))
+}
+
 /// Whether `nvme1n1` is a namespace of `nvme1`.
 fn of(controller: &str, namespace: &str) -> bool {
     namespace.strip_prefix(controller).is_some_and(|rest| rest.starts_with('n'))
