@@ -13,8 +13,12 @@ mod profile;
 mod show;
 mod wire;
 
-pub use figure::device;
-pub use judge::judge;
+#[cfg(test)]
+pub(crate) use plan::tests as plan_tests;
+pub(crate) use profile::unit_name;
+
+pub use figure::{device, serial};
+pub use judge::{judge, models};
 pub use plan::{CourseError, Given, Misfit, fits, plan};
-pub use profile::{Bound, Each, Job, Kind, Profile, Refused, Rule, Stage, built_in};
+pub use profile::{Bound, Each, Job, Kind, Profile, Refused, Rule, Stage, built_in, built_in_text};
 pub use show::show;

@@ -115,7 +115,8 @@ pub(super) fn kind(work: &Work) -> Kind {
 }
 
 /// The drive that a workload is about.
-pub(super) fn serial(work: &Work) -> Option<&Serial> {
+#[must_use]
+pub fn serial(work: &Work) -> Option<&Serial> {
     match work {
         Work::CpuCompare
         | Work::MemoryWalk { .. }

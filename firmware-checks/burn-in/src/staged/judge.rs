@@ -19,10 +19,10 @@ pub fn judge(
     course: &Course,
     outcomes: &[Outcome],
     profile: &Profile,
-    inventory: &Inventory,
+    models: &BTreeMap<String, String>,
     peers: &[Peer],
 ) -> Verdict {
-    let mut judge = Judge::new(profile, models(inventory), fleet(peers, outcomes, inventory));
+    let mut judge = Judge::new(profile, models, fleet(peers, outcomes, models));
     if course.profile_digest != profile.digest.to_string() {
         judge.missing.push(format!(
             "the plan was made for profile {} ({}), the judge has {} ({})",
@@ -51,7 +51,7 @@ pub fn judge(
 
 struct Judge<'a> {
     profile: &'a Profile,
-    models: BTreeMap<String, String>,
+    models: &'a BTreeMap<String, String>,
     peers: Vec<Peer>,
     broken: Vec<String>,
     missing: Vec<String>,
@@ -59,7 +59,7 @@ struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    fn new(profile: &'a Profile, models: BTreeMap<String, String>, peers: Vec<Peer>) -> Self {
+    fn new(profile: &'a Profile, models: &'a BTreeMap<String, String>, peers: Vec<Peer>) -> Self {
         Self { profile, models, peers, broken: Vec::new(), missing: Vec::new(), coverage: Vec::new() }
     }
 
@@ -176,8 +176,9 @@ fn median(values: &[u64]) -> Option<u64> {
     values.get(values.len().checked_sub(1)? / 2).copied()
 }
 
-/// Device → model, as figures name devices.
-fn models(inventory: &Inventory) -> BTreeMap<String, String> {
+/// Device → model, as figures name devices: what a judge must know of a machine beside its results.
+#[must_use]
+pub fn models(inventory: &Inventory) -> BTreeMap<String, String> {
     let drives = inventory
         .drives
         .iter()
@@ -189,8 +190,7 @@ fn models(inventory: &Inventory) -> BTreeMap<String, String> {
 }
 
 /// The fleet's figures and those of this machine's drives, which are each other's peers.
-fn fleet(peers: &[Peer], outcomes: &[Outcome], inventory: &Inventory) -> Vec<Peer> {
-    let models = models(inventory);
+fn fleet(peers: &[Peer], outcomes: &[Outcome], models: &BTreeMap<String, String>) -> Vec<Peer> {
     let mut all = peers.to_vec();
     for outcome in outcomes {
         let Done::Measured { figures, .. } = &outcome.done else { continue };
@@ -265,7 +265,7 @@ mod tests {
         let mut outcomes: Vec<Outcome> =
             course.stages.iter().flat_map(|stage| stage.waves.iter().flatten()).map(good).collect();
         bend(&mut outcomes);
-        match judge(&course, &outcomes, &profile, &inventory, peers) {
+        match judge(&course, &outcomes, &profile, &models(&inventory), peers) {
             Verdict::Pass { coverage } => format!("pass: {}", coverage.join("; ")),
             Verdict::Fail { reasons } => format!("fail: {}", reasons.join("; ")),
             Verdict::Inconclusive { reasons } => format!("inconclusive: {}", reasons.join("; ")),

@@ -254,12 +254,12 @@ pub(super) fn longest(wave: &[Task]) -> u64 {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use appliance_model::inventory::{Bus, Thread};
 
     use super::*;
 
-    pub(in crate::staged) fn machine(drives: &[&str]) -> Inventory {
+    pub(crate) fn machine(drives: &[&str]) -> Inventory {
         let drive = |serial: &&str| Drive {
             bytes: 1 << 40,
             bus: Bus::Nvme,

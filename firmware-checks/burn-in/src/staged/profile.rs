@@ -223,6 +223,13 @@ impl Profile {
     }
 }
 
+/// The file of the built-in profile of this name: what an opening of a result stream carries.
+#[must_use]
+pub fn built_in_text(name: &str) -> Option<&'static str> {
+    let named = |bytes: &&[u8]| Profile::parse(bytes).is_ok_and(|profile| profile.name == name);
+    std::str::from_utf8(BUILT_IN.into_iter().find(named)?).ok()
+}
+
 /// All staged profiles this build knows.
 pub fn built_in() -> impl Iterator<Item = Profile> {
     BUILT_IN.iter().filter_map(|bytes| Profile::parse(bytes).ok())
@@ -411,7 +418,7 @@ impl Reader<'_> {
 }
 
 /// As a profile writes it.
-fn unit_name(unit: Unit) -> &'static str {
+pub(crate) fn unit_name(unit: Unit) -> &'static str {
     match unit {
         Unit::Count => "count",
         Unit::Permille => "permille",
