@@ -14,6 +14,7 @@ pub mod cpu;
 pub mod drive;
 mod histogram;
 pub mod memory;
+pub mod network;
 mod ring;
 pub mod task;
 pub mod trace;

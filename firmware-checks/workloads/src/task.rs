@@ -25,8 +25,10 @@ use crate::{
     watch::{now, per_second},
 };
 
+mod board;
 mod curve;
 mod health;
+mod network;
 
 pub use health::Asking;
 
@@ -101,9 +103,9 @@ pub fn run(work: &Work, time: Duration, machine: Machine<'_>, watch: Watch<'_>) 
         Work::DriveSelfTest { .. }
         | Work::GpuCompare { .. }
         | Work::GpuMemory { .. }
-        | Work::GpuBandwidth { .. }
-        | Work::Network { .. }
-        | Work::Board => Err("this agent has no such test".into()),
+        | Work::GpuBandwidth { .. } => Err("this agent has no such test".into()),
+        Work::Network { port } => network::run(*port, time, machine, watch),
+        Work::Board => board::run(time, machine, watch),
     };
     match found {
         Ok(_) if watch.stopped() => Ran::undone("called off"),

@@ -33,6 +33,12 @@ impl<'a> Watch<'a> {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// The same, but nobody is told how far the work is.
+    #[must_use]
+    pub(crate) fn silent(&self) -> Self {
+        Self { progress: &|_| {}, ..*self }
+    }
+
     /// The same for part `index` of `parts`: its thousandths are told as a share of all.
     #[must_use]
     pub fn part(&self, index: usize, parts: usize) -> Self {
@@ -65,6 +71,11 @@ impl Clock<'_> {
     /// The same at a moment that the caller has looked up already.
     pub(crate) fn over_at(&self, time: Instant) -> bool {
         self.watch.stopped() || time.saturating_duration_since(self.start) >= self.time
+    }
+
+    /// The work was called off.
+    pub(crate) fn stopped(&self) -> bool {
+        self.watch.stopped()
     }
 
     pub(crate) fn elapsed(&self) -> Duration {

@@ -13,7 +13,7 @@ const DRIVE: &[Kind] =
 const GPU: &[Kind] = &[Kind::GpuCompare, Kind::GpuMemory, Kind::GpuBandwidth];
 
 /// Figures by the workload that gives them.
-const FIGURES: [(&str, Unit, &[Kind]); 57] = [
+const FIGURES: [(&str, Unit, &[Kind]); 58] = [
     // Processors.
     ("wrong-answers", Unit::Count, &[Kind::CpuCompare]),
     ("rounds", Unit::Count, &[Kind::CpuCompare]),
@@ -71,6 +71,7 @@ const FIGURES: [(&str, Unit, &[Kind]); 57] = [
     ("network-share", Unit::Permille, &[Kind::Network]),
     ("frames-lost", Unit::Permille, &[Kind::Network]),
     ("port-errors-grown", Unit::Count, &[Kind::Network]),
+    ("wrong-bytes", Unit::Count, &[Kind::Network]),
     ("frame-bytes", Unit::Bytes, &[Kind::Network]),
     ("partner-latency", Unit::Microseconds, &[Kind::Network]),
     // The board, by its controller.
