@@ -2,12 +2,14 @@
 //!
 //! A [`Profile`] says what to run, for how long, and which rules hold, each with its unit and where it comes from.
 //! [`plan`] turns (inventory, profile) into a [`Course`] that [`show`] prints for a person; [`judge`] turns outcomes into a
-//! verdict: `fail` where a rule broke, `inconclusive` where a signal is missing, which is never a pass.
+//! verdict: `fail` where a rule broke, `inconclusive` where a signal is missing, which is never a pass; [`look`] shows
+//! people how far all of that is.
 //!
 //! [`Course`]: appliance_model::burn_in::staged::Course
 
 mod figure;
 mod judge;
+mod look;
 mod plan;
 mod profile;
 mod show;
@@ -19,6 +21,7 @@ pub(crate) use profile::unit_name;
 
 pub use figure::{device, serial};
 pub use judge::{judge, models};
+pub use look::{Measured, Seen, by_model, look, machine};
 pub use plan::{CourseError, Given, Misfit, fits, plan};
 pub use profile::{Bound, Each, Job, Kind, Profile, Refused, Rule, Stage, built_in, built_in_text};
 pub use show::show;

@@ -172,7 +172,7 @@ impl<'a> Judge<'a> {
 }
 
 /// Of sorted values; the lower of the two middle ones.
-fn median(values: &[u64]) -> Option<u64> {
+pub(super) fn median(values: &[u64]) -> Option<u64> {
     values.get(values.len().checked_sub(1)? / 2).copied()
 }
 
@@ -190,7 +190,7 @@ pub fn models(inventory: &Inventory) -> BTreeMap<String, String> {
 }
 
 /// The fleet's figures and those of this machine's drives, which are each other's peers.
-fn fleet(peers: &[Peer], outcomes: &[Outcome], models: &BTreeMap<String, String>) -> Vec<Peer> {
+pub(super) fn fleet(peers: &[Peer], outcomes: &[Outcome], models: &BTreeMap<String, String>) -> Vec<Peer> {
     let mut all = peers.to_vec();
     for outcome in outcomes {
         let Done::Measured { figures, .. } = &outcome.done else { continue };
@@ -205,7 +205,7 @@ fn fleet(peers: &[Peer], outcomes: &[Outcome], models: &BTreeMap<String, String>
 }
 
 /// A task's id begins with its stage.
-fn stage(task: &str) -> &str {
+pub(super) fn stage(task: &str) -> &str {
     task.split('/').next().unwrap_or_default()
 }
 

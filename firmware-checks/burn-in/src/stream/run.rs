@@ -43,6 +43,10 @@ pub struct Run {
     pub head: Head,
     /// The TPM's resetCount of each boot that wrote to it, in order.
     pub boots: Vec<u32>,
+    /// When it was opened.
+    pub began: Now,
+    /// When its newest event was written.
+    pub newest: Now,
     pub(super) bytes: u64,
     /// Lines that must come next, as they follow from the last one that carried a link.
     pub(super) owed: VecDeque<String>,
@@ -107,6 +111,8 @@ pub(super) fn open(opening: &Opening, boot: u32, at: Now) -> Result<(Run, [Strin
         closed: None,
         head: Head { lines: 2, sha256 },
         boots: vec![boot],
+        began: at,
+        newest: at,
         bytes: size(&first) + size(&second),
         owed: VecDeque::from([third.clone()]),
         steps: COURSE_STEP + 1,
@@ -210,6 +216,7 @@ impl Run {
         let time = stamp(at);
         self.head = Head { lines: self.head.lines + 1, sha256: carrier.1 };
         self.bytes += size(carrier.0);
+        self.newest = at;
         self.owed = self.following(&event, &time);
         match event {
             Event::Begin { task, boot } => {
