@@ -6,6 +6,7 @@
 
 mod amount;
 pub mod burn_in;
+pub mod erase;
 mod ids;
 pub mod inventory;
 mod power;
