@@ -15,9 +15,9 @@ mod profile;
 mod show;
 mod wire;
 
-#[cfg(test)]
-pub(crate) use plan::tests as plan_tests;
 pub(crate) use profile::unit_name;
+#[cfg(test)]
+pub(crate) use {figure::figures_of, plan::tests as plan_tests};
 
 pub use figure::{device, serial};
 pub use judge::{judge, models};

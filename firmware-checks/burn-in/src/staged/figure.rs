@@ -92,6 +92,13 @@ pub(super) fn given_by(name: &str, kind: Kind) -> bool {
     FIGURES.iter().any(|(known, _, kinds)| *known == name && kinds.contains(&kind))
 }
 
+/// Every figure that a workload may give.
+#[cfg(test)]
+pub(crate) fn figures_of(work: &Work) -> impl Iterator<Item = (&'static str, Unit)> {
+    let kind = kind(work);
+    FIGURES.iter().filter(move |(_, _, kinds)| kinds.contains(&kind)).map(|(name, unit, _)| (*name, *unit))
+}
+
 /// Figures that mean nothing before a steady state was reached.
 pub(super) fn needs_steady(name: &str) -> bool {
     name.starts_with("steady-")

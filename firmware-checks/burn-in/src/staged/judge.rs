@@ -93,10 +93,12 @@ impl<'a> Judge<'a> {
                 .filter(|figure| figure.name == rule.figure && figure.device == device)
                 .peekable();
             if found.peek().is_none() {
-                self.missing.push(format!(
-                    "{}: {device} gave no {}: a missing signal is no pass",
-                    task.id, rule.figure
-                ));
+                let missing = format!("{}: {device} gave no {}", task.id, rule.figure);
+                if rule.only_where_given {
+                    self.coverage.push(format!("{missing}: not judged"));
+                } else {
+                    self.missing.push(format!("{missing}: a missing signal is no pass"));
+                }
             }
             found.for_each(|figure| self.figure(task, rule, figure));
         }

@@ -17,7 +17,8 @@ const SECONDS_MAX: u32 = 4 * 86_400;
 const OF_MEDIAN: &str = "permille-of-median";
 
 /// The profiles this build knows, as file bytes.
-const BUILT_IN: [&[u8]; 4] = [
+const BUILT_IN: [&[u8]; 5] = [
+    include_bytes!("../../data/demo.toml"),
     include_bytes!("../../data/smoke.toml"),
     include_bytes!("../../data/admit.toml"),
     include_bytes!("../../data/soak.toml"),
@@ -128,6 +129,8 @@ pub struct Rule {
     pub bound: Bound,
     /// Where the threshold comes from.
     pub origin: String,
+    /// Whether a device may lack the figure: that it does is told in the coverage.  Else it leaves the verdict open.
+    pub only_where_given: bool,
 }
 
 /// A bound on a figure.
@@ -288,7 +291,7 @@ impl Kind {
     /// Whether it is over when it is done, and `seconds` is only the longest it may take.
     #[must_use]
     pub fn ends_by_itself(self) -> bool {
-        matches!(self, Self::DriveSelfTest | Self::Board)
+        matches!(self, Self::DriveSelfTest | Self::Board | Self::Network | Self::GpuBandwidth)
     }
 }
 
@@ -413,7 +416,13 @@ impl Reader<'_> {
         };
         let wanted = if matches!(bound, Bound::OfMedian { .. }) { OF_MEDIAN } else { unit_name(unit) };
         self.check(&rule.unit, rule.unit.get_ref() == wanted, || format!("`{name}` is bounded in {wanted}"))?;
-        Ok(Rule { figure: name.to_owned(), unit, bound, origin: rule.origin.get_ref().trim().to_owned() })
+        Ok(Rule {
+            figure: name.to_owned(),
+            unit,
+            bound,
+            origin: rule.origin.get_ref().trim().to_owned(),
+            only_where_given: rule.only_where_given,
+        })
     }
 }
 
@@ -440,7 +449,7 @@ mod tests {
 
     #[test]
     fn every_built_in_profile_is_legal_and_found_by_digest() {
-        for (bytes, name) in BUILT_IN.iter().zip(["smoke", "admit", "soak", "recheck"]) {
+        for (bytes, name) in BUILT_IN.iter().zip(["demo", "smoke", "admit", "soak", "recheck"]) {
             let profile = Profile::parse(bytes).map_err(|error| format!("{name}: {error}")).unwrap();
             assert_eq!(profile.name, name);
             assert_eq!(Profile::by_digest(&profile.digest.to_string()), Some(profile.clone()));
@@ -449,13 +458,13 @@ mod tests {
             assert_eq!(Profile::built_in(name), Some(profile));
         }
         let hours = |name| f64::from(Profile::built_in(name).unwrap().seconds_max) / 3600.0;
-        assert!(hours("smoke") <= 0.25 && hours("recheck") <= 0.3);
+        assert!(hours("demo") <= 0.05 && hours("smoke") <= 0.25 && hours("recheck") <= 0.3);
         assert!((2.0..=4.0).contains(&hours("admit")) && (24.0..=72.0).contains(&hours("soak")));
     }
 
     #[test]
     fn bad_profiles_are_refused_with_the_line() {
-        let good = std::str::from_utf8(BUILT_IN[0]).unwrap();
+        let good = std::str::from_utf8(BUILT_IN[1]).unwrap();
         for (from, to, says) in [
             ("version = 2", "version = 1", "version must be 2"),
             ("seconds = ", "minutes = 2\nseconds = ", "unknown field `minutes`"),

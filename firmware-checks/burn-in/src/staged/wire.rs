@@ -54,4 +54,7 @@ pub(super) struct Rule {
     pub(super) covers_at_least: Option<u64>,
     pub(super) median_at_least: Option<u64>,
     pub(super) peers_min: Option<u32>,
+    /// A device that does not give the figure is told of in the coverage instead of leaving the verdict open.
+    #[serde(default)]
+    pub(super) only_where_given: bool,
 }
