@@ -13,7 +13,7 @@ use appliance_model::{HostId, Mac, Now, Seconds};
 /// Who waits so long plays the appliance.
 pub const HOUSE_AFTER: Seconds = Seconds(20);
 /// Who waits so long is told that there is nobody.
-pub const NOBODY_AFTER: Seconds = Seconds(120);
+pub const NOBODY_AFTER: Seconds = Seconds(75);
 /// Who has not asked for so long does not wait any more: an agent asks every 10 s.
 const SILENT_AFTER: Seconds = Seconds(20);
 /// Who has not been seen for so long beyond his last match will not come back.
@@ -283,9 +283,9 @@ mod tests {
             })
         };
         assert_eq!(waits(&mut here, &seat(1, None), true, 0), Some((20, vec![1, 255])));
-        assert_eq!(waits(&mut here, &seat(1, None), false, 1000), Some((120, vec![1])));
+        assert_eq!(waits(&mut here, &seat(1, None), false, 1000), Some((75, vec![1])));
         let local = Seat { lane: Lane::Local, ..seat(2, None) };
-        assert_eq!(waits(&mut here, &local, true, 2000), Some((120, vec![2])), "the appliance is not there");
+        assert_eq!(waits(&mut here, &local, true, 2000), Some((75, vec![2])), "the appliance is not there");
         // Two ports of one machine are no partners, and a port that fell silent is nobody's.
         let twin = Seat { port: Mac([2, 0, 0, 0, 0, 9]), ..seat(1, None) };
         here.wait(twin, at(3000));

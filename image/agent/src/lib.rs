@@ -2,14 +2,16 @@
 //!
 //! It makes the hardware answer (modules by alias), gets an address from the provisioning LAN, says hello to the one
 //! appliance whose CA the signed image carries, and does what that appliance orders: inventory, TPM identity, quotes,
-//! burn-in, reboot.  It always asks and is never asked: nothing listens.  It vouches only for what it saw itself:
-//! digests in a statement are over bytes it made, and it refuses a manifest whose units this machine does not have.
+//! burn-in, reboot.  It always asks and is never asked: nothing listens but a port under test, while it is tested, for
+//! the one partner that the appliance named.  It vouches only for what it saw itself: digests in a statement are over
+//! bytes it made, and it refuses a manifest whose units this machine does not have.
 //! It writes to no drive.  As PID 1 it never ends: what fails is printed with the next step, and tried again.
 //!
 //! Next: `talk` (the loop), `work` (the orders), `coldplug` and `net` (what comes before).
 
 #![forbid(unsafe_code)]
 
+pub mod aid;
 pub mod burn;
 pub mod client;
 pub mod coldplug;

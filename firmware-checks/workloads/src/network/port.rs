@@ -83,6 +83,18 @@ impl Port {
         Self { name: name.into(), folder: root.join("sys/class/net").join(name) }
     }
 
+    /// The port of this machine that has this address.
+    #[must_use]
+    pub fn having(root: &Path, address: IpAddr) -> Option<Self> {
+        let is = |one: &nix::ifaddrs::InterfaceAddress| {
+            let given = one.address.as_ref()?;
+            let four = given.as_sockaddr_in().map(|four| IpAddr::V4(four.ip()));
+            four.or_else(|| given.as_sockaddr_in6().map(|six| IpAddr::V6(six.ip())))
+        };
+        let one = getifaddrs().ok()?.find(|one| is(one) == Some(address))?;
+        Some(Self::named(root, &one.interface_name))
+    }
+
     /// Link speed in Mbit/s; `None` where the driver tells none (-1), as virtual ones do.
     #[must_use]
     pub fn mbps(&self) -> Option<u32> {

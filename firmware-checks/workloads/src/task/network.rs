@@ -32,7 +32,7 @@ const PARTS: u64 = 3;
 const SECONDS_MIN: u64 = 3;
 const SECONDS_MAX: u64 = 60;
 /// Beyond the task's own time, how long a first partner is waited for; the appliance says sooner that there is none.
-const WAIT: Duration = Duration::from_secs(180);
+const WAIT: Duration = Duration::from_secs(60);
 /// Matches that came to nothing until no more are asked for.
 const FAILURES_MAX: usize = 3;
 /// After an appliance that did not answer.
