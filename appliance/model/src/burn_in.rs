@@ -1,6 +1,7 @@
 //! Burn-in on the wire: the plan the appliance orders, the readings the agent returns, the verdict the core gives.
 
 pub mod aid;
+pub mod gpu;
 pub mod staged;
 
 use serde::{Deserialize, Serialize};

@@ -2,8 +2,9 @@
 
 use std::{
     env, fs,
+    path::PathBuf,
     sync::{
-        OnceLock,
+        Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -32,19 +33,43 @@ pub(crate) struct Machine {
 }
 
 /// The machine, read at the first call; `None` if there is no file or it makes no sense, as without a driver.
+///
+/// A second file, named like the first with `.now` behind it, changes boards over time: an object of what is different,
+/// by UUID.  It is looked at in each call.
 pub(crate) fn machine() -> Option<&'static Machine> {
-    static MACHINE: OnceLock<Option<Machine>> = OnceLock::new();
-    MACHINE.get_or_init(load).as_ref()
+    static MACHINE: Mutex<Option<(Vec<u8>, &'static Machine)>> = Mutex::new(None);
+    let mut kept = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let change = fs::read(now_path()?).unwrap_or_default();
+    let old = match *kept {
+        Some((ref known, machine)) if *known == change => return Some(machine),
+        Some((_, machine)) => Some(machine),
+        None => None,
+    };
+    let machine = load(&change)?;
+    for (board, before) in machine.boards.iter().zip(old.map_or(&[][..], |machine| &machine.boards)) {
+        board.asked.store(before.asked.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+    // Left for ever: callers hold what they were given.  A test changes its boards a few dozen times.
+    let machine: &'static Machine = Box::leak(Box::new(machine));
+    *kept = Some((change, machine));
+    Some(machine)
 }
 
-fn load() -> Option<Machine> {
+/// Where what is different now is written.
+pub(crate) fn now_path() -> Option<PathBuf> {
+    let mut path = env::var_os(VARIABLE)?;
+    path.push(".now");
+    Some(path.into())
+}
+
+fn load(change: &[u8]) -> Option<Machine> {
     let path = env::var_os(VARIABLE)?;
     if fs::metadata(&path).ok()?.len() > FILE_BYTES_MAX {
         return None;
     }
     let text = fs::read_to_string(&path).ok()?;
     match serde_saphyr::from_str::<Value>(&text) {
-        Ok(file) => Some(describe(&file)),
+        Ok(file) => Some(describe(&file, &serde_json::from_slice(change).unwrap_or_default())),
         Err(error) => {
             eprintln!("nvml-fake: {}: {error}", path.display());
             None
@@ -52,19 +77,23 @@ fn load() -> Option<Machine> {
     }
 }
 
-fn describe(file: &Value) -> Machine {
+fn describe(file: &Value, change: &Value) -> Machine {
     let defaults = file.get("device_defaults").cloned().unwrap_or_default();
     let devices = file.get("devices").and_then(Value::as_array).into_iter().flatten();
     let boards = devices.map(|device| {
         let mut facts = defaults.clone();
         merge(&mut facts, device);
+        let uuid = facts.get("uuid").and_then(Value::as_str).unwrap_or_default();
+        if let Some(now) = change.get(uuid) {
+            merge(&mut facts, now);
+        }
         Board { facts, nvlink: file.get("nvlink").cloned().unwrap_or_default(), asked: AtomicU64::new(0) }
     });
     Machine { system: file.get("system").cloned().unwrap_or_default(), boards: boards.collect() }
 }
 
 /// Members of `over` replace those of `base`; objects are merged.
-fn merge(base: &mut Value, over: &Value) {
+pub(crate) fn merge(base: &mut Value, over: &Value) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {
             for (name, value) in over {
@@ -79,6 +108,11 @@ impl Board {
     /// Text at a pointer; `N/A` is what the tools write for "not supported".
     pub(crate) fn text(&self, pointer: &str) -> Option<&str> {
         self.facts.pointer(pointer)?.as_str().filter(|text| *text != "N/A")
+    }
+
+    /// All facts.
+    pub(crate) fn facts(&self) -> &Value {
+        &self.facts
     }
 
     pub(crate) fn number(&self, pointer: &str) -> Option<u64> {

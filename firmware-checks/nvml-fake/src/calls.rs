@@ -3,7 +3,7 @@
 
 #![expect(unsafe_code, reason = "a C library: names that are exported, and pointers that callers lend")]
 
-use std::ffi::{c_char, c_int, c_uint};
+use std::ffi::{CStr, c_char, c_int, c_uint};
 
 use nvml_wrapper_sys::bindings::{nvmlDevice_t, nvmlMemory_v2_t, nvmlPciInfo_t, nvmlReturn_t};
 use serde_json::Value;
@@ -199,6 +199,29 @@ unsafe extern "C" fn nvmlDeviceGetHandleByIndex_v2(index: c_uint, into: *mut nvm
             .ok_or(INVALID_ARGUMENT)
             .and_then(|place| unsafe { put(into, std::ptr::without_provenance_mut(place + 1)) }),
     )
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn nvmlDeviceGetHandleByUUID(uuid: *const c_char, into: *mut nvmlDevice_t) -> nvmlReturn_t {
+    if uuid.is_null() {
+        return INVALID_ARGUMENT;
+    }
+    // SAFETY: not null, and the caller's text.
+    let uuid = unsafe { CStr::from_ptr(uuid) };
+    let same = |board: &Board| board.text("/uuid").is_some_and(|text| text.as_bytes() == uuid.to_bytes());
+    let place = machine().ok_or(DRIVER_NOT_LOADED).and_then(|machine| {
+        let place = machine.boards.iter().position(same).ok_or(NOT_FOUND)?;
+        if machine.boards.get(place).is_some_and(Board::is_lost) { Err(GPU_IS_LOST) } else { Ok(place) }
+    });
+    // SAFETY: the caller lends room for a handle.
+    code(place.and_then(|place| unsafe { put(into, std::ptr::without_provenance_mut(place + 1)) }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn nvmlDeviceGetIndex(device: nvmlDevice_t, into: *mut c_uint) -> nvmlReturn_t {
+    let index = board(device).and_then(|_| c_uint::try_from(device.addr() - 1).map_err(|_| INVALID_ARGUMENT));
+    // SAFETY: the caller lends a number.
+    code(index.and_then(|index| unsafe { put(into, index) }))
 }
 
 #[unsafe(no_mangle)]

@@ -166,6 +166,22 @@ unsafe extern "C" fn nvmlDeviceGetTemperature(
 }
 
 #[unsafe(no_mangle)]
+unsafe extern "C" fn nvmlDeviceGetClockInfo(
+    device: nvmlDevice_t,
+    kind: c_uint,
+    into: *mut c_uint,
+) -> nvmlReturn_t {
+    let names = ["graphics_mhz", "sm_mhz", "memory_mhz", "video_mhz"];
+    let rate = board(device).and_then(|board| {
+        let place = usize::try_from(kind).map_err(|_| INVALID_ARGUMENT)?;
+        let name = names.get(place).ok_or(INVALID_ARGUMENT)?;
+        board.small(&format!("/clocks/{name}")).ok_or(NOT_SUPPORTED)
+    });
+    // SAFETY: the caller lends a number.
+    code(rate.and_then(|rate| unsafe { put(into, rate) }))
+}
+
+#[unsafe(no_mangle)]
 unsafe extern "C" fn nvmlDeviceGetTemperatureThreshold(
     device: nvmlDevice_t,
     kind: c_uint,

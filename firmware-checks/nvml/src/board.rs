@@ -2,6 +2,7 @@
 
 use appliance_model::{
     Serial,
+    burn_in::gpu::Counters,
     inventory::{
         ConfidentialComputing, ErrorCounts, Gpu, GpuEcc, GpuLimits, GpuLink, MigInstance, MigMode, NvLink,
         RetiredPages,
@@ -11,7 +12,7 @@ use nvml_wrapper::{
     Device, Nvml,
     bitmasks::device::ThrottleReasons,
     enum_wrappers::{
-        device::{EccCounter, MemoryError, RetirementCause, TemperatureSensor, TemperatureThreshold},
+        device::{Clock, EccCounter, MemoryError, RetirementCause, TemperatureSensor, TemperatureThreshold},
         nv_link::ErrorCounter,
     },
     error::NvmlError,
@@ -58,17 +59,46 @@ pub(crate) fn read(nvml: &Nvml, device: &Device<'_>) -> Gpu {
         nvlinks: nvlinks(device, no),
         mig: mig(device, no),
         limits: Some(limits(device, no)).filter(|limits| *limits != GpuLimits::default()),
-        throttled: THROTTLED
-            .iter()
-            .filter(|(bit, _)| reasons.is_some_and(|reasons| reasons.contains(*bit)))
-            .map(|(_, word)| (*word).to_owned())
-            .collect(),
+        throttled: reasons.map(words).unwrap_or_default(),
         confidential: confidential(nvml, device, no),
         ..Gpu::default()
     };
     untold.dedup();
     gpu.untold = untold;
     gpu
+}
+
+/// What changes while a GPU works.
+pub(crate) fn counters(nvml: &Nvml, device: &Device<'_>, uuid: &str) -> Counters {
+    let mut untold = Vec::new();
+    let no = &mut untold;
+    let mut counters = Counters {
+        uuid: uuid.to_owned(),
+        index: told(no, "index", device.index()),
+        model: told(no, "name", device.name()).unwrap_or_default(),
+        serial: told(no, "serial", device.serial()).and_then(|text| Serial::parse(&text)),
+        pci: told(no, "PCI address", device.pci_info()).map(|info| address(&info.bus_id)),
+        ecc: ecc(device, no),
+        remapped_rows: told(no, "remapped rows", raw::remapped_rows(nvml, device)),
+        retired_pages: retired(device, no),
+        link: link(device, no),
+        nvlinks: nvlinks(device, no),
+        throttled: told(no, "throttle reasons", device.current_throttle_reasons()).map(words),
+        celsius: told(no, "temperature", device.temperature(TemperatureSensor::Gpu)),
+        milliwatts: told(no, "power", device.power_usage()),
+        megahertz: told(no, "clock", device.clock_info(Clock::SM)),
+        memory_megahertz: told(no, "clock", device.clock_info(Clock::Memory)),
+        untold: Vec::new(),
+    };
+    untold.dedup();
+    counters.untold = untold;
+    counters
+}
+
+/// Those worth a word.
+fn words(reasons: ThrottleReasons) -> Vec<String> {
+    let held = THROTTLED.iter().filter(|(bit, _)| reasons.contains(*bit));
+    held.map(|(_, word)| (*word).to_owned()).collect()
 }
 
 /// NVML writes `00000000:1A:00.0`, the kernel `0000:1a:00.0`.

@@ -3,14 +3,18 @@
 //! [`read`] loads the driver's library at run time; without one it says "no driver", and never fails.  Each fact is
 //! asked for by itself: what a board does not have is left out, what the driver refuses to tell is named with its
 //! reason.  Nothing is set, reset or judged here.  The report's shape is `appliance_model`'s, so that it can be merged
-//! into an inventory (`firmware-checks/probe`).
+//! into an inventory (`firmware-checks/probe`).  [`burn`] works on a GPU through CUDA, with the same care.
 
 mod board;
+pub mod burn;
 mod raw;
 
 use std::ffi::OsStr;
 
-use appliance_model::inventory::{GpuDriver, GpuReport};
+use appliance_model::{
+    burn_in::gpu::Counters,
+    inventory::{GpuDriver, GpuReport},
+};
 use nvml_wrapper::{Nvml, cuda_driver_version_major, cuda_driver_version_minor, error::NvmlError};
 
 /// More GPUs than any machine has; the library's count is not believed beyond it.
@@ -47,6 +51,14 @@ pub fn read(library: Option<&OsStr>) -> GpuReport {
     }
     report.gaps.extend(gaps.into_iter().map(|gap| format!("NVML: {gap}")));
     report
+}
+
+/// What the driver counts of one GPU now.
+fn counters_of(nvml: &Nvml, uuid: &str) -> Result<Counters, String> {
+    let device = nvml
+        .device_by_uuid(uuid)
+        .map_err(|error| format!("{uuid}: the NVIDIA driver does not open it: {error}"))?;
+    Ok(board::counters(nvml, &device, uuid))
 }
 
 fn open(library: Option<&OsStr>) -> Result<Nvml, String> {

@@ -12,8 +12,7 @@ use crate::{
     smart::{judged, word},
 };
 
-/// Where host systems that have the driver have the program, below their root.
-pub const PROGRAM: &str = "usr/lib/scalerforge/nvml-probe";
+pub use appliance_model::burn_in::gpu::PROGRAM;
 
 /// Eight boards print about 40 KiB.
 const REPORT_BYTES_MAX: usize = 1 << 20;
