@@ -36,10 +36,14 @@ pub use machine::machine;
 /// All that is known of a burn-in.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen<'a> {
-    course: &'a Course,
-    profile: &'a Profile,
-    models: &'a BTreeMap<String, String>,
-    run: Option<&'a Run>,
+    /// What was ordered.
+    pub course: &'a Course,
+    /// The profile it was made with.
+    pub profile: &'a Profile,
+    /// Device → model.
+    pub models: &'a BTreeMap<String, String>,
+    /// What came of it so far.
+    pub run: Option<&'a Run>,
     /// What the agent tells between two results.
     pub live: &'a [DeviceProgress],
 }
