@@ -10,6 +10,7 @@
 
 mod drift;
 mod effect;
+mod erase;
 mod event;
 mod ladder;
 mod registration;
@@ -24,6 +25,7 @@ mod tests;
 
 pub use drift::drift;
 pub use effect::Effect;
+pub use erase::{ERASE_WAITS, Erasing, erase_barred};
 pub use event::{Event, Refusal};
 pub use ladder::{Climb, Means, Probed, Proved, Rung, Shown, Try, probe};
 pub use registration::{Price, RegistrationIntent};
