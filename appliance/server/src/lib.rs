@@ -24,6 +24,7 @@ mod intake;
 mod ipmi;
 mod operator_api;
 mod orders;
+mod pages;
 mod plain;
 mod power;
 mod proof;

@@ -20,19 +20,17 @@ use axum::{
     extract::{Path, Request, State},
     http::{HeaderMap, Method, StatusCode, header},
     middleware::{self, Next},
-    response::{Html, IntoResponse, Response, Sse, sse},
+    response::{IntoResponse, Response, Sse, sse},
     routing::{get, post},
 };
 use utoipa::OpenApi;
 
-use crate::{app::App, boot_api, boot_ticket, climb, remedy, verifier_api};
-
-const PAGE: &str = include_str!("../../ui/index.html");
+use crate::{app::App, boot_api, boot_ticket, climb, pages, remedy, verifier_api};
 
 pub(crate) fn router(app: Arc<App>) -> Router {
     let boot = boot_api::router(app.pxe.clone());
     Router::new()
-        .route("/", get(|| async { Html(PAGE) }))
+        .merge(pages::router())
         .route("/api/v1/openapi.json", get(|| async { Json(crate::document()) }))
         .route("/api/v1/hosts", get(hosts))
         .route("/api/v1/hosts/{id}", get(host))

@@ -1,0 +1,169 @@
+// The burn-in's pages in a real browser: what a person sees, reads aloud, opens, and prints.
+
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import test, { after, before } from "node:test";
+import { open } from "../../../attest/verify-web/test/browser/chromium.mjs";
+import { start } from "./server.mjs";
+
+const TEXT_MILLISECONDS_MAX = 30_000;
+let server;
+let page;
+
+before(async () => {
+  server = await start();
+  page = await open("about:blank");
+  await page.call("Runtime.enable");
+});
+after(async () => {
+  await page?.close();
+  server?.stop();
+});
+
+/** Goes to a page and waits, in it, until its text has all of `words`. */
+const visit = async (path, ...words) => {
+  await page.call("Page.navigate", { url: server.url + path });
+  return waitFor(...words);
+};
+
+const waitFor = (...words) => page.evaluate(`new Promise((resolve, reject) => {
+  const end = Date.now() + ${TEXT_MILLISECONDS_MAX}, words = ${JSON.stringify(words)};
+  const look = () => {
+    const text = document.body?.innerText ?? "";
+    if (location.href.startsWith("http") && words.every((word) => text.includes(word))) return resolve(text);
+    if (Date.now() > end) return reject(new Error("the page never showed " + words.filter((word) => !text.includes(word)) + "; it shows " + text.slice(0, 2000)));
+    setTimeout(look, 20);
+  };
+  look();
+})`);
+
+const all = (selector, what) => page.evaluate(`[...document.querySelectorAll(${JSON.stringify(selector)})].map((one) => ${what})`);
+
+/** Nothing is wider than the window, whatever hardware calls itself. */
+const fits = async () => assert.equal(await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"), 0);
+
+const size = (width) => page.call("Emulation.setDeviceMetricsOverride", { width, height: 900, deviceScaleFactor: 1, mobile: false });
+const dark = (scheme) => page.call("Emulation.setEmulatedMedia", { features: [{ name: "prefers-color-scheme", value: scheme }] });
+
+const keepPicture = async (name) => {
+  const folder = process.env.UI_PICTURES;
+  if (!folder) return;
+  const { data } = await page.call("Page.captureScreenshot", { captureBeyondViewport: true });
+  writeFileSync(`${folder}/${name}.png`, Buffer.from(data, "base64"));
+};
+
+const keepPictures = async (name) => {
+  for (const [width, scheme] of [[1280, "light"], [1280, "dark"], [400, "light"], [400, "dark"]]) {
+    await size(width);
+    await dark(scheme);
+    await fits();
+    await keepPicture(`${name}-${width}-${scheme}`);
+  }
+  await size(1280);
+  await dark("light");
+};
+
+test("a failed burn-in says why, shows figures with rules, and its curves as numbers too", async () => {
+  await visit("/hosts/fail/burn-in", "Failed", "Forgemaker FM-2224", "R12-U07");
+  const view = server.story("fail");
+  const text = await waitFor("slowest-second 71 permille, the rule is at least 100", "9 blocks at byte 48,318,382,080 came back changed", "is an outlier: 50.8 % of");
+  assert.ok(text.includes(view.profile_digest) && text.includes(view.stream.sha256));
+  assert.deepEqual(await all("#reasons li", "one.textContent"), view.verdict.reasons);
+  // The stages with faults are open, the others are not.
+  assert.deepEqual(await all("#stages > details", "[one.firstElementChild.textContent.split(':')[0], one.open]"),
+    view.stages.map((stage) => [stage.name, stage.tasks.some((task) => task.faults.length > 0)]));
+  // Every figure of an opened stage with its unit and what its rule says of it.
+  await page.evaluate("document.querySelectorAll('#stages details').forEach((one) => (one.open = true))");
+  await waitFor("402,117 operations/s", "943 permille", "does not hold: slowest-second at least 100 permille");
+  const figures = view.stages.flatMap((stage) => stage.tasks.flatMap((task) => task.figures));
+  assert.equal((await all("#stages tbody tr:not(.group)", "1")).length, figures.length);
+  // Each curve has a label, and a table with as many rows as it has points.
+  await page.evaluate("document.querySelectorAll('#plots > details').forEach((one) => (one.open = true))");
+  await page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))");
+  assert.equal((await all("#plots svg", "1")).length, view.series.length);
+  const hot = (await all("#plots svg", "one.getAttribute('aria-label')")).filter((label) => label.startsWith("temperature of drive S7450N0006"));
+  assert.ok(hot.length === 2 && hot.every((label) => /from \d+ °C to 7\d °C/.test(label)), hot.join());
+  const points = view.series.find((series) => series.task.startsWith("storage/") && series.device === "drive S7450N0006").points;
+  const rows = await page.evaluate(`(async () => {
+    const card = [...document.querySelectorAll("#plots > details[data-key=storage] .device")].find((one) => one.textContent.includes("S7450N0006"));
+    card.querySelector("details").open = true;
+    await new Promise((done) => setTimeout(done, 50));
+    return [...card.querySelectorAll("tbody tr")].map((row) => row.textContent);
+  })()`);
+  assert.equal(rows.length, points.length);
+  assert.ok(rows[0].startsWith(`0${new Intl.NumberFormat("en").format(points[0][1])} MiB/s`), rows[0]);
+  await keepPictures("fail");
+});
+
+test("what hardware calls itself is text", async () => {
+  await visit("/hosts/fail/burn-in", "Failed");
+  await page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))");
+  await waitFor(`<img src=x onerror="document.title='owned'"> 3.84TB`);
+  await visit("/hosts/fail/burn-in/report", `<img src=x onerror="document.title='owned'"> 3.84TB`);
+  assert.equal((await all("img", "1")).length, 0);
+  assert.notEqual(await page.evaluate("document.title"), "owned");
+  // And were it markup, it could not run: scripts come from the appliance's own files only.
+  const ran = await page.evaluate(`new Promise((resolve) => {
+    document.addEventListener("securitypolicyviolation", () => resolve("refused"));
+    const script = document.createElement("script");
+    script.textContent = "document.title = 'owned'";
+    document.body.append(script);
+    setTimeout(() => resolve(document.title), 2000);
+  })`);
+  assert.equal(ran, "refused");
+});
+
+test("a running burn-in goes on while somebody looks, and leaves open what he opened", async () => {
+  server.shown.set("live", "waiting");
+  await visit("/hosts/live/burn-in", "Not begun", "at most 2 min 10 s");
+  server.shown.set("live", "running");
+  const text = await waitFor("Running, 67 %", "over 2 boots", "left");
+  assert.match(text, /drive S7450N0001\s+ACME FlashRack 7450 3.84TB\s+reads\s+42 %, \d+ s left/);
+  const bars = await all("#stages [role=progressbar]", "[one.getAttribute('aria-label'), one.getAttribute('aria-valuenow'), one.firstElementChild.style.width]");
+  assert.ok(bars.some(([label, now, width]) => label === "storage/drive-read/S7450N0001" && now === "42" && width === "42%"), JSON.stringify(bars));
+  await keepPictures("running");
+  // He opens the finished stage and stands on its heading; the next look changes neither.
+  await page.evaluate("{ const cpu = document.querySelector('#stages details'); cpu.open = true; cpu.firstElementChild.focus(); }");
+  server.shown.set("live", "pass");
+  await waitFor("Passed");
+  assert.deepEqual(await page.evaluate("[document.querySelector('#stages details').open, document.activeElement.textContent.startsWith('cpu:')]"), [true, true]);
+  assert.equal(await page.evaluate("document.getElementById('whole').hidden"), true);
+  assert.equal(await page.evaluate("document.getElementById('report').getAttribute('href')"), "/hosts/live/burn-in/report");
+});
+
+test("no burn-in, an undone task, an appliance that does not answer", async () => {
+  await visit("/hosts/nobody/burn-in", "No burn-in yet");
+  await visit("/hosts/silent/burn-in", "the store is busy; trying again");
+  await visit("/hosts/inconclusive/burn-in", "Inconclusive", "the drive left the bus and did not come back within 30 s", "not done in");
+});
+
+test("the fleet by model names its outliers", async () => {
+  const text = await visit("/models", "ACME FlashRack 7450 3.84TB", "random-read-rate, in stage storage", "72 devices: least 406,000 operations/s");
+  assert.ok(text.includes("drive S7417N0001 in SCF4820017: 406,000 operations/s, 5"), text);
+  const [label] = await all("svg .out", "one.closest('svg').getAttribute('aria-label')");
+  assert.match(label, /^random-read-rate of 72 devices: .*outliers: drive S7417N0001 in SCF4820017 at 406,000 operations\/s$/);
+  assert.deepEqual(await all(".measure ul a", "one.getAttribute('href')"), ["/hosts/h-000000000011/burn-in"]);
+  await keepPictures("models");
+  await page.evaluate("{ const field = document.getElementById('filter'); field.value = 'memory'; field.dispatchEvent(new Event('input')); }");
+  assert.deepEqual(await all(".model h2", "one.textContent"), ["Forgemaker FM-2224"]);
+});
+
+test("the acceptance report fits on paper and has all that a signature stands for", async () => {
+  for (const name of ["pass", "fail"]) {
+    const view = server.story(name);
+    const text = await visit(`/hosts/${name}/burn-in/report`, "Acceptance report", "SCF4820017", "Signature");
+    for (const words of [view.profile_digest, view.stream.sha256, `${view.stream.lines} lines`, "2 × AMD EPYC 9254 24-Core Processor, 24 cores, 48 threads",
+      "24 × 32 GiB Memorex M321R4GA3BB6", "S7450N0001, S7450N0002", `came to: ${name === "pass" ? "Passed" : "Failed"}`, `scalerforge burn-in judge ${name}.jsonl`, "hard rule: a correct part makes no such error"]) assert.ok(text.includes(words), words);
+    for (const line of [...view.verdict.reasons, ...view.verdict.coverage]) assert.ok(text.includes(line), line);
+    await page.call("Emulation.setEmulatedMedia", { media: "print" });
+    await keepPicture(`report-${name}-print`);
+    const { data } = await page.call("Page.printToPDF", { preferCSSPageSize: true, printBackground: true });
+    const pdf = Buffer.from(data, "base64");
+    if (process.env.UI_PICTURES) writeFileSync(`${process.env.UI_PICTURES}/report-${name}.pdf`, pdf);
+    const pages = pdf.toString("latin1").match(/\/Type \/Page\b/g).length;
+    assert.ok(pages >= 2 && pages <= 6, `${pages} pages`);
+    await page.call("Emulation.setEmulatedMedia", { media: "" });
+    await fits();
+  }
+  await keepPictures("report-fail");
+});

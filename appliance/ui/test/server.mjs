@@ -1,0 +1,56 @@
+// The pages as the appliance serves them, before views that the core made of result streams (`examples/looks.rs` of
+// firmware-checks/burn-in).  It knows the same addresses as appliance/server/src/pages.rs.
+
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const UI = fileURLToPath(new URL("../", import.meta.url));
+const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
+const TYPES = { js: "text/javascript; charset=utf-8", css: "text/css; charset=utf-8", html: "text/html; charset=utf-8" };
+
+/** Makes the stories; the gate has built the program, elsewhere cargo does. */
+const stories = (folder) => {
+  const built = process.env.SCALERFORGE_LOOKS;
+  if (built) execFileSync(built, [folder]);
+  else execFileSync("cargo", ["run", "--quiet", "-p", "firmware-checks-burn-in", "--example", "looks", "--", folder], { cwd: ROOT });
+};
+
+const route = (path) => {
+  if (path === "/models") return "models.html";
+  if (/^\/hosts\/[^/]+\/burn-in$/.test(path)) return "burn-in.html";
+  if (/^\/hosts\/[^/]+\/burn-in\/report$/.test(path)) return "report.html";
+  return /^\/ui\/[a-z-]+\.(js|css)$/.test(path) ? path.slice(4) : undefined;
+};
+
+/** Starts it.  `shown` says which story is shown instead of another: so a burn-in goes on while somebody looks. */
+export const start = async () => {
+  const folder = mkdtempSync(join(tmpdir(), "burn-in-pages-"));
+  stories(folder);
+  const shown = new Map();
+  const server = createServer((request, answer) => {
+    const { pathname } = new URL(request.url, "http://appliance");
+    const file = route(pathname);
+    if (file) return answer.writeHead(200, { "content-type": TYPES[file.split(".").pop()] }).end(readFileSync(UI + file));
+    const host = pathname.match(/^\/api\/v1\/hosts\/([a-z-]+)\/burn-in$/)?.[1];
+    const story = pathname === "/api/v1/burn-in/models" ? "models" : shown.get(host) ?? host;
+    const json = (status, body) => answer.writeHead(status, { "content-type": "application/json" }).end(body);
+    if (story === "silent") return json(503, JSON.stringify({ error: "the store is busy" }));
+    try {
+      return json(200, readFileSync(join(folder, `${story}.json`)));
+    } catch {
+      return json(404, JSON.stringify({ error: "no burn-in" }));
+    }
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const url = `http://127.0.0.1:${server.address().port}`;
+  const stop = () => {
+    server.closeAllConnections();
+    server.close();
+    rmSync(folder, { recursive: true, force: true });
+  };
+  return { url, shown, stop, story: (name) => JSON.parse(readFileSync(join(folder, `${name}.json`), "utf8")) };
+};
