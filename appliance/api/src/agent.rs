@@ -2,12 +2,16 @@
 //!
 //! `POST /agent/v1/hello` opens a session (and spends the boot ticket); `POST /agent/v1/next` waits up to
 //! [`POLL_SECONDS_MAX`] for an order; `POST /agent/v1/report` answers an order, any number of times with the same
-//! effect as once; `POST /agent/v1/progress` says how far a long order is.  All but `hello` carry
-//! `Authorization: Bearer SESSION`.  An error is HTTP 4xx/5xx with a [`Problem`]; 401 means: say hello again.
+//! effect as once; `POST /agent/v1/progress` says how far a long order is, and is answered with 410 when nobody wants
+//! that order any more; `POST /agent/v1/stream` gives back the lines of a burn-in that an earlier boot has reported.
+//! All but `hello` carry `Authorization: Bearer SESSION`.  An error is HTTP 4xx/5xx with a [`Problem`]; 401 means: say
+//! hello again.
+
+use std::collections::BTreeMap;
 
 use appliance_model::{
     Address, Digest, HostId, Mac, NodeId, Ticket,
-    burn_in::{Plan, Reading},
+    burn_in::staged::{Course, Head, Peer, SpanConsent},
     inventory::Tpm,
 };
 use serde::{Deserialize, Serialize};
@@ -117,17 +121,46 @@ pub enum Work {
     },
     /// Quote.  The agent fills in what only it can vouch for and quotes the finished statement.
     Quote(QuoteOrder),
-    /// Run the plan; `carried` are readings from before a power loss: their steps are not repeated.
-    BurnIn {
-        /// The plan.
-        plan: Plan,
-        /// Readings already made.
-        carried: Vec<Reading>,
-    },
+    /// Go through the course.  Tasks that have an outcome in the stream so far are not repeated.
+    BurnIn(Box<BurnInOrder>),
     /// Restart the machine.
     Reboot,
     /// Switch the machine off.
     PowerOff,
+}
+
+/// A burn-in: what to do, and what everybody needs who judges it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BurnInOrder {
+    /// Stages, waves, tasks.
+    pub course: Course,
+    /// What may be overwritten.
+    pub consents: Vec<SpanConsent>,
+    /// The profile file's text; its digest stands in the course.
+    pub profile: String,
+    /// Device to model, as figures name devices.
+    pub models: BTreeMap<String, String>,
+    /// Figures of other devices of these models.
+    pub peers: Vec<Peer>,
+    /// What the appliance has of the result stream: `stream` gives the lines.
+    pub so_far: Head,
+}
+
+/// Asks for lines of the result stream that were reported before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamFrom {
+    /// The order.
+    pub order: u64,
+    /// Lines that the agent has.
+    pub from: u64,
+}
+
+/// Lines of a result stream, whole ones, each with its end; none where there are no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamPart {
+    /// The text.
+    pub lines: String,
 }
 
 /// An account for a management controller.
@@ -238,14 +271,16 @@ pub enum Outcome {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         iak: Option<BoardWord>,
     },
-    /// One finished step of a burn-in; more follow.
-    BurnInStep {
-        /// The reading.
-        reading: Reading,
+    /// Lines of a burn-in's result stream; more follow.
+    BurnInLines {
+        /// How many lines there were before these: what came twice counts once.
+        from: u64,
+        /// Whole lines, each with its end.
+        lines: String,
     },
     /// The whole burn-in.
     BurnIn {
-        /// `appliance_model::burn_in::Report` as JSON: its SHA-256 goes into the statement.
+        /// `appliance_model::burn_in::staged::Report` as JSON: its SHA-256 goes into the statement.
         json: String,
     },
     /// The order could not be carried out.
@@ -267,7 +302,7 @@ pub struct Certificate {
 }
 
 /// How far a long order is.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// The order.
     pub order: u64,
@@ -275,6 +310,22 @@ pub struct Progress {
     pub permille: u16,
     /// What is being done, in words.
     pub note: String,
+    /// The devices that are worked on, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<DeviceProgress>,
+}
+
+/// How far one device is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceProgress {
+    /// Id of the task.
+    pub task: String,
+    /// Whose it is, as figures name devices.
+    pub device: String,
+    /// Thousandths done.
+    pub permille: u16,
+    /// Seconds until it has had its time.
+    pub seconds_left: u32,
 }
 
 /// Why a call was refused.
@@ -331,6 +382,27 @@ mod tests {
         let report = format!(r#"{{"order":7,"outcome":{{"kind":"activated","answer":"{one}"}}}}"#);
         let parsed: Report = serde_json::from_str(&report).unwrap();
         assert_eq!(serde_json::to_string(&parsed).unwrap(), report);
+    }
+
+    /// Burn-in in stages, byte by byte.  **If this fails, change your code, not this test.**
+    #[test]
+    fn protocol_1_burn_in() {
+        let zeros = "00".repeat(32);
+        let order = format!(
+            r#"{{"id":9,"work":{{"kind":"burn-in","course":{{"profile":"demo","profile_digest":"{zeros}","serial":"S1","stages":[{{"name":"cpu","seconds_max":9,"waves":[[{{"id":"cpu/cpu-compare","work":{{"kind":"cpu-compare"}},"seconds":4}}]]}}]}},"consents":[{{"serial":"D1","start":0,"bytes":4096}}],"profile":"version = 2","models":{{"drive D1":"M"}},"peers":[],"so_far":{{"lines":2,"sha256":"{zeros}"}}}}}}"#
+        );
+        let parsed: Order = serde_json::from_str(&order).unwrap();
+        assert!(matches!(&parsed.work, Work::BurnIn(order) if order.so_far.lines == 2));
+        assert_eq!(serde_json::to_string(&parsed).unwrap(), order);
+        let report = r#"{"order":9,"outcome":{"kind":"burn-in-lines","from":2,"lines":"{}\n"}}"#;
+        let parsed: Report = serde_json::from_str(report).unwrap();
+        assert_eq!(serde_json::to_string(&parsed).unwrap(), report);
+        let progress = r#"{"order":9,"permille":5,"note":"n","devices":[{"task":"t","device":"cpu","permille":7,"seconds_left":3}]}"#;
+        let parsed: Progress = serde_json::from_str(progress).unwrap();
+        assert_eq!(serde_json::to_string(&parsed).unwrap(), progress);
+        let short = r#"{"order":9,"permille":5,"note":"n"}"#;
+        let parsed: Progress = serde_json::from_str(short).unwrap();
+        assert_eq!(serde_json::to_string(&parsed).unwrap(), short);
     }
 
     #[test]

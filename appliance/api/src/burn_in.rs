@@ -305,3 +305,33 @@ pub struct ModelValueView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_ms: Option<u64>,
 }
+
+/// A person's word that a span of a drive may be overwritten.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ConsentRequest {
+    /// The drive's serial, as it stands on its label.
+    pub drive: String,
+    /// First byte, a multiple of 4096.
+    pub start: u64,
+    /// Length in bytes, a multiple of 4096.
+    pub bytes: u64,
+    /// Must be true: what is there is lost.
+    pub overwrite: bool,
+    /// Who gives it.
+    pub by: String,
+}
+
+/// A consent that stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ConsentView {
+    /// The drive's serial.
+    pub drive: String,
+    /// First byte.
+    pub start: u64,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// Who gave it.
+    pub by: String,
+    /// When, milliseconds since 1970.
+    pub at_ms: u64,
+}

@@ -6,8 +6,11 @@ use std::{hint::black_box, time::Instant};
 
 use appliance_carve::{carve, check, check_class, check_tiers, fit_each, unit_root};
 use appliance_model::{
-    Mac, Serial,
-    burn_in::{Found, Plan, Reading, Report, Verdict},
+    Digest, Mac, Serial,
+    burn_in::{
+        Verdict,
+        staged::{Course, Done, Figure, Head, Outcome, Report, Unit},
+    },
     inventory::{Bus, Drive, Gpu, Inventory, Nic, NodeMemory, System, Thread},
     rules::Placement,
 };
@@ -42,22 +45,34 @@ fn machine() -> Inventory {
     }
 }
 
-fn report(machine: &Inventory) -> Report {
+fn report(machine: &Inventory, serial: Serial) -> Report {
     let serials = machine.drives.iter().filter_map(|drive| drive.serial.clone());
-    let found = |serial| Found::Drive {
-        serial,
-        bytes: 1 << 30,
-        sequential_mebibytes_per_second: 3_000,
-        random_iops: 400_000,
-        latency_p50_microseconds: 90,
-        latency_p99_microseconds: 200,
-        errors: 0,
+    let outcome = |serial: Serial| {
+        let figure = |name: &str, value, unit| Figure {
+            name: name.into(),
+            device: format!("drive {serial}"),
+            value,
+            unit,
+            attained: None,
+        };
+        let figures = vec![
+            figure("random-read-rate", 400_000, Unit::OperationsPerSecond),
+            figure("random-read-p99", 200, Unit::Microseconds),
+            figure("failed-reads", 0, Unit::Count),
+        ];
+        let done = Done::Measured { figures, faults: Vec::new(), coverage: Vec::new() };
+        Outcome { task: format!("storage/drive-read/{serial}"), boot: 1, seconds: 5, done }
     };
-    let reading = |serial| Reading { step: "drive".into(), boot: 1, seconds: 5, found: found(serial) };
     Report {
-        plan: Plan { profile: "example".into(), profile_digest: String::new(), steps: Vec::new() },
-        readings: serials.map(reading).collect(),
+        course: Course {
+            profile: "example".into(),
+            profile_digest: String::new(),
+            serial,
+            stages: Vec::new(),
+        },
+        outcomes: serials.map(outcome).collect(),
         verdict: Verdict::Pass { coverage: Vec::new() },
+        stream: Head { lines: 0, sha256: Digest([0; 32]) },
     }
 }
 
@@ -67,7 +82,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let rules = library.classes.first().ok_or("no document of classes")?.rules();
     let instances = library.instances.first().ok_or("no document of instances")?.wanted().instances;
     let (machine, placement) = (machine(), Placement::default());
-    let burn_in = report(&machine);
+    let burn_in = report(&machine, machine.system.serial.clone().ok_or("the machine has a serial")?);
     let mut times = [const { Vec::new() }; 4];
     for _ in 0..ROUNDS {
         let started = Instant::now();

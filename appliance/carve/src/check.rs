@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use appliance_model::{
     Mac,
-    burn_in::{Found, Report},
+    burn_in::staged::{Done, Figure, Outcome, Report},
     inventory::{Gpu, Grade, Inventory},
     rules::{ClassRules, Measure},
     units::{Manifest, Resource, Tier},
@@ -32,13 +32,18 @@ pub fn check(inventory: &Inventory, manifest: &Manifest) -> Vec<Fault> {
 /// Whether each drive's tier is what burn-in measured and its media allow.
 #[must_use]
 pub fn check_tiers(inventory: &Inventory, report: &Report, manifest: &Manifest) -> Vec<Fault> {
-    let mut worst: HashMap<&str, (u64, u64)> = HashMap::new();
-    for reading in &report.readings {
-        if let Found::Drive { serial, random_iops, latency_p99_microseconds, .. } = &reading.found {
-            let (iops, p99) = worst.entry(serial.as_str()).or_insert((u64::MAX, 0));
-            (*iops, *p99) = ((*iops).min(*random_iops), (*p99).max(*latency_p99_microseconds));
-        }
-    }
+    let worst = |serial: &str| {
+        let device = format!("drive {serial}");
+        let all: Vec<Figure> =
+            report.outcomes.iter().flat_map(|outcome| figures_of(outcome, &device)).collect();
+        let values = |name: &'static str, attained: Option<bool>| {
+            let named = all.iter().filter(move |figure| figure.name == name);
+            named.filter(move |figure| figure.attained == attained).map(|figure| figure.value)
+        };
+        let steady = values("steady-read-rate", Some(true)).min();
+        let rate = steady.or_else(|| values("random-read-rate", None).min())?;
+        Some((rate, values("random-read-p99", None).max().unwrap_or(u64::MAX)))
+    };
     let spins = |serial: &str| {
         let own = |text: Option<&str>| text == Some(serial);
         let drive = inventory.drives.iter().find(|drive| own(drive.serial.as_ref().map(|one| one.as_str())));
@@ -47,7 +52,7 @@ pub fn check_tiers(inventory: &Inventory, report: &Report, manifest: &Manifest) 
     let mut faults = Vec::new();
     for unit in &manifest.units {
         if let Resource::Storage { serial, tier, .. } = &unit.resource {
-            let found = worst.get(serial.as_str()).copied();
+            let found = worst(serial.as_str());
             // 20,000 reads a second within 10 ms are the contract of the word `fast`, written a second time on purpose.
             let fast = |(iops, p99)| iops >= 20_000 && p99 <= 10_000 && !spins(serial.as_str());
             let right = found.map(|found| if fast(found) { Tier::Fast } else { Tier::Slow });
@@ -63,6 +68,15 @@ pub fn check_tiers(inventory: &Inventory, report: &Report, manifest: &Manifest) 
         }
     }
     faults
+}
+
+fn figures_of(outcome: &Outcome, device: &str) -> Vec<Figure> {
+    match &outcome.done {
+        Done::Measured { figures, .. } => {
+            figures.iter().filter(|figure| figure.device == device).cloned().collect()
+        }
+        Done::Undone { .. } => Vec::new(),
+    }
 }
 
 /// Whether the manifest's class is the one that `rules` give to what it sells.

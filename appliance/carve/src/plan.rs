@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use appliance_model::{
     Serial,
-    burn_in::{Report, Verdict},
+    burn_in::{Verdict, staged::Report},
     inventory::{Drive, Gpu, Grade, Inventory},
     rules::{ClassRules, FailureDomains, Placement},
     units::{Manifest, Resource, Unit},

@@ -2,12 +2,13 @@
 //!
 //! `fast` needs three things: every reading of burn-in reached [`FAST_IOPS_MIN`] random reads a second, in none of them
 //! did one read in a hundred take longer than [`FAST_P99_MICROSECONDS_MAX`], and the drive does not say that it spins.
-//! The worst reading counts, never the mean: a drive that is fast until its cache is full is slow.  What spins and
-//! measures fast was measured out of a controller's cache, which the next tenant's data will not be in.
+//! The worst reading counts, never the mean: a drive that is fast until its cache is full is slow.  Where rounds reached a
+//! steady state, their rate counts and that of shorter reads does not.  What spins and measures fast was measured out of
+//! a controller's cache, which the next tenant's data will not be in.
 
 use appliance_model::{
     Serial,
-    burn_in::{Found, Report},
+    burn_in::staged::{Done, Report},
     inventory::{Bus, Drive, Grade},
     units::Tier,
 };
@@ -30,13 +31,29 @@ pub struct Tiered {
     pub why: String,
 }
 
-/// What burn-in measured of one drive: the worst of each figure over all readings.
-#[derive(Debug, Clone, Copy)]
+/// What burn-in measured of one drive: the worst of each figure over all tasks.
+#[derive(Debug, Clone, Copy, Default)]
 struct Figures {
-    iops: u64,
-    p99_microseconds: u64,
+    /// Random reads a second, of reads that did not wait for a steady state.
+    short: Worst,
+    /// The same in a steady state that was reached.
+    steady: Worst,
+    p99_microseconds: Option<u64>,
     errors: u64,
+}
+
+/// The least of several rates, and how many there were.
+#[derive(Debug, Clone, Copy, Default)]
+struct Worst {
+    least: Option<u64>,
     readings: u32,
+}
+
+impl Worst {
+    fn add(&mut self, rate: u64) {
+        self.least = Some(self.least.map_or(rate, |least| least.min(rate)));
+        self.readings = self.readings.saturating_add(1);
+    }
 }
 
 /// A drive's tier, or why it isn't sold.
@@ -67,29 +84,40 @@ pub(crate) fn tier(drive: &Drive, all: &[Drive], burn_in: &Report) -> Result<Tie
 }
 
 fn figures(serial: &Serial, burn_in: &Report) -> Option<Figures> {
-    let mut worst: Option<Figures> = None;
-    for reading in &burn_in.readings {
-        if let Found::Drive { serial: read, random_iops, latency_p99_microseconds, errors, .. } =
-            &reading.found
-            && read == serial
-        {
-            let before =
-                worst.unwrap_or(Figures { iops: u64::MAX, p99_microseconds: 0, errors: 0, readings: 0 });
-            worst = Some(Figures {
-                iops: before.iops.min(*random_iops),
-                p99_microseconds: before.p99_microseconds.max(*latency_p99_microseconds),
-                errors: before.errors.saturating_add(*errors),
-                readings: before.readings.saturating_add(1),
-            });
+    let device = format!("drive {serial}");
+    let mut worst = Figures::default();
+    for outcome in &burn_in.outcomes {
+        let Done::Measured { figures, .. } = &outcome.done else { continue };
+        for figure in figures.iter().filter(|figure| figure.device == device) {
+            match (figure.name.as_str(), figure.attained) {
+                ("random-read-rate", _) => worst.short.add(figure.value),
+                ("steady-read-rate", Some(true)) => worst.steady.add(figure.value),
+                ("random-read-p99", _) => {
+                    worst.p99_microseconds = worst.p99_microseconds.max(Some(figure.value));
+                }
+                ("failed-reads", _) => worst.errors = worst.errors.saturating_add(figure.value),
+                _ => {}
+            }
         }
     }
-    worst
+    (worst.short.readings + worst.steady.readings > 0).then_some(worst)
 }
 
 fn decide(drive: &Drive, figures: Figures) -> (Tier, String) {
-    let Figures { iops, p99_microseconds, readings, .. } = figures;
-    let measured = format!("{iops} random reads a second, 99 in 100 within {p99_microseconds} µs");
-    let worst = if readings > 1 { format!(", the worst of {readings} readings") } else { String::new() };
+    let (rate, state) = match figures.steady.least {
+        Some(_) => (figures.steady, " in a steady state"),
+        None => (figures.short, ""),
+    };
+    let iops = rate.least.unwrap_or(0);
+    let worst = match rate.readings {
+        0 | 1 => String::new(),
+        readings => format!(", the worst of {readings} readings"),
+    };
+    let Some(p99_microseconds) = figures.p99_microseconds else {
+        let why = format!("{iops} random reads a second{state}{worst}; how long they take was not measured");
+        return (Tier::Slow, why);
+    };
+    let measured = format!("{iops} random reads a second{state}, 99 in 100 within {p99_microseconds} µs");
     if iops < FAST_IOPS_MIN {
         return (Tier::Slow, format!("{measured}{worst}; fast needs {FAST_IOPS_MIN} a second"));
     }

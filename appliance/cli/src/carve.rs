@@ -16,7 +16,7 @@ use appliance_carve::{
 };
 use appliance_model::{
     HostId,
-    burn_in::Report,
+    burn_in::staged::Report,
     inventory::Inventory,
     rules::{Instance, Placement},
 };

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use appliance_api::agent::{
-    BODY_BYTES_MAX, Hello, Order, Outcome, POLL_SECONDS_MAX, PROTOCOL, Problem, Progress as WireProgress,
-    Report, Welcome, Work,
+    BODY_BYTES_MAX, DeviceProgress, Hello, Order, Outcome, POLL_SECONDS_MAX, PROTOCOL, Problem,
+    Progress as WireProgress, Report, StreamFrom, StreamPart, Welcome, Work,
 };
 use appliance_enrol::{Boot, Event, Stage};
 use appliance_model::{HostId, Mac, Serial, Session};
@@ -20,10 +20,16 @@ use axum::{
 use crate::{
     app::{App, Progress, now},
     boot_ticket::BootTicket,
-    climb,
+    burn_in, climb,
     config::wire::Policy,
-    intake, orders, requests, site,
+    intake, orders, partners, requests, site,
 };
+
+/// Characters of one text that an agent tells in passing.
+const WORDS_MAX: usize = 200;
+
+/// Devices that are worked on at once: a full rack server's, and then some.
+const DEVICES_MAX: usize = 256;
 
 /// How many ports a hello may list; a real server has a dozen.
 const MACS_MAX: usize = 64;
@@ -34,6 +40,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/agent/v1/next", post(next))
         .route("/agent/v1/report", post(report))
         .route("/agent/v1/progress", post(progress))
+        .route("/agent/v1/partner", post(partners::partner))
+        .route("/agent/v1/stream", post(stream))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(app)
 }
@@ -202,14 +210,48 @@ async fn progress(
     Json(progress): Json<WireProgress>,
 ) -> Result<StatusCode, Refused> {
     let host = authenticate(&app, &headers).await?;
-    if progress.order == host.generation {
-        let note = progress.note.chars().filter(|c| !c.is_control()).take(200).collect();
-        app.set_progress(&host.id, Progress { permille: progress.permille.min(1000), note });
+    if progress.order != host.generation {
+        return if requests::named_by(progress.order).is_some() {
+            Ok(StatusCode::NO_CONTENT)
+        } else {
+            Err(gone())
+        };
     }
+    let words = |text: String| text.chars().filter(|c| !c.is_control()).take(WORDS_MAX).collect();
+    let devices = progress.devices.into_iter().take(DEVICES_MAX).map(|one| DeviceProgress {
+        task: words(one.task),
+        device: words(one.device),
+        permille: one.permille.min(1000),
+        seconds_left: one.seconds_left,
+    });
+    let progress = Progress {
+        permille: progress.permille.min(1000),
+        note: words(progress.note),
+        devices: devices.collect(),
+    };
+    app.set_progress(&host.id, progress);
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn authenticate(app: &Arc<App>, headers: &HeaderMap) -> Result<HostRow, Refused> {
+/// Nobody wants this order any more: an agent that works on it may stop.
+fn gone() -> Refused {
+    Refused(StatusCode::GONE, "this order is not open any more; ask for the next".into())
+}
+
+/// What an agent of an earlier boot has reported of a burn-in.
+async fn stream(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    Json(question): Json<StreamFrom>,
+) -> Result<Json<StreamPart>, Refused> {
+    let host = authenticate(&app, &headers).await?;
+    if question.order != host.generation {
+        return Err(gone());
+    }
+    Ok(Json(burn_in::part(&app, &host, question.from).await?))
+}
+
+pub(crate) async fn authenticate(app: &Arc<App>, headers: &HeaderMap) -> Result<HostRow, Refused> {
     let unknown = || {
         Refused(StatusCode::UNAUTHORIZED, "no such session; say hello again with this boot's ticket".into())
     };

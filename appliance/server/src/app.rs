@@ -6,14 +6,15 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use appliance_api::agent::DeviceProgress;
 use appliance_enrol::{Event, Stage, Step};
 use appliance_model::{HostId, Now, Seconds};
 use appliance_store::{Advanced, Store, StoreError};
 use tokio::sync::watch;
 
 use crate::{
-    chain::ChainLink, config::Config, controllers::Controllers, publication::Publications, site::Keys,
-    strangers::Strangers,
+    burn_in::Desks, chain::ChainLink, config::Config, controllers::Controllers, partners::Partners,
+    publication::Publications, site::Keys, strangers::Strangers,
 };
 
 /// How far a host's order is, as its agent last said.  Kept in memory: it is worth nothing after a restart.
@@ -21,6 +22,7 @@ use crate::{
 pub(crate) struct Progress {
     pub(crate) permille: u16,
     pub(crate) note: String,
+    pub(crate) devices: Vec<DeviceProgress>,
 }
 
 /// The running appliance.
@@ -35,6 +37,8 @@ pub(crate) struct App {
     pub(crate) publications: Publications,
     pub(crate) strangers: Strangers,
     pub(crate) controllers: Controllers,
+    pub(crate) desks: Desks,
+    pub(crate) partners: Partners,
     live: Mutex<Live>,
     changed: watch::Sender<u64>,
     started: Now,
@@ -80,6 +84,8 @@ impl App {
             publications: Publications::default(),
             strangers: Strangers::default(),
             controllers,
+            desks: Desks::default(),
+            partners: Partners::default(),
             live: Mutex::default(),
             changed: watch::Sender::new(0),
             started: now(),

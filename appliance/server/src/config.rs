@@ -10,11 +10,13 @@ use std::{
 
 use appliance_model::{Address, Digest};
 
+mod burn_in;
 pub(crate) mod firmware;
 mod reach;
 /// What people write.
 pub mod wire;
 
+pub use burn_in::BurnIn;
 pub use firmware::Firmware;
 pub use reach::{Discovery, Span};
 
@@ -41,8 +43,8 @@ pub struct Config {
     pub operator: SocketAddr,
     /// Where verifiers call.
     pub verifier: Option<Verifier>,
-    /// The burn-in profile.
-    pub profile: firmware_checks_burn_in::Profile,
+    /// How machines are tested.
+    pub burn_in: BurnIn,
     /// Which documents machines are held to.
     pub checks: crate::checks::Checks,
     /// Firmware images of the site's own.
@@ -238,9 +240,6 @@ impl Reader<'_> {
                 "a file of reference values as the image build writes it",
             )
         })?;
-        let profile = firmware_checks_burn_in::Profile::built_in(&wire.burn_in.profile).ok_or_else(|| {
-            self.value("burn_in.profile", &wire.burn_in.profile, "a built-in profile (demo, smoke)")
-        })?;
         if wire.pxe.api_url.is_none() {
             // The boot service alone does without; here no agent would know whom to call.
             let expected = "there, and agents learn from it where to call: write the URL of agent.listen, such as \
@@ -276,7 +275,7 @@ impl Reader<'_> {
             uki,
             medium,
             reference,
-            profile,
+            burn_in: self.burn_in(wire.burn_in)?,
             checks: crate::checks::Checks::read(self.dir, wire.checks)
                 .map_err(|source| ConfigError::Checks { config: self.config.to_owned(), source })?,
             bmcs,

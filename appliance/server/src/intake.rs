@@ -4,11 +4,7 @@ use std::sync::Arc;
 
 use appliance_api::agent::Outcome;
 use appliance_enrol::{Event, Order, Refusal};
-use appliance_model::{
-    Digest,
-    burn_in::{Plan, Reading, Report, Verdict},
-    inventory::Inventory,
-};
+use appliance_model::{Digest, inventory::Inventory};
 use appliance_store::{HostRow, Kind, StoreError};
 use attest_evidence::Attachments;
 use axum::http::StatusCode;
@@ -16,6 +12,7 @@ use axum::http::StatusCode;
 use crate::{
     agent_api::Refused,
     app::{App, now},
+    burn_in,
     challenge::{self, Challenge},
     checks,
     evidence::{self, Quoted},
@@ -32,8 +29,8 @@ pub(crate) async fn take(app: &Arc<App>, host: &HostRow, outcome: Outcome) -> Re
         Outcome::Identity { .. } => identity(app, host, &outcome).await?,
         Outcome::Activated { answer } => challenge::answered(app, host, answer).await?,
         Outcome::Quoted { .. } => quoted(app, host, Quoted::read(outcome).map_err(malformed)?).await?,
-        Outcome::BurnInStep { reading } => step(app, host, reading).await?,
-        Outcome::BurnIn { json } => burn_in(app, host, json).await?,
+        Outcome::BurnInLines { from, lines } => burn_in::lines(app, host, from, lines).await?,
+        Outcome::BurnIn { json } => burn_in::report(app, host, json).await?,
         Outcome::Failed { why } => {
             Event::AgentFailed { why: why.chars().filter(|c| !c.is_control()).take(2000).collect() }
         }
@@ -51,7 +48,7 @@ fn answers(order: Order, outcome: &Outcome) -> bool {
         Outcome::Identity { .. } => order == Order::Identify,
         Outcome::Activated { .. } => order == Order::Activate,
         Outcome::Quoted { .. } => matches!(order, Order::QuoteAdmission | Order::QuoteRegistration),
-        Outcome::BurnInStep { .. } | Outcome::BurnIn { .. } => order == Order::BurnIn,
+        Outcome::BurnInLines { .. } | Outcome::BurnIn { .. } => order == Order::BurnIn,
         Outcome::Failed { .. } => order != Order::Wait,
         Outcome::Leaving => true,
     }
@@ -118,48 +115,6 @@ async fn quoted(app: &Arc<App>, host: &HostRow, quoted: Quoted) -> Result<Event,
         })
         .await?;
     Ok(Event::Quoted { evidence: digest })
-}
-
-async fn step(app: &Arc<App>, host: &HostRow, reading: Reading) -> Result<Event, Refused> {
-    let id = host.id.clone();
-    let done = app
-        .db(move |store| {
-            let planned = plan(store, &id)?;
-            if planned.is_some_and(|plan| plan.steps.iter().any(|step| step.id == reading.step)) {
-                store.keep_reading(&id, &reading)?;
-            }
-            Ok(store.readings(&id)?.len())
-        })
-        .await?;
-    Ok(Event::StepDone { done: u32::try_from(done).unwrap_or(u32::MAX) })
-}
-
-fn plan(
-    store: &appliance_store::Store,
-    host: &appliance_model::HostId,
-) -> Result<Option<Plan>, appliance_store::StoreError> {
-    Ok(store.document(host, Kind::Plan)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
-}
-
-/// Takes the whole report, and judges its readings anew: the agent's verdict counts only if ours is the same.
-async fn burn_in(app: &Arc<App>, host: &HostRow, json: String) -> Result<Event, Refused> {
-    let report: Report = serde_json::from_str(&json).map_err(|_| malformed("burn-in report"))?;
-    let id = host.id.clone();
-    let planned = app.db(move |store| plan(store, &id)).await?;
-    let unfit = |text: &str| Event::Unfit(Refusal { rule: "burn-in-report".into(), text: text.to_owned() });
-    if planned.as_ref() != Some(&report.plan) {
-        return Ok(unfit("the agent reports on another plan than the one it was given; retry the host"));
-    }
-    let verdict: Verdict =
-        firmware_checks_burn_in::judge(&report.plan, &report.readings, &app.config.profile);
-    if verdict != report.verdict {
-        return Ok(unfit(
-            "the agent's verdict is not what its own readings amount to; do not trust this machine",
-        ));
-    }
-    let (id, bytes) = (host.id.clone(), json.into_bytes());
-    let report = app.db(move |store| store.put(&id, Kind::BurnIn, &bytes, now())).await?;
-    Ok(Event::BurnInDone { report, verdict })
 }
 
 #[cfg(test)]

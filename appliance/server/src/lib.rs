@@ -10,6 +10,7 @@ mod app;
 mod boot_api;
 pub mod boot_serve;
 mod boot_ticket;
+mod burn_in;
 mod chain;
 mod challenge;
 pub mod checks;
@@ -25,6 +26,7 @@ mod ipmi;
 mod operator_api;
 mod orders;
 mod pages;
+mod partners;
 mod plain;
 mod power;
 mod proof;
@@ -73,4 +75,5 @@ fn document() -> utoipa::openapi::OpenApi {
     operator_api::Document::openapi()
         .merge_from(boot_api::Document::openapi())
         .merge_from(remedy::api::Document::openapi())
+        .merge_from(burn_in::api::Document::openapi())
 }

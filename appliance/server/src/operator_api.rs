@@ -25,7 +25,10 @@ use axum::{
 };
 use utoipa::OpenApi;
 
-use crate::{app::App, boot_api, boot_ticket, climb, pages, remedy, verifier_api};
+use crate::{
+    app::{App, now},
+    boot_api, boot_ticket, burn_in, climb, pages, remedy, verifier_api,
+};
 
 pub(crate) fn router(app: Arc<App>) -> Router {
     let boot = boot_api::router(app.pxe.clone());
@@ -41,6 +44,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/chain", get(chain))
         .route("/api/v1/live", get(live))
         .merge(remedy::api::router())
+        .merge(burn_in::api::router())
         .with_state(app)
         .merge(boot)
         .layer(middleware::from_fn(own_page_only))
@@ -228,7 +232,7 @@ async fn retry(State(app): State<Arc<App>>, Path(text): Path<String>) -> Result<
     app.db(move |store| {
         // A machine that failed its burn-in proves itself from the first step again.
         if matches!(store.host(&id)?.stage, Stage::Quarantined { .. }) {
-            store.forget_readings(&id)
+            store.end_burn_in(&id, now())
         } else {
             Ok(())
         }

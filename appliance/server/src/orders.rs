@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use appliance_api::agent::{QuoteOrder, Target, Work};
 use appliance_enrol::{Order, Stage};
-use appliance_model::{HostId, burn_in::Plan};
+use appliance_model::HostId;
 use appliance_store::{HostRow, Kind, StoreError};
 use attest_evidence::Nonce;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     app::{App, now},
+    burn_in,
     challenge::Challenge,
     custody, site,
 };
@@ -38,7 +39,7 @@ pub(crate) async fn work(app: &Arc<App>, host: &HostRow) -> Result<Work, StoreEr
         Order::Inventory => Work::Inventory { bmc_account: custody::in_band(app, host).await? },
         Order::Identify => Work::Identify,
         Order::Activate => activate(app, &host.id).await?,
-        Order::BurnIn => burn_in(app, &host.id).await?,
+        Order::BurnIn => burn_in::order(app, host).await?,
         Order::QuoteAdmission => quote(app, host, false).await?,
         Order::QuoteRegistration => quote(app, host, true).await?,
     })
@@ -51,17 +52,6 @@ async fn activate(app: &Arc<App>, host: &HostId) -> Result<Work, StoreError> {
             encrypted_secret: challenge.encrypted_secret,
             transcript: challenge.transcript,
         },
-        None => Work::Wait,
-    })
-}
-
-async fn burn_in(app: &Arc<App>, host: &HostId) -> Result<Work, StoreError> {
-    let id = host.clone();
-    let (plan, carried) =
-        app.db(move |store| Ok((store.document(&id, Kind::Plan)?, store.readings(&id)?))).await?;
-    let plan: Option<Plan> = plan.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    Ok(match plan {
-        Some(plan) => Work::BurnIn { plan, carried },
         None => Work::Wait,
     })
 }

@@ -1,14 +1,14 @@
-//! Burn-in plans and units: calls the cores with what the agent reported, and stores what they say.
+//! Units: calls the cores with what the agent reported, and stores what they say.
 
 use std::sync::Arc;
 
 use appliance_enrol::{Carved, Event, Refusal};
-use appliance_model::{burn_in, inventory::Inventory, rules::Placement};
+use appliance_model::{burn_in::staged::Report, inventory::Inventory, rules::Placement};
 use appliance_store::{HostRow, Kind, StoreError};
 
 use crate::{
     app::{App, now},
-    chain_of, checks,
+    burn_in,
     executor::End,
 };
 
@@ -17,34 +17,14 @@ pub(crate) async fn plan(app: &Arc<App>, host: &HostRow) -> Result<End, StoreErr
     let Some(inventory) = inventory(app, host).await? else {
         return Ok(unfit("inventory", "there is no inventory"));
     };
-    if let Some(why) = checks::stops(app, host, &inventory).await? {
-        return Ok(End::Done(Event::Unfit(why)));
-    }
-    let plan = match firmware_checks_burn_in::plan(&inventory, &app.config.profile) {
-        Ok(plan) => plan,
-        Err(error) => return Ok(unfit("burn-in-plan", &chain_of(&error))),
-    };
-    let steps = u32::try_from(plan.steps.len()).unwrap_or(u32::MAX);
-    let bytes = serde_json::to_vec(&plan).unwrap_or_default();
-    let id = host.id.clone();
-    let done = app
-        .db(move |store| {
-            if store.document(&id, Kind::Plan)?.as_deref() != Some(&bytes[..]) {
-                // Other drives, other profile: what was measured under the old plan says nothing about this one.
-                store.forget_readings(&id)?;
-                store.put(&id, Kind::Plan, &bytes, now())?;
-            }
-            Ok(store.readings(&id)?.len())
-        })
-        .await?;
-    Ok(End::Done(Event::Planned { steps, done: u32::try_from(done).unwrap_or(u32::MAX) }))
+    burn_in::plan(app, host, &inventory).await
 }
 
 /// Classifies and carves, has the plan checked by other code, and stores the manifest.
 pub(crate) async fn carve(app: &Arc<App>, host: &HostRow) -> Result<End, StoreError> {
     let id = host.id.clone();
     let report = app.db(move |store| store.document(&id, Kind::BurnIn)).await?;
-    let report: Option<burn_in::Report> = report.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let report: Option<Report> = report.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let (Some(inventory), Some(report)) = (inventory(app, host).await?, report) else {
         return Ok(unfit("carve", "inventory or burn-in report are missing"));
     };

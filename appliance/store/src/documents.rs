@@ -1,13 +1,9 @@
 //! Documents: byte strings named by host and kind, stored before the event that names their digest.
 
-use appliance_model::{Digest, HostId, Now, burn_in::Reading};
+use appliance_model::{Digest, HostId, Now};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::{
-    Store,
-    error::StoreError,
-    hosts::{integer, json, parse},
-};
+use crate::{Store, error::StoreError, hosts::integer};
 
 /// What a document is.  A host has at most one of a kind: the newest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,8 +28,6 @@ pub enum Kind {
     Binding,
     /// Nonce of the open quote order (CBOR).
     Nonce,
-    /// Burn-in plan (JSON).
-    Plan,
     /// Burn-in report (JSON).
     BurnIn,
     /// Manifest of units (JSON).
@@ -57,7 +51,6 @@ impl Kind {
             Self::Challenge => "challenge",
             Self::Binding => "binding",
             Self::Nonce => "nonce",
-            Self::Plan => "plan",
             Self::BurnIn => "burn-in",
             Self::Manifest => "manifest",
             Self::Admission => "admission",
@@ -124,44 +117,6 @@ impl Store {
             )
             .map(drop)
             .map_err(StoreError::sql("forget a document"))
-    }
-
-    /// Keeps a burn-in reading; the first one of a step stays.
-    ///
-    /// # Errors
-    /// If the store cannot write.
-    pub fn keep_reading(&self, host: &HostId, reading: &Reading) -> Result<(), StoreError> {
-        self.lock()
-            .execute(
-                "INSERT INTO reading (host, step, json) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-                params![host.as_str(), reading.step, json(reading, "a reading")?],
-            )
-            .map(drop)
-            .map_err(StoreError::sql("keep a reading"))
-    }
-
-    /// All readings of a host.
-    ///
-    /// # Errors
-    /// If the store cannot read.
-    pub fn readings(&self, host: &HostId) -> Result<Vec<Reading>, StoreError> {
-        let connection = self.lock();
-        let sql = StoreError::sql("read the readings");
-        let mut statement =
-            connection.prepare("SELECT json FROM reading WHERE host = ?1 ORDER BY rowid").map_err(&sql)?;
-        let rows = statement.query_map([host.as_str()], |row| row.get::<_, String>(0)).map_err(&sql)?;
-        rows.map(|row| parse(&row.map_err(&sql)?, || format!("a reading of {host}"))).collect()
-    }
-
-    /// Forgets all readings: the plan changed, or the machine is tried again from the start.
-    ///
-    /// # Errors
-    /// If the store cannot write.
-    pub fn forget_readings(&self, host: &HostId) -> Result<(), StoreError> {
-        self.lock()
-            .execute("DELETE FROM reading WHERE host = ?1", [host.as_str()])
-            .map(drop)
-            .map_err(StoreError::sql("forget readings"))
     }
 
     /// A setting of this site.

@@ -6,6 +6,7 @@
 //! drives.  Calls block for a few milliseconds (one fsync a write): async callers use a blocking thread.
 
 mod accounts;
+mod burn_in;
 mod controllers;
 mod documents;
 mod error;
@@ -31,6 +32,7 @@ use std::{
 use rusqlite::Connection;
 
 pub use accounts::{AccountRow, Imported, Lockout, NewAccount, Own, RefusedAt};
+pub use burn_in::{BurnInRun, ConsentRow, FleetFigure, PEERS_MAX, RUNS_KEPT_MAX};
 pub use controllers::{ControllerRow, Outcome, Sighting, Source};
 pub use documents::Kind;
 pub use error::StoreError;

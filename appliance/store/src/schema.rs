@@ -7,7 +7,7 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use crate::error::StoreError;
 
 /// Counts changes of the tables below.
-const VERSION: i64 = 5;
+const VERSION: i64 = 6;
 
 /// The tables of version 1.
 const TABLES: &str = "
@@ -102,8 +102,34 @@ CREATE TABLE controller (
 ) STRICT;
 ";
 
+/// What version 6 adds: burn-ins in stages, with their result streams, what the fleet measured, and consents to write.
+/// Plans, readings and reports of the first format go: a machine that is burnt in under it gets a plan of this one, and
+/// what was registered keeps its report in its evidence.
+const TABLES_6: &str = "
+DROP TABLE IF EXISTS reading;
+DELETE FROM document WHERE kind IN ('plan', 'burn-in');
+CREATE TABLE burn_in (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, host TEXT NOT NULL REFERENCES host(id), plan TEXT NOT NULL, at INTEGER NOT NULL,
+  ended_at INTEGER, lines INTEGER NOT NULL, sha256 TEXT NOT NULL, bytes INTEGER NOT NULL
+) STRICT;
+CREATE INDEX burn_in_of ON burn_in(host, id);
+CREATE TABLE burn_in_part (
+  run INTEGER NOT NULL REFERENCES burn_in(id), first INTEGER NOT NULL, lines TEXT NOT NULL, PRIMARY KEY (run, first)
+) STRICT;
+CREATE TABLE figure (
+  host TEXT NOT NULL REFERENCES host(id), device TEXT NOT NULL, model TEXT NOT NULL, stage TEXT NOT NULL,
+  figure TEXT NOT NULL, unit TEXT NOT NULL, value INTEGER NOT NULL, at INTEGER NOT NULL,
+  PRIMARY KEY (host, device, stage, figure)
+) STRICT;
+CREATE INDEX figure_of ON figure(model, figure, at);
+CREATE TABLE consent (
+  host TEXT NOT NULL REFERENCES host(id), serial TEXT NOT NULL, start INTEGER NOT NULL, bytes INTEGER NOT NULL,
+  given_by TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (host, serial)
+) STRICT;
+";
+
 /// What each version adds, from the first on.
-const STEPS: [&str; 5] = [TABLES, TABLES_2, TABLES_3, TABLES_4, TABLES_5];
+const STEPS: [&str; 6] = [TABLES, TABLES_2, TABLES_3, TABLES_4, TABLES_5, TABLES_6];
 
 pub(crate) fn prepare(connection: &Connection) -> Result<(), StoreError> {
     let sql = StoreError::sql("prepare its tables");

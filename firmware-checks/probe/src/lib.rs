@@ -24,7 +24,7 @@ pub mod smart;
 
 use std::path::Path;
 
-use appliance_model::inventory::Inventory;
+use appliance_model::inventory::{Drive, Inventory};
 
 use files::Tree;
 
@@ -41,4 +41,11 @@ pub fn probe(root: &Path) -> Inventory {
     efi::read(&tree, &mut inventory);
     place::read(&tree, &mut inventory);
     inventory
+}
+
+/// The drives alone, as the kernel names them now.
+pub fn drives(root: &Path) -> Vec<Drive> {
+    let mut inventory = Inventory::default();
+    drive::read(&Tree::new(root), &mut inventory);
+    inventory.drives
 }

@@ -26,9 +26,11 @@ fn power_cut_in_the_burn_in_costs_only_the_step_that_ran() -> anyhow::Result<()>
         let resumed = detail.journal.iter().any(|line| line.event.contains("planned, 2 of them done before"));
         ensure!(resumed, "the burn-in began again: {:?}", detail.journal);
         let report = detail.burn_in.context("no report")?;
-        let readings = report["readings"].as_array().context("no readings")?;
-        let boots: BTreeSet<u64> = readings.iter().filter_map(|reading| reading["boot"].as_u64()).collect();
-        ensure!(boots.len() == 2, "readings of two boots were expected: {report}");
+        let outcomes = report["outcomes"].as_array().context("no outcomes")?;
+        let boots: BTreeSet<u64> = outcomes.iter().filter_map(|outcome| outcome["boot"].as_u64()).collect();
+        ensure!(boots.len() == 2, "outcomes of two boots were expected: {report}");
+        let tasks: BTreeSet<&str> = outcomes.iter().filter_map(|outcome| outcome["task"].as_str()).collect();
+        ensure!(tasks.len() == outcomes.len(), "a task was done twice: {report}");
         ensure!(lab.chain_view().await?.nodes.len() == 1);
         lab.stop().await;
         Ok(())

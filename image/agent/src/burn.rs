@@ -1,66 +1,79 @@
-//! Burn-in: the plan's steps one after the other, each reading sent as soon as it is there, so that a power cut costs
-//! one step and not all of them.
+//! Burn-in: stages one after the other, in each the waves of its plan, in each wave all tasks at once.
+//!
+//! What happens is written as a result stream whose lines go to the appliance as they come ([`book`]), so that a power
+//! cut costs the tasks that ran and nothing else; [`crew`] does a wave's work and never waits longer than the plan
+//! allows; [`wall`] tells how far each device is.  The verdict is the core's, over the stream as anybody can read it.
+
+mod book;
+mod crew;
+mod wall;
 
 use std::{
-    fs,
+    collections::BTreeSet,
     sync::{
-        Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     thread,
     time::{Duration, Instant},
 };
 
-use appliance_api::agent::{Outcome, Progress};
-use appliance_model::{
-    burn_in::{Found, Plan, Reading, Step, Verdict, Work},
-    inventory::Inventory,
+use appliance_api::agent::{BurnInOrder, Outcome};
+use appliance_model::burn_in::{
+    Verdict,
+    staged::{Course, Done, Stage, Task},
 };
-use firmware_checks_burn_in::{Profile, report};
-use firmware_checks_workloads::{Watch, cpu, drive, memory};
+use firmware_checks_burn_in::staged::{Profile, fits};
 
 use crate::{say, work::Hands};
+use book::Book;
+use crew::{Crew, Ended};
+use wall::Wall;
 
-/// Time between two progress calls.
-const PROGRESS: Duration = Duration::from_millis(500);
-
-/// More steps than a full rack server has drives.
-const STEPS_MAX: usize = 512;
+/// More tasks than a full rack server has devices, times the stages of the longest profile.
+const TASKS_MAX: usize = 4096;
 
 impl Hands<'_> {
-    /// Runs what `carried` does not have, and judges all of it.
-    pub(crate) fn burn_in(&self, plan: Plan, carried: Vec<Reading>) -> Result<Outcome, String> {
-        let profile = Profile::by_digest(&plan.profile_digest).ok_or_else(|| {
-            format!(
-                "burn-in profile {} ({}) is not one this image knows: image and appliance must be of one version",
-                plan.profile, plan.profile_digest
-            )
-        })?;
-        if plan.steps.len() > STEPS_MAX {
-            return Err(format!("a plan of {} steps, more than {STEPS_MAX}", plan.steps.len()));
+    /// Does what the stream so far does not have, and judges all of it.
+    pub(crate) fn burn_in(&self, order: BurnInOrder) -> Result<Outcome, String> {
+        let BurnInOrder { course, consents, so_far, .. } = &order;
+        let profile = Profile::parse(order.profile.as_bytes())
+            .map_err(|error| format!("burn-in profile: {}", crate::console::chain(&error)))?;
+        if profile.digest.to_string() != course.profile_digest {
+            return Err(format!(
+                "the plan is for profile {} ({}), the profile that came with it is {}",
+                course.profile, course.profile_digest, profile.digest
+            ));
+        }
+        let tasks = tasks(course).count();
+        if tasks > TASKS_MAX {
+            return Err(format!("a plan of {tasks} tasks, more than {TASKS_MAX}"));
         }
         // After a power cut in the middle of a burn-in nobody has asked for an inventory yet in this boot.
         let inventory =
             self.reported_inventory().unwrap_or_else(|_| firmware_checks_probe::probe(&self.talk.root));
+        fits(course, &inventory).map_err(|misfit| misfit.to_string())?;
         let boot = self.boot_count()?;
-        let mut readings = carried;
-        for (index, step) in plan.steps.iter().enumerate() {
-            if readings.iter().any(|reading| reading.step == step.id) {
-                say!("burn-in {}: done before", step.id);
-                continue;
-            }
-            say!("burn-in {}: {} s", step.id, step.seconds);
-            let (seconds, found) = self.step(step, &inventory, index, plan.steps.len());
-            let reading = Reading { step: step.id.clone(), boot, seconds, found };
-            self.talk.report(self.order, Outcome::BurnInStep { reading: reading.clone() });
-            readings.push(reading);
-        }
-        let report = report(plan, readings, &profile);
-        match &report.verdict {
-            Verdict::Pass { .. } => say!("burn-in: pass"),
-            Verdict::Fail { reasons } => say!("burn-in: fail: {}", reasons.join("; ")),
-            Verdict::Inconclusive { reasons } => say!("burn-in: inconclusive: {}", reasons.join("; ")),
-        }
+        let crew = Arc::new(Crew::new(self.talk, self.order, &inventory, consents.clone()));
+        let called_off = AtomicBool::new(false);
+        let so_far = self.stream_so_far(*so_far)?;
+        let mut book = Book::open(&order, &inventory, so_far, boot)?;
+        let wall = Wall::new(course, book.ended());
+        thread::scope(|scope| {
+            let (mut pen, lines) = book.pen();
+            let sender = scope.spawn(|| self.send(lines, &called_off));
+            let teller = scope.spawn(|| self.tell_until_done(&wall, &called_off));
+            let worked = stages(&order.course, &mut pen, &crew, &wall, &called_off);
+            // Both end with what they were given: the sender when the last line has arrived.
+            drop(pen);
+            wall.done();
+            teller.thread().unpark();
+            let sent =
+                sender.join().unwrap_or_else(|_| Err("a defect of the agent ended its reports".into()));
+            worked.and(sent)
+        })?;
+        let report = book.report(order.course)?;
+        speak(&report.verdict);
         let json = serde_json::to_string(&report).map_err(|error| format!("burn-in report: {error}"))?;
         self.talk
             .state
@@ -68,86 +81,99 @@ impl Hands<'_> {
             .map_err(|error| format!("burn-in report could not be kept: {error}"))?;
         Ok(Outcome::BurnIn { json })
     }
+}
 
-    /// One step, with progress on the side.
-    #[expect(clippy::disallowed_methods, reason = "how long a step took is measured here")]
-    fn step(&self, step: &Step, inventory: &Inventory, index: usize, steps: usize) -> (u32, Found) {
-        let begin = Instant::now();
-        let (done, permille) = (AtomicBool::new(false), Mutex::new(0_u16));
-        thread::scope(|scope| {
-            let teller = scope.spawn(|| {
-                let mut told = None;
-                while !done.load(Ordering::Relaxed) {
-                    let now = *permille.lock().unwrap_or_else(PoisonError::into_inner);
-                    if told != Some(now) {
-                        told = Some(now);
-                        self.tell(step, overall(index, steps, now));
-                    }
-                    thread::park_timeout(PROGRESS);
+/// All stages, then the verdict.
+fn stages(
+    course: &Course,
+    pen: &mut book::Pen<'_>,
+    crew: &Arc<Crew>,
+    wall: &Wall,
+    called_off: &AtomicBool,
+) -> Result<(), String> {
+    pen.open()?;
+    for stage in &course.stages {
+        let over = Over { stage, at: now() + Duration::from_secs(stage.seconds_max.into()) };
+        for wave in &stage.waves {
+            let todo: Vec<&Task> = wave.iter().filter(|task| !pen.has(&task.id)).collect();
+            if todo.is_empty() {
+                continue;
+            }
+            if now() >= over.at {
+                todo.iter().try_for_each(|task| pen.end(&over.before(task)))?;
+                continue;
+            }
+            say!("burn-in {}: {}", stage.name, names(&todo));
+            todo.iter().try_for_each(|task| pen.begin(task))?;
+            wall.begin(&todo);
+            let mut written = Ok(());
+            let note = |id: &str| wall.note(id);
+            crew::wave(crew, &todo, over.at, called_off, note, |ended| {
+                wall.end(&ended.task.id);
+                if written.is_ok() {
+                    written = pen.end(&over.explain(ended));
                 }
             });
-            let stop = AtomicBool::new(false);
-            let note = |now: u16| *permille.lock().unwrap_or_else(PoisonError::into_inner) = now;
-            let found = self.run(step, inventory, Watch::new(&stop, &note));
-            let seconds = u32::try_from(begin.elapsed().as_secs()).unwrap_or(u32::MAX);
-            done.store(true, Ordering::Relaxed);
-            teller.thread().unpark();
-            (seconds, found)
-        })
-    }
-
-    /// Progress is a courtesy: what does not arrive is not sent again.
-    fn tell(&self, step: &Step, permille: u16) {
-        let progress = Progress { order: self.order, permille, note: format!("burn-in: {}", step.id) };
-        let _ = self.talk.client.mention("progress", &progress);
-    }
-
-    fn run(&self, step: &Step, inventory: &Inventory, watch: Watch<'_>) -> Found {
-        let time = Duration::from_secs(step.seconds.into());
-        let cpus: Vec<u32> = inventory.threads.iter().map(|thread| thread.cpu).collect();
-        match &step.work {
-            Work::CpuVerify => cpu::verify(&cpus, time, watch),
-            Work::MemoryPattern { mebibytes } => {
-                let Some(available) = self.available_bytes() else {
-                    return Found::Undone { why: "/proc/meminfo does not tell what memory is free".into() };
-                };
-                let total = inventory.memory_bytes.unwrap_or(0);
-                memory::pattern(*mebibytes, cpus.len(), total, available, time, watch)
-            }
-            Work::DriveRead { serial } => {
-                let drive = inventory.drives.iter().find(|drive| drive.serial.as_ref() == Some(serial));
-                let Some(name) = drive.and_then(|drive| drive.name.as_ref()) else {
-                    return Found::Undone {
-                        why: format!("no drive with serial {serial} is in the inventory"),
-                    };
-                };
-                drive::read(&self.talk.root.join("dev").join(name), serial, time, watch)
+            written?;
+            if called_off.load(Ordering::Relaxed) {
+                return Err("the appliance has called this burn-in off".into());
             }
         }
     }
+    pen.close()
+}
 
-    /// `MemAvailable` in bytes.
-    fn available_bytes(&self) -> Option<u64> {
-        let text = fs::read_to_string(self.talk.root.join("proc/meminfo")).ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+/// A stage's end.
+struct Over<'a> {
+    stage: &'a Stage,
+    at: Instant,
+}
+
+impl Over<'_> {
+    /// For a task that the stage had no time for.
+    fn before(&self, task: &Task) -> Ended {
+        let why = format!(
+            "stage {} was over after {} s, before this could begin",
+            self.stage.name, self.stage.seconds_max
+        );
+        Ended { task: task.clone(), seconds: 0, done: Done::Undone { why }, series: Vec::new() }
+    }
+
+    /// Whoever was called off by the clock says so.
+    fn explain(&self, mut ended: Ended) -> Ended {
+        if let Done::Undone { why } = &mut ended.done
+            && now() >= self.at
+        {
+            let Stage { name, seconds_max, .. } = self.stage;
+            *why = format!("stage {name} was over after {seconds_max} s: {why}");
+        }
+        ended
     }
 }
 
-/// Thousandths of the whole plan.
-fn overall(index: usize, steps: usize, permille: u16) -> u16 {
-    let whole = (index * 1000 + usize::from(permille)) / steps.max(1);
-    u16::try_from(whole).unwrap_or(1000).min(1000)
+fn tasks(course: &Course) -> impl Iterator<Item = &Task> {
+    course.stages.iter().flat_map(|stage| stage.waves.iter().flatten())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// One line on the console, however many drives there are.
+fn names(tasks: &[&Task]) -> String {
+    let kinds: BTreeSet<&str> = tasks.iter().filter_map(|task| task.id.split('/').nth(1)).collect();
+    let kinds: Vec<&str> = kinds.into_iter().collect();
+    let seconds = tasks.iter().map(|task| task.seconds).max().unwrap_or(0);
+    format!("{} on {} devices, {seconds} s", kinds.join(", "), tasks.len())
+}
 
-    #[test]
-    fn progress_never_goes_back() {
-        let all: Vec<u16> =
-            (0..3).flat_map(|index| [0, 500, 1000].map(|permille| overall(index, 3, permille))).collect();
-        assert_eq!(all, [0, 166, 333, 333, 500, 666, 666, 833, 1000]);
+fn speak(verdict: &Verdict) {
+    let list = |reasons: &[String]| reasons.iter().take(20).cloned().collect::<Vec<_>>().join("; ");
+    match verdict {
+        Verdict::Pass { .. } => say!("burn-in: pass"),
+        Verdict::Fail { reasons } => say!("burn-in: fail: {}", list(reasons)),
+        Verdict::Inconclusive { reasons } => say!("burn-in: inconclusive: {}", list(reasons)),
     }
+}
+
+/// How long things take is measured here.
+#[expect(clippy::disallowed_methods, reason = "a stage has an end in time")]
+fn now() -> Instant {
+    Instant::now()
 }

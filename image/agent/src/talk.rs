@@ -1,9 +1,15 @@
 //! The loop: hello, next, do, report; for ever.  An appliance that is away is waited for, a session it has forgotten
 //! is opened again with the same hello, an order it repeats is answered with the same outcome.
 
-use std::{path::PathBuf, sync::Mutex, sync::PoisonError, thread, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
 
 use appliance_api::agent::{Hello, Order, Outcome, Report, Welcome, Work};
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     client::{CallError, Client},
@@ -22,7 +28,7 @@ const PAUSE_MILLISECONDS: [u64; 6] = [200, 500, 1000, 2000, 5000, 10_000];
 #[derive(Debug)]
 pub struct Talk {
     /// The appliance.
-    pub client: Client,
+    pub client: Arc<Client>,
     /// What is remembered within this boot.
     pub state: State,
     /// Where `/sys`, `/proc` and `/dev` are.
@@ -37,7 +43,7 @@ pub struct Talk {
 impl Talk {
     /// Puts the parts together.
     pub fn new(client: Client, state: State, root: PathBuf, tpm: PathBuf, lent: Lent) -> Self {
-        Self { client, state, root, tpm, lent, hello: Mutex::new(None) }
+        Self { client: Arc::new(client), state, root, tpm, lent, hello: Mutex::new(None) }
     }
 
     /// Takes and answers orders until one says to leave.  `ready` returns when all hardware has its drivers; it is
@@ -56,7 +62,7 @@ impl Talk {
                 | Work::Identify
                 | Work::Activate { .. }
                 | Work::Quote(_)
-                | Work::BurnIn { .. }) => {
+                | Work::BurnIn(_)) => {
                     let outcome = match last {
                         Some((id, outcome)) if id == order.id => outcome,
                         Some(_) | None => Hands { talk: self, order: order.id }.carry_out(work),
@@ -78,15 +84,20 @@ impl Talk {
         if let Outcome::Failed { why } = &outcome {
             say!("order {order}: {why}");
         }
+        if let Err(why) = self.deliver(order, outcome) {
+            say!("report on order {order}: {why}");
+        }
+    }
+
+    /// The same; why the appliance will not have it, where it won't: saying it again would change nothing.
+    pub fn deliver(&self, order: u64, outcome: Outcome) -> Result<(), String> {
         let report = Report { order, outcome };
-        self.insist("report", |client| match client.tell("report", &report) {
-            // The appliance has read it and will not have it: saying it again would change nothing.
-            Err(error @ CallError::Declined { .. }) => {
-                say!("report on order {order}: {}", chain(&error));
-                Ok(())
-            }
-            result => result,
-        });
+        self.insist("report", |client| taken(client.tell("report", &report)))
+    }
+
+    /// Asks for something that an order needs, however long that takes.
+    pub fn fetch<A: DeserializeOwned>(&self, call: &str, question: &impl Serialize) -> Result<A, String> {
+        self.insist(call, |client| taken(client.ask(call, question)))
     }
 
     /// Opens a session.
@@ -135,6 +146,15 @@ impl Talk {
                 Err(error) => pauses.wait(&format!("{what}: {}", chain(&error))),
             }
         }
+    }
+}
+
+/// A refusal is an answer too.
+fn taken<A>(result: Result<A, CallError>) -> Result<Result<A, String>, CallError> {
+    match result {
+        Ok(answer) => Ok(Ok(answer)),
+        Err(error @ CallError::Declined { .. }) => Ok(Err(chain(&error))),
+        Err(error @ (CallError::Unreachable { .. } | CallError::Session)) => Err(error),
     }
 }
 

@@ -41,7 +41,7 @@ impl Hands<'_> {
                 self.activate(&credential_blob, &encrypted_secret, transcript)
             }
             Work::Quote(order) => self.quote(&order),
-            Work::BurnIn { plan, carried } => self.burn_in(plan, carried),
+            Work::BurnIn(order) => self.burn_in(*order),
             // The loop deals with these before it comes here.
             Work::Wait | Work::Reboot | Work::PowerOff => Err("this order needs no work".into()),
         };

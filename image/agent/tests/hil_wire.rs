@@ -10,16 +10,23 @@ mod server;
 
 use std::process::{Child, Command};
 
-use appliance_api::agent::{Outcome, QuoteOrder, Target, Work};
+use appliance_api::agent::{BurnInOrder, Outcome, QuoteOrder, Target, Work};
 use appliance_model::{
     Address, Digest, NodeId, Serial,
-    burn_in::{Plan, Report, Step, Verdict, Work as Load},
+    burn_in::{
+        Verdict,
+        staged::{Head, Report},
+    },
     inventory::Inventory,
     units::{Manifest, Resource, Tier, Unit},
 };
 use attest_evidence::{Nonce, Purpose, Statement, qualifying_data};
 use attest_verify::challenge::{ENTROPY_BYTES, answer, make_credential};
 use attest_wire::{Attest, Public};
+use firmware_checks_burn_in::{
+    staged::{self, Given, Profile},
+    stream::{self, Reader},
+};
 use machine::{Machine, TICKET};
 use server::{Fault, Server};
 
@@ -73,19 +80,63 @@ fn quoted(outcome: Outcome) -> Statement {
     statement
 }
 
-fn plan() -> Plan {
-    let profile = firmware_checks_burn_in::Profile::built_in("demo").unwrap();
-    let step = |id: &str, work, seconds| Step { id: id.into(), work, seconds };
-    let serial = Serial::parse("DRIVE1").unwrap();
-    Plan {
-        profile: profile.name,
-        profile_digest: profile.digest.to_string(),
-        steps: vec![
-            step("cpu", Load::CpuVerify, 1),
-            step("memory", Load::MemoryPattern { mebibytes: 128 }, 2),
-            step("drive-DRIVE1-read", Load::DriveRead { serial }, 2),
-        ],
+const PROFILE: &str = r#"
+version = 2
+name = "wire"
+about = "Two short tasks."
+seconds_max = 60
+
+[[stage]]
+name = "cpu"
+seconds_max = 30
+[[stage.job]]
+work = "cpu-compare"
+seconds = 2
+
+[[stage]]
+name = "storage"
+seconds_max = 30
+[[stage.job]]
+work = "drive-read"
+seconds = 2
+
+[[rule]]
+figure = "wrong-answers"
+at_most = 0
+unit = "count"
+origin = "a test"
+
+[[rule]]
+figure = "failed-reads"
+at_most = 0
+unit = "count"
+origin = "a test"
+"#;
+
+fn order(inventory: &Inventory, so_far: Head) -> Work {
+    let profile = Profile::parse(PROFILE.as_bytes()).unwrap();
+    Work::BurnIn(Box::new(BurnInOrder {
+        course: staged::plan(inventory, &profile, Given::default()).unwrap(),
+        consents: Vec::new(),
+        profile: PROFILE.into(),
+        models: staged::models(inventory),
+        peers: Vec::new(),
+        so_far,
+    }))
+}
+
+/// Lines up to the one with the outcome of the first task, and where they end.
+fn half(stream: &str) -> (String, Head) {
+    let mut reader = Reader::default();
+    let mut text = String::new();
+    for line in stream.split_inclusive('\n') {
+        reader.push(line.trim_end()).unwrap();
+        text += line;
+        if reader.run().is_some_and(|run| run.outcomes.len() == 1) {
+            break;
+        }
     }
+    (text, reader.run().unwrap().head)
 }
 
 fn manifest(serial: &str) -> String {
@@ -111,6 +162,45 @@ fn manifest(serial: &str) -> String {
     serde_json::to_string(&manifest).unwrap()
 }
 
+/// Burns the machine in twice, the second time from the middle; the report of that.
+fn burnt_in(server: &mut Server, inventory: &Inventory) -> String {
+    // The appliance forgets the session while the burn-in runs, and an answer is lost.
+    server.fault("report", Fault::Forgotten);
+    server.fault("report", Fault::Cut);
+    let Outcome::BurnIn { json: whole } = server.order(order(inventory, stream::start())) else { panic!() };
+    let report: Report = serde_json::from_str(&whole).unwrap();
+    assert!(matches!(report.verdict, Verdict::Pass { .. }), "{:?}", report.verdict);
+    let lines = server.seen(|seen| {
+        let hellos = &seen.hellos;
+        assert!(hellos.len() >= 2 && hellos.iter().all(|hello| hello.boot_nonce == hellos[0].boot_nonce));
+        assert!(seen.progress.windows(2).all(|pair| pair[0].permille <= pair[1].permille));
+        let devices = seen.progress.iter().flat_map(|progress| &progress.devices);
+        assert!(devices.into_iter().any(|one| one.device == "drive DRIVE1" && one.seconds_left <= 2));
+        seen.stream.clone()
+    });
+    let run = stream::read(&lines).unwrap();
+    assert_eq!((run.head, &run.outcomes), (report.stream, &report.outcomes));
+    assert_eq!((stream::judge(&run), run.closed), (report.verdict.clone(), Some(report.verdict)));
+
+    // Resumed: what the appliance has is continued, and not done again.
+    let (first, head) = half(&lines);
+    server.seen(|seen| seen.stream.clone_from(&first));
+    let Outcome::BurnIn { json: burn_in } = server.order(order(inventory, head)) else { panic!() };
+    let resumed: Report = serde_json::from_str(&burn_in).unwrap();
+    assert_eq!(resumed.outcomes[0], report.outcomes[0]);
+    server.seen(|seen| {
+        assert!(seen.stream.starts_with(&first) && seen.stream.len() > first.len());
+        let run = stream::read(&seen.stream).unwrap();
+        assert_eq!((run.head, run.outcomes.len()), (resumed.stream, 2));
+    });
+    // An order for somebody else's drives is not begun.
+    let mut elsewhere = inventory.clone();
+    elsewhere.drives[0].serial = Serial::parse("DRIVE9");
+    let refused = server.order(order(&elsewhere, stream::start()));
+    assert!(matches!(&refused, Outcome::Failed { why } if why.contains("DRIVE9")), "{refused:?}");
+    burn_in
+}
+
 #[test]
 fn a_machine_enrols() {
     let (machine, mut server) = (Machine::new(), Server::start());
@@ -121,8 +211,8 @@ fn a_machine_enrols() {
 
     let Outcome::Inventory { json } = server.order(Work::Inventory { bmc_account: None }) else { panic!() };
     let inventory: Inventory = serde_json::from_str(&json).unwrap();
-    assert_eq!(inventory.system.serial.unwrap().as_str(), "SYS1");
-    assert!(inventory.tpm.unwrap().banks.contains(&"sha256".to_owned()));
+    assert_eq!(inventory.system.serial.as_ref().unwrap().as_str(), "SYS1");
+    assert!(inventory.tpm.as_ref().unwrap().banks.contains(&"sha256".to_owned()));
     server.seen(|seen| {
         let hello = seen.hellos.first().unwrap();
         assert_eq!(hello.ticket.unwrap().to_string(), TICKET);
@@ -150,29 +240,7 @@ fn a_machine_enrols() {
     assert_eq!(statement.inventory, Some(Digest::of(json.as_bytes()).0));
     assert_eq!((statement.burn_in, statement.ak_name.as_slice()), (None, ak.bytes()));
 
-    // The appliance forgets the session while the burn-in runs, and an answer is lost.
-    server.fault("report", Fault::Forgotten);
-    server.fault("report", Fault::Cut);
-    let Outcome::BurnIn { json: burn_in } = server.order(Work::BurnIn { plan: plan(), carried: vec![] })
-    else {
-        panic!()
-    };
-    let report: Report = serde_json::from_str(&burn_in).unwrap();
-    assert!(matches!(report.verdict, Verdict::Pass { .. }), "{:?}", report.verdict);
-    server.seen(|seen| {
-        let hellos = &seen.hellos;
-        assert!(hellos.len() >= 2 && hellos.iter().all(|hello| hello.boot_nonce == hellos[0].boot_nonce));
-        assert!(seen.progress.windows(2).all(|pair| pair[0].permille <= pair[1].permille));
-        assert!(!seen.progress.is_empty());
-    });
-
-    // Resumed: what was carried is not done again.
-    let carried = report.readings.clone();
-    let Outcome::BurnIn { json: again } = server.order(Work::BurnIn { plan: plan(), carried }) else {
-        panic!()
-    };
-    assert_eq!(again, burn_in);
-
+    let burn_in = burnt_in(&mut server, &inventory);
     let mut order = quote_order("registration");
     order.target = Some(Target { chain_id: 7, registry: Address([1; 20]), operator: Address([2; 20]) });
     order.manifest = Some(manifest("DRIVE1"));

@@ -3,7 +3,10 @@
 use appliance_carve::{Carved, Refusal};
 use appliance_model::{
     Mac, Serial,
-    burn_in::{Found, Plan, Reading, Report, Verdict},
+    burn_in::{
+        Verdict,
+        staged::{Course, Done, Figure, Head, Outcome, Report, Unit},
+    },
     inventory::{
         Bus, ConfidentialComputing, Cpu, Drive, Gpu, Inventory, MigInstance, MigMode, Nic, NodeMemory,
         PciDevice, System, Thread,
@@ -78,25 +81,41 @@ pub(crate) fn inventory(shape: Shape) -> Inventory {
     }
 }
 
-pub(crate) fn reading(serial: Serial, random_iops: u64, errors: u64) -> Reading {
-    let found = Found::Drive {
-        serial,
-        bytes: 1 << 30,
-        sequential_mebibytes_per_second: 1_000,
-        random_iops,
-        latency_p50_microseconds: 90,
-        latency_p99_microseconds: 200,
-        errors,
-    };
-    Reading { step: "drive".into(), boot: 1, seconds: 5, found }
+pub(crate) fn reading(serial: Serial, random_iops: u64, errors: u64) -> Outcome {
+    timed(&serial, random_iops, 200, errors)
+}
+
+/// What reading a drive comes to.
+pub(crate) fn timed(serial: &Serial, iops: u64, p99_microseconds: u64, errors: u64) -> Outcome {
+    let figures = [
+        ("random-read-rate", iops, Unit::OperationsPerSecond),
+        ("random-read-p99", p99_microseconds, Unit::Microseconds),
+        ("failed-reads", errors, Unit::Count),
+    ];
+    let figures = figures.map(|(name, value, unit)| Figure {
+        name: name.into(),
+        device: format!("drive {serial}"),
+        value,
+        unit,
+        attained: None,
+    });
+    let done = Done::Measured { figures: figures.into(), faults: Vec::new(), coverage: Vec::new() };
+    Outcome { task: format!("storage/drive-read/{serial}"), boot: 1, seconds: 5, done }
 }
 
 pub(crate) fn report(inventory: &Inventory, iops: u64) -> Report {
     let drives = inventory.drives.iter().filter_map(|drive| drive.serial.clone());
+    let course = Course {
+        profile: "test".into(),
+        profile_digest: String::new(),
+        serial: Serial::parse("TEST").unwrap(),
+        stages: Vec::new(),
+    };
     Report {
-        plan: Plan { profile: "test".into(), profile_digest: String::new(), steps: Vec::new() },
-        readings: drives.map(|serial| reading(serial, iops, 0)).collect(),
+        course,
+        outcomes: drives.map(|serial| reading(serial, iops, 0)).collect(),
         verdict: Verdict::Pass { coverage: Vec::new() },
+        stream: Head { lines: 0, sha256: appliance_model::Digest([0; 32]) },
     }
 }
 

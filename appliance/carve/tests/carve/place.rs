@@ -7,7 +7,7 @@ use appliance_model::{
     units::{Confidential, Manifest, Resource, Tier, Unit},
 };
 
-use crate::machine::{RACK, carve, complete, inventory, report, rules};
+use crate::machine::{RACK, carve, complete, inventory, report, rules, timed};
 
 fn unit<'a>(manifest: &'a Manifest, id: &str) -> &'a Unit {
     manifest.units.iter().find(|unit| unit.id == id).unwrap()
@@ -156,16 +156,9 @@ fn fast_means_steady_and_not_out_of_a_cache() {
     ] {
         let machine = machine(rotational);
         let mut burn_in = report(&machine, 1);
-        let template = burn_in.readings.remove(0);
-        for (iops, p99) in readings {
-            let mut reading = template.clone();
-            if let appliance_model::burn_in::Found::Drive { random_iops, latency_p99_microseconds, .. } =
-                &mut reading.found
-            {
-                (*random_iops, *latency_p99_microseconds) = (*iops, *p99);
-            }
-            burn_in.readings.push(reading);
-        }
+        burn_in.outcomes.clear();
+        let serial = machine.drives[0].serial.clone().unwrap();
+        burn_in.outcomes.extend(readings.iter().map(|(iops, p99)| timed(&serial, *iops, *p99, 0)));
         let carved = carve(&machine, &burn_in).unwrap();
         assert_eq!(carved.tiers[0].tier, tier, "{:?}", carved.tiers);
         assert!(carved.tiers[0].why.contains(says), "{:?}", carved.tiers);

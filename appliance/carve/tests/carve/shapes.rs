@@ -3,7 +3,7 @@
 use appliance_carve::{Carved, Fault, Refusal, check, check_class, check_tiers, unit_root};
 use appliance_model::{
     Mac, Serial,
-    burn_in::{Report, Verdict},
+    burn_in::{Verdict, staged::Report},
     inventory::{Bus, Gpu, Inventory},
     units::{Resource, Tier},
 };
@@ -72,7 +72,7 @@ fn drives_are_sold_by_what_was_measured() {
     inventory.drives[3].bus = Bus::Usb;
     inventory.drives[5].serial = inventory.drives[4].serial.clone();
     let mut burn_in = report(&inventory, 25_000);
-    burn_in.readings[1] = reading(Serial::parse("D0001").unwrap(), 150, 0);
+    burn_in.outcomes[1] = reading(Serial::parse("D0001").unwrap(), 150, 0);
     let mut carved = carve(&inventory, &burn_in).unwrap();
     let tiers = |carved: &Carved| -> Vec<(String, Tier)> {
         let storage = carved.manifest.units.iter().filter(|unit| unit.id.starts_with("storage"));
@@ -93,8 +93,8 @@ fn drives_are_sold_by_what_was_measured() {
             "drive D0004: another drive or namespace has the same serial",
         ]
     );
-    burn_in.readings[0] = reading(Serial::parse("D0000").unwrap(), 25_000, 1);
-    burn_in.readings.remove(1);
+    burn_in.outcomes[0] = reading(Serial::parse("D0000").unwrap(), 25_000, 1);
+    burn_in.outcomes.remove(1);
     carved = carve(&inventory, &burn_in).unwrap();
     assert_eq!(tiers(&carved), []);
     assert!(carved.left_out[0].why.contains("1 failed reads"));

@@ -71,7 +71,7 @@ fn values_that_make_no_sense_are_named_with_their_key() {
             "reference = \"ca.pem\"",
             &["image.reference: `ca.pem` is not a file of reference"],
         ),
-        ("profile = \"demo\"", "profile = \"gentle\"", &["burn_in.profile: `gentle`", "demo, smoke"]),
+        ("profile = \"demo\"", "profile = \"gentle\"", &["burn_in.profile: `gentle`", "smoke, admit"]),
         (
             "endorsement_dir = \"endorsement\"",
             "endorsement_dir = \"nowhere\"",

@@ -25,16 +25,21 @@ fn machine(dir: &Path) -> [String; 2] {
         "drives": [drive("FAST1"), drive("DUMB1")],
         "nics": [{"name": "eth0", "mac": "02:00:00:00:00:01", "speed_mbps": 25_000}],
     });
-    let reading = |serial: &str, iops: u64| {
-        serde_json::json!({"step": serial, "boot": 1, "seconds": 5, "found": {
-            "kind": "drive", "serial": serial, "bytes": 1, "sequential_mebibytes_per_second": 1,
-            "random_iops": iops, "latency_p50_microseconds": 80, "latency_p99_microseconds": 200, "errors": 0
-        }})
+    let outcome = |serial: &str, iops: u64| {
+        let figure = |name: &str, value: u64, unit: &str| serde_json::json!({"name": name, "device": format!("drive {serial}"), "value": value, "unit": unit});
+        let figures = [
+            figure("random-read-rate", iops, "operations-per-second"),
+            figure("random-read-p99", 200, "microseconds"),
+            figure("failed-reads", 0, "count"),
+        ];
+        serde_json::json!({"task": format!("storage/drive-read/{serial}"), "boot": 1, "seconds": 5,
+            "done": {"kind": "measured", "figures": figures, "faults": [], "coverage": []}})
     };
     let report = serde_json::json!({
-        "plan": {"profile": "smoke", "profile_digest": "", "steps": []},
-        "readings": [reading("FAST1", 400_000), reading("DUMB1", 150)],
+        "course": {"profile": "smoke", "profile_digest": "", "serial": "SYS-1", "stages": []},
+        "outcomes": [outcome("FAST1", 400_000), outcome("DUMB1", 150)],
         "verdict": {"verdict": "pass", "coverage": []},
+        "stream": {"lines": 0, "sha256": "00".repeat(32)},
     });
     [("inventory.json", inventory), ("burn-in.json", report)].map(|(name, value)| {
         let file = dir.join(name);

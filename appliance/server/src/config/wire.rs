@@ -189,8 +189,11 @@ pub struct Verifier {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BurnIn {
-    /// Name of a built-in profile.
+    /// Name of a built-in profile, or of a profile's `.toml` file.
     pub profile: String,
+    /// Spans of drives that may be overwritten by any burn-in; in machines of this site that have these drives.
+    #[serde(default)]
+    pub consent: Vec<appliance_model::burn_in::staged::SpanConsent>,
 }
 
 /// Which documents machines are held to, once their inventory is there.

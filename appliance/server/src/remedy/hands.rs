@@ -229,7 +229,7 @@ impl<'a> Hands<'a> {
                 for kind in [Kind::Inventory, Kind::Findings] {
                     store.forget(&id, kind)?;
                 }
-                store.forget_readings(&id)?;
+                store.end_burn_in(&id, now())?;
                 let bmc = serde_json::from_slice(&inventory).ok();
                 let checks = &app.config.checks;
                 let reports = checks.reports(&Machine::of(None, bmc.as_ref()));

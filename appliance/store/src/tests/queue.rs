@@ -202,7 +202,8 @@ fn a_store_of_version_1_goes_on() {
     let old = Connection::open(dir.path().join("store.sqlite")).unwrap();
     old.execute_batch(
         r#"DROP TABLE evidence; DROP TABLE request; DROP TABLE binding; DROP TABLE bmc_account;
-           DROP TABLE controller; DROP TABLE remedy_line; DROP TABLE remedy; PRAGMA user_version = 1;
+           DROP TABLE controller; DROP TABLE remedy_line; DROP TABLE remedy;
+           DROP TABLE burn_in_part; DROP TABLE burn_in; DROP TABLE figure; DROP TABLE consent; PRAGMA user_version = 1;
            UPDATE host SET stage = '{"stage":"registered"}';"#,
     )
     .unwrap();

@@ -3,10 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use appliance_enrol::Step;
-use appliance_model::{
-    Address, NodeId, Seconds,
-    burn_in::{Found, Reading},
-};
+use appliance_model::{Address, NodeId, Seconds};
 use rusqlite::Connection;
 
 use super::*;
@@ -132,23 +129,6 @@ fn one_endorsement_key_is_one_host() {
 }
 
 #[test]
-fn the_first_reading_of_a_step_stays() {
-    let (_dir, store, id) = one_host();
-    let reading = |step: &str, seconds| Reading {
-        step: step.into(),
-        boot: 1,
-        seconds,
-        found: Found::Undone { why: "no such drive".into() },
-    };
-    for reading in [reading("memory", 5), reading("cpu", 2), reading("memory", 9)] {
-        store.keep_reading(&id, &reading).unwrap();
-    }
-    assert_eq!(store.readings(&id).unwrap(), [reading("memory", 5), reading("cpu", 2)]);
-    store.forget_readings(&id).unwrap();
-    assert!(store.readings(&id).unwrap().is_empty());
-}
-
-#[test]
 fn a_document_is_the_newest_of_its_kind() {
     let (_dir, store, id) = one_host();
     assert_eq!(store.document(&id, Kind::Challenge).unwrap(), None);
@@ -227,7 +207,7 @@ fn commits_are_durable_and_links_hold() {
     };
     assert!(pragma("journal_mode").contains("119, 97, 108"), "wal: {}", pragma("journal_mode"));
     assert_eq!((pragma("synchronous"), pragma("foreign_keys")), ("Integer(2)".into(), "Integer(1)".into()));
-    assert_eq!(pragma("user_version"), "Integer(5)");
+    assert_eq!(pragma("user_version"), "Integer(6)");
     assert_eq!(pragma("integrity_check"), pragma("quick_check"));
     let stranger = "h-0123456789ab".parse().unwrap();
     let error = store.put(&stranger, Kind::Nonce, b"x", NOW).unwrap_err();
@@ -242,12 +222,12 @@ fn commits_are_durable_and_links_hold() {
 fn a_newer_store_is_refused_untouched() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("store.sqlite");
-    Connection::open(&file).unwrap().execute_batch("PRAGMA user_version = 6").unwrap();
+    Connection::open(&file).unwrap().execute_batch("PRAGMA user_version = 7").unwrap();
     let before = std::fs::read(&file).unwrap();
     let error = Store::open(&file).unwrap_err();
-    assert!(matches!(error, StoreError::Newer { found: 6, known: 5, .. }));
+    assert!(matches!(error, StoreError::Newer { found: 7, known: 6, .. }));
     let text = error.to_string();
-    assert!(text.contains("store.sqlite has schema 6, this version knows 5; start the version"), "{text}");
+    assert!(text.contains("store.sqlite has schema 7, this version knows 6; start the version"), "{text}");
     assert_eq!(std::fs::read(&file).unwrap(), before);
 }
 

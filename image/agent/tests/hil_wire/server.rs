@@ -8,8 +8,11 @@ use std::{
     thread,
 };
 
-use appliance_api::agent::{Hello, Order, Outcome, Progress, Report, Work};
+use appliance_api::agent::{Hello, Order, Outcome, Progress, Report, StreamFrom, StreamPart, Work};
 use rustls::{ServerConfig, ServerConnection, StreamOwned, pki_types::PrivateKeyDer};
+
+/// Few, so that an agent has to ask again.
+const LINES_AT_ONCE: usize = 4;
 
 /// What a call is answered with, once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub(crate) struct Seen {
     pub(crate) hellos: Vec<Hello>,
     pub(crate) reports: Vec<Report>,
     pub(crate) progress: Vec<Progress>,
+    /// What came of a burn-in's result stream.
+    pub(crate) stream: String,
     orders: VecDeque<Order>,
     faults: VecDeque<(&'static str, Fault)>,
     session: usize,
@@ -86,7 +91,7 @@ impl Server {
         self.seen.0.lock().unwrap().orders.push_back(Order { id, work });
         let done = |seen: &Seen| {
             let mut reports = seen.reports.iter().filter(|report| report.order == id);
-            reports.any(|report| !matches!(report.outcome, Outcome::BurnInStep { .. }))
+            reports.any(|report| !matches!(report.outcome, Outcome::BurnInLines { .. }))
         };
         let seen = self.seen.1.wait_while(self.seen.0.lock().unwrap(), |seen| !done(seen)).unwrap();
         seen.reports.iter().rfind(|report| report.order == id).unwrap().outcome.clone()
@@ -97,8 +102,8 @@ impl Server {
         self.seen.0.lock().unwrap().faults.push_back((call, fault));
     }
 
-    pub(crate) fn seen<T>(&self, look: impl FnOnce(&Seen) -> T) -> T {
-        look(&self.seen.0.lock().unwrap())
+    pub(crate) fn seen<T>(&self, look: impl FnOnce(&mut Seen) -> T) -> T {
+        look(&mut self.seen.0.lock().unwrap())
     }
 }
 
@@ -164,7 +169,13 @@ fn answer(seen: &mut Seen, call: &str, token: &str, body: &[u8]) -> Option<(u16,
         }
         "report" => {
             let report: Report = serde_json::from_slice(body).unwrap();
-            if !matches!(report.outcome, Outcome::BurnInStep { .. }) {
+            if let Outcome::BurnInLines { from, lines } = &report.outcome {
+                // What came twice counts once.
+                let have = seen.stream.lines().count() as u64;
+                assert!(*from <= have, "lines {have} to {from} were left out");
+                let skip = usize::try_from(have - from).unwrap();
+                seen.stream.extend(lines.split_inclusive('\n').skip(skip));
+            } else {
                 seen.orders.retain(|order| order.id != report.order);
             }
             seen.reports.push(report);
@@ -173,6 +184,12 @@ fn answer(seen: &mut Seen, call: &str, token: &str, body: &[u8]) -> Option<(u16,
         "progress" => {
             seen.progress.push(serde_json::from_slice(body).unwrap());
             Some((204, String::new()))
+        }
+        "stream" => {
+            let question: StreamFrom = serde_json::from_slice(body).unwrap();
+            let skip = usize::try_from(question.from).unwrap();
+            let lines = seen.stream.split_inclusive('\n').skip(skip).take(LINES_AT_ONCE).collect();
+            Some((200, serde_json::to_string(&StreamPart { lines }).unwrap()))
         }
         other => panic!("{other}"),
     }

@@ -1,0 +1,185 @@
+//! A wave's work: each task on a thread of its own, and nobody waits for one that does not come back.
+//!
+//! A drive that fails can hold a read for ever.  Its thread is left behind then, its task was not done, and the others
+//! go on.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU16, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use appliance_model::{
+    Serial,
+    burn_in::staged::{Done, Series, SpanConsent, Task},
+    inventory::{Drive, Inventory},
+};
+use firmware_checks_burn_in::steady;
+use firmware_checks_probe as probe;
+use firmware_checks_workloads::{
+    Watch,
+    task::{self, Machine, Ran},
+};
+
+use super::now;
+use crate::{aid::Errand, talk::Talk};
+
+/// What a task may take beyond its time before it is told to end: opening a drive that spins up takes half a minute,
+/// locking a terabyte of memory one and a half.
+const SLACK: Duration = Duration::from_secs(120);
+
+/// How long after that it is waited for: the longest time-out of a disk command in the kernel is 30 s.
+const GRACE: Duration = Duration::from_secs(45);
+
+/// How often it is looked whether time is over.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// What all tasks of a burn-in share.
+#[derive(Debug)]
+pub(super) struct Crew {
+    root: PathBuf,
+    cpus: Vec<u32>,
+    consents: Vec<SpanConsent>,
+    seed: u64,
+    errand: Errand,
+}
+
+/// A task that came to its end.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) task: Task,
+    pub(super) seconds: u32,
+    pub(super) done: Done,
+    pub(super) series: Vec<Series>,
+}
+
+impl Crew {
+    pub(super) fn new(talk: &Talk, order: u64, inventory: &Inventory, consents: Vec<SpanConsent>) -> Self {
+        let nonce = talk.state.boot_nonce().0;
+        let seed = nonce.iter().take(8).fold(0, |seed, byte| (seed << 8) | u64::from(*byte));
+        let cpus = inventory.threads.iter().map(|thread| thread.cpu).collect();
+        let errand = Errand::new(Arc::clone(&talk.client), order);
+        Self { root: talk.root.clone(), cpus, consents, seed, errand }
+    }
+
+    fn run(&self, task: &Task, stop: &AtomicBool, permille: &AtomicU16) -> Ran {
+        let device = |serial: &Serial| device(&self.root, serial);
+        let health =
+            |serial: &Serial| probe::live::health(&drive(&self.root, serial)?, &self.root.join("dev"));
+        let settled = |rates: &[u64]| steady::steady(rates).attained;
+        let machine = Machine {
+            root: &self.root,
+            cpus: &self.cpus,
+            drive: &device,
+            health: &health,
+            consents: &self.consents,
+            settled: &settled,
+            seed: self.seed,
+            aid: Some(&self.errand),
+        };
+        let note = |now: u16| permille.store(now, Ordering::Relaxed);
+        let time = Duration::from_secs(task.seconds.into());
+        task::run(&task.work, time, machine, Watch::new(stop, &note))
+    }
+}
+
+/// The drive that gives this serial now.
+fn drive(root: &Path, serial: &Serial) -> Result<Drive, String> {
+    let is_it = |drive: &Drive| drive.serial.as_ref() == Some(serial) && drive.bytes > 0;
+    let known = probe::drives(root).into_iter().find(|drive| is_it(drive));
+    let found = known.or_else(|| {
+        // Some tell their serial to a command only, and that takes longer.
+        let mut inventory = Inventory { drives: probe::drives(root), ..Inventory::default() };
+        probe::live::complete(&mut inventory, &root.join("dev"));
+        inventory.drives.into_iter().find(|drive| is_it(drive))
+    });
+    found.ok_or_else(|| format!("no drive gives the serial {serial} any more"))
+}
+
+/// Its block device.
+fn device(root: &Path, serial: &Serial) -> task::Found {
+    let name = drive(root, serial)?.name.ok_or_else(|| format!("drive {serial} has no block device"))?;
+    Ok((root.join("dev").join(name), serial.clone()))
+}
+
+struct Running {
+    task: Task,
+    begun: Instant,
+    stop: Arc<AtomicBool>,
+}
+
+/// Runs the tasks of a wave at once.  `note` gives where to write how far a task is, `ended` gets each as it ends.
+pub(super) fn wave(
+    crew: &Arc<Crew>,
+    tasks: &[&Task],
+    stage_over: Instant,
+    called_off: &AtomicBool,
+    note: impl Fn(&str) -> Arc<AtomicU16>,
+    mut ended: impl FnMut(Ended),
+) {
+    let (done, results) = mpsc::channel::<(String, Ran)>();
+    let mut running: Vec<Running> = Vec::new();
+    for task in tasks {
+        let (crew, done, stop) = (Arc::clone(crew), done.clone(), Arc::new(AtomicBool::new(false)));
+        let (own, permille, told) = ((*task).clone(), note(&task.id), Arc::clone(&stop));
+        let spawned = thread::Builder::new().name("burn-in".into()).spawn(move || {
+            let ran = crew.run(&own, &told, &permille);
+            // Nobody listens to one that came too late.
+            let _ = done.send((own.id, ran));
+        });
+        match spawned {
+            Ok(_) => running.push(Running { task: (*task).clone(), begun: now(), stop }),
+            Err(error) => ended(Ended {
+                task: (*task).clone(),
+                seconds: 0,
+                done: Done::Undone { why: format!("no thread could be started: {error}") },
+                series: Vec::new(),
+            }),
+        }
+    }
+    drop(done);
+    while !running.is_empty() {
+        match results.recv_timeout(LOOK) {
+            Ok((id, ran)) => {
+                if let Some(index) = running.iter().position(|running| running.task.id == id) {
+                    let Running { task, begun, .. } = running.swap_remove(index);
+                    let seconds = seconds(begun);
+                    ended(Ended { task, seconds, done: ran.done, series: ran.series });
+                }
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                for Running { task, begun, .. } in running.drain(..) {
+                    let why = "a defect of the agent ended this task".into();
+                    let (seconds, done) = (seconds(begun), Done::Undone { why });
+                    ended(Ended { task, seconds, done, series: Vec::new() });
+                }
+            }
+        }
+        let (at, off) = (now(), called_off.load(Ordering::Relaxed));
+        running.retain(|one| {
+            let own = one.begun + Duration::from_secs(one.task.seconds.into()) + SLACK;
+            let end = own.min(stage_over);
+            if off || at >= end {
+                one.stop.store(true, Ordering::Relaxed);
+            }
+            let lost = off || at >= end + GRACE;
+            if lost {
+                let took = seconds(one.begun);
+                let why = format!("did not come back within {took} s, and is left behind");
+                let done = Done::Undone { why };
+                ended(Ended { task: one.task.clone(), seconds: took, done, series: Vec::new() });
+            }
+            !lost
+        });
+    }
+}
+
+fn seconds(since: Instant) -> u32 {
+    u32::try_from(now().saturating_duration_since(since).as_secs()).unwrap_or(u32::MAX)
+}
