@@ -1,35 +1,42 @@
-//! The reference contracts: compiled artefacts and typed bindings, and nothing else.
+//! The reference contracts: compiled artefacts and typed bindings, and how they are put on a chain.
 //!
 //! `src/*.sol` is compiled by `compile.js` (npm, pinned) into `artifacts/`, which are committed, so that cargo needs
 //! neither node nor solc; `node compile.js check` proves that they belong together.  What to do with the contracts is
-//! said by `chain-client`.
+//! said by `chain-client`.  [`plan`] knows their addresses and constructor arguments and sends nothing.
 //!
-//! The generated structs live in a module named after the Solidity contract: `ScalerNodeRegistry::Attestation`.
+//! The generated structs live in a module named after the Solidity contract: `ScalerNodeRegistry::Attestation`.  A
+//! struct of one contract that another one takes is a type of its own there.
 
-/// Bindings generated from the artefact of `src/ScalerNodeRegistry.sol`.
-pub mod registry {
-    #![expect(missing_docs, reason = "generated; the Solidity source is the documentation")]
-    #![expect(clippy::too_many_arguments, reason = "generated: as many as the event or function has")]
+mod plan;
 
-    alloy::sol!(
-        #[sol(rpc)]
-        #[derive(Debug, PartialEq, Eq)]
-        ScalerNodeRegistry,
-        "artifacts/ScalerNodeRegistry.json"
-    );
+pub use plan::{Around, Member, Plan, plan};
+
+macro_rules! bindings {
+    ($module:ident, $contract:ident, $artefact:literal, $source:literal) => {
+        #[doc = concat!("Bindings generated from the artefact of `src/", $source, "`.")]
+        pub mod $module {
+            #![allow(missing_docs, reason = "generated; the Solidity source is the documentation")]
+            #![allow(clippy::too_many_arguments, reason = "generated: as many as the event or function has")]
+
+            alloy::sol!(
+                #[sol(rpc)]
+                #[derive(Debug, PartialEq, Eq)]
+                $contract,
+                $artefact
+            );
+        }
+        pub use $module::$contract;
+    };
 }
 
-/// Bindings generated from the artefact of `src/IcntMock.sol`; the ERC-20 part serves the real token too.
-pub mod token {
-    #![expect(clippy::too_many_arguments, reason = "generated: as many as the event or function has")]
-
-    alloy::sol!(
-        #[sol(rpc)]
-        #[derive(Debug, PartialEq, Eq)]
-        IcntMock,
-        "artifacts/IcntMock.json"
-    );
-}
-
-pub use registry::ScalerNodeRegistry;
-pub use token::IcntMock;
+bindings!(registry, ScalerNodeRegistry, "artifacts/ScalerNodeRegistry.json", "ScalerNodeRegistry.sol");
+bindings!(token, IcntMock, "artifacts/IcntMock.json", "IcntMock.sol");
+bindings!(plain_token, IcntPlainMock, "artifacts/IcntPlainMock.json", "IcntPlainMock.sol");
+bindings!(permit2, Permit2Mock, "artifacts/Permit2Mock.json", "Permit2Mock.sol");
+bindings!(passports, PassportMock, "artifacts/PassportMock.json", "PassportMock.sol");
+bindings!(terms, ScalerTerms, "artifacts/ScalerTerms.json", "ScalerTerms.sol");
+bindings!(nodes, ScalerNodes, "artifacts/ScalerNodes.json", "ScalerNodes.sol");
+bindings!(vault, CollateralVault, "artifacts/CollateralVault.json", "CollateralVault.sol");
+bindings!(anomalies, Anomalies, "artifacts/Anomalies.json", "Anomalies.sol");
+bindings!(bookings, Bookings, "artifacts/Bookings.json", "Bookings.sol");
+bindings!(probe, QuoteProbe, "artifacts/QuoteProbe.json", "QuoteProbe.sol");
