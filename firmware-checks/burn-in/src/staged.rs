@@ -22,6 +22,6 @@ pub(crate) use {figure::figures_of, plan::tests as plan_tests};
 pub use figure::{device, serial};
 pub use judge::{judge, models};
 pub use look::{Measured, Seen, by_model, look, machine};
-pub use plan::{CourseError, Given, Misfit, fits, plan};
+pub use plan::{CourseError, Given, Misfit, PlanRefused, fits, plan, read_plan};
 pub use profile::{Bound, Each, Job, Kind, Profile, Refused, Rule, Stage, built_in, built_in_text};
-pub use show::show;
+pub use show::{show, span};

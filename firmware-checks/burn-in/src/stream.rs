@@ -22,7 +22,7 @@ use appliance_model::{
     Digest, Serial,
     burn_in::{
         Verdict,
-        staged::{Course, Head, Peer},
+        staged::{Course, Head, Peer, Report},
     },
 };
 use serde::{Deserialize, Serialize};
@@ -104,6 +104,56 @@ pub fn read(text: &str) -> Result<Run, Refused> {
 pub fn judge(run: &Run) -> Verdict {
     let Opening { course, models, peers, .. } = &run.opening;
     crate::staged::judge(course, &run.outcomes, &run.profile, models, peers)
+}
+
+/// The verdict that follows, for a stream that ends with one of the same kind.
+///
+/// # Errors
+/// The line in which another verdict stands than follows from what stands before it.
+pub fn replay(run: &Run) -> Result<Verdict, Refused> {
+    let follows = judge(run);
+    match &run.closed {
+        // Reasons may be worded anew by a later version of this crate; what they come to may not.
+        Some(said) if std::mem::discriminant(said) != std::mem::discriminant(&follows) => Err(Refused {
+            line: run.closed_in,
+            why: format!("it says {}, but {} follows from what stands before it", word(said), word(&follows)),
+        }),
+        Some(_) | None => Ok(follows),
+    }
+}
+
+/// A verdict in a word.
+#[must_use]
+pub fn word(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass { .. } => "pass",
+        Verdict::Fail { .. } => "fail",
+        Verdict::Inconclusive { .. } => "inconclusive",
+    }
+}
+
+/// Whether this is the stream behind a report, line for line: the report is what a machine's statement names.
+///
+/// # Errors
+/// What in the report is not as in the stream.
+pub fn behind(run: &Run, report: &Report) -> Result<(), String> {
+    if report.stream != run.head {
+        let (told, found) = (report.stream, run.head);
+        return Err(format!(
+            "the report is of a stream with {} lines and head {}, this one has {} and {}",
+            told.lines, told.sha256, found.lines, found.sha256
+        ));
+    }
+    for (what, same) in [
+        ("course", report.course == run.opening.course),
+        ("outcomes", report.outcomes == run.outcomes),
+        ("verdict", run.closed.as_ref() == Some(&report.verdict)),
+    ] {
+        if !same {
+            return Err(format!("the report's {what} is not that of the stream"));
+        }
+    }
+    Ok(())
 }
 
 /// The head of a stream without lines.

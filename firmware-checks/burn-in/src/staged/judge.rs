@@ -188,16 +188,20 @@ pub fn models(inventory: &Inventory) -> BTreeMap<String, String> {
     let board = ["cpu", "memory"]
         .into_iter()
         .filter_map(|device| Some((device.into(), inventory.system.product.clone()?)));
-    drives.chain(board).collect()
+    let gpus = inventory.gpus.iter().map(|gpu| (format!("gpu {}", gpu.uuid), gpu.model.clone()));
+    let gpus = gpus.filter(|(_, model)| !model.is_empty());
+    drives.chain(board).chain(gpus).collect()
 }
 
-/// The fleet's figures and those of this machine's drives, which are each other's peers.
+/// The fleet's figures and those of this machine's drives and GPUs, which are each other's peers.
 pub(super) fn fleet(peers: &[Peer], outcomes: &[Outcome], models: &BTreeMap<String, String>) -> Vec<Peer> {
     let mut all = peers.to_vec();
     for outcome in outcomes {
         let Done::Measured { figures, .. } = &outcome.done else { continue };
-        let drives = figures.iter().filter(|figure| figure.device.starts_with("drive "));
-        all.extend(drives.filter(|figure| figure.attained != Some(false)).filter_map(|figure| {
+        // A machine has one `cpu` and one `memory`: they have peers in other machines only.
+        let several = |device: &str| device.starts_with("drive ") || device.starts_with("gpu ");
+        let several = figures.iter().filter(|figure| several(&figure.device));
+        all.extend(several.filter(|figure| figure.attained != Some(false)).filter_map(|figure| {
             let Figure { name, device, value, .. } = figure.clone();
             let (model, stage) = (models.get(&device)?.clone(), stage(&outcome.task).into());
             Some(Peer { device, model, stage, figure: name, value })
@@ -213,57 +217,66 @@ pub(super) fn stage(task: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use appliance_model::burn_in::staged::{Unit, Work};
+    use appliance_model::{
+        burn_in::staged::{SpanConsent, Unit},
+        inventory::{Gpu, Nic},
+    };
 
     use super::*;
-    use crate::staged::{plan, plan::tests::machine};
+    use crate::staged::{Given, plan, plan::tests::machine};
 
     const DRIVES: [&str; 4] = ["A", "B", "C", "D"];
 
-    /// Figures that break no rule of the smoke profile.
+    /// Every figure that the task may give; none breaks a rule.
     fn good(task: &Task) -> Outcome {
         let device = figure::device(&task.work);
-        let figure = |name: &str, value, unit| Figure {
+        let value = |name: &str, unit| match (name, unit) {
+            ("rounds", _) => 9,
+            ("memory-rate", _) => 9000,
+            ("random-read-rate", _) => 500_000,
+            ("frames-lost" | "gpu-slowed", _) | (_, Unit::Count) => 0,
+            ("walked", _) => 905,
+            (_, Unit::Permille) => 1000,
+            ("frame-bytes", _) => 1500,
+            (_, Unit::MebibytesPerSecond) => 3000,
+            (_, _) => 40,
+        };
+        let figures = figure::figures_of(&task.work).map(|(name, unit)| Figure {
             name: name.into(),
             device: device.clone(),
-            value,
+            value: value(name, unit),
             unit,
-            attained: None,
+            attained: figure::needs_steady(name).then_some(true),
+        });
+        let done = Done::Measured {
+            figures: figures.collect(),
+            faults: Vec::new(),
+            coverage: vec![format!("{device} done")],
         };
-        let figures = match &task.work {
-            Work::CpuCompare => {
-                vec![figure("wrong-answers", 0, Unit::Count), figure("rounds", 9, Unit::Count)]
-            }
-            Work::MemoryWalk { .. } => vec![
-                figure("wrong-words", 0, Unit::Count),
-                figure("walked", 905, Unit::Permille),
-                figure("memory-rate", 9000, Unit::MebibytesPerSecond),
-            ],
-            Work::DriveRead { .. }
-            | Work::DriveSweep { .. }
-            | Work::DriveSteady { .. }
-            | Work::DriveVerify { .. }
-            | Work::DriveSelfTest { .. }
-            | Work::GpuCompare { .. }
-            | Work::GpuMemory { .. }
-            | Work::GpuBandwidth { .. }
-            | Work::Network { .. }
-            | Work::Board => vec![
-                figure("failed-reads", 0, Unit::Count),
-                figure("sequential-read-rate", 3000, Unit::MebibytesPerSecond),
-                figure("random-read-rate", 500_000, Unit::OperationsPerSecond),
-                figure("random-read-p99", 300, Unit::Microseconds),
-                figure("slowest-second", 950, Unit::Permille),
-            ],
-        };
-        let done = Done::Measured { figures, faults: Vec::new(), coverage: vec![format!("{device} done")] };
         Outcome { task: task.id.clone(), boot: 1, seconds: task.seconds, done }
+    }
+
+    /// A machine that has one of everything.
+    fn whole() -> Inventory {
+        let mut inventory = machine(&DRIVES);
+        inventory.gpus =
+            vec![Gpu { uuid: "GPU-1".into(), model: "H200".into(), bytes: 1 << 37, ..Gpu::default() }];
+        let mac = Some(appliance_model::Mac([0x52, 0x54, 0, 0, 0, 1]));
+        inventory.nics = vec![Nic { mac, link_up: Some(true), ..Nic::default() }];
+        inventory
     }
 
     /// Judges a smoke run after `bend` changed its outcomes.
     fn judged(bend: impl FnOnce(&mut Vec<Outcome>), peers: &[Peer]) -> String {
-        let (profile, inventory) = (Profile::built_in("smoke").unwrap(), machine(&DRIVES));
-        let course = plan(&inventory, &profile, crate::staged::Given::default()).unwrap();
+        judged_by("smoke", bend, peers)
+    }
+
+    fn judged_by(profile: &str, bend: impl FnOnce(&mut Vec<Outcome>), peers: &[Peer]) -> String {
+        let (profile, inventory) = (Profile::built_in(profile).unwrap(), whole());
+        let consent =
+            SpanConsent { serial: inventory.drives[0].serial.clone().unwrap(), start: 0, bytes: 4096 };
+        let given = Given { consents: &[consent], controller: true, partners: true, class: None };
+        let course = plan(&inventory, &profile, given).unwrap();
         let mut outcomes: Vec<Outcome> =
             course.stages.iter().flat_map(|stage| stage.waves.iter().flatten()).map(good).collect();
         bend(&mut outcomes);
@@ -291,14 +304,19 @@ mod tests {
 
     #[test]
     fn a_good_machine_passes_with_coverage() {
+        for profile in ["demo", "smoke", "admit", "soak", "recheck"] {
+            let verdict = judged_by(profile, |_| (), &[]);
+            assert!(verdict.starts_with("pass: ") && verdict.contains("memory done"), "{profile}: {verdict}");
+        }
         let verdict = judged(|_| (), &[]);
-        assert!(verdict.starts_with("pass: cpu done; memory done"), "{verdict}");
+        assert!(verdict.contains("gpu GPU-1 done") && verdict.contains("port 52:54:00:00:00:01 done"));
         assert!(verdict.contains("not compared, 0 of 3 others of model BOX"), "{verdict}");
     }
 
+    const READ: &str = "storage/drive-read/A";
+
     #[test]
-    fn hard_rules_missing_signals_and_short_runs() {
-        let read = "storage/drive-read/A";
+    fn hard_rules_and_missing_signals() {
         for (task, name, value, expected) in [
             (
                 "cpu/cpu-compare",
@@ -319,14 +337,44 @@ mod tests {
                 "inconclusive: memory/memory-walk: memory: walked 899 permille, the profile wants 900 looked at",
             ),
             (
-                read,
+                READ,
                 "failed-reads",
                 Some(2),
                 "fail: storage/drive-read/A: drive A: failed-reads 2, the rule is at most 0",
             ),
+            (
+                "cpu/drive-self-test/C",
+                "self-tests-failed",
+                Some(1),
+                "fail: cpu/drive-self-test/C: drive C: self-tests-failed 1, the rule is at most 0",
+            ),
+            (
+                READ,
+                "health-warnings",
+                Some(1),
+                "fail: storage/drive-read/A: drive A: health-warnings 1, the rule is at most 0",
+            ),
+            (
+                "everything/gpu-compare/GPU-1",
+                "gpu-uncorrected-grown",
+                Some(2),
+                "fail: everything/gpu-compare/GPU-1: gpu GPU-1: gpu-uncorrected-grown 2, the rule is at most 0",
+            ),
+            (
+                "ways/network/52:54:00:00:00:01",
+                "frames-lost",
+                Some(2),
+                "fail: ways/network/52:54:00:00:00:01: port 52:54:00:00:00:01: frames-lost 2 permille, the rule is at most 1",
+            ),
+            (
+                "everything/board",
+                "sensors-critical",
+                None,
+                "inconclusive: everything/board: board gave no sensors-critical: a missing signal is no pass",
+            ),
             // A drive that slows down tenfold for a while.
             (
-                read,
+                READ,
                 "slowest-second",
                 Some(90),
                 "fail: storage/drive-read/A: drive A: slowest-second 90 permille, the rule is at least 100",
@@ -334,17 +382,21 @@ mod tests {
         ] {
             assert_eq!(judged(|outcomes| set(outcomes, task, name, value), &[]), expected);
         }
+    }
+
+    #[test]
+    fn what_was_not_done_or_not_planned() {
         let undone = |outcomes: &mut Vec<Outcome>| {
-            of(outcomes, read).done = Done::Undone { why: "no io_uring".into() }
+            of(outcomes, READ).done = Done::Undone { why: "no io_uring".into() }
         };
         assert_eq!(judged(undone, &[]), "inconclusive: storage/drive-read/A: not done: no io_uring");
-        let short = |outcomes: &mut Vec<Outcome>| of(outcomes, read).seconds -= 1;
+        let short = |outcomes: &mut Vec<Outcome>| of(outcomes, READ).seconds -= 1;
         assert!(judged(short, &[]).starts_with("inconclusive: storage/drive-read/A: ran "));
         assert!(
             judged(|outcomes| drop(outcomes.remove(0)), &[])
                 .starts_with("inconclusive: cpu/cpu-compare: no outcome")
         );
-        let strange = |outcomes: &mut Vec<Outcome>| of(outcomes, read).task = "x".into();
+        let strange = |outcomes: &mut Vec<Outcome>| of(outcomes, READ).task = "x".into();
         assert!(judged(strange, &[]).starts_with("inconclusive: an outcome for `x`"));
         let fault = |outcomes: &mut Vec<Outcome>| {
             if let Done::Measured { faults, .. } = &mut of(outcomes, "cpu/cpu-compare").done {
@@ -352,6 +404,27 @@ mod tests {
             }
         };
         assert_eq!(judged(fault, &[]), "fail: cpu/cpu-compare: cpu 3: gemm: 7 instead of 8");
+    }
+
+    /// What not every machine tells is no pass, and is told as what it is; a profile says for which figures.
+    #[test]
+    fn what_only_some_devices_tell_is_told_in_the_coverage() {
+        let silent = |outcomes: &mut Vec<Outcome>| {
+            let (read, gpu) = ("storage/drive-read/A", "everything/gpu-compare/GPU-1");
+            set(outcomes, read, "health-warnings", None);
+            set(outcomes, gpu, "nvlink-errors-grown", None);
+        };
+        let verdict = judged(silent, &[]);
+        assert!(verdict.starts_with("pass: "), "{verdict}");
+        for says in [
+            "storage/drive-read/A: drive A gave no health-warnings: not judged",
+            "everything/gpu-compare/GPU-1: gpu GPU-1 gave no nvlink-errors-grown: not judged",
+        ] {
+            assert!(verdict.contains(says), "{verdict}");
+        }
+        let verdict = judged_by("recheck", silent, &[]);
+        let says = "inconclusive: storage/drive-read/A: drive A gave no health-warnings: a missing signal is no pass";
+        assert_eq!(verdict, says);
     }
 
     #[test]

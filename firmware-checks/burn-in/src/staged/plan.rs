@@ -139,6 +139,40 @@ pub fn fits(course: &Course, inventory: &Inventory) -> Result<(), Misfit> {
     Ok(())
 }
 
+/// A plan's file that was refused.
+#[derive(Debug, PartialEq, Eq, Error)]
+#[error("burn-in plan, line {line}: {why}")]
+pub struct PlanRefused {
+    /// From 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// Reads a plan's file (the JSON of a [`Course`]) that is for this machine.
+///
+/// # Errors
+/// What is no plan, or one for another machine's serials, with the line in which that stands.
+pub fn read_plan(text: &str, inventory: &Inventory) -> Result<Course, PlanRefused> {
+    let course: Course = serde_json::from_str(text).map_err(|error| {
+        let why = error.to_string();
+        // The parser's own place is told once.
+        let why = why.rsplit_once(" at line ").map_or(why.as_str(), |(why, _)| why).to_owned();
+        PlanRefused { line: error.line(), why }
+    })?;
+    fits(&course, inventory).map_err(|misfit| {
+        let named = match &misfit {
+            Misfit::Machine { plan, .. } => plan,
+            Misfit::Drive { task, .. } | Misfit::Device { task, .. } => task,
+        };
+        // As JSON writes it, which is how it stands there.
+        let named = serde_json::Value::from(named.as_str()).to_string();
+        let line = text.find(&named).map_or(1, |at| profile::line(text, at));
+        PlanRefused { line, why: misfit.to_string() }
+    })?;
+    Ok(course)
+}
+
 fn check(consents: &[SpanConsent], drives: &[(&Serial, &Drive)]) -> Result<(), CourseError> {
     for (index, SpanConsent { serial, start, bytes }) in consents.iter().enumerate() {
         let drive = drives.iter().find(|(known, _)| *known == serial).map(|(_, drive)| *drive);
@@ -370,5 +404,19 @@ pub(crate) mod tests {
         let mut other = machine(&["A"]);
         other.system.serial = Serial::parse("OTHER");
         assert!(matches!(fits(&course, &other), Err(Misfit::Machine { .. })));
+        // As a file: with the line.
+        let text = serde_json::to_string_pretty(&course).unwrap();
+        assert_eq!(read_plan(&text, &machine(&["A"])), Ok(course));
+        let line = |says: &str| text.lines().position(|line| line.contains(says)).unwrap() + 1;
+        let unknown = text.replacen("\"seconds\"", "\"minutes\"", 1);
+        for (text, inventory, at, why) in [
+            (&text, &other, line("\"serial\": \"HOST\""), "the plan is for machine HOST, this is OTHER"),
+            (&text, &machine(&["B"]), line("/A\""), "is for drive A, which is not in this machine"),
+            (&unknown, &machine(&["A"]), line("\"seconds\""), "unknown field `minutes`"),
+        ] {
+            let refused = read_plan(text, inventory).unwrap_err();
+            assert_eq!(refused.line, at, "{refused}");
+            assert!(refused.why.contains(why) && !refused.why.contains(" at line "), "{refused}");
+        }
     }
 }

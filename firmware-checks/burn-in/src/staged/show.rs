@@ -88,7 +88,9 @@ pub(super) fn rule_words(rule: &Rule) -> String {
     }
 }
 
-fn span(seconds: u64) -> String {
+/// A length of time for people.
+#[must_use]
+pub fn span(seconds: u64) -> String {
     match (seconds / 3600, seconds % 3600 / 60, seconds % 60) {
         (0, 0, seconds) => format!("{seconds} s"),
         (0, minutes, 0) => format!("{minutes} min"),

@@ -39,6 +39,8 @@ pub struct Run {
     pub begun: BTreeMap<String, Begun>,
     /// The verdict that ends the stream.
     pub closed: Option<Verdict>,
+    /// The line in which it stands, from 1; 0 before.
+    pub closed_in: u64,
     /// Where the stream is.
     pub head: Head,
     /// The TPM's resetCount of each boot that wrote to it, in order.
@@ -76,12 +78,7 @@ pub(super) enum Event {
 /// The first three lines, and the run that they open.
 pub(super) fn open(opening: &Opening, boot: u32, at: Now) -> Result<(Run, [String; 3]), String> {
     let course = &opening.course;
-    let profile = Profile::parse(opening.profile.as_bytes()).map_err(|refused| {
-        match std::error::Error::source(&refused) {
-            Some(source) => format!("its {refused}: {source}"),
-            None => format!("its {refused}"),
-        }
-    })?;
+    let profile = Profile::parse(opening.profile.as_bytes()).map_err(|refused| format!("its {refused}"))?;
     if profile.digest.to_string() != course.profile_digest {
         return Err(format!(
             "the course is of profile {} ({}), the profile in it has SHA-256 {}",
@@ -109,6 +106,7 @@ pub(super) fn open(opening: &Opening, boot: u32, at: Now) -> Result<(Run, [Strin
         series: BTreeMap::new(),
         begun: BTreeMap::new(),
         closed: None,
+        closed_in: 0,
         head: Head { lines: 2, sha256 },
         boots: vec![boot],
         began: at,
@@ -241,6 +239,7 @@ impl Run {
             Event::Verdict(verdict) => {
                 self.begun.clear();
                 self.closed = Some(verdict);
+                self.closed_in = self.head.lines;
             }
         }
     }

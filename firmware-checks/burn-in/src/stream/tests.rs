@@ -111,6 +111,37 @@ fn what_is_written_is_read() {
 }
 
 #[test]
+fn a_verdict_that_does_not_follow_is_refused_and_a_report_is_of_one_stream() {
+    let (run, _) = &*WRITTEN;
+    let verdict = run.closed.clone().unwrap();
+    assert_eq!(replay(run), Ok(verdict.clone()));
+    let report = Report {
+        course: run.opening.course.clone(),
+        outcomes: run.outcomes.clone(),
+        verdict,
+        stream: run.head,
+    };
+    assert_eq!(behind(run, &report), Ok(()));
+    let pass = Verdict::Pass { coverage: Vec::new() };
+    let mut writer = Writer::new();
+    let mut text = writer.open(&run.opening, 1, Now(0)).unwrap();
+    text += &writer.close(&pass, Now(0)).unwrap();
+    let lies = read(&text).unwrap();
+    let refused = replay(&lies).unwrap_err();
+    assert_eq!(
+        refused,
+        Refused { line: 4, why: "it says pass, but inconclusive follows from what stands before it".into() }
+    );
+    assert!(behind(&lies, &report).unwrap_err().contains("a stream with"));
+    for (bent, what) in [
+        (Report { verdict: pass, ..report.clone() }, "verdict"),
+        (Report { outcomes: Vec::new(), ..report }, "outcomes"),
+    ] {
+        assert!(behind(run, &bent).unwrap_err().contains(what));
+    }
+}
+
+#[test]
 fn a_stream_goes_on_from_every_line() {
     let (_, text) = written();
     let lines: Vec<&str> = text.lines().collect();
