@@ -67,6 +67,7 @@ pub(crate) fn test(root: &Path, test: &Test) -> anyhow::Result<()> {
         if test.scenario.is_none() {
             gate("api", &mut || openapi(root, false))?;
             gate("second verifier", &mut || second_verifier(root))?;
+            gate("pages", &mut || pages(root))?;
             gate("fuzz", &mut || soak::short(root))?;
             gate("tests", &mut || {
                 nextest(root, list.as_deref(), &["--workspace", "-E", "not package(hil-tests-scenarios)"])
@@ -158,6 +159,14 @@ fn second_verifier(root: &Path) -> anyhow::Result<()> {
     run(npm(&folder, &["run", "differential", "--", DIFFERENTIAL_CASES, DIFFERENTIAL_SEED])
         .env("ATTEST_SECOND", second))?;
     run(&mut npm(&folder, &["run", "test:browser"]))
+}
+
+/// The burn-in's pages in a browser, before views that the core made of result streams.
+fn pages(root: &Path) -> anyhow::Result<()> {
+    run(cargo(root).args(["build", "--quiet", "-p", "firmware-checks-burn-in", "--example", "looks"]))?;
+    let looks = prepare::target(root).join("debug/examples/looks");
+    let test = root.join("appliance/ui/test/pages.test.mjs");
+    run(Command::new("node").arg("--test").arg(test).env("SCALERFORGE_LOOKS", looks))
 }
 
 /// Some fifteen seconds of altered files, the same in each run.
