@@ -4,8 +4,11 @@ use std::error::Error as _;
 
 use appliance_carve::carve;
 use appliance_model::{
-    Serial,
-    burn_in::{Plan, Report, Verdict},
+    Digest, Serial,
+    burn_in::{
+        Verdict,
+        staged::{Course, Head, Report},
+    },
     inventory::{Inventory, System},
     rules::Placement,
 };
@@ -53,8 +56,18 @@ fn the_carver_judges_by_the_class_manifest_and_names_it() {
         memory_bytes: Some(1 << 30),
         ..Inventory::default()
     };
-    let plan = Plan { profile: "test".into(), profile_digest: String::new(), steps: vec![] };
-    let report = Report { plan, readings: vec![], verdict: Verdict::Pass { coverage: vec![] } };
+    let course = Course {
+        profile: "test".into(),
+        profile_digest: String::new(),
+        serial: Serial::parse("S1").unwrap(),
+        stages: vec![],
+    };
+    let report = Report {
+        course,
+        outcomes: vec![],
+        verdict: Verdict::Pass { coverage: vec![] },
+        stream: Head { lines: 0, sha256: Digest([0; 32]) },
+    };
     let library = Library::built_in().unwrap();
     let classes = &library.classes[0];
     let carved = carve(&inventory, &report, &classes.rules(), &Placement::default()).unwrap();
