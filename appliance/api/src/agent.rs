@@ -123,6 +123,8 @@ pub enum Work {
     Quote(QuoteOrder),
     /// Go through the course.  Tasks that have an outcome in the stream so far are not repeated.
     BurnIn(Box<BurnInOrder>),
+    /// Erase drives: each word on them is answered before the agent goes on.
+    Erase(crate::erase::EraseOrder),
     /// Restart the machine.
     Reboot,
     /// Switch the machine off.
@@ -283,6 +285,8 @@ pub enum Outcome {
         /// `appliance_model::burn_in::staged::Report` as JSON: its SHA-256 goes into the statement.
         json: String,
     },
+    /// What is said of one drive that is to be erased; more may follow.
+    Erase(crate::erase::EraseWord),
     /// The order could not be carried out.
     Failed {
         /// What was tried, what came back.

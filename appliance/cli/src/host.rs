@@ -8,6 +8,7 @@ use clap::Subcommand;
 
 use crate::{client::Appliance, say};
 
+mod erase;
 mod remedy;
 
 #[derive(Debug, Subcommand)]
@@ -47,6 +48,8 @@ pub(crate) enum Verb {
     },
     /// What would mend a server's firmware and BIOS settings, step by step; with --allow, do it.
     Remedy(remedy::Remedy),
+    /// What erasing drives of a server would do; with --i-allow, do it.  Also how it stands, and certificates.
+    Erase(erase::Erase),
     /// Approve a server's stake.
     Approve {
         /// Host id.
@@ -67,6 +70,7 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Enrol { id, appliance } => told(&appliance, &format!("/api/v1/hosts/{id}/enrol"), &())?,
         Verb::Retry { id, appliance } => told(&appliance, &format!("/api/v1/hosts/{id}/retry"), &())?,
         Verb::Remedy(asked) => return remedy::run(&asked),
+        Verb::Erase(asked) => return erase::run(&asked),
         Verb::Approve { id, stake, appliance } => {
             told(&appliance, &format!("/api/v1/hosts/{id}/approve"), &Approval { stake })?;
         }
@@ -184,4 +188,10 @@ fn told(appliance: &Appliance, path: &str, body: &impl serde::Serialize) -> anyh
 pub(crate) fn print(value: &impl serde::Serialize) -> anyhow::Result<()> {
     say!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
+}
+
+/// Who sits here, as the system knows him: for the journal.
+pub(crate) fn who() -> String {
+    let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten();
+    user.map_or_else(|| format!("uid {}", nix::unistd::getuid()), |user| user.name)
 }

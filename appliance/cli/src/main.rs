@@ -11,6 +11,7 @@ mod chain;
 mod client;
 mod endorsement;
 mod evidence;
+mod erase;
 mod host;
 mod image;
 mod ipmi;
@@ -83,6 +84,9 @@ enum Noun {
     #[command(subcommand)]
     Endorsement(endorsement::Verb),
     /// The chain.
+    /// Certificates of erased drives.
+    #[command(subcommand)]
+    Erase(erase::Verb),
     #[command(subcommand)]
     Chain(chain::Verb),
     /// What this machine says it is: hardware, firmware, health, and what could not be read.
@@ -122,6 +126,7 @@ fn main() -> ExitCode {
         Noun::Probe(options) => probe::run(&options),
         Noun::Image(verb) => image::run(verb),
         Noun::Api => {
+        Noun::Erase(verb) => erase::run(verb),
             say!("{}", appliance_server::openapi().trim_end());
             Ok(ExitCode::SUCCESS)
         }

@@ -22,7 +22,7 @@ use crate::{
     boot_ticket::BootTicket,
     burn_in, climb,
     config::wire::Policy,
-    intake, orders, partners, requests, site,
+    erase, intake, orders, partners, requests, site,
 };
 
 /// Characters of one text that an agent tells in passing.
@@ -172,6 +172,9 @@ async fn next(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Json<Or
         let host = authenticate(&app, &headers).await?;
         let work = orders::work(&app, &host).await?;
         if !matches!(work, Work::Wait) {
+        if let Some(order) = erase::order(&app, &host).await? {
+            return Ok(Json(order));
+        }
             return Ok(Json(Order { id: host.generation, work }));
         }
         if let Some(order) = requests::order(&app, &host).await? {
@@ -194,6 +197,10 @@ async fn report(
     let host = authenticate(&app, &headers).await?;
     if let Some(request) = requests::named_by(report.order) {
         requests::take(&app, &host, request, report.outcome).await?;
+    if let Some(id) = erase::named_by(report.order) {
+        erase::take(&app, &host, id, report.outcome).await?;
+        return Ok(StatusCode::NO_CONTENT);
+    }
         return Ok(StatusCode::NO_CONTENT);
     }
     // An answer to an order that is no longer open: the agent repeats itself after a lost reply, or was overtaken.

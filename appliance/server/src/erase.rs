@@ -122,7 +122,11 @@ fn bounded(said: Said) -> Result<Said, String> {
         Said::Begins(begun) => {
             let long = |text: &Option<String>| text.as_ref().is_some_and(|text| text.len() > 128);
             let named = begun.samples.iter().any(|sample| long(&sample.was));
-            if begun.samples.len() > SAMPLES_MAX || named || long(&begun.drive.model) || long(&begun.drive.firmware) {
+            if begun.samples.len() > SAMPLES_MAX
+                || named
+                || long(&begun.drive.model)
+                || long(&begun.drive.firmware)
+            {
                 return Err("what is said of the drive is longer than it may be".into());
             }
             Said::Begins(begun)
@@ -160,5 +164,7 @@ pub(crate) async fn in_hand(app: &Arc<App>) -> Result<BTreeSet<HostId>, StoreErr
 /// Why nothing else is done to a host, if its drives are being erased.
 pub(crate) async fn holds(app: &Arc<App>, host: &HostId) -> Result<Option<String>, StoreError> {
     let held = in_hand(app).await?.contains(host);
-    Ok(held.then(|| format!("drives of host {host} are being erased; `host erase {host} --status` shows how far that is")))
+    Ok(held.then(|| {
+        format!("drives of host {host} are being erased; `host erase {host} --status` shows how far that is")
+    }))
 }

@@ -14,7 +14,7 @@ use crate::{
     app::{App, now},
     challenge,
     config::wire::{Policy, Site},
-    power, proof, remedy, requests, stake, work,
+    erase, power, proof, remedy, requests, stake, work,
 };
 
 /// How an effect ended.
@@ -126,14 +126,16 @@ async fn perform(app: &Arc<App>, row: &OutboxRow) -> Result<End, StoreError> {
 
 /// Ticks, the site's standing decisions, and silence.
 async fn pass_time(app: &Arc<App>) -> Result<(), StoreError> {
-    let in_hand = remedy::in_hand(app).await?;
+    let (in_hand, erased) = (remedy::in_hand(app).await?, erase::in_hand(app).await?);
     for host in app.db(appliance_store::Store::hosts).await? {
         // A machine that is being changed is silent, off and on again for reasons of its own.
         if in_hand.contains(&host.id) {
             continue;
         }
         let event = if host.stage.boot().is_some() {
-            silence(app, &host).await.unwrap_or(Event::Tick)
+            silence(app, &host, erased.contains(&host.id)).await.unwrap_or(Event::Tick)
+        } else if erased.contains(&host.id) {
+            Event::Tick
         } else {
             standing_decision(&app.config.site, &host.stage).unwrap_or(Event::Tick)
         };
@@ -158,7 +160,8 @@ fn standing_decision(site: &Site, stage: &Stage) -> Option<Event> {
 }
 
 /// An agent that is not heard for longer than the site allows: its machine is looked at through the BMC.
-async fn silence(app: &Arc<App>, host: &HostRow) -> Option<Event> {
+/// While drives are erased only one that is off counts as silent: a drive may keep its agent waiting for hours.
+async fn silence(app: &Arc<App>, host: &HostRow, erased: bool) -> Option<Event> {
     let allowed = Seconds(app.config.site.silence_seconds_max);
     let silent = now().since(app.last_heard(&host.id));
     if silent <= allowed {
@@ -166,7 +169,7 @@ async fn silence(app: &Arc<App>, host: &HostRow) -> Option<Event> {
     }
     // Three times the allowance: a machine that is on and says nothing hangs.
     let hangs = silent.0 > 3 * allowed.0;
-    if !hangs && power::is_on(app, host).await != Some(false) {
+    if (!hangs || erased) && power::is_on(app, host).await != Some(false) {
         return None;
     }
     tracing::warn!(host = %host.id, serial = %host.facts.serial, silent_seconds = silent.0, hangs, "the agent fell silent");

@@ -20,6 +20,7 @@ mod controllers;
 mod custody;
 mod discovery;
 mod evidence;
+mod erase;
 mod executor;
 mod intake;
 mod ipmi;
@@ -46,6 +47,7 @@ mod verifier_api;
 mod work;
 
 pub use serve::{Inherited, ServeError, serve};
+pub use erase::certificate;
 
 /// An error with all its causes, in one line: the one printer that walks the chain.
 #[must_use]
@@ -76,4 +78,5 @@ fn document() -> utoipa::openapi::OpenApi {
         .merge_from(boot_api::Document::openapi())
         .merge_from(remedy::api::Document::openapi())
         .merge_from(burn_in::api::Document::openapi())
+        .merge_from(erase::api::Document::openapi())
 }

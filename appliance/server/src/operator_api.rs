@@ -27,7 +27,7 @@ use utoipa::OpenApi;
 
 use crate::{
     app::{App, now},
-    boot_api, boot_ticket, burn_in, climb, pages, remedy, verifier_api,
+    boot_api, boot_ticket, burn_in, climb, erase, pages, remedy, verifier_api,
 };
 
 pub(crate) fn router(app: Arc<App>) -> Router {
@@ -44,6 +44,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/chain", get(chain))
         .route("/api/v1/live", get(live))
         .merge(remedy::api::router())
+        .merge(erase::api::router())
         .merge(burn_in::api::router())
         .with_state(app)
         .merge(boot)
@@ -224,11 +225,20 @@ async fn enrol(State(app): State<Arc<App>>, Path(text): Path<String>) -> Result<
     tell(&app, &text, Event::Wanted).await
 }
 
+/// Drives of the host are not being erased: what restarts it, or makes a node of it, waits for that.
+async fn idle(app: &Arc<App>, host: &HostId) -> Result<(), Problem> {
+    match erase::holds(app, host).await? {
+        Some(why) => Err(Problem(StatusCode::CONFLICT, why)),
+        None => Ok(()),
+    }
+}
+
 /// Tries a host again: from power-on if it is quarantined, from the chain's terms if it waits for approval.
 #[utoipa::path(post, path = "/api/v1/hosts/{id}/retry", params(("id" = String, Path)),
     responses((status = 200, body = HostView), (status = 404, body = ProblemView)))]
 async fn retry(State(app): State<Arc<App>>, Path(text): Path<String>) -> Result<Json<HostView>, Problem> {
     let id = id(&text)?;
+    idle(&app, &id).await?;
     app.db(move |store| {
         // A machine that failed its burn-in proves itself from the first step again.
         if matches!(store.host(&id)?.stage, Stage::Quarantined { .. }) {
@@ -250,6 +260,7 @@ async fn approve(
     Json(approval): Json<Approval>,
 ) -> Result<Json<HostView>, Problem> {
     let key = id(&text)?;
+    idle(&app, &key).await?;
     let row = app.db(move |store| store.host(&key)).await?;
     let Stage::Approving { price, .. } = &row.stage else {
         let why = format!("host {text} is {}, no stake waits for approval there", row.stage.name());

@@ -7,7 +7,7 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use crate::error::StoreError;
 
 /// Counts changes of the tables below.
-const VERSION: i64 = 6;
+const VERSION: i64 = 7;
 
 /// The tables of version 1.
 const TABLES: &str = "
@@ -128,8 +128,26 @@ CREATE TABLE consent (
 ) STRICT;
 ";
 
+/// What version 7 adds: erases of drives, what happened in them, and their certificates.
+const TABLES_7: &str = "
+CREATE TABLE erase (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, host TEXT NOT NULL REFERENCES host(id), plan TEXT NOT NULL,
+  allowed_by TEXT NOT NULL, allowed_at INTEGER NOT NULL, ended_at INTEGER
+) STRICT;
+CREATE UNIQUE INDEX erase_open ON erase(host) WHERE ended_at IS NULL;
+CREATE TABLE erase_drive (
+  erase INTEGER NOT NULL REFERENCES erase(id), serial TEXT NOT NULL, content TEXT NOT NULL, state TEXT NOT NULL,
+  permille INTEGER, certificate TEXT, PRIMARY KEY (erase, serial)
+) STRICT;
+CREATE TABLE erase_line (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, erase INTEGER NOT NULL REFERENCES erase(id), at INTEGER NOT NULL,
+  text TEXT NOT NULL
+) STRICT;
+CREATE INDEX erase_line_of ON erase_line(erase, seq);
+";
+
 /// What each version adds, from the first on.
-const STEPS: [&str; 6] = [TABLES, TABLES_2, TABLES_3, TABLES_4, TABLES_5, TABLES_6];
+const STEPS: [&str; 7] = [TABLES, TABLES_2, TABLES_3, TABLES_4, TABLES_5, TABLES_6, TABLES_7];
 
 pub(crate) fn prepare(connection: &Connection) -> Result<(), StoreError> {
     let sql = StoreError::sql("prepare its tables");

@@ -3,6 +3,7 @@
 mod accounts;
 mod crash;
 mod queue;
+mod erase;
 mod records;
 mod remedies;
 

@@ -3,7 +3,8 @@
 //! [`probe`] reads files below a root path, so a recorded tree is as good as a machine.  [`live::complete`] adds
 //! what only open devices tell (drives' identity, health and logs, ports' firmware).  [`smart`] judges drives by a
 //! printed table of rules (`SMART.md`), whoever asked them.  Everything a machine says is hostile input: bounded,
-//! checked, and left out with a word in `gaps` when it makes no sense.  Nothing is ever made up, and nothing is written.
+//! checked, and left out with a word in `gaps` when it makes no sense.  Nothing is ever made up, and nothing
+//! is written; [`live::Raw`] sends what another room has made up its mind about.
 
 pub mod ata;
 mod cpu;

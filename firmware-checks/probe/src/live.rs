@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use appliance_model::inventory::{Drive, Health, Inventory};
 
+pub use command::{Data, Raw};
 pub use program::ProgramError;
 pub(crate) use program::output;
 

@@ -5,7 +5,8 @@
 //! burn-in, reboot.  It always asks and is never asked: nothing listens but a port under test, while it is tested, for
 //! the one partner that the appliance named.  It vouches only for what it saw itself: digests in a statement are over
 //! bytes it made, and it refuses a manifest whose units this machine does not have.
-//! It writes to no drive.  As PID 1 it never ends: what fails is printed with the next step, and tried again.
+//! It writes to a drive only where an order of its appliance names the serial: spans consented to, drives to
+//! be erased.  As PID 1 it never ends: what fails is printed with the next step, and tried again.
 //!
 //! Next: `talk` (the loop), `work` (the orders), `coldplug` and `net` (what comes before).
 
@@ -19,6 +20,7 @@ pub mod console;
 pub mod controller;
 pub mod dhcp;
 pub mod dhcp6;
+pub mod erase;
 pub mod identity;
 pub mod medium;
 pub mod net;

@@ -14,6 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     client::{CallError, Client},
     console::chain,
+    erase,
     identity::{self, Lent},
     say,
     state::State,
@@ -52,12 +53,14 @@ impl Talk {
         self.greet();
         ready();
         let mut last: Option<(u64, Outcome)> = None;
+        let erased = erase::Told::default();
         loop {
             let order: Order = self.insist("next", |client| client.ask("next", &()));
             match order.work {
                 Work::Wait => {}
                 Work::Reboot => return self.go(order.id, Leave::Reboot),
                 Work::PowerOff => return self.go(order.id, Leave::PowerOff),
+                Work::Erase(drives) => Hands { talk: self, order: order.id }.erase(&drives, &erased),
                 work @ (Work::Inventory { .. }
                 | Work::Identify
                 | Work::Activate { .. }

@@ -43,7 +43,9 @@ impl Hands<'_> {
             Work::Quote(order) => self.quote(&order),
             Work::BurnIn(order) => self.burn_in(*order),
             // The loop deals with these before it comes here.
-            Work::Wait | Work::Reboot | Work::PowerOff => Err("this order needs no work".into()),
+            Work::Wait | Work::Reboot | Work::PowerOff | Work::Erase(_) => {
+                Err("this order needs no work".into())
+            }
         };
         result.unwrap_or_else(|why| Outcome::Failed { why })
     }

@@ -69,7 +69,7 @@ pub(crate) fn run(asked: &Remedy) -> anyhow::Result<ExitCode> {
     let permission = RemedyPermission {
         serial: serial.clone(),
         plan: plan.plan.clone(),
-        by: who(),
+        by: super::who(),
         downgrade: asked.downgrade,
     };
     let run: RemedyRunView = appliance.post(&format!("/api/v1/hosts/{id}/remedy"), &permission)?;
@@ -78,12 +78,6 @@ pub(crate) fn run(asked: &Remedy) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     watch(asked, run)
-}
-
-/// Who sits here, as the system knows him: for the journal.
-fn who() -> String {
-    let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten();
-    user.map_or_else(|| format!("uid {}", nix::unistd::getuid()), |user| user.name)
 }
 
 fn say_plan(asked: &Remedy, plan: &RemedyPlanView) {

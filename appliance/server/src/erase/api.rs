@@ -148,7 +148,8 @@ fn spoken(words: &str) -> Result<(String, Vec<String>), String> {
     let rest = words.strip_prefix("ERASE ").ok_or_else(wrong)?;
     let (serial, content) = rest.rsplit_once(" WITH ").unwrap_or((rest, ""));
     let content: Vec<String> = content.split_whitespace().map(str::to_owned).collect();
-    let named = content.iter().all(|word| word.len() <= 16 && word.bytes().all(|b| b.is_ascii_alphanumeric()));
+    let named =
+        content.iter().all(|word| word.len() <= 16 && word.bytes().all(|b| b.is_ascii_alphanumeric()));
     if serial.trim().is_empty() || !named || content.len() > CONTENT_MAX {
         return Err(wrong());
     }
@@ -250,7 +251,10 @@ mod tests {
             ("ERASE QM 0001 WITH MD", "QM 0001", &["MD"]),
         ] {
             let (found, carried) = spoken(words).unwrap();
-            assert_eq!((found.as_str(), carried), (serial, content.iter().map(|w| (*w).to_owned()).collect()));
+            assert_eq!(
+                (found.as_str(), carried),
+                (serial, content.iter().map(|w| (*w).to_owned()).collect())
+            );
         }
         for wrong in ["", "S1", "erase S1", "ERASE ", "ERASE  WITH LUKS", "ERASE S1 WITH L;KS", "ERASES1"] {
             assert!(spoken(wrong).is_err(), "{wrong}");

@@ -141,8 +141,14 @@ mod tests {
 
     fn certificate() -> EraseCertificate {
         let serial = |text: &str| Serial::parse(text).unwrap_or_else(|| unreachable!());
-        let facts =
-            NewHost { serial: serial("M1"), model: None, position: None, bmc: None, bmc_pin: None, macs: vec![] };
+        let facts = NewHost {
+            serial: serial("M1"),
+            model: None,
+            position: None,
+            bmc: None,
+            bmc_pin: None,
+            macs: vec![],
+        };
         let host = HostRow {
             id: appliance_model::HostId::of_serial(&facts.serial),
             facts,
@@ -180,12 +186,17 @@ mod tests {
     fn a_stranger_can_check_it() {
         let good = certificate();
         let read = |certificate: &EraseCertificate, key: Option<&str>| {
-            verify(&serde_json::to_vec(certificate).unwrap_or_default(), key).map_err(|error| error.to_string())
+            verify(&serde_json::to_vec(certificate).unwrap_or_default(), key)
+                .map_err(|error| error.to_string())
         };
         assert_eq!(read(&good, None).unwrap().drive.serial.as_str(), "D1");
         assert!(read(&good, Some(&good.key.to_uppercase())).is_ok());
         for (changed, key, says) in [
-            (EraseCertificate { statement: good.statement.replace("D1", "D2"), ..good.clone() }, None, "signature"),
+            (
+                EraseCertificate { statement: good.statement.replace("D1", "D2"), ..good.clone() },
+                None,
+                "signature",
+            ),
             (EraseCertificate { signature: "00".repeat(64), ..good.clone() }, None, "signature"),
             (EraseCertificate { key: "11".repeat(64), ..good.clone() }, None, "no P-256 key"),
             (good.clone(), Some("22"), "not by the one"),
@@ -193,7 +204,9 @@ mod tests {
             let why = read(&changed, key).unwrap_err();
             assert!(why.contains(says), "{why}");
         }
-        assert!(verify(b"{}", None).is_err() && verify(&vec![b' '; CERTIFICATE_BYTES_MAX + 1], None).is_err());
+        assert!(
+            verify(b"{}", None).is_err() && verify(&vec![b' '; CERTIFICATE_BYTES_MAX + 1], None).is_err()
+        );
     }
 
     /// Even the site's own key does not make sense of nonsense.

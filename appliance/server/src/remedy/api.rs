@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     app::{App, now},
+    erase,
     operator_api::Problem,
 };
 
@@ -104,6 +105,9 @@ async fn allow(
             host.facts.serial,
             permission.serial.chars().take(BY_BYTES_MAX).collect::<String>()
         )));
+    }
+    if let Some(why) = erase::holds(&app, &host.id).await? {
+        return Err(conflict(why));
     }
     let made = made(&app, &host, permission.downgrade).await?;
     if let Some(why) = made.barred {

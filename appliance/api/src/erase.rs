@@ -1,0 +1,165 @@
+//! Erasing a host's drives: the agent's order and words, the permission, how it goes on, the certificate.
+
+use appliance_model::{
+    Serial,
+    erase::{EraseDrive, Method, Said, Verification, Who},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// What the agent of a host is to erase; all drives at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EraseOrder {
+    /// Each with what is known of it from before a power cut.
+    pub drives: Vec<EraseDrive>,
+}
+
+/// What the agent says of one of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EraseWord {
+    /// Which.
+    pub serial: Serial,
+    /// What.
+    pub said: Said,
+}
+
+/// What would be erased, and whether it may be.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ErasePlanView {
+    /// Host id.
+    pub host: String,
+    /// SHA-256 over host and drives: what a permission repeats.
+    pub plan: String,
+    /// The drives.
+    pub drives: Vec<ErasePlanDrive>,
+    /// Why nothing is erased in this host now; absent where it may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub barred: Option<String>,
+}
+
+/// A drive that would be erased, as the host's inventory has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ErasePlanDrive {
+    /// Serial.
+    pub serial: String,
+    /// Model.
+    pub model: Option<String>,
+    /// Capacity in bytes.
+    pub bytes: u64,
+    /// Kernel name when the inventory was taken.
+    pub name: Option<String>,
+}
+
+/// Permission: for each drive the words `ERASE SERIAL`, typed, or `ERASE SERIAL WITH LUKS`, where it may carry that.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ErasePermission {
+    /// The words, one for each drive.
+    pub words: Vec<String>,
+    /// The plan's digest.
+    pub plan: String,
+    /// Who allows it.
+    pub by: String,
+}
+
+/// How an erase stands.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct EraseView {
+    /// Its number.
+    pub id: u64,
+    /// Digest of the plan that was allowed.
+    pub plan: String,
+    /// Who allowed it.
+    pub allowed_by: String,
+    /// When, in milliseconds since 1970.
+    pub allowed_at_ms: u64,
+    /// When all drives had ended, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at_ms: Option<u64>,
+    /// Its drives.
+    pub drives: Vec<EraseDriveView>,
+    /// What happened, oldest first.
+    pub journal: Vec<crate::remedy::RemedyLineView>,
+}
+
+/// How one drive stands.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct EraseDriveView {
+    /// Serial.
+    pub serial: String,
+    /// `asked`, `begun`, `erased`, `proven`, `failed`, `refused`.
+    pub state: String,
+    /// What is happening, or what came of it.
+    pub doing: String,
+    /// How far the drive says it is, in thousandths, where it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permille: Option<u16>,
+    /// Whether there is a certificate.
+    pub certificate: bool,
+}
+
+/// What an erase certificate says.  `format` is [`CERTIFICATE`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EraseStatement {
+    /// Which form this is.
+    pub format: String,
+    /// The drive, as it said itself.
+    pub drive: Who,
+    /// Host id of the machine it sat in.
+    pub host: String,
+    /// The machine's own serial.
+    pub machine: String,
+    /// The machine's identity, where its TPM had proven one: its node id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// The command.
+    pub method: Method,
+    /// The command, in words.
+    pub command: String,
+    /// `purge` or `clear`, as NIST SP 800-88 Rev. 1 ranks the command.
+    pub level: appliance_model::erase::Level,
+    /// Who allowed it, as told.
+    pub allowed_by: String,
+    /// When, in milliseconds since 1970.
+    pub allowed_at_ms: u64,
+    /// When it began.
+    pub begun_at_ms: u64,
+    /// When it had been read back.
+    pub ended_at_ms: u64,
+    /// What was read back, in counts.
+    pub verification: Verification,
+    /// What that shows.
+    pub shown: Vec<String>,
+    /// What it does not show.
+    pub not_shown: Vec<String>,
+    /// Who ran it: the version of the agent, and SHA-256 of the evidence by which its boot was verified, if it was.
+    pub agent: EraseAgent,
+}
+
+/// Who ran an erase.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EraseAgent {
+    /// Version of the appliance whose image the machine had booted.
+    pub version: String,
+    /// SHA-256 of the accepted evidence of a boot of this machine; absent where none was ever accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
+}
+
+/// The form of certificates that this version writes.
+pub const CERTIFICATE: &str = "scalerforge/erase/v1";
+
+/// A certificate: the statement's bytes as text, and the site's signature over them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EraseCertificate {
+    /// [`EraseStatement`] as JSON: the signature is over exactly these UTF-8 bytes, behind [`CERTIFICATE`] and a zero byte.
+    pub statement: String,
+    /// The key that also signs this site's binding statements: P-256, x ‖ y, hex.
+    pub key: String,
+    /// ECDSA with SHA-256, r ‖ s, hex.
+    pub signature: String,
+}
