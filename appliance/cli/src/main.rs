@@ -6,12 +6,13 @@ mod agreement;
 mod blueprint;
 mod bmc;
 mod boot;
+mod burn_in;
 mod carve;
 mod chain;
 mod client;
 mod endorsement;
-mod evidence;
 mod erase;
+mod evidence;
 mod host;
 mod image;
 mod ipmi;
@@ -68,6 +69,9 @@ enum Noun {
     /// Firmware and settings that machines are held to, and how one differs.
     #[command(subcommand)]
     Baseline(blueprint::Baseline),
+    /// What a machine goes through before it is believed, and what came of it.
+    #[command(subcommand)]
+    BurnIn(burn_in::Verb),
     /// What a machine would sell, of which class it is, and which instances it hosts.
     #[command(subcommand)]
     Carve(carve::Verb),
@@ -80,13 +84,13 @@ enum Noun {
     /// Nodes of other people's sites, as a HyperNode sees them.
     #[command(subcommand)]
     Node(node::Verb),
+    /// Certificates of erased drives.
+    #[command(subcommand)]
+    Erase(erase::Verb),
     /// Whose TPMs are believed.
     #[command(subcommand)]
     Endorsement(endorsement::Verb),
     /// The chain.
-    /// Certificates of erased drives.
-    #[command(subcommand)]
-    Erase(erase::Verb),
     #[command(subcommand)]
     Chain(chain::Verb),
     /// What this machine says it is: hardware, firmware, health, and what could not be read.
@@ -117,16 +121,17 @@ fn main() -> ExitCode {
         Noun::Ipmi(verb) => ipmi::run(verb),
         Noun::Blueprint(verb) => blueprint::run(verb),
         Noun::Baseline(verb) => blueprint::run_baseline(verb),
+        Noun::BurnIn(verb) => burn_in::run(verb),
         Noun::Carve(verb) => carve::run(verb),
         Noun::Unit(verb) => unit::run(verb),
         Noun::Evidence(verb) => evidence::run(verb),
         Noun::Node(verb) => node::run(verb),
+        Noun::Erase(verb) => erase::run(verb),
         Noun::Endorsement(verb) => endorsement::run(verb),
         Noun::Chain(verb) => chain::run(verb),
         Noun::Probe(options) => probe::run(&options),
         Noun::Image(verb) => image::run(verb),
         Noun::Api => {
-        Noun::Erase(verb) => erase::run(verb),
             say!("{}", appliance_server::openapi().trim_end());
             Ok(ExitCode::SUCCESS)
         }

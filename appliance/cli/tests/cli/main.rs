@@ -4,8 +4,10 @@
 
 mod accounts;
 mod bmc;
+mod burn_in;
 mod controllers;
 mod evidence;
+mod looks;
 mod running;
 mod serve;
 mod site;

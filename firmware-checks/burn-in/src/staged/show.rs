@@ -76,7 +76,7 @@ fn words(task: &Task) -> String {
 /// A rule with its number and unit.
 pub(super) fn rule_words(rule: &Rule) -> String {
     let (figure, unit) = (&rule.figure, rule.unit.symbol());
-    match rule.bound {
+    let bound = match rule.bound {
         Bound::AtMost(most) => format!("{figure} at most {most}{unit}"),
         Bound::AtLeast(least) => format!("{figure} at least {least}{unit}"),
         Bound::Covers(least) => format!("{figure} at least {least}{unit}, or nothing is said"),
@@ -85,7 +85,8 @@ pub(super) fn rule_words(rule: &Rule) -> String {
             permille / 10,
             permille % 10
         ),
-    }
+    };
+    if rule.only_where_given { format!("{bound}, of devices that tell it") } else { bound }
 }
 
 /// A length of time for people.
