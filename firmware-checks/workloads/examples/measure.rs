@@ -1,7 +1,7 @@
 //! What the benchmarks run: one load on one file, or the memory walker, with its figures as JSON on one line.
 //!
-//! `measure storage PATH read|write|fill|verify sequential|random BLOCK_BYTES DEPTH SECONDS`
-//! `measure memory walk|stream MEBIBYTES SECONDS_OR_TIMES`
+//! `measure storage PATH read|write|fill|verify sequential|random BLOCK_BYTES DEPTH MILLISECONDS`
+//! `measure memory walk|stream MEBIBYTES MILLISECONDS`
 
 use std::{path::Path, process::ExitCode, sync::atomic::AtomicBool, time::Duration};
 
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let said = match words.as_slice() {
         ["storage", path, way, order, rest @ ..] => storage(path, way, order, rest),
-        ["memory", what, mebibytes, much] => memory(what, mebibytes, much),
+        ["memory", what, mebibytes, milliseconds] => memory(what, mebibytes, milliseconds),
         _ => Err("measure storage|memory …: the head of this file says what follows".into()),
     };
     match said {
@@ -34,8 +34,8 @@ fn main() -> ExitCode {
 
 fn storage(path: &str, way: &str, order: &str, rest: &[&str]) -> Result<String, String> {
     let numbers: Vec<u32> = rest.iter().filter_map(|word| word.parse().ok()).collect();
-    let [block_bytes, depth, seconds] = *numbers.as_slice() else {
-        return Err("block size, depth and seconds are numbers".into());
+    let [block_bytes, depth, milliseconds] = *numbers.as_slice() else {
+        return Err("block size, depth and milliseconds are numbers".into());
     };
     let order = match order {
         "sequential" => Order::Sequential,
@@ -44,7 +44,7 @@ fn storage(path: &str, way: &str, order: &str, rest: &[&str]) -> Result<String, 
     };
     let load = Load { order, block_bytes, depth: u16::try_from(depth).map_err(|error| error.to_string())? };
     let serial = Serial::parse("MEASURED").ok_or("no serial")?;
-    let (stop, time) = (AtomicBool::new(false), Duration::from_secs(seconds.into()));
+    let (stop, time) = (AtomicBool::new(false), Duration::from_millis(milliseconds.into()));
     let watch = Watch::new(&stop, &|_| ());
     let target = Target::open(Path::new(path), &serial)?;
     if way == "read" {
@@ -68,19 +68,26 @@ fn storage(path: &str, way: &str, order: &str, rest: &[&str]) -> Result<String, 
 }
 
 /// The walk's rate, or that of STREAM's triad, on all CPUs.
-fn memory(what: &str, mebibytes: &str, much: &str) -> Result<String, String> {
-    let numbers: Vec<u32> = [mebibytes, much].iter().filter_map(|word| word.parse().ok()).collect();
-    let [mebibytes, much] = *numbers.as_slice() else { return Err("size and time are numbers".into()) };
+fn memory(what: &str, mebibytes: &str, milliseconds: &str) -> Result<String, String> {
+    let numbers: Vec<u32> = [mebibytes, milliseconds].iter().filter_map(|word| word.parse().ok()).collect();
+    let [mebibytes, milliseconds] = *numbers.as_slice() else {
+        return Err("size and time are numbers".into());
+    };
     let mut nodes = memory::nodes(Path::new("/"), 900)?;
     let each = (u64::from(mebibytes) << 20) / (nodes.len() as u64);
     nodes.iter_mut().for_each(|node| node.bytes = node.bytes.min(each));
+    let time = Duration::from_millis(milliseconds.into());
     if what == "stream" {
-        let streamed = memory::stream(&nodes, much as usize)?;
-        let (best, busy) = (streamed.mebibytes_per_second, streamed.busy_mebibytes_per_second);
-        return Ok(format!("{{\"mebibytes_per_second\":{best},\"busy_mebibytes_per_second\":{busy}}}"));
+        let streamed = memory::stream(&nodes, time)?;
+        return Ok(format!(
+            "{{\"mebibytes_per_second\":{},\"best_mebibytes_per_second\":{},\"busy_mebibytes_per_second\":{}}}",
+            streamed.mebibytes_per_second,
+            streamed.best_mebibytes_per_second,
+            streamed.busy_mebibytes_per_second
+        ));
     }
     let stop = AtomicBool::new(false);
-    let (time, watch) = (Duration::from_secs(much.into()), Watch::new(&stop, &|_| ()));
+    let watch = Watch::new(&stop, &|_| ());
     let walked = memory::walk(&nodes, &Ram, time, Path::new("/"), watch)?;
     Ok(format!(
         "{{\"mebibytes_per_second\":{},\"busy_mebibytes_per_second\":{},\"bytes\":{},\"rounds\":{},\"errors\":{},\

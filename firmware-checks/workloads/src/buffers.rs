@@ -6,6 +6,8 @@ use std::{
     ptr::NonNull,
 };
 
+use crate::drive::stamp::{GOLDEN, mix};
+
 /// The strictest logical block of the drives we know.
 const PAGE_BYTES: usize = 4096;
 
@@ -38,6 +40,17 @@ impl Buffers {
             start.as_ptr().write_bytes(0, bytes);
         }
         Some(Self { start, layout, each, count })
+    }
+
+    /// Fills all of them with words without any order.
+    pub(crate) fn scramble(&mut self) {
+        let mut number = 0_u64;
+        for index in 0..self.count {
+            for word in self.bytes(index).chunks_exact_mut(8) {
+                number += 1;
+                word.copy_from_slice(&mix(number.wrapping_mul(GOLDEN)).to_le_bytes());
+            }
+        }
     }
 
     /// What the kernel wants to know of each of them.
@@ -85,6 +98,9 @@ mod tests {
             buffers.bytes(1).fill(7);
             assert!([0, 2].iter().all(|other| buffers.bytes(*other).iter().all(|byte| *byte == 0)));
             assert!(buffers.bytes(count).is_empty());
+            buffers.scramble();
+            let first: Vec<u8> = buffers.bytes(0).to_vec();
+            assert!(first[..8] != first[8..16] && first != *buffers.bytes(1));
         }
         assert!(Buffers::new(0, 4096).is_none() && Buffers::new(1, 100).is_none());
     }

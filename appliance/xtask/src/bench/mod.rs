@@ -8,6 +8,7 @@ mod dhcp;
 mod http;
 mod lan;
 mod memory;
+mod pairs;
 mod process;
 mod redfish;
 mod storage;
@@ -59,11 +60,10 @@ pub(super) struct How {
 }
 
 pub(crate) fn run(root: &Path, bench: &Bench) -> anyhow::Result<()> {
-    // BMCs stand on the loopback, above port 1,024; memory is everybody's.
-    if !tools::is_root()? && !matches!(bench.what, What::Redfish(_) | What::Memory(_)) {
-        bail!(
-            "servers stand in network namespaces with ports below 1,024, and loop devices are root's: run this as root"
-        );
+    // BMCs stand on the loopback, above port 1,024; memory and files are everybody's.
+    let everybodys = matches!(bench.what, What::Redfish(_) | What::Memory(_) | What::Storage(_));
+    if !everybodys && !tools::is_root()? {
+        bail!("servers stand in network namespaces with ports below 1,024: run this as root");
     }
     match &bench.what {
         What::Dhcp(how) => dhcp::run(root, how),

@@ -89,7 +89,7 @@ pub(super) struct Cost {
 /// Runs a program to its end: what it printed, and what it cost.
 pub(super) fn measured(command: &mut Command) -> anyhow::Result<(String, Cost)> {
     let mut words = Command::new("python3");
-    words.args(["-c", MEASURE]).arg(command.get_program()).args(command.get_args());
+    words.args(["-I", "-S", "-c", MEASURE]).arg(command.get_program()).args(command.get_args());
     words.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
     let said = output(&mut words)?;
     let (said, cost) = said.trim_end().rsplit_once('\n').context("the program printed nothing")?;
@@ -98,11 +98,14 @@ pub(super) fn measured(command: &mut Command) -> anyhow::Result<(String, Cost)> 
     Ok((said.to_owned(), Cost { cpu_seconds: next()?, peak_mib: next()? / 1024.0 }))
 }
 
-/// The kernel tells what a child cost only to who waited for it; this asks without code that is unsafe.
+/// The kernel tells what a child cost only to who waited for it; this asks without code that is unsafe.  Where python3
+/// is a script that looks for an interpreter, the children of that script came before.
 const MEASURE: &str = "import resource, subprocess, sys
+before = resource.getrusage(resource.RUSAGE_CHILDREN)
 done = subprocess.run(sys.argv[1:])
 cost = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(cost.ru_utime + cost.ru_stime, cost.ru_maxrss)
+seconds = cost.ru_utime + cost.ru_stime - before.ru_utime - before.ru_stime
+print(seconds, cost.ru_maxrss)
 sys.exit(done.returncode)
 ";
 

@@ -1,7 +1,11 @@
-//! Storage: the burn-in's own engine beside fio with the same settings on the same device, in turns.
+//! Storage: the burn-in's own engine beside fio with the same settings on the same file or device, in turns.
 //!
-//! The device is a loop device over memory, so that nothing is worn out and the engines, not a drive, are compared; a
-//! device of one's own is only read.
+//! The file lies on the disk that we build on and is read and written past the page cache (O_DIRECT).  A loop device
+//! over memory was tried and measures something else: its work is done by a thread of the kernel, and whether that runs
+//! on our CPU or beside it moved one and the same program between 10,000 and 70,000 blocks a second.
+//!
+//! Processor time is the whole process's, with the kernel's workers that belong to it (fio's own account leaves these
+//! out), less what fio takes to start.
 
 use std::{
     fs,
@@ -12,14 +16,16 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use serde::Deserialize;
+use serde_json::json;
 
 use super::{
+    pairs::{Pairs, verdict},
     process::measured,
-    table::{Better, OURS, Table},
+    table::median,
 };
 use crate::{
     prepare,
-    run::{cargo, output, run as run_command},
+    run::{cargo, run as run_command},
     tools,
 };
 
@@ -27,38 +33,67 @@ use crate::{
 #[derive(Debug, Args)]
 pub(super) struct Drive {
     /// Times that each engine runs each case.
-    #[arg(long, default_value_t = 9)]
+    #[arg(long, default_value_t = 15)]
     runs: usize,
-    /// Seconds for each.
-    #[arg(long, default_value_t = 2)]
-    seconds: u32,
-    /// A block device to read from, instead of a loop device over memory.
+    /// Milliseconds for each.
+    #[arg(long, default_value_t = 500)]
+    milliseconds: u32,
+    /// Where the file is made that is read and written; each run writes some gigabytes.
     #[arg(long)]
+    folder: Option<PathBuf>,
+    /// A block device to read from, instead of a file.
+    #[arg(long, conflicts_with = "folder")]
     device: Option<PathBuf>,
-    /// Every sample as JSON instead of a table.
+    /// Every sample as JSON, one line each, instead of a table.
     #[arg(long)]
     json: bool,
 }
 
 const FIO: &str = "fio";
-/// Where the loop device's file lies: memory on every Linux.
-const MEMORY: &str = "/dev/shm";
 const MEBIBYTES: u32 = 1024;
+/// What the engine has to reach of fio's rate, and may take of its processor time.
+const RATE_MIN: f64 = 0.97;
+const CPU_MAX: f64 = 1.0;
+/// Times that fio is started for nothing, to know what starting it takes.
+const STARTS: usize = 7;
 
-/// Way, order, bytes, depth, and what fio calls the first two.
-const CASES: [(&str, &str, u32, u32, &str); 5] = [
-    ("read", "random", 4096, 32, "randread"),
-    ("read", "random", 4096, 1, "randread"),
-    ("read", "sequential", 1 << 20, 8, "read"),
-    ("write", "random", 4096, 32, "randwrite"),
-    ("write", "sequential", 1 << 20, 8, "write"),
+/// One load.
+struct Case {
+    way: &'static str,
+    order: &'static str,
+    /// What fio calls the two.
+    rw: &'static str,
+    bytes: u32,
+    depth: u32,
+}
+
+const CASES: [Case; 5] = [
+    Case { way: "read", order: "random", rw: "randread", bytes: 4096, depth: 32 },
+    Case { way: "read", order: "random", rw: "randread", bytes: 4096, depth: 1 },
+    Case { way: "read", order: "sequential", rw: "read", bytes: 1 << 20, depth: 8 },
+    Case { way: "write", order: "random", rw: "randwrite", bytes: 4096, depth: 32 },
+    Case { way: "write", order: "sequential", rw: "write", bytes: 1 << 20, depth: 8 },
 ];
+
+impl Case {
+    fn name(&self) -> String {
+        format!("{} {}, {} KiB, {} in flight", self.order, self.way, self.bytes >> 10, self.depth)
+    }
+}
 
 /// What one run came to.
 struct Sample {
     operations_per_second: f64,
     p99_microseconds: f64,
-    microseconds_each: f64,
+    cpu_microseconds_each: f64,
+}
+
+/// All runs of a case.
+#[derive(Default)]
+struct Found {
+    rate: Pairs,
+    cpu: Pairs,
+    p99: Pairs,
 }
 
 pub(super) fn run(root: &Path, how: &Drive) -> anyhow::Result<()> {
@@ -66,43 +101,79 @@ pub(super) fn run(root: &Path, how: &Drive) -> anyhow::Result<()> {
         bail!("fio is missing: apt-get install fio");
     }
     let program = program(root)?;
-    let made = if how.device.is_none() { Some(Loop::create()?) } else { None };
-    let device = how.device.clone().or_else(|| made.as_ref().map(|made| made.device.clone()));
-    let device = device.context("no device")?;
-    let mut table = Table::default();
+    let folder = how.folder.clone().unwrap_or_else(|| root.join(".xtask/bench"));
+    let made = if how.device.is_none() { Some(Scratch::create(&folder)?) } else { None };
+    let path = how.device.as_deref().or(made.as_ref().map(|made| made.0.as_path())).context("no device")?;
+    let fio = Fio::new(path)?;
+    let cases: Vec<&Case> = CASES.iter().filter(|case| how.device.is_none() || case.way == "read").collect();
+    let mut found: Vec<Found> = cases.iter().map(|_| Found::default()).collect();
     for turn in 0..how.runs {
-        for (index, case) in CASES.iter().enumerate() {
-            if how.device.is_some() && case.0 == "write" {
-                continue;
-            }
+        for (index, (case, found)) in cases.iter().zip(&mut found).enumerate() {
             // Who begins alternates, so that neither always follows the other.
-            let mut engines = [OURS, FIO];
-            engines.rotate_left((turn + index) % 2);
-            for engine in engines {
-                let sample = if engine == OURS {
-                    ours(&program, &device, case, how.seconds)?
-                } else {
-                    fio(&device, case, how.seconds)?
+            let (ours, theirs) = if (turn + index) % 2 == 0 {
+                let ours = ours(&program, path, case, how.milliseconds)?;
+                (ours, fio.sample(case, how.milliseconds)?)
+            } else {
+                let theirs = fio.sample(case, how.milliseconds)?;
+                (ours(&program, path, case, how.milliseconds)?, theirs)
+            };
+            if how.json {
+                let all = |sample: &Sample| {
+                    json!([
+                        sample.operations_per_second,
+                        sample.cpu_microseconds_each,
+                        sample.p99_microseconds
+                    ])
                 };
-                let name = format!("{} {} of {} KiB, {} in flight", case.1, case.0, case.2 >> 10, case.3);
-                table.add(
-                    &format!("{name}: rate"),
-                    "1/s",
-                    Better::More,
-                    engine,
-                    sample.operations_per_second,
-                );
-                table.add(&format!("{name}: p99"), "us", Better::Less, engine, sample.p99_microseconds);
-                table.add(&format!("{name}: CPU"), "us each", Better::Less, engine, sample.microseconds_each);
+                println!("{}", json!({ "case": case.name(), "ours": all(&ours), "fio": all(&theirs) }));
             }
+            found.rate.add(ours.operations_per_second, theirs.operations_per_second);
+            found.cpu.add(ours.cpu_microseconds_each, theirs.cpu_microseconds_each);
+            found.p99.add(ours.p99_microseconds, theirs.p99_microseconds);
         }
     }
-    if how.json {
-        println!("{}", table.json()?);
-    } else {
-        table.print();
+    if !how.json {
+        print(&cases, &found);
     }
     Ok(())
+}
+
+fn print(cases: &[&Case], found: &[Found]) {
+    println!(
+        "{:<40} {:>8} {:>8}  {:<18} {:>7} {:>7}  {:<18} {:>6} {:>6}",
+        "storage",
+        "blocks/s",
+        "fio",
+        "ratio [19 of 20]",
+        "CPU us",
+        "fio",
+        "ratio [19 of 20]",
+        "p99 us",
+        "fio"
+    );
+    let mut broken = Vec::new();
+    for (case, Found { rate, cpu, p99 }) in cases.iter().zip(found) {
+        let name = case.name();
+        let (rates, cpus) = (rate.ratio(), cpu.ratio());
+        println!(
+            "{name:<40} {:>8.0} {:>8.0}  {:<18} {:>7.2} {:>7.2}  {:<18} {:>6.0} {:>6.0}",
+            rate.ours(),
+            rate.theirs(),
+            rates.to_string(),
+            cpu.ours(),
+            cpu.theirs(),
+            cpus.to_string(),
+            p99.ours(),
+            p99.theirs()
+        );
+        if rates.median < RATE_MIN {
+            broken.push(format!("{name}: {rates} of fio's rate"));
+        }
+        if cpus.median > CPU_MAX {
+            broken.push(format!("{name}: {cpus} of fio's processor time"));
+        }
+    }
+    verdict("at least 0.97 of fio's rate, at no more processor time for each block", &broken);
 }
 
 /// The engine, as fast as the agent has it.
@@ -120,81 +191,96 @@ struct Ours {
     p99_microseconds: f64,
 }
 
-fn ours(
-    program: &Path,
-    device: &Path,
-    case: &(&str, &str, u32, u32, &str),
-    seconds: u32,
-) -> anyhow::Result<Sample> {
-    let (way, order, bytes, depth, _) = case;
+fn ours(program: &Path, path: &Path, case: &Case, milliseconds: u32) -> anyhow::Result<Sample> {
     let mut command = Command::new(program);
-    command.arg("storage").arg(device).args([way, order]);
-    command.args([bytes, depth, &seconds].map(ToString::to_string));
+    command.arg("storage").arg(path).args([case.way, case.order]);
+    command.args([case.bytes, case.depth, milliseconds].map(|number| number.to_string()));
     let (said, cost) = measured(&mut command)?;
     let found: Ours = serde_json::from_str(&said).with_context(|| format!("`{said}`"))?;
     ensure!(found.errors == 0, "{} blocks failed", found.errors);
     Ok(Sample {
         operations_per_second: found.operations_per_second,
         p99_microseconds: found.p99_microseconds,
-        microseconds_each: cost.cpu_seconds * 1e6 / found.operations.max(1.0),
+        cpu_microseconds_each: cost.cpu_seconds * 1e6 / found.operations.max(1.0),
     })
 }
 
-fn fio(device: &Path, case: &(&str, &str, u32, u32, &str), seconds: u32) -> anyhow::Result<Sample> {
-    let (way, _, bytes, depth, name) = case;
-    let mut command = Command::new(FIO);
-    command.args(["--name=bench", "--ioengine=io_uring", "--direct=1", "--fixedbufs=1", "--registerfiles=1"]);
-    command.args(["--time_based", "--norandommap", "--thread", "--output-format=json"]);
-    command.arg(format!("--filename={}", device.display()));
-    command.args([format!("--rw={name}"), format!("--bs={bytes}"), format!("--iodepth={depth}")]);
-    command.arg(format!("--runtime={seconds}"));
-    let said = output(&mut command)?;
-    // Notes stand before the JSON.
-    let json = said.find('{').and_then(|start| said.get(start..)).context("fio printed no JSON")?;
-    let found: serde_json::Value = serde_json::from_str(json).context("reading what fio printed")?;
-    let number_of_job = |path: &str| {
-        let value = found.pointer(&format!("/jobs/0/{path}")).and_then(serde_json::Value::as_f64);
-        value.with_context(|| format!("fio told no {path}"))
-    };
-    let number = |path: &str| number_of_job(&format!("{way}/{path}"));
-    Ok(Sample {
-        operations_per_second: number("iops")?,
-        p99_microseconds: number("clat_ns/percentile/99.000000")? / 1000.0,
-        // What the job took, by its own account: starting fio takes longer than some of these cases.
-        microseconds_each: (number_of_job("usr_cpu")? + number_of_job("sys_cpu")?) / 100.0
-            * number("runtime")?
-            * 1e3
-            / number("total_ios")?.max(1.0),
-    })
+/// fio on one file.
+struct Fio {
+    path: PathBuf,
+    start_cpu_seconds: f64,
 }
 
-/// A loop device over a file in memory; both go with it.
-struct Loop {
-    device: PathBuf,
-    file: PathBuf,
+impl Fio {
+    /// Starting fio takes longer than some of the cases, and is no part of the comparison.
+    fn new(path: &Path) -> anyhow::Result<Self> {
+        let mut fio = Self { path: path.to_owned(), start_cpu_seconds: 0.0 };
+        let mut starts = Vec::new();
+        for _ in 0..STARTS {
+            let mut command = fio.command(&CASES[0]);
+            starts.push(measured(command.arg("--number_ios=1"))?.1.cpu_seconds);
+        }
+        fio.start_cpu_seconds = median(&starts);
+        Ok(fio)
+    }
+
+    /// What the engine does too: registered buffers and file, the same blocks written again and again.
+    fn command(&self, case: &Case) -> Command {
+        let mut command = Command::new(FIO);
+        command.args([
+            "--name=bench",
+            "--ioengine=io_uring",
+            "--direct=1",
+            "--fixedbufs=1",
+            "--registerfiles=1",
+        ]);
+        command.args(["--norandommap", "--scramble_buffers=0", "--thread", "--output-format=json"]);
+        command.arg(format!("--filename={}", self.path.display()));
+        command.args([format!("--rw={}", case.rw), format!("--bs={}", case.bytes)]);
+        command.arg(format!("--iodepth={}", case.depth));
+        command
+    }
+
+    fn sample(&self, case: &Case, milliseconds: u32) -> anyhow::Result<Sample> {
+        let mut command = self.command(case);
+        command.args(["--time_based", &format!("--runtime={milliseconds}ms")]);
+        let (said, cost) = measured(&mut command)?;
+        // Notes stand before the JSON.
+        let json = said.find('{').and_then(|start| said.get(start..)).context("fio printed no JSON")?;
+        let found: serde_json::Value = serde_json::from_str(json).context("reading what fio printed")?;
+        let number = |path: &str| {
+            let path = format!("/jobs/0/{}/{path}", case.way);
+            let value = found.pointer(&path).and_then(serde_json::Value::as_f64);
+            value.with_context(|| format!("fio told no {path}"))
+        };
+        let cpu_seconds = cost.cpu_seconds - self.start_cpu_seconds;
+        Ok(Sample {
+            operations_per_second: number("iops")?,
+            p99_microseconds: number("clat_ns/percentile/99.000000")? / 1000.0,
+            cpu_microseconds_each: cpu_seconds * 1e6 / number("total_ios")?.max(1.0),
+        })
+    }
 }
 
-impl Loop {
-    fn create() -> anyhow::Result<Self> {
-        let file = Path::new(MEMORY).join(format!("scalerforge-bench-{}", std::process::id()));
-        let mut made = Self { device: PathBuf::new(), file };
+/// A file to read and write; it goes with this value.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn create(folder: &Path) -> anyhow::Result<Self> {
+        fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        let made = Self(folder.join(format!("storage-{}.bin", std::process::id())));
         // Written once, so that no read finds a hole.
         run_command(
             Command::new("dd")
-                .args(["if=/dev/urandom", "bs=1M", "status=none"])
-                .args([format!("of={}", made.file.display()), format!("count={MEBIBYTES}")]),
+                .args(["if=/dev/urandom", "bs=1M", "status=none", "oflag=direct"])
+                .args([format!("of={}", made.0.display()), format!("count={MEBIBYTES}")]),
         )?;
-        let said = output(Command::new("losetup").args(["--find", "--show"]).arg(&made.file))?;
-        made.device = PathBuf::from(said.trim());
         Ok(made)
     }
 }
 
-impl Drop for Loop {
+impl Drop for Scratch {
     fn drop(&mut self) {
-        if !self.device.as_os_str().is_empty() {
-            let _ = Command::new("losetup").arg("--detach").arg(&self.device).status();
-        }
-        let _ = fs::remove_file(&self.file);
+        let _ = fs::remove_file(&self.0);
     }
 }

@@ -73,7 +73,8 @@ impl Table {
     }
 }
 
-fn median(samples: &[f64]) -> f64 {
+/// The middle one; with an even count, the middle of the two.
+pub(super) fn median(samples: &[f64]) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;

@@ -151,14 +151,14 @@ impl Stamp {
 }
 
 /// 2⁶⁴ divided by the golden ratio, odd: multiples of it are spread evenly.
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+pub(crate) const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 fn seal(place: u64, seed: u64, generation: u64) -> u64 {
     mix(place ^ mix(seed ^ mix(generation ^ GOLDEN)))
 }
 
 /// The finaliser of SplitMix64 (Steele, Lea and Flood, 2014): every bit of the input turns half of the output.
-fn mix(value: u64) -> u64 {
+pub(crate) fn mix(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     value ^ (value >> 31)
