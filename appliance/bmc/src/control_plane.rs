@@ -122,27 +122,13 @@ pub(crate) async fn logs(walk: &mut Walk<'_>, holders: &[(&str, &Value)], into: 
     let mut read = 0;
     for (url, holder) in holders {
         for (log, service) in walk.members(url, holder, &["LogServices"]).await.unwrap_or_default() {
-            // Dumps and POST codes are files and counters, no events.
             let id = field::text(&service, &["Id"]).unwrap_or_default();
-            if read == LOGS_MAX || id.contains("Dump") || id.contains("PostCode") {
+            if read == LOGS_MAX || is_no_event_log(&id) {
                 continue;
             }
             read += 1;
             let Some((page, entries)) = walk.linked(&log, &service, &["Entries"]).await else { continue };
-            let members =
-                field::at(&entries, &["Members"]).and_then(Value::as_array).cloned().unwrap_or_default();
-            let inline: Vec<&Value> =
-                members.iter().filter(|one| one.as_object().is_some_and(|fields| fields.len() > 2)).collect();
-            into.extend(inline.iter().take(ENTRIES_MAX).map(|one| entry(&id, one)));
-            if inline.is_empty() {
-                let links: Vec<String> = members
-                    .iter()
-                    .rev()
-                    .take(ENTRY_READS_MAX)
-                    .filter_map(|one| walk.follow(&page, one.get("@odata.id")?.as_str()?))
-                    .collect();
-                into.extend(walk.all(&links).await.iter().map(|(_, one)| entry(&id, one)));
-            }
+            page_of(walk, (&id, &page), &entries, into).await;
             let count = field::number(&entries, &["Members@odata.count"]).unwrap_or(0);
             if count > u64::try_from(ENTRIES_MAX).unwrap_or(u64::MAX) {
                 walk.find(
@@ -152,6 +138,70 @@ pub(crate) async fn logs(walk: &mut Walk<'_>, holders: &[(&str, &Value)], into: 
                 );
             }
         }
+    }
+}
+
+/// Event logs with their newest entries, whichever end of a long log those are at.  Whether each log was read whole, or
+/// at both its ends; `false` also where there is none.
+pub(crate) async fn newest_logs(
+    walk: &mut Walk<'_>,
+    holders: &[(&str, &Value)],
+    into: &mut Vec<LogEntry>,
+) -> bool {
+    let (mut read, mut whole) = (0, true);
+    for (url, holder) in holders {
+        for (log, service) in walk.members(url, holder, &["LogServices"]).await.unwrap_or_default() {
+            let id = field::text(&service, &["Id"]).unwrap_or_default();
+            if is_no_event_log(&id) {
+                continue;
+            }
+            if read == LOGS_MAX {
+                whole = false;
+                break;
+            }
+            let Some((page, entries)) = walk.linked(&log, &service, &["Entries"]).await else {
+                whole = false;
+                continue;
+            };
+            read += 1;
+            let before = into.len();
+            page_of(walk, (&id, &page), &entries, into).await;
+            let count = field::number(&entries, &["Members@odata.count"]);
+            let taken = into.len() - before;
+            let Some(count) = count.and_then(|count| usize::try_from(count).ok()) else { continue };
+            if count > taken {
+                let last = format!("{page}?$skip={}", count.saturating_sub(ENTRY_READS_MAX));
+                let before = into.len();
+                match walk.resource(&last).await {
+                    Some(entries) => page_of(walk, (&id, &page), &entries, into).await,
+                    None => whole = false,
+                }
+                whole &= into.len() > before;
+            }
+        }
+    }
+    whole && read > 0
+}
+
+/// Dumps and POST codes are files and counters, no events.
+fn is_no_event_log(id: &str) -> bool {
+    id.contains("Dump") || id.contains("PostCode")
+}
+
+/// Entries of one page: in it, or behind its links.
+async fn page_of(walk: &mut Walk<'_>, (id, page): (&str, &str), entries: &Value, into: &mut Vec<LogEntry>) {
+    let members = field::at(entries, &["Members"]).and_then(Value::as_array).cloned().unwrap_or_default();
+    let inline: Vec<&Value> =
+        members.iter().filter(|one| one.as_object().is_some_and(|fields| fields.len() > 2)).collect();
+    into.extend(inline.iter().take(ENTRIES_MAX).map(|one| entry(id, one)));
+    if inline.is_empty() {
+        let links: Vec<String> = members
+            .iter()
+            .rev()
+            .take(ENTRY_READS_MAX)
+            .filter_map(|one| walk.follow(page, one.get("@odata.id")?.as_str()?))
+            .collect();
+        into.extend(walk.all(&links).await.iter().map(|(_, one)| entry(id, one)));
     }
 }
 

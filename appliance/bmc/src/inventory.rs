@@ -151,7 +151,7 @@ pub(crate) struct Found {
 const PARTS: [&str; 4] = ["Processors", "Memory", "Storage", "EthernetInterfaces"];
 
 /// Picks the machine among the systems a controller lists, and learns who made it.  `parts` of it are read on the way.
-async fn find_machine(
+pub(crate) async fn find_machine(
     walk: &mut Walk<'_>,
     bmc: &Bmc,
     root: &Value,

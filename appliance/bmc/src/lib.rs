@@ -48,6 +48,7 @@ mod stranger;
 mod task;
 mod update;
 mod view;
+mod vitals;
 mod walk;
 mod wire;
 
@@ -83,3 +84,4 @@ pub use view::{
     LogEntry, MediaSlot, NetworkService, PcieDevice, PowerSupply, SecureBoot, Sensor, SensorKind, Service,
     Severity, Update,
 };
+pub use vitals::Vitals;

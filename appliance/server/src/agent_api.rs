@@ -19,6 +19,7 @@ use axum::{
 
 use crate::{
     app::{App, Progress, now},
+    board,
     boot_ticket::BootTicket,
     burn_in, climb,
     config::wire::Policy,
@@ -41,6 +42,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/agent/v1/report", post(report))
         .route("/agent/v1/progress", post(progress))
         .route("/agent/v1/partner", post(partners::partner))
+        .route("/agent/v1/board", post(board::board))
         .route("/agent/v1/stream", post(stream))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(app)
@@ -170,11 +172,11 @@ async fn next(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Json<Or
     loop {
         changes.mark_unchanged();
         let host = authenticate(&app, &headers).await?;
-        let work = orders::work(&app, &host).await?;
-        if !matches!(work, Work::Wait) {
         if let Some(order) = erase::order(&app, &host).await? {
             return Ok(Json(order));
         }
+        let work = orders::work(&app, &host).await?;
+        if !matches!(work, Work::Wait) {
             return Ok(Json(Order { id: host.generation, work }));
         }
         if let Some(order) = requests::order(&app, &host).await? {
@@ -195,12 +197,12 @@ async fn report(
     Json(report): Json<Report>,
 ) -> Result<StatusCode, Refused> {
     let host = authenticate(&app, &headers).await?;
-    if let Some(request) = requests::named_by(report.order) {
-        requests::take(&app, &host, request, report.outcome).await?;
     if let Some(id) = erase::named_by(report.order) {
         erase::take(&app, &host, id, report.outcome).await?;
         return Ok(StatusCode::NO_CONTENT);
     }
+    if let Some(request) = requests::named_by(report.order) {
+        requests::take(&app, &host, request, report.outcome).await?;
         return Ok(StatusCode::NO_CONTENT);
     }
     // An answer to an order that is no longer open: the agent repeats itself after a lost reply, or was overtaken.

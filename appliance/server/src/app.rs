@@ -13,8 +13,8 @@ use appliance_store::{Advanced, Store, StoreError};
 use tokio::sync::watch;
 
 use crate::{
-    burn_in::Desks, chain::ChainLink, config::Config, controllers::Controllers, partners::Partners,
-    publication::Publications, site::Keys, strangers::Strangers,
+    board::Boards, burn_in::Desks, chain::ChainLink, config::Config, controllers::Controllers,
+    partners::Partners, publication::Publications, site::Keys, strangers::Strangers,
 };
 
 /// How far a host's order is, as its agent last said.  Kept in memory: it is worth nothing after a restart.
@@ -39,6 +39,7 @@ pub(crate) struct App {
     pub(crate) controllers: Controllers,
     pub(crate) desks: Desks,
     pub(crate) partners: Partners,
+    pub(crate) boards: Boards,
     live: Mutex<Live>,
     changed: watch::Sender<u64>,
     started: Now,
@@ -86,6 +87,7 @@ impl App {
             controllers,
             desks: Desks::default(),
             partners: Partners::default(),
+            boards: Boards::default(),
             live: Mutex::default(),
             changed: watch::Sender::new(0),
             started: now(),

@@ -7,6 +7,7 @@
 
 mod agent_api;
 mod app;
+mod board;
 mod boot_api;
 pub mod boot_serve;
 mod boot_ticket;
@@ -19,8 +20,8 @@ pub mod config;
 mod controllers;
 mod custody;
 mod discovery;
-mod evidence;
 mod erase;
+mod evidence;
 mod executor;
 mod intake;
 mod ipmi;
@@ -46,8 +47,8 @@ pub mod vault;
 mod verifier_api;
 mod work;
 
-pub use serve::{Inherited, ServeError, serve};
 pub use erase::certificate;
+pub use serve::{Inherited, ServeError, serve};
 
 /// An error with all its causes, in one line: the one printer that walks the chain.
 #[must_use]
@@ -77,6 +78,6 @@ fn document() -> utoipa::openapi::OpenApi {
     operator_api::Document::openapi()
         .merge_from(boot_api::Document::openapi())
         .merge_from(remedy::api::Document::openapi())
-        .merge_from(burn_in::api::Document::openapi())
         .merge_from(erase::api::Document::openapi())
+        .merge_from(burn_in::api::Document::openapi())
 }

@@ -140,7 +140,11 @@ pub(crate) async fn is_on(app: &Arc<App>, host: &HostRow) -> Option<bool> {
 }
 
 /// What came of IPMI; a refused password is remembered.
-async fn by_ipmi<T>(app: &Arc<App>, entry: &config::Bmc, result: Result<T, Failed>) -> Result<T, String> {
+pub(crate) async fn by_ipmi<T>(
+    app: &Arc<App>,
+    entry: &config::Bmc,
+    result: Result<T, Failed>,
+) -> Result<T, String> {
     match result {
         Err(failed) if failed.refused => {
             controllers::refused(app, entry).await;

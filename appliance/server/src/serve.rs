@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use crate::{
     agent_api,
     app::{self, App, Parts},
+    board,
     chain::ChainLink,
     config::{Config, ConfigError},
     controllers::Controllers,
@@ -144,6 +145,7 @@ pub async fn serve(
         () = remedy::run(Arc::clone(&app)) => Ok(()),
         () = remedy::images::serve(images, Arc::clone(&app)) => Ok(()),
         () = sightings::run(Arc::clone(&app)) => Ok(()),
+        () = board::run(Arc::clone(&app)) => Ok(()),
         ended = chain(devnet) => ended.map_err(ServeError::Devnet),
     }
 }

@@ -30,6 +30,8 @@ pub enum Kind {
     Nonce,
     /// Burn-in report (JSON).
     BurnIn,
+    /// What its controller saw while it burned in (JSON).
+    Board,
     /// Manifest of units (JSON).
     Manifest,
     /// Evidence of admission (CBOR).
@@ -52,6 +54,7 @@ impl Kind {
             Self::Binding => "binding",
             Self::Nonce => "nonce",
             Self::BurnIn => "burn-in",
+            Self::Board => "board",
             Self::Manifest => "manifest",
             Self::Admission => "admission",
             Self::Registration => "registration",

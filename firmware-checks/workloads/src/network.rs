@@ -179,12 +179,14 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Datagrams of both directions that were lost, in thousandths, rounded up: one lost is not none.
+    /// Datagrams of the worse direction that were lost, in thousandths, rounded up: one lost is not none.
     #[must_use]
     pub fn lost_permille(&self) -> Option<u64> {
-        let all = self.sent.checked_add(self.partner_sent).filter(|all| *all > 0)?;
-        let lost = all.saturating_sub(self.arrived.saturating_add(self.received));
-        Some((lost.saturating_mul(1000)).div_ceil(all))
+        let lost = |sent: u64, arrived: u64| {
+            let lost = u128::from(sent.saturating_sub(arrived)) * 1000;
+            (sent > 0).then(|| u64::try_from(lost.div_ceil(sent.into())).unwrap_or(1000))
+        };
+        Some(lost(self.sent, self.arrived)?.max(lost(self.partner_sent, self.received)?))
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) const SYSTEM: &str = "/redfish/v1/Systems/1";
 
 /// A controller and the way to it.
 pub(crate) struct Bench {
-    fleet: Fleet,
+    pub(crate) fleet: Fleet,
     pub(crate) listed: Listed,
 }
 

@@ -8,3 +8,4 @@ mod control_plane;
 mod firmware;
 mod hostile;
 mod machine;
+mod vitals;
