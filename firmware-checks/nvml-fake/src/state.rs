@@ -2,10 +2,11 @@
 
 #![expect(unsafe_code, reason = "a C library: names that are exported, and pointers that callers lend")]
 
-use std::ffi::{c_uint, c_ulonglong};
+use std::ffi::{c_int, c_uint, c_ulonglong};
 
 use nvml_wrapper_sys::bindings::{
-    nvmlConfComputeSystemCaps_t, nvmlDevice_t, nvmlPciInfo_t, nvmlReturn_t, nvmlSystemConfComputeSettings_t,
+    nvmlConfComputeSystemCaps_t, nvmlDevice_t, nvmlFieldValue_t, nvmlPciInfo_t, nvmlReturn_t,
+    nvmlSystemConfComputeSettings_t,
 };
 
 use crate::{
@@ -264,12 +265,49 @@ unsafe extern "C" fn nvmlDeviceGetNvLinkErrorCounter(
 ) -> nvmlReturn_t {
     let names = ["replay", "recovery", "crc_flit", "crc_data", "ecc_data"];
     let count = linked(device, link).and_then(|board| {
+        if board.nvlink("fields_only").is_some() {
+            return Err(NOT_SUPPORTED);
+        }
         let place = usize::try_from(counter).map_err(|_| INVALID_ARGUMENT)?;
         let name = names.get(place).ok_or(INVALID_ARGUMENT)?;
         Ok(board.number(&format!("/faults/link_errors/{link}/{name}")).unwrap_or(0))
     });
     // SAFETY: the caller lends a number.
     code(count.and_then(|count| unsafe { put(into, count) }))
+}
+
+/// Fields of links only, which newer boards have instead of the counters above.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn nvmlDeviceGetFieldValues(
+    device: nvmlDevice_t,
+    count: c_int,
+    fields: *mut nvmlFieldValue_t,
+) -> nvmlReturn_t {
+    let Ok(count) = usize::try_from(count) else { return INVALID_ARGUMENT };
+    if fields.is_null() {
+        return INVALID_ARGUMENT;
+    }
+    for place in 0..count {
+        // SAFETY: not null, and the caller lends `count` structures.
+        let field = unsafe { &mut *fields.add(place) };
+        let name = match field.fieldId {
+            161 => "replay",
+            162 => "recovery",
+            163 => "crc",
+            _ => "none",
+        };
+        let known = linked(device, field.scopeId).ok().filter(|board| board.nvlink("fields_only").is_some());
+        match known {
+            Some(board) if name != "none" => {
+                let pointer = format!("/faults/link_errors/{}/{name}", field.scopeId);
+                field.value.ullVal = board.number(&pointer).unwrap_or(0);
+                // NVML_VALUE_TYPE_UNSIGNED_LONG_LONG.
+                (field.valueType, field.nvmlReturn) = (3, 0);
+            }
+            _ => field.nvmlReturn = NOT_SUPPORTED,
+        }
+    }
+    0
 }
 
 #[unsafe(no_mangle)]

@@ -56,7 +56,7 @@ pub(crate) fn read(nvml: &Nvml, device: &Device<'_>) -> Gpu {
         remapped_rows: told(no, "remapped rows", raw::remapped_rows(nvml, device)),
         retired_pages: retired(device, no),
         link: link(device, no),
-        nvlinks: nvlinks(device, no),
+        nvlinks: nvlinks(nvml, device, no),
         mig: mig(device, no),
         limits: Some(limits(device, no)).filter(|limits| *limits != GpuLimits::default()),
         throttled: reasons.map(words).unwrap_or_default(),
@@ -82,7 +82,7 @@ pub(crate) fn counters(nvml: &Nvml, device: &Device<'_>, uuid: &str) -> Counters
         remapped_rows: told(no, "remapped rows", raw::remapped_rows(nvml, device)),
         retired_pages: retired(device, no),
         link: link(device, no),
-        nvlinks: nvlinks(device, no),
+        nvlinks: nvlinks(nvml, device, no),
         throttled: told(no, "throttle reasons", device.current_throttle_reasons()).map(words),
         celsius: told(no, "temperature", device.temperature(TemperatureSensor::Gpu)),
         milliwatts: told(no, "power", device.power_usage()),
@@ -150,7 +150,7 @@ fn link(device: &Device<'_>, no: &mut Vec<String>) -> Option<GpuLink> {
     (link != GpuLink::default()).then_some(link)
 }
 
-fn nvlinks(device: &Device<'_>, no: &mut Vec<String>) -> Vec<NvLink> {
+fn nvlinks(nvml: &Nvml, device: &Device<'_>, no: &mut Vec<String>) -> Vec<NvLink> {
     let mut links = Vec::new();
     for link in 0..LINKS {
         let wrapper = device.link_wrapper_for(link);
@@ -164,8 +164,12 @@ fn nvlinks(device: &Device<'_>, no: &mut Vec<String>) -> Vec<NvLink> {
             }
         };
         let mut count = |counter: ErrorCounter| told(no, "NVLink errors", wrapper.error_counter(counter));
-        let (replays, recoveries) = (count(ErrorCounter::DlReplay), count(ErrorCounter::DlRecovery));
-        let (flit_errors, data_errors) = (count(ErrorCounter::DlCrcFlit), count(ErrorCounter::DlCrcData));
+        let (mut replays, mut recoveries) = (count(ErrorCounter::DlReplay), count(ErrorCounter::DlRecovery));
+        let (flit_errors, mut data_errors) = (count(ErrorCounter::DlCrcFlit), count(ErrorCounter::DlCrcData));
+        if [replays, recoveries, flit_errors, data_errors].iter().all(Option::is_none) {
+            let fields = told(no, "NVLink errors", raw::link_errors(nvml, device, link));
+            [replays, recoveries, data_errors] = fields.unwrap_or_default();
+        }
         let version = told(no, "NVLink version", wrapper.version());
         let remote = active.then(|| told(no, "NVLink's other end", wrapper.remote_pci_info())).flatten();
         links.push(NvLink {

@@ -27,6 +27,7 @@ use crate::{
 
 mod board;
 mod curve;
+mod gpu;
 mod health;
 mod network;
 
@@ -100,10 +101,10 @@ pub fn run(work: &Work, time: Duration, machine: Machine<'_>, watch: Watch<'_>) 
             let wanted = SpanConsent { serial: serial.clone(), start: *start, bytes: *bytes };
             health::around(serial, machine, || verify(wanted, time, machine, watch))
         }
-        Work::DriveSelfTest { .. }
-        | Work::GpuCompare { .. }
-        | Work::GpuMemory { .. }
-        | Work::GpuBandwidth { .. } => Err("this agent has no such test".into()),
+        Work::DriveSelfTest { .. } => Err("this agent has no such test".into()),
+        Work::GpuCompare { gpu } => gpu::run(gpu::Verb::Compare, gpu, time, machine, watch),
+        Work::GpuMemory { gpu } => gpu::run(gpu::Verb::Memory, gpu, time, machine, watch),
+        Work::GpuBandwidth { gpu } => gpu::run(gpu::Verb::Bandwidth, gpu, time, machine, watch),
         Work::Network { port } => network::run(*port, time, machine, watch),
         Work::Board => board::run(time, machine, watch),
     };

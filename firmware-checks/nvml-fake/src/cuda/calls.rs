@@ -195,8 +195,7 @@ unsafe extern "C" fn cuMemcpyHtoD_v2(to: u64, from: *const c_void, bytes: usize)
     }
     // SAFETY: the caller lends that many bytes.
     let from = unsafe { slice::from_raw_parts(from.cast::<u8>(), bytes) };
-    let copy = |place: usize| driver().gpus.get_mut(place).and_then(|gpu| gpu.memory.put(to, from));
-    code(current().and_then(|place| copy(place).ok_or(INVALID_VALUE)))
+    code(current().and_then(|place| driver().bring(place, to, from)))
 }
 
 #[unsafe(no_mangle)]

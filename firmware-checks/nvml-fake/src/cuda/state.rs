@@ -41,6 +41,8 @@ pub(super) struct Driver {
 #[derive(Debug, Default)]
 pub(super) struct Gpu {
     pub(super) memory: Memory,
+    /// It has had work.
+    awake: bool,
     launches: u64,
     /// Launches by kernel.
     by_kernel: BTreeMap<String, u64>,
@@ -67,7 +69,25 @@ pub(super) fn board(place: usize) -> Option<&'static Board> {
     machine()?.boards.get(place)
 }
 
+impl Gpu {
+    /// The first work shows.
+    fn wake(&mut self, board: &Board) {
+        if !std::mem::replace(&mut self.awake, true) {
+            show(board, 0);
+            log(board);
+        }
+    }
+}
+
 impl Driver {
+    /// Bytes from the host.
+    pub(super) fn bring(&mut self, place: usize, to: u64, bytes: &[u8]) -> Result<(), Code> {
+        let board = board(place).ok_or(INVALID_DEVICE)?;
+        let gpu = self.gpus.get_mut(place).ok_or(INVALID_DEVICE)?;
+        gpu.wake(board);
+        gpu.memory.put(to, bytes).ok_or(INVALID_VALUE)
+    }
+
     /// The kernel with this handle.
     pub(super) fn kernel(&self, handle: usize) -> Option<(String, Kernel)> {
         let (program, name) = self.kernels.get(handle.checked_sub(1)?)?;
@@ -79,10 +99,7 @@ impl Driver {
         let board = board(place).ok_or(INVALID_DEVICE)?;
         let gpu = self.gpus.get_mut(place).ok_or(INVALID_DEVICE)?;
         gpu.launches += 1;
-        if gpu.launches == 1 {
-            show(board, 0);
-            log(board);
-        }
+        gpu.wake(board);
         let after = |fault: &str| board.number(fault).is_some_and(|limit| gpu.launches > limit);
         if after("/cuda/fails_after_launches") {
             return Err(LAUNCH_FAILED);
