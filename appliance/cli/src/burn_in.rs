@@ -26,6 +26,7 @@ use firmware_checks_burn_in::{
 
 use crate::{client::Appliance, host::print, say};
 
+mod consent;
 mod show;
 mod watch;
 mod words;
@@ -61,6 +62,10 @@ pub(crate) enum Verb {
     Show(Of),
     /// Watch a server's burn-in until it has its verdict.  Exit status 0: pass, 1: fail or inconclusive.
     Watch(Of),
+    /// Allow a span of a drive to be overwritten by a server's next burn-in.
+    Consent(consent::Consent),
+    /// What of a server's drives may be overwritten.
+    Consents(Of),
     /// The fleet by model: least, median and greatest of each figure, outliers by name.
     Models {
         #[command(flatten)]
@@ -126,6 +131,8 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Judge { file, report, json } => judge(&file, report.as_deref(), json),
         Verb::Show(of) => show::show(&of.id, &of.appliance),
         Verb::Watch(of) => watch::watch(&of.id, &of.appliance),
+        Verb::Consent(call) => consent::consent(&call),
+        Verb::Consents(of) => consent::consents(&of.id, &of.appliance),
         Verb::Models { appliance } => show::models(&appliance),
         Verb::Profiles { name, json } => profiles(name.as_deref(), json),
     }

@@ -41,6 +41,10 @@ impl Appliance {
             .with_context(|| format!("{} answered {path} with something else", self.appliance))
     }
 
+    pub(crate) fn delete(&self, path: &str) -> anyhow::Result<()> {
+        self.answer(self.agent().delete(self.url(path)).call()).map(drop)
+    }
+
     fn url(&self, path: &str) -> String {
         format!("{}{path}", self.appliance.trim_end_matches('/'))
     }

@@ -6,6 +6,8 @@
 
 pub(crate) mod api;
 mod fleet;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -18,9 +20,10 @@ use appliance_model::{
     HostId, Seconds,
     burn_in::{
         Verdict,
-        staged::{Course, Peer, Report, SpanConsent},
+        staged::{Course, Done, Figure, Outcome, Peer, Report, SpanConsent, Unit},
     },
     inventory::Inventory,
+    rules::Placement,
 };
 use appliance_store::{BurnInRun, HostRow, Kind, Store, StoreError};
 use axum::http::StatusCode;
@@ -73,9 +76,12 @@ impl Ordered {
     }
 }
 
-/// Streams that are being read, by host: what is in the store is not read again for each line.
+/// Streams that are being read, by host: what is in the store is not read again for each line, nor for each look.
 #[derive(Debug, Default)]
 pub(crate) struct Desks(Mutex<HashMap<HostId, Arc<Mutex<Desk>>>>);
+
+/// Streams that are kept in memory, a few MiB each after days: a rack and a half of servers.  Others are read again.
+const DESKS_MAX: usize = 64;
 
 #[derive(Debug, Default)]
 struct Desk {
@@ -85,7 +91,15 @@ struct Desk {
 
 impl Desks {
     fn of(&self, host: &HostId) -> Arc<Mutex<Desk>> {
-        Arc::clone(lock(&self.0).entry(host.clone()).or_default())
+        let mut desks = lock(&self.0);
+        if desks.len() >= DESKS_MAX && !desks.contains_key(host) {
+            // One that nobody is at; whoever it was comes back to a new one.
+            let idle = desks.iter().find(|(_, desk)| Arc::strong_count(desk) == 1);
+            if let Some(idle) = idle.map(|(host, _)| host.clone()) {
+                desks.remove(&idle);
+            }
+        }
+        Arc::clone(desks.entry(host.clone()).or_default())
     }
 }
 
@@ -169,7 +183,14 @@ fn make(
     consents.reverse();
     consents.sort_by(|one, other| one.serial.as_str().cmp(other.serial.as_str()));
     consents.dedup_by(|one, other| one.serial == other.serial);
-    let given = Given { class: None, consents: &consents, controller: false, partners: false };
+    let class = expected_class(app, inventory);
+    let given = Given {
+        class: class.as_deref(),
+        consents: &consents,
+        controller: host.facts.bmc.is_some(),
+        // Another machine of the rack, or the appliance itself.
+        partners: true,
+    };
     let course = match staged::plan(inventory, profile, given) {
         Ok(course) => course,
         Err(error) => return Ok(Err(chain_of(&error))),
@@ -197,6 +218,35 @@ fn make(
     let done = read(&app.desks, store, &host.id, &run)?.map_or(0, |run| run.outcomes.len());
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     Ok(Ok((count(ordered.tasks()), count(done))))
+}
+
+/// The class that this machine will be of if it passes: some profiles test some classes longer.  What its drives will
+/// measure is not known, and decides their tier, not the class.
+fn expected_class(app: &App, inventory: &Inventory) -> Option<String> {
+    let rules = app.config.checks.class_rules()?;
+    let serials = inventory.drives.iter().filter_map(|drive| drive.serial.as_ref());
+    let outcome = |serial| {
+        let figure = Figure {
+            name: "random-read-rate".into(),
+            device: format!("drive {serial}"),
+            value: 1,
+            unit: Unit::OperationsPerSecond,
+            attained: None,
+        };
+        let done = Done::Measured { figures: vec![figure], faults: Vec::new(), coverage: Vec::new() };
+        Outcome { task: String::new(), boot: 0, seconds: 0, done }
+    };
+    let course = Course {
+        profile: String::new(),
+        profile_digest: String::new(),
+        serial: inventory.system.serial.clone()?,
+        stages: Vec::new(),
+    };
+    let verdict = Verdict::Pass { coverage: Vec::new() };
+    let passed =
+        Report { course, outcomes: serials.map(outcome).collect(), verdict, stream: stream::start() };
+    let carved = appliance_carve::carve(inventory, &passed, &rules, &Placement::default());
+    carved.ok().map(|carved| carved.manifest.class)
 }
 
 /// The order for a host that is burnt in.

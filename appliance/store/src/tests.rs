@@ -1,9 +1,10 @@
 //! The store on a real SQLite file, killed and cut where it hurts.
 
 mod accounts;
+mod burn_in;
 mod crash;
-mod queue;
 mod erase;
+mod queue;
 mod records;
 mod remedies;
 

@@ -7,6 +7,7 @@
 //!
 //! [`Course`]: appliance_model::burn_in::staged::Course
 
+mod drives;
 mod figure;
 mod judge;
 mod look;
@@ -19,6 +20,7 @@ pub(crate) use profile::unit_name;
 #[cfg(test)]
 pub(crate) use {figure::figures_of, plan::tests as plan_tests};
 
+pub use drives::PlanError;
 pub use figure::{device, serial};
 pub use judge::{judge, models};
 pub use look::{Measured, Seen, by_model, look, machine};

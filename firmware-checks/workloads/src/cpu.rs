@@ -1,22 +1,18 @@
 //! Known-answer work on every logical CPU at once, each thread pinned to its CPU.
 //!
-//! A round is a chain of SHA-256, an integer loop of multiply, shift and rotate, and a chain of fused multiply-adds.
-//! The answers are constants, computed outside this program, so a CPU that is wrong always the same way is seen too.
+//! [`workloads`] are computed two ways each.  The answers of a chain of SHA-256, an integer loop of multiply, shift and
+//! rotate, and a chain of fused multiply-adds are constants, computed outside this program, so a CPU that is wrong always
+//! the same way is seen too.
 
 mod answers;
 mod compare;
 mod plain;
 mod vector;
 
-use std::time::Duration;
-
-use appliance_model::burn_in::Found;
 use sha2::{Digest as _, Sha256};
 
 pub use answers::workloads;
 pub use compare::{Core, Make, Workload, compare};
-
-use crate::Watch;
 
 /// SHA-256 applied 2000 times to SHA-256("scalerforge/cpu-verify/v1").
 const CHAIN: [u8; 32] = [
@@ -27,34 +23,6 @@ const CHAIN: [u8; 32] = [
 const INTEGERS: u64 = 0x299b_101f_42d7_8f4d;
 /// Bits of the result of [`fused`].
 const FUSED: u64 = 0x4000_6ad1_f1b7_6797;
-
-/// Works on these CPUs (kernel numbers) for `time`; each does at least one round.
-pub fn verify(cpus: &[u32], time: Duration, watch: Watch<'_>) -> Found {
-    let cores = match compare(cpus, &|_| vec![Box::new(Round)], time, watch) {
-        Ok(_) if watch.stopped() => return Found::Undone { why: "called off".into() },
-        Ok(cores) => cores,
-        Err(why) => return Found::Undone { why },
-    };
-    Found::Cpu {
-        cpus: u32::try_from(cores.len()).unwrap_or(u32::MAX),
-        rounds: cores.iter().map(|core| core.rounds).sum(),
-        wrong: cores.iter().filter(|core| core.wrong > 0).map(|core| core.cpu).collect(),
-    }
-}
-
-/// The short round of the first profiles.
-struct Round;
-
-impl Workload for Round {
-    fn name(&self) -> &'static str {
-        "round"
-    }
-
-    fn round(&mut self, _cpu: u32) -> Result<(), String> {
-        let right = chain() == CHAIN && integers() == INTEGERS && fused() == FUSED;
-        right.then_some(()).ok_or_else(|| "a known answer came out wrong".into())
-    }
-}
 
 fn chain() -> [u8; 32] {
     let mut digest = Sha256::digest(std::hint::black_box(b"scalerforge/cpu-verify/v1"));
@@ -115,25 +83,17 @@ const CPUS_MAX: usize = 8192;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+    use std::{
+        sync::atomic::{AtomicBool, AtomicU16, Ordering},
+        time::Duration,
+    };
 
     use super::*;
+    use crate::Watch;
 
     #[test]
     fn this_machine_gives_the_known_answers() {
         assert_eq!((chain(), integers(), fused()), (CHAIN, INTEGERS, FUSED));
-    }
-
-    #[test]
-    fn works_and_tells() {
-        let (stop, told) = (AtomicBool::new(false), AtomicU16::new(0));
-        let tell = |permille| told.store(permille, Ordering::Relaxed);
-        let found = verify(&[0], Duration::from_millis(20), Watch::new(&stop, &tell));
-        assert!(
-            matches!(&found, Found::Cpu { cpus: 1, rounds: 1.., wrong } if wrong.is_empty()),
-            "{found:?}"
-        );
-        assert!(told.load(Ordering::Relaxed) > 0);
     }
 
     /// A workload that is wrong on one CPU.
@@ -168,14 +128,15 @@ mod tests {
     }
 
     #[test]
-    fn a_cpu_that_is_not_there_and_a_stop_are_undone() {
-        let stop = AtomicBool::new(false);
+    fn a_cpu_that_is_not_there_is_named_and_progress_is_told() {
+        let (stop, told) = (AtomicBool::new(false), AtomicU16::new(0));
         for (cpu, says) in [(4095, "cpu 4095"), (99_999, "counts to")] {
-            let found = verify(&[0, cpu], Duration::ZERO, Watch::new(&stop, &|_| ()));
-            assert!(matches!(&found, Found::Undone { why } if why.contains(says)), "{found:?}");
+            let watch = Watch::new(&stop, &|_| ());
+            let why = compare(&[0, cpu], &workloads, Duration::ZERO, watch).unwrap_err();
+            assert!(why.contains(says), "{why}");
         }
-        stop.store(true, Ordering::Relaxed);
-        let found = verify(&[0], Duration::from_secs(60), Watch::new(&stop, &|_| ()));
-        assert!(matches!(found, Found::Undone { .. }));
+        let tell = |permille| told.store(permille, Ordering::Relaxed);
+        let cores = compare(&[0], &workloads, Duration::from_millis(20), Watch::new(&stop, &tell)).unwrap();
+        assert!(cores[0].rounds > 0 && cores[0].wrong == 0 && told.load(Ordering::Relaxed) > 0, "{cores:?}");
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! Each workload runs for a given time, tells how far it is, obeys a stop flag, and returns what it found as numbers;
 //! whether they are good is for `firmware-checks/burn-in` to say.  What could not be done comes back as
-//! [`Found::Undone`] with a reason for a technician, never as a panic or a made-up number.
+//! [`Done::Undone`] with a reason for a technician, never as a panic or a made-up number.
 //! Drives are opened read-only; a write needs a [`drive::WriteConsent`] for this serial and this span.
 //!
-//! [`Found::Undone`]: appliance_model::burn_in::Found::Undone
+//! [`Done::Undone`]: appliance_model::burn_in::staged::Done::Undone
 
 pub mod aid;
 mod buffers;

@@ -6,11 +6,11 @@ use std::{
     io::Write as _, os::unix::fs::FileExt as _, path::PathBuf, sync::atomic::AtomicBool, time::Duration,
 };
 
-use appliance_model::{Serial, burn_in::Found};
+use appliance_model::Serial;
 use firmware_checks_workloads::{
     Watch,
     drive::{
-        self, RANDOM, SEQUENTIAL, Span, Target, Writable, WriteConsent,
+        RANDOM, SEQUENTIAL, Span, Target, Writable, WriteConsent,
         stamp::{Stamp, Wrong},
     },
 };
@@ -26,40 +26,30 @@ fn file(name: &str, mebibytes: usize) -> PathBuf {
     path
 }
 
-fn read(path: &std::path::Path, seconds: u64) -> Found {
-    let stop = AtomicBool::new(false);
-    let serial = Serial::parse("FILE").unwrap();
-    drive::read(path, &serial, Duration::from_secs(seconds), Watch::new(&stop, &|_| ()))
-}
-
 #[test]
 fn a_file_is_read_both_ways() {
-    let path = file("drive-read.bin", 8);
-    let found = read(&path, 1);
-    let Found::Drive {
-        bytes,
-        random_iops,
-        latency_p50_microseconds: p50,
-        latency_p99_microseconds: p99,
-        errors,
-        ..
-    } = found
-    else {
-        panic!("{found:?}");
-    };
-    assert!(bytes > 8 << 20 && random_iops > 0 && p50 > 0 && p50 <= p99, "{found:?}");
-    assert_eq!(errors, 0);
+    let (path, stop) = (file("drive-read.bin", 8), AtomicBool::new(false));
+    let target = Target::open(&path, &serial("FILE")).unwrap();
+    for load in [SEQUENTIAL, RANDOM] {
+        let watch = Watch::new(&stop, &|_| ());
+        let found = target.read(load, target.whole(), Duration::from_millis(500), watch).unwrap();
+        let latency = found.latency;
+        assert!(found.bytes > 0 && found.operations > 0 && found.errors == 0, "{found:?}");
+        assert!(latency.p50_microseconds > 0 && latency.p50_microseconds <= latency.p99_microseconds);
+    }
     std::fs::remove_file(path).unwrap();
 }
 
 #[test]
-fn what_cannot_be_read_is_undone() {
-    let small = file("drive-small.bin", 0);
+fn what_cannot_be_read_says_why() {
+    let (small, stop) = (file("drive-small.bin", 0), AtomicBool::new(false));
     for (path, says) in
         [(small.as_path(), "too few"), (std::path::Path::new("/nonexistent"), "could not be opened")]
     {
-        let found = read(path, 2);
-        assert!(matches!(&found, Found::Undone { why } if why.contains(says)), "{found:?}");
+        let watch = Watch::new(&stop, &|_| ());
+        let found = Target::open(path, &serial("FILE"))
+            .and_then(|target| target.read(RANDOM, target.whole(), Duration::from_secs(2), watch));
+        assert!(found.as_ref().is_err_and(|why| why.contains(says)), "{found:?}");
     }
     std::fs::remove_file(small).unwrap();
 }

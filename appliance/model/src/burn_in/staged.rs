@@ -1,7 +1,7 @@
 //! Burn-in in stages: what is done at once, what each task found as figures with units, and who the peers are.
 //!
-//! A plan of the first format is a list of steps, one after the other.  This one has stages with time bounds, waves of
-//! tasks within them, and results in one shape for every workload, so that a rule can name a figure.
+//! A course has stages with time bounds, waves of tasks within them, and results in one shape for every workload, so that
+//! a rule can name a figure.
 
 use serde::{Deserialize, Serialize};
 

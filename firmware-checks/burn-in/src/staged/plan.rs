@@ -7,8 +7,11 @@ use appliance_model::{
 };
 use thiserror::Error;
 
-use super::{Each, Job, Kind, Profile, figure, profile};
-use crate::plan::{PlanError, named};
+use super::{
+    Each, Job, Kind, Profile,
+    drives::{PlanError, named},
+    figure, profile,
+};
 
 /// Why no course could be made.
 #[derive(Debug, PartialEq, Eq, Error)]
@@ -300,7 +303,7 @@ pub(crate) mod tests {
             serial: Serial::parse(serial),
             model: Some("MODEL".into()),
             namespace: Some(1),
-            ..crate::plan::tests::blank_drive()
+            ..Drive::default()
         };
         let mut inventory = Inventory {
             threads: vec![Thread::default()],
