@@ -20,7 +20,7 @@ use axum::{
 use firmware_checks_burn_in::staged::{Measured, Profile, Seen, by_model, look, machine};
 use utoipa::OpenApi;
 
-use super::{Ordered, PART_BYTES_MAX, read, skip};
+use super::{Ordered, PART_BYTES_MAX, fleet, read, skip};
 use crate::{
     app::{App, now},
     operator_api::{Problem, id},
@@ -146,7 +146,8 @@ async fn stream(State(app): State<Arc<App>>, Path(text): Path<String>) -> Result
     Ok(([(header::CONTENT_TYPE, "application/jsonl")], Body::from_stream(parts)).into_response())
 }
 
-/// The fleet by model: what each device of a model measured in burn-ins that passed, and who stands out.
+/// The fleet by model: what each device of a model measured in burn-ins that passed, or in one for which its machine is
+/// quarantined, and who stands out.
 #[utoipa::path(get, path = "/api/v1/burn-in/models", responses((status = 200, body = ModelsView)))]
 async fn models(State(app): State<Arc<App>>) -> Result<Json<ModelsView>, Problem> {
     let asked = Arc::clone(&app);
@@ -155,7 +156,7 @@ async fn models(State(app): State<Arc<App>>) -> Result<Json<ModelsView>, Problem
             let hosts = store.hosts()?;
             let serial =
                 |id| hosts.iter().find(|host| host.id == id).map(|host| host.facts.serial.to_string());
-            let values = store.figures()?.into_iter().map(|one| Measured {
+            let values = fleet::shown(&asked.desks, store, &hosts)?.into_iter().map(|one| Measured {
                 serial: serial(one.host.clone()).unwrap_or_default(),
                 host: one.host.to_string(),
                 model: one.model,

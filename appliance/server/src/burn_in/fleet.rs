@@ -2,21 +2,30 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use appliance_enrol::Stage;
 use appliance_model::{
     HostId, Now,
-    burn_in::staged::{Done, Peer},
+    burn_in::{
+        Verdict,
+        staged::{Done, Peer},
+    },
 };
-use appliance_store::{FleetFigure, Store, StoreError};
+use appliance_store::{FleetFigure, HostRow, Store, StoreError};
 use firmware_checks_burn_in::{
     staged::{Bound, Profile},
     stream::Run,
 };
+
+use super::Desks;
 
 /// Figures of one host that are kept: 24 drives and 8 GPUs, a dozen figures in each of six stages.
 const FIGURES_MAX: usize = 4096;
 
 /// Peers in one order: the whole of it must fit into a line of the stream.
 const PEERS_MAX: usize = 4096;
+
+/// Machines that did not pass and are shown beside the others: each one's stream is read for it.
+const FAILED_SHOWN_MAX: usize = 16;
 
 /// What a burn-in says of the host's devices.
 pub(super) fn figures(host: &HostId, run: &Run, at: Now) -> Vec<FleetFigure> {
@@ -40,6 +49,25 @@ pub(super) fn figures(host: &HostId, run: &Run, at: Now) -> Vec<FleetFigure> {
     }
     found.truncate(FIGURES_MAX);
     found
+}
+
+/// What people look at: the figures that are a measure, and those of machines that are quarantined because they did not
+/// pass, for it is them that somebody looks for.
+pub(super) fn shown(desks: &Desks, store: &Store, hosts: &[HostRow]) -> Result<Vec<FleetFigure>, StoreError> {
+    let (mut all, mut failed) = (store.figures()?, 0);
+    for host in hosts.iter().filter(|host| matches!(host.stage, Stage::Quarantined { .. })) {
+        if failed == FAILED_SHOWN_MAX {
+            break;
+        }
+        let Some(run) = store.burn_in(&host.id)? else { continue };
+        let Some(found) = super::read(desks, store, &host.id, &run)? else { continue };
+        if let Some(Verdict::Fail { .. } | Verdict::Inconclusive { .. }) = found.closed {
+            failed += 1;
+            all.retain(|one| one.host != host.id);
+            all.extend(figures(&host.id, &found, found.newest));
+        }
+    }
+    Ok(all)
 }
 
 /// Figures of other hosts' devices that a rule of `profile` compares with.
