@@ -43,6 +43,15 @@ const plot = (view) => ({ stage, name, series }) => {
   return curves(title, red.length ? `; red: ${red.slice(0, 3).join(", ")}${red.length > 3 ? ` and ${red.length - 3} more` : ""}` : "", series, scale(series), red);
 };
 
+/** The rules that a figure was held against; a profile has more, for devices that not every machine has. */
+const rulesOf = (view) => {
+  const used = new Set(view.stages.flatMap((stage) => stage.tasks.flatMap((task) => task.figures.flatMap((figure) => figure.rules.map((one) => one.rule)))));
+  const rows = view.rules.flatMap((rule, index) => used.has(index) ? [[String(index + 1), rule.words, rule.origin]] : []);
+  const rest = view.rules.length - rows.length;
+  return [table([["No.", "tiny"], ["Rule"], ["Origin"]], rows, "Rules and their origin"),
+    el("p", { class: "soft" }, rest ? `The profile has ${rest} more, on figures that nothing in this machine gave.` : "These are all rules of the profile.")];
+};
+
 const show = (view) => {
   document.title = `Acceptance report ${view.machine.serial}`;
   write(at("machine"), machineWords(view.machine));
@@ -56,7 +65,7 @@ const show = (view) => {
     table([["Figure"], ["Value", "number"], ["Rule"]], figureRows(view), "Figures"));
   at("coverage").replaceChildren(...items(coverage(view)));
   at("plots").replaceChildren(...groups(view).map(plot(view)));
-  at("rules").replaceChildren(table([["No.", "tiny"], ["Rule"], ["Origin"]], view.rules.map((rule, index) => [String(index + 1), rule.words, rule.origin]), "Rules and their origin"));
+  at("rules").replaceChildren(...rulesOf(view));
   at("facts").replaceChildren(...facts(view));
   write(at("replay"), `scalerforge burn-in judge ${id}.jsonl`);
   write(at("signed"), view.verdict ? `The signatures below stand for machine ${view.machine.serial}, whose burn-in with profile ${view.profile} came to: ${verdictWord(view)}.` : "This burn-in has no verdict: there is nothing to sign yet.");
