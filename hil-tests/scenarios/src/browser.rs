@@ -56,8 +56,16 @@ impl Browser {
             }
         };
         let browser = Self { _driver: driver, session };
-        browser.tell("url", json!({"url": url})).await?;
+        browser.go(url).await?;
         Ok(browser)
+    }
+
+    /// Goes to another page.
+    ///
+    /// # Errors
+    /// If the browser does not load it.
+    pub async fn go(&self, url: &str) -> anyhow::Result<()> {
+        self.tell("url", json!({"url": url})).await.map(drop)
     }
 
     /// Waits until the page's text has all of `words`.

@@ -38,7 +38,7 @@ fn two_servers_become_scalernodes_and_a_stranger_can_check_them() -> anyhow::Res
             stranger(&lab, &artefacts, node, &on_chain.evidence).await?;
         }
         let nodes: Vec<&str> = hosts.iter().filter_map(|host| host.node.as_deref()).collect();
-        page(&lab, &nodes).await?;
+        page(&lab, &nodes, &hosts[0].id).await?;
         lab.stop().await;
         Ok(())
     })
@@ -136,12 +136,27 @@ async fn verify(
     lab.command(&arguments).await
 }
 
-/// The page, in a real browser: it shows the rack and the chain without anybody reloading it.
-async fn page(lab: &Lab, nodes: &[&str]) -> anyhow::Result<()> {
+/// The pages, in a real browser: the rack and the chain without anybody reloading them, and what the burn-in came to.
+async fn page(lab: &Lab, nodes: &[&str], host: &str) -> anyhow::Result<()> {
+    const LOOK: Duration = Duration::from_secs(60);
     let browser = Browser::open("http://127.0.0.1:8090/", &lab.site().join("browser")).await?;
     let mut words = vec!["2 servers, 2 ScalerNodes", "LAB00001", "LAB00002", "registered", "R1-U07"];
     words.extend(nodes);
-    browser.wait_text(&words, Duration::from_secs(60)).await?;
+    browser.wait_text(&words, LOOK).await?;
     browser.picture(&lab.site().join("page.png")).await?;
+    let judge = format!("scalerforge burn-in judge {host}.jsonl");
+    for (path, words, picture) in [
+        (format!("hosts/{host}/burn-in"), ["Passed", "Stages", "Over time", judge.as_str()], "burn-in.png"),
+        (
+            format!("hosts/{host}/burn-in/report"),
+            ["Passed", "LAB0000", "Signature", judge.as_str()],
+            "report.png",
+        ),
+        ("models".into(), ["Fleet by model", "models, ", "in stage", "the same as numbers"], "models.png"),
+    ] {
+        browser.go(&format!("http://127.0.0.1:8090/{path}")).await?;
+        browser.wait_text(&words, LOOK).await?;
+        browser.picture(&lab.site().join(picture)).await?;
+    }
     browser.close().await
 }
