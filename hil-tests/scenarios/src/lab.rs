@@ -10,7 +10,10 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use appliance_api::operator::{ChainView, HostDetail, HostView};
+use appliance_api::{
+    burn_in::BurnInView,
+    operator::{ChainView, HostDetail, HostView},
+};
 use hil_tests_rack::{HostSpec, Rack, RackConfig, netns};
 use tokio::{
     process::{Child, Command},
@@ -52,8 +55,10 @@ pub struct LabConfig {
     pub hosts: Vec<HostSpec>,
     /// The chain.
     pub chain: Chain,
-    /// Burn-in profile.
+    /// Burn-in profile: a built-in one, or the path of a `.toml` file.
     pub profile: String,
+    /// More lines for the site file's section `[burn_in]`.
+    pub burn_in: String,
     /// Serve the image whose agent was altered.
     pub altered_image: bool,
     /// How long an agent may be silent.
@@ -85,6 +90,7 @@ impl LabConfig {
             hosts: (0..hosts).map(HostSpec::lab).collect(),
             chain: Chain::Embedded,
             profile: "demo".into(),
+            burn_in: String::new(),
             altered_image: false,
             silence_seconds_max: 15,
             reattest_seconds: None,
@@ -270,12 +276,32 @@ impl Lab {
         self.get("/api/v1/chain").await
     }
 
-    async fn get<T: serde::de::DeserializeOwned + Send + 'static>(&self, path: &str) -> anyhow::Result<T> {
+    /// A host's burn-in.
+    ///
+    /// # Errors
+    /// If the appliance does not answer, or knows of none.
+    pub async fn burn_in(&self, id: &str) -> anyhow::Result<BurnInView> {
+        self.get(&format!("/api/v1/hosts/{id}/burn-in")).await
+    }
+
+    /// The result stream of a host's burn-in.
+    ///
+    /// # Errors
+    /// If the appliance does not answer, or has none.
+    pub async fn burn_in_stream(&self, id: &str) -> anyhow::Result<String> {
+        self.text(&format!("/api/v1/hosts/{id}/burn-in/stream")).await
+    }
+
+    async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        serde_json::from_str(&self.text(path).await?).context("reading the answer")
+    }
+
+    async fn text(&self, path: &str) -> anyhow::Result<String> {
         let url = format!("http://{OPERATOR_ADDRESS}{path}");
         tokio::task::spawn_blocking(move || {
             let agent: ureq::Agent =
                 ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(20))).build().into();
-            agent.get(&url).call()?.body_mut().read_json().context("reading the answer")
+            agent.get(&url).call()?.body_mut().read_to_string().context("reading the answer")
         })
         .await?
     }

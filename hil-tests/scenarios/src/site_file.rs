@@ -94,7 +94,7 @@ listen = "{verifier}"
 
 [burn_in]
 profile = "{profile}"
-
+{burn_in}
 [trust]
 endorsement_dir = "endorsement"
 allow_software_tpm = true
@@ -125,6 +125,7 @@ booking_days_max = 365
         pxe = lab.pxe.clone() + if lab.v6 { V6 } else { "" },
         agent6 = if lab.v6 { "listen6 = \"[fd77::1]:8443\"" } else { "" },
         profile = lab.profile,
+        burn_in = lab.burn_in,
         publish = lab.publish,
     );
     if lab.bmcs {
