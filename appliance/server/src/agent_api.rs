@@ -43,6 +43,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/agent/v1/progress", post(progress))
         .route("/agent/v1/partner", post(partners::partner))
         .route("/agent/v1/board", post(board::board))
+        .route("/agent/v1/uplinks", post(partners::uplinks))
         .route("/agent/v1/stream", post(stream))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(app)

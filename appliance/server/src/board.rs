@@ -255,3 +255,62 @@ pub(crate) async fn board(
         None => BoardWord::Unseen { why: nobody.into() },
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use appliance_bmc::{Contact, Options, Password};
+    use appliance_model::Now;
+    use hil_tests_rack::{
+        Quirks,
+        fleet::{Fleet, FleetConfig, Places},
+    };
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_sensor_and_an_event_that_turn_critical_under_load_are_told() {
+        let config = FleetConfig {
+            count: 1,
+            places: Places::Ports(([127, 0, 0, 1], 0).into()),
+            tree: None,
+            quirks: Quirks::default(),
+            plain: false,
+            account: None,
+            latency: None,
+            dead_permille: 0,
+            death: None,
+            errors_permille: 0,
+            ipmi: None,
+            faults: Vec::new(),
+            on: true,
+        };
+        let fleet = Fleet::start(&config).await.unwrap();
+        let listed = &fleet.listed()[0];
+        let (url, user) = (listed.url.clone(), listed.user.clone());
+        let contact = Contact { url, user, password: Password::new(&listed.password), pin: None };
+        let bmc = Bmc::with(contact, Options::default()).unwrap();
+        let at = |second: u64| Now(1_000_000 + second * 1000);
+        let mut record = Record::new(1, at(0));
+        record.look(&of(&bmc.vitals().await.unwrap()), at(5));
+        let hot = json!([{ "MemberId": "1", "Name": "CPU1 Temp", "ReadingCelsius": 99,
+            "Status": { "State": "Enabled", "Health": "Critical" } }]);
+        fleet.lie(0, "/redfish/v1/Chassis/1/Thermal", json!({ "Temperatures": hot }));
+        let entries = "/redfish/v1/Systems/1/LogServices/SEL/Entries";
+        let event = json!([{ "@odata.id": format!("{entries}/9"), "Id": "9", "Severity": "Critical",
+            "Created": "2026-01-01T00:00:00Z", "Message": "CPU 1 thermal trip" }]);
+        fleet.lie(0, entries, json!({ "Members": event, "Members@odata.count": 1 }));
+        record.look(&of(&bmc.vitals().await.unwrap()), at(35));
+        bmc.log_out().await;
+        // An appliance that was restarted in between goes on with what it kept.
+        let kept = serde_json::to_vec(&record).unwrap();
+        let record: Record = serde_json::from_slice(&kept).unwrap();
+        let BoardWord::Seen { figures, faults, series, .. } = record.word(at(40)) else { panic!("seen") };
+        let figure = |name: &str| figures.iter().find(|one| one.name == name).map(|one| one.value);
+        assert_eq!((figure("sensors-critical"), figure("events-critical")), (Some(1), Some(1)), "{faults:?}");
+        assert_eq!(figure("board-temperature-max"), Some(99));
+        assert!(figure("power-max").is_some() && figure("fan-min").is_some() && !series.is_empty());
+        let faults = faults.join("; ");
+        assert!(faults.contains("CPU1 Temp is critical") && faults.contains("thermal trip"), "{faults}");
+    }
+}

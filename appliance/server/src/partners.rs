@@ -16,7 +16,7 @@ use appliance_api::agent::POLL_SECONDS_MAX;
 use appliance_enrol::Stage;
 use appliance_model::{
     Mac, Now, Seconds,
-    burn_in::aid::{Match, Pairing, Role, Seek, Token},
+    burn_in::aid::{Match, Pairing, Role, Seek, Token, Uplink},
     inventory::{Inventory, Nic},
 };
 use appliance_store::{HostRow, Kind};
@@ -47,6 +47,9 @@ const LOOK: Duration = Duration::from_secs(1);
 const SECONDS_MAX: u32 = 60;
 /// A pairing that nobody fetched is worth nothing any more: the partner has given up.
 const FETCH_SECONDS: Seconds = Seconds(15);
+/// Places outside that are told, and how long a name may take.
+const UPLINKS_MAX: usize = 16;
+const RESOLVE_MAX: Duration = Duration::from_secs(2);
 /// What the appliance's port is set to if nobody tells.
 const MTU: u64 = 1500;
 
@@ -99,6 +102,22 @@ pub(crate) async fn partner(
             return Ok(Json(Pairing::Wait));
         }
     }
+}
+
+/// `POST /agent/v1/uplinks`: the site's places, with the addresses that their names have now.
+pub(crate) async fn uplinks(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+) -> Result<Json<Vec<Uplink>>, Refused> {
+    authenticate(&app, &headers).await?;
+    let mut uplinks = Vec::new();
+    for (name, at) in app.config.burn_in.latency.iter().take(UPLINKS_MAX) {
+        let found = timeout_at(Instant::now() + RESOLVE_MAX, tokio::net::lookup_host(at)).await;
+        let mut found: Vec<SocketAddr> = found.ok().and_then(Result::ok).into_iter().flatten().collect();
+        found.sort_by_key(SocketAddr::is_ipv6);
+        uplinks.push(Uplink { name: name.clone(), at: found.first().copied() });
+    }
+    Ok(Json(uplinks))
 }
 
 /// Lets the tournament go on, and answers what it says of this port.

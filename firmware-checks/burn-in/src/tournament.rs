@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use appliance_model::{HostId, Mac, Now, Seconds};
 
 /// Who waits so long plays the appliance.
-pub const HOUSE_AFTER: Seconds = Seconds(20);
+pub const HOUSE_AFTER: Seconds = Seconds(10);
 /// Who waits so long is told that there is nobody.
 pub const NOBODY_AFTER: Seconds = Seconds(75);
 /// Who has not asked for so long does not wait any more: an agent asks every 10 s.
@@ -282,7 +282,7 @@ mod tests {
                 games.first().map(|game| (second - from, ports(game)))
             })
         };
-        assert_eq!(waits(&mut here, &seat(1, None), true, 0), Some((20, vec![1, 255])));
+        assert_eq!(waits(&mut here, &seat(1, None), true, 0), Some((10, vec![1, 255])));
         assert_eq!(waits(&mut here, &seat(1, None), false, 1000), Some((75, vec![1])));
         let local = Seat { lane: Lane::Local, ..seat(2, None) };
         assert_eq!(waits(&mut here, &local, true, 2000), Some((75, vec![2])), "the appliance is not there");

@@ -11,6 +11,7 @@ mod datagrams;
 mod port;
 mod proof;
 mod streams;
+mod uplink;
 
 use std::{
     io,
@@ -23,6 +24,7 @@ use appliance_model::burn_in::aid::Token;
 pub use port::{Grown, Port};
 use proof::{Kind, Secret};
 use socket2::{Domain, Protocol, Socket, Type};
+pub use uplink::distance;
 
 use crate::{
     Watch,

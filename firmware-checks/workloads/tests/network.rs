@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
@@ -11,11 +11,11 @@ use std::{
 use appliance_model::burn_in::aid::Token;
 use firmware_checks_workloads::{
     Watch,
-    network::{Ear, Seen, Way, play},
+    network::{Ear, Seen, Way, distance, play},
 };
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-const TIME: Duration = Duration::from_secs(2);
+const TIME: Duration = Duration::from_secs(1);
 
 fn ear() -> Result<Ear, String> {
     Ear::open(SocketAddr::new(HERE, 0), None)
@@ -97,4 +97,14 @@ fn another_token_is_no_match_and_a_stop_is_heard() {
         assert!(dialler.unwrap_err().contains("did not prove"));
         assert_eq!(listener.unwrap_err(), "called off");
     });
+}
+
+#[test]
+fn a_place_that_answers_has_a_distance_and_one_that_does_not_has_a_reason() {
+    let here = SocketAddr::new(HERE, 0);
+    let place = TcpListener::bind(here).unwrap();
+    let at = place.local_addr().unwrap();
+    assert!((1..2_000_000).contains(&distance(here, at, None).unwrap()));
+    drop(place);
+    assert!(distance(here, at, None).unwrap_err().contains(&at.to_string()));
 }

@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, thread, time::Duration};
 
-use appliance_model::burn_in::aid::{BoardQuestion, BoardWord, Pairing, Seek};
+use appliance_model::burn_in::aid::{BoardQuestion, BoardWord, Pairing, Seek, Uplink};
 use firmware_checks_workloads::aid::Aid;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -53,6 +53,10 @@ impl Aid for Errand {
 
     fn partner(&self, seek: &Seek) -> Result<Pairing, String> {
         self.ask("partner", seek)
+    }
+
+    fn uplinks(&self) -> Result<Vec<Uplink>, String> {
+        self.ask("uplinks", &())
     }
 
     fn board(&self, question: &BoardQuestion) -> Result<BoardWord, String> {

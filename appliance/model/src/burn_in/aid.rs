@@ -112,6 +112,16 @@ impl<'de> Deserialize<'de> for Token {
     }
 }
 
+/// A place of the world outside whose distance is measured: a region, an exchange, a peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Uplink {
+    /// Its name in the site file.
+    pub name: String,
+    /// Where it takes connections; `None` if its name could not be resolved.
+    pub at: Option<SocketAddr>,
+}
+
 /// Asks what the machine's controller has seen since this burn-in began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -14,6 +14,8 @@ pub struct BurnIn {
     pub text: String,
     /// Spans that the site allows to be overwritten, by the drive's serial.
     pub consents: Vec<SpanConsent>,
+    /// Places whose distance is measured: name, and `host:port`.
+    pub latency: Vec<(String, String)>,
 }
 
 impl Reader<'_> {
@@ -32,7 +34,26 @@ impl Reader<'_> {
             let why = crate::chain_of(&refused);
             self.value(KEY, name, &format!("a profile that can be used; {why}"))
         })?;
-        Ok(BurnIn { profile, text, consents: wire.consent })
+        let latency = wire.latency.iter().map(|text| self.place(text)).collect::<Result<Vec<_>, _>>()?;
+        Ok(BurnIn { profile, text, consents: wire.consent, latency })
+    }
+    /// `NAME=HOST:PORT`; the name becomes part of a figure's.
+    fn place(&self, text: &str) -> Result<(String, String), ConfigError> {
+        let plain = |name: &str| {
+            (1..=32).contains(&name.len())
+                && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        };
+        let whole = |at: &str| {
+            let host = at.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0));
+            at.len() <= 260
+                && host.is_some_and(|(host, _)| !host.is_empty() && !host.contains(char::is_whitespace))
+        };
+        let found = text.split_once('=').filter(|(name, at)| plain(name) && whole(at));
+        let (name, at) = found.ok_or_else(|| {
+            let expected = "NAME=HOST:PORT, the name of small letters, digits and dashes";
+            self.value("burn_in.latency", text, expected)
+        })?;
+        Ok((name.to_owned(), at.to_owned()))
     }
 }
 

@@ -194,6 +194,9 @@ pub struct BurnIn {
     /// Spans of drives that may be overwritten by any burn-in; in machines of this site that have these drives.
     #[serde(default)]
     pub consent: Vec<appliance_model::burn_in::staged::SpanConsent>,
+    /// Places whose distance each port measures, as `NAME=HOST:PORT`; they take TCP connections.  Absent: none.
+    #[serde(default)]
+    pub latency: Vec<String>,
 }
 
 /// Which documents machines are held to, once their inventory is there.

@@ -23,7 +23,7 @@ use super::{Findings, Machine};
 use crate::{
     Watch,
     aid::Aid,
-    network::{Ear, Port, Seen, Way, play},
+    network::{Ear, Port, Seen, Way, distance, play},
     watch::Clock,
 };
 
@@ -39,6 +39,8 @@ const FAILURES_MAX: usize = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 /// What a port is set to that does not tell.
 const MTU: u64 = 1500;
+/// Places whose distance is measured.
+const UPLINKS_MAX: usize = 16;
 /// Lines of coverage; a soak plays thousands of matches.
 const LINES_MAX: usize = 64;
 /// Points of a curve.
@@ -62,6 +64,7 @@ pub(super) fn run(
     found.matches(&played, port.mbps());
     found.add("port-errors-grown", grown.errors, Unit::Count);
     let device = found.device.clone();
+    found.uplinks(aid, &ear, &port, watch);
     if !grown.words.is_empty() {
         found.coverage.push(format!("{device}: {}: {}", port.name, grown.words.join(", ")));
     }
@@ -192,6 +195,28 @@ impl Findings {
         let rates = |seen: &Seen| seen.curve_out.iter().map(|(at, bytes)| (*at, bytes >> 20)).collect();
         self.curve(played, "send-rate", Unit::MebibytesPerSecond, rates);
         self.curve(played, "partner-latency", Unit::Microseconds, |seen| seen.curve_latency.clone());
+    }
+
+    /// How far the site's places are from this port.  No rule holds for them; one that is away is told.
+    fn uplinks(&mut self, aid: &dyn Aid, ear: &Ear, port: &Port, watch: Watch<'_>) {
+        let device = self.device.clone();
+        let named = match aid.uplinks() {
+            Ok(named) => named,
+            Err(why) => return self.coverage.push(format!("{device}: uplinks: {why}")),
+        };
+        for uplink in named.into_iter().take(UPLINKS_MAX) {
+            if watch.stopped() {
+                return;
+            }
+            let at = uplink.at.filter(|at| at.is_ipv4() == ear.at().is_ipv4());
+            let found = at.ok_or_else(|| "no address of it that this port could reach".to_owned());
+            match found.and_then(|at| distance(ear.at(), at, Some(&port.name))) {
+                Ok(micros) => {
+                    self.add(&format!("uplink-latency-{}", uplink.name), micros, Unit::Microseconds)
+                }
+                Err(why) => self.coverage.push(format!("{device}: uplink {}: {why}", uplink.name)),
+            }
+        }
     }
 
     fn curve(&mut self, played: &[Played], name: &str, unit: Unit, of: impl Fn(&Seen) -> Vec<(u32, u64)>) {
