@@ -5,6 +5,7 @@ import { broken, coverage, facts, groups, machineWords, standing, valueWords, ve
 import { curve, scale } from "./plot.js";
 
 const LOOK_MILLISECONDS = 2000;
+const PAUSE_MILLISECONDS_MAX = 60_000;
 const id = host();
 
 /** A folded part, whose inside is drawn when it is opened and anew when what it shows has changed. */
@@ -129,19 +130,25 @@ const numbersTable = (device, all) => {
   return table([["Second", "number"], ...all.map((series) => [series.name, "number"])], sorted.map(([second, cells]) => [String(second), ...cells]), `Curves of ${device}`, "");
 };
 
+/** A view of a long soak has megabytes of curves: who asks takes a tenth of the appliance's time at most. */
+const pause = (view, milliseconds) => Math.min(Math.max(view?.state === "ended" ? 10 * LOOK_MILLISECONDS : LOOK_MILLISECONDS, 10 * milliseconds), PAUSE_MILLISECONDS_MAX);
+
 const look = async () => {
-  let again = true;
+  const begun = performance.now();
+  let view;
   try {
-    const view = await ask(`/api/v1/hosts/${encodeURIComponent(id)}/burn-in`);
-    write(at("link"), "");
-    if (view) show(view);
-    else write(at("word"), "No burn-in yet");
-    // One that ended is asked for now and then: the host may be burnt in again.
-    again = view?.state !== "ended";
+    // Nobody looks at a page that is hidden.
+    if (!document.hidden || at("body").hidden) {
+      view = await ask(`/api/v1/hosts/${encodeURIComponent(id)}/burn-in`);
+      write(at("link"), "");
+      if (view) show(view);
+      else write(at("word"), "No burn-in yet");
+    }
   } catch (error) {
     write(at("link"), `${error.message}; trying again`);
     at("link").className = "gone";
   }
-  setTimeout(look, again ? LOOK_MILLISECONDS : 10 * LOOK_MILLISECONDS);
+  // One that ended is asked for now and then: the host may be burnt in again.
+  setTimeout(look, pause(view, performance.now() - begun));
 };
 look();
