@@ -5,9 +5,11 @@
 //! before the appliance has answered [`Said::Begins`]; what a power cut leaves is finished from what it kept.  A drive in
 //! use is refused, whatever the permission says.  Read next: `guard`, `places`, then one file for each kind of drive.
 
+mod ata;
 mod guard;
 mod nvme;
 mod places;
+mod scsi;
 
 use std::{fmt, path::Path};
 
@@ -94,7 +96,8 @@ fn prepare(job: Job<'_>) -> Result<(Places, Begun), String> {
 fn method(job: Job<'_>) -> Result<Method, String> {
     match job.who.bus {
         Bus::Nvme => nvme::Nvme::ask(job.commands)?.method(),
-        Bus::Sata | Bus::Sas => Err("this agent erases no drive of this kind".into()),
+        Bus::Sata => ata::Ata(job.commands).method(),
+        Bus::Sas => scsi::Scsi(job.commands).method(),
         Bus::Usb | Bus::Virtio | Bus::Unknown => {
             Err("drives of this kind have no command that erases them; overwriting is no purge".into())
         }
@@ -103,19 +106,33 @@ fn method(job: Job<'_>) -> Result<Method, String> {
 
 /// Plants, gives the command and follows it; after a power cut, first looks whether it goes on by itself.
 fn command(job: Job<'_>, begun: &Begun, places: &Places, told: &dyn Fn(u16)) -> Result<(), String> {
-    let method = begun.method;
+    let (method, resumed) = (begun.method, job.drive.begun.is_some());
     let plant = || places.plant(job.who.serial.as_str(), &begun.samples);
     match method {
         Method::NvmeSanitizeCrypto | Method::NvmeSanitizeBlock | Method::NvmeFormat => {
-            nvme::Nvme::ask(job.commands)?.erase(method, job.drive.begun.is_some(), &plant, told)
+            nvme::Nvme::ask(job.commands)?.erase(method, resumed, &plant, told)
         }
         Method::AtaSanitizeCrypto
         | Method::AtaSanitizeBlock
         | Method::AtaSecurityEnhanced
-        | Method::AtaSecurity
-        | Method::ScsiSanitizeCrypto
+        | Method::AtaSecurity => ata::Ata(job.commands).erase(method, resumed, &plant, told),
+        Method::ScsiSanitizeCrypto
         | Method::ScsiSanitizeBlock
         | Method::ScsiSanitizeOverwrite
-        | Method::ScsiFormat => Err(format!("this agent does not know {}", method.words())),
+        | Method::ScsiFormat => scsi::Scsi(job.commands).erase(method, resumed, &plant, told),
     }
+}
+
+/// How an operation in the background stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Follow {
+    /// It goes on.
+    Going {
+        /// Thousandths.
+        permille: u16,
+    },
+    /// It is done.
+    Done,
+    /// It failed, or there is none.
+    Failed,
 }

@@ -30,8 +30,10 @@ mod curve;
 mod gpu;
 mod health;
 mod network;
+mod self_test;
 
 pub use health::Asking;
+pub use self_test::Opening;
 
 /// Rounds after which a drive is not steady, whatever comes (SNIA PTS).
 const ROUNDS_MAX: usize = 25;
@@ -50,6 +52,8 @@ pub struct Machine<'a> {
     pub drive: &'a dyn Fn(&Serial) -> Found,
     /// Asks a drive for its health, now; while a task runs, from a thread beside it.
     pub health: Asking<'a>,
+    /// What takes a drive's commands.
+    pub commands: Opening<'a>,
     /// What may be overwritten.
     pub consents: &'a [SpanConsent],
     /// Whether rounds of these rates are steady: the core's arithmetic.
@@ -101,7 +105,9 @@ pub fn run(work: &Work, time: Duration, machine: Machine<'_>, watch: Watch<'_>) 
             let wanted = SpanConsent { serial: serial.clone(), start: *start, bytes: *bytes };
             health::around(serial, machine, || verify(wanted, time, machine, watch))
         }
-        Work::DriveSelfTest { .. } => Err("this agent has no such test".into()),
+        Work::DriveSelfTest { serial, extended } => {
+            health::around(serial, machine, || self_test::run((serial, *extended), time, machine, watch))
+        }
         Work::GpuCompare { gpu } => gpu::run(gpu::Verb::Compare, gpu, time, machine, watch),
         Work::GpuMemory { gpu } => gpu::run(gpu::Verb::Memory, gpu, time, machine, watch),
         Work::GpuBandwidth { gpu } => gpu::run(gpu::Verb::Bandwidth, gpu, time, machine, watch),

@@ -12,10 +12,11 @@ use std::{
 use appliance_model::{
     Serial,
     burn_in::staged::{Done, Figure, SpanConsent, Work},
-    inventory::Health,
+    inventory::{Bus, Health},
 };
 use firmware_checks_workloads::{
     Watch,
+    device::Commands,
     task::{self, Found, Machine},
 };
 
@@ -32,6 +33,10 @@ fn serial() -> Serial {
     Serial::parse("S1").unwrap()
 }
 
+fn mute(_: &Serial) -> Result<(Bus, Box<dyn Commands>), String> {
+    Err("a file takes no commands".into())
+}
+
 fn untold(_: &Serial) -> Result<Health, String> {
     Err("a file has no health".into())
 }
@@ -40,8 +45,17 @@ fn run(work: &Work, drive: &dyn Fn(&Serial) -> Found, consents: &[SpanConsent], 
     let stop = AtomicBool::new(false);
     let settled = |rates: &[u64]| settled && rates.len() >= 2;
     let root = Path::new("/");
-    let machine =
-        Machine { root, cpus: &[0], drive, health: &untold, consents, settled: &settled, seed: 3, aid: None };
+    let machine = Machine {
+        root,
+        cpus: &[0],
+        drive,
+        health: &untold,
+        commands: &mute,
+        consents,
+        settled: &settled,
+        seed: 3,
+        aid: None,
+    };
     task::run(work, SECOND, machine, Watch::new(&stop, &|_| ())).done
 }
 
@@ -79,6 +93,7 @@ fn a_drive_is_read_swept_and_steady() {
             cpus: &[0],
             drive: &drive,
             health: &untold,
+            commands: &mute,
             aid: None,
             consents: &[],
             settled: &settled,

@@ -17,17 +17,18 @@ use std::{
 use appliance_model::{
     Serial,
     burn_in::staged::{Done, Series, SpanConsent, Task},
-    inventory::{Drive, Inventory},
+    inventory::{Bus, Drive, Inventory},
 };
 use firmware_checks_burn_in::steady;
 use firmware_checks_probe as probe;
 use firmware_checks_workloads::{
     Watch,
+    device::Commands,
     task::{self, Machine, Ran},
 };
 
 use super::now;
-use crate::{aid::Errand, talk::Talk};
+use crate::{aid::Errand, erase::Device, talk::Talk};
 
 /// What a task may take beyond its time before it is told to end: opening a drive that spins up takes half a minute,
 /// locking a terabyte of memory one and a half.
@@ -84,6 +85,7 @@ impl Crew {
         };
         let note = |now: u16| permille.store(now, Ordering::Relaxed);
         let time = Duration::from_secs(task.seconds.into());
+            commands: &|serial| open(&self.root, serial),
         task::run(&task.work, time, machine, Watch::new(stop, &note))
     }
 }
@@ -114,6 +116,15 @@ struct Running {
 }
 
 /// Runs the tasks of a wave at once.  `note` gives where to write how far a task is, `ended` gets each as it ends.
+/// What takes its commands.
+fn open(root: &Path, serial: &Serial) -> Result<(Bus, Box<dyn Commands>), String> {
+    let Drive { bus, name, .. } = drive(root, serial)?;
+    let name = name.ok_or_else(|| format!("drive {serial} has no block device"))?;
+    let raw = probe::live::Raw::open(&root.join("dev").join(name));
+    let raw = raw.map_err(|error| format!("drive {serial} could not be opened: {error}"))?;
+    Ok((bus, Box::new(Device(raw))))
+}
+
 pub(super) fn wave(
     crew: &Arc<Crew>,
     tasks: &[&Task],

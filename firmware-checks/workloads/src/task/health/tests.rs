@@ -24,6 +24,7 @@ fn told(before: Option<Health>, after: Option<Health>, root: &Path) -> Findings 
         cpus: &[],
         drive: &drive,
         health: &health,
+        commands: &|_| Err("none".into()),
         aid: None,
         consents: &[],
         settled: &settled,
