@@ -130,12 +130,16 @@ fn hold() {
     std::process::exit(1);
 }
 
-/// One line, at once.  Nobody is left to tell when it cannot be printed.
+/// One line, at once.  When nobody is left to tell, there is nothing left to do.
 fn print(line: &Line) {
-    if let Ok(mut text) = serde_json::to_vec(line) {
+    let told = serde_json::to_vec(line).map_err(std::io::Error::other).and_then(|mut text| {
         text.push(b'\n');
         let mut out = std::io::stdout().lock();
-        let _ = out.write_all(&text).and_then(|()| out.flush());
+        out.write_all(&text).and_then(|()| out.flush())
+    });
+    if let Err(error) = told {
+        eprintln!("nvml-probe: a line could not be printed: {error}");
+        std::process::exit(1);
     }
 }
 

@@ -85,6 +85,7 @@ impl Rig {
             cpus: &[0],
             drive: &|_| Err("none".into()),
             health: &|_| Err("none".into()),
+            commands: &|_| Err("none".into()),
             consents: &[],
             settled: &|_| true,
             seed: 1,
@@ -134,15 +135,15 @@ fn merge(base: &mut Value, over: &Value) {
     }
 }
 
-fn works() -> [Work; 3] {
-    let gpu = || GPU.to_owned();
+fn works(uuid: &str) -> [Work; 3] {
+    let gpu = || uuid.to_owned();
     [Work::GpuCompare { gpu: gpu() }, Work::GpuMemory { gpu: gpu() }, Work::GpuBandwidth { gpu: gpu() }]
 }
 
 #[test]
 fn a_good_gpu_passes() {
     let rig = Rig::new(&json!({}));
-    for (work, curves) in works().iter().zip([3, 3, 3]) {
+    for (work, curves) in works(GPU).iter().zip([3, 3, 3]) {
         let (ran, verdict) = rig.judged(work);
         let Verdict::Pass { coverage } = verdict else { panic!("{work:?}: {verdict:?}") };
         assert!(coverage.iter().any(|line| line.contains(GPU) && line.contains(BOARD)), "{coverage:?}");
@@ -224,7 +225,7 @@ fn faults() -> Vec<(Value, usize, [&'static str; 3])> {
 #[test]
 fn injected_faults_are_named() {
     let faults = faults();
-    let works = works();
+    let works = works(GPU);
     let check = |(change, work, words): &(Value, usize, [&str; 3])| {
         let (_, verdict) = Rig::new(change).judged(&works[*work]);
         let Verdict::Fail { reasons } = &verdict else { panic!("{change}: {verdict:?}") };
@@ -246,13 +247,13 @@ fn one_that_hangs_is_ended() {
     let rig = Rig::new(&json!({"cuda": {"hangs_after_launches": 0}}));
     let stop = AtomicBool::new(false);
     let told = |_| stop.store(rig.path("boards.yaml.now").exists(), Ordering::Relaxed);
-    let ran = rig.run(&works()[0], &stop, &told);
+    let ran = rig.run(&works(GPU)[0], &stop, &told);
     assert_eq!(ran, Ran::undone("called off"));
 }
 
 #[test]
 fn what_is_missing_is_said() {
-    let [work, ..] = works();
+    let [work, ..] = works(GPU);
     let undone = |rig: &Rig| match rig.run(&work, &AtomicBool::new(false), &|_| ()).done {
         Done::Undone { why } => why,
         Done::Measured { .. } => panic!("it was done"),
@@ -278,8 +279,31 @@ fn dcgm_is_asked_where_it_is() {
         "usr/bin/dcgmi",
         &format!("#!/bin/sh\n[ \"$*\" = 'diag --run 1 --gpuList 0 --json' ] && echo '{report}'\n"),
     );
-    let (_, verdict) = rig.judged(&works()[0]);
+    let (_, verdict) = rig.judged(&works(GPU)[0]);
     let Verdict::Fail { reasons } = &verdict else { panic!("{verdict:?}") };
     let words = [GPU, BOARD, "dcgm: DCGM's test `memory` of level 1 failed: 3 double-bit errors"];
     assert!(words.iter().all(|word| reasons[0].contains(word)), "{reasons:?}");
+}
+
+/// What no other test can say: that it works on real iron.  Prints the figures.
+#[test]
+#[ignore = "needs an NVIDIA GPU, its driver from 550 on, and the kernel's log"]
+fn iron_a_real_gpu_works() {
+    let root = tempfile::tempdir().unwrap();
+    for (path, there) in
+        [("usr/lib/scalerforge/nvml-probe", env!("CARGO_BIN_EXE_nvml-probe")), ("dev/kmsg", "/dev/kmsg")]
+    {
+        fs::create_dir_all(root.path().join(path).parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(there, root.path().join(path)).unwrap();
+    }
+    let rig = Rig(root);
+    let report = firmware_checks_nvml::read(None);
+    assert!(!report.gpus.is_empty(), "{report:?}");
+    for gpu in report.gpus {
+        for work in works(&gpu.uuid) {
+            let ran = rig.run(&work, &AtomicBool::new(false), &|_| ());
+            println!("{work:?}: {:#?}", ran.done);
+            assert!(matches!(&ran.done, Done::Measured { faults, .. } if faults.is_empty()), "{work:?}");
+        }
+    }
 }

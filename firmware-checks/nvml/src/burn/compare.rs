@@ -3,9 +3,12 @@
 //! The matrices repeat after 64 rows and columns, so the host needs to compute only 64 × 64 values, in the same order
 //! of fused multiply-adds, and yet every part of the GPU makes, and is checked on, full-sized products.
 
-use std::time::{Duration, Instant};
+use std::{
+    ffi::CStr,
+    time::{Duration, Instant},
+};
 
-use appliance_model::burn_in::gpu::{Ending, Products};
+use appliance_model::burn_in::gpu::{Ending, Products, Wrong};
 
 use super::{
     Tell,
@@ -31,8 +34,8 @@ pub(super) fn run(gpu: &Gpu, time: Duration, tell: &Tell) -> Result<Ending, Stri
     let (mut products, mut left_out) = (Vec::new(), Vec::new());
     let tensor = gpu.module(ptx::tensor_module());
     let parts = if tensor.is_ok() { 3 } else { 2 };
-    products.push(double(gpu, &module, shape, time / parts, tell)?);
-    products.push(single(gpu, &module, shape, time / parts, tell)?);
+    products.push(DOUBLE.run(gpu, &module, shape, time / parts, tell)?);
+    products.push(SINGLE.run(gpu, &module, shape, time / parts, tell)?);
     match tensor {
         Ok(tensor) => products.push(half(gpu, (&tensor, &module), shape, time / parts, tell)?),
         Err(why) => left_out.push(format!("FP16 on tensor cores: the driver does not compile it: {why}")),
@@ -117,12 +120,7 @@ impl<T: Plain> Work<'_, T> {
         }
     }
 
-    fn products(
-        &self,
-        count: u64,
-        begin: Instant,
-        (wrong, first): (u64, Vec<appliance_model::burn_in::gpu::Wrong>),
-    ) -> Products {
+    fn products(&self, count: u64, begin: Instant, (wrong, first): (u64, Vec<Wrong>)) -> Products {
         let operations = u128::from(2 * self.shape.values() * self.shape.depth) * u128::from(count);
         let gigaflops = operations / begin.elapsed().as_nanos().max(1);
         Products {
@@ -170,34 +168,48 @@ fn f32_of(bits: u64) -> f32 {
     f32::from_bits((bits >> 32) as u32 & 0x807f_ffff | 0x3f00_0000)
 }
 
-fn double(
-    gpu: &Gpu,
-    module: &Module<'_>,
-    shape: Shape,
-    time: Duration,
-    tell: &Tell,
-) -> Result<Products, String> {
-    let (left, right) = (period(shape, 1 << 40, f64_of), period(shape, 2 << 40, f64_of));
-    let expected = known(&left, &right, 0.0, f64::mul_add);
-    let kernels = (module.kernel(c"product_f64")?, module.kernel(c"check_b64")?);
-    let (left, right) = (widened(&left, shape), widened(&right, shape));
-    Work { precision: "fp64", shape, left, right, steps: shape.depth, kernels }
-        .run(gpu, &expected, time, tell)
+/// A precision in which the host's own fused multiply-add gives the same bits.
+struct Exact<'a, T> {
+    precision: &'a str,
+    kernels: (&'a CStr, &'a CStr),
+    /// Of the left matrix, and of the right one.
+    seeds: (u64, u64),
+    of: fn(u64) -> T,
+    fused: fn(T, T, T) -> T,
 }
 
-fn single(
-    gpu: &Gpu,
-    module: &Module<'_>,
-    shape: Shape,
-    time: Duration,
-    tell: &Tell,
-) -> Result<Products, String> {
-    let (left, right) = (period(shape, 3 << 40, f32_of), period(shape, 4 << 40, f32_of));
-    let expected = known(&left, &right, 0.0, f32::mul_add);
-    let kernels = (module.kernel(c"product_f32")?, module.kernel(c"check_b32")?);
-    let (left, right) = (widened(&left, shape), widened(&right, shape));
-    Work { precision: "fp32", shape, left, right, steps: shape.depth, kernels }
-        .run(gpu, &expected, time, tell)
+const DOUBLE: Exact<'_, f64> = Exact {
+    precision: "fp64",
+    kernels: (c"product_f64", c"check_b64"),
+    seeds: (1 << 40, 2 << 40),
+    of: f64_of,
+    fused: f64::mul_add,
+};
+
+const SINGLE: Exact<'_, f32> = Exact {
+    precision: "fp32",
+    kernels: (c"product_f32", c"check_b32"),
+    seeds: (3 << 40, 4 << 40),
+    of: f32_of,
+    fused: f32::mul_add,
+};
+
+impl<T: Plain + Default> Exact<'_, T> {
+    fn run(
+        &self,
+        gpu: &Gpu,
+        module: &Module<'_>,
+        shape: Shape,
+        time: Duration,
+        tell: &Tell,
+    ) -> Result<Products, String> {
+        let Self { precision, kernels: (product, check), seeds, of, fused } = *self;
+        let (left, right) = (period(shape, seeds.0, of), period(shape, seeds.1, of));
+        let expected = known(&left, &right, T::default(), fused);
+        let kernels = (module.kernel(product)?, module.kernel(check)?);
+        let (left, right) = (widened(&left, shape), widened(&right, shape));
+        Work { precision, shape, left, right, steps: shape.depth, kernels }.run(gpu, &expected, time, tell)
+    }
 }
 
 /// Whole numbers from −15 to 15: their sums stay below 2²⁴, so that tensor cores cannot round.

@@ -195,7 +195,11 @@ impl Found {
             pairs.filter_map(|(before, after)| grown(before, after)).max()
         };
         let uncorrected = growth(|counts| counts.uncorrected);
-        self.found.add("gpu-corrected-grown", growth(|counts| counts.corrected), Unit::Count);
+        let corrected = growth(|counts| counts.corrected);
+        self.found.add("gpu-corrected-grown", corrected, Unit::Count);
+        if let Some(count) = corrected.filter(|count| *count > 0) {
+            self.cover(&format!("{count} memory errors were corrected meanwhile"));
+        }
         self.found.add("gpu-uncorrected-grown", uncorrected, Unit::Count);
         let remapped = grown(replaced(before), replaced(after));
         self.found.add("gpu-remapped-grown", remapped, Unit::Count);
