@@ -254,6 +254,7 @@ fn verdicts(name: &str, loses_one_of: u64) -> [Verdict; 2] {
                 cpus: &[0],
                 drive: &|serial| Err(format!("no drive {serial}")),
                 health: &|serial| Err(format!("no drive {serial}")),
+                commands: &|serial| Err(format!("no drive {serial}")),
                 consents: &[],
                 settled: &|_| false,
                 seed: 1,
