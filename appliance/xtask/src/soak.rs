@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Every target of `hil-tests/fuzz`.
-const TARGETS: [&str; 14] = [
+const TARGETS: [&str; 15] = [
     "wire",
     "eventlog",
     "evidence",
@@ -34,6 +34,7 @@ const TARGETS: [&str; 14] = [
     "http",
     "ipmi",
     "announce",
+    "stream",
 ];
 /// No input of this size needs more, MiB.
 const MEMORY_MIB_MAX: u32 = 1024;

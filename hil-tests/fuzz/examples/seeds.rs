@@ -63,6 +63,11 @@ fn main() {
     for file in publications() {
         put("publication", &file);
     }
+    let story = hil_tests_fuzz::stream::story();
+    let after: String = story.split_inclusive('\n').skip(3).collect();
+    put("stream", &[&[0], story.as_bytes()].concat());
+    put("stream", &[&[1], after.as_bytes()].concat());
+    put("stream", &[&[2][..], &[0; 8], b"\x01\0abc\xff\"\x03", b"\x0e\x01\x05klmno", &[3; 8]].concat());
     dhcp6(put);
     for reference in policy().reference.into_iter().chain([small()]) {
         let corim = Corim { reference, version: "0.1.0".into() };

@@ -4,6 +4,7 @@
 //! read parts: `cargo run --example seeds`.
 
 pub mod ipmi;
+pub mod stream;
 
 use std::{fs, path::Path};
 

@@ -42,7 +42,6 @@ pub(super) enum OfRun<'a> {
         command_line: &'static str,
         parameters: Parameters<'a>,
         dut_info: Box<DutInfo<'a>>,
-        metadata: Metadata<'a>,
     },
     TestRunEnd {
         status: Status,
@@ -62,10 +61,6 @@ pub(super) struct Parameters<'a> {
     pub(super) manufacturer: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) product: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-pub(super) struct Metadata<'a> {
     pub(super) chain: &'a str,
 }
 

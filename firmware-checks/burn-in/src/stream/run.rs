@@ -14,8 +14,8 @@ use appliance_model::{
 use super::{
     Opening, POINTS_MAX, SEED, dut,
     line::{
-        Artifact, BLANK, Content, Diagnosis, Line, Measurement, Metadata, OfRun, OfStep, Parameters, Status,
-        Step, TestResult, Validator,
+        Artifact, BLANK, Content, Diagnosis, Line, Measurement, OfRun, OfStep, Parameters, Status, Step,
+        TestResult, Validator,
     },
     time::stamp,
 };
@@ -126,9 +126,8 @@ pub(super) fn start(opening: &Opening, boot: u32, time: &str, chain: &str) -> St
         name: "scalerforge burn-in",
         version: agent,
         command_line: "",
-        parameters: Parameters { boot, course, profile, models, peers, manufacturer, product },
+        parameters: Parameters { boot, course, profile, models, peers, manufacturer, product, chain },
         dut_info: Box::new(dut::info(opening)),
-        metadata: Metadata { chain },
     };
     text(Artifact::Run(start), 1, time)
 }

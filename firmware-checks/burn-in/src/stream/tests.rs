@@ -285,6 +285,7 @@ fn what_is_out_of_turn_is_not_written() {
     let (at, mut writer) = (Now(0), Writer::new());
     assert_eq!(writer.begin(&tasks[0], 1, at), Err(OutOfTurn("it was not opened".into())));
     writer.open(&opening, 1, at).unwrap();
+    writer.begin(&tasks[0], 1, at).unwrap();
     let (good, _) = outcome(&tasks[0], 1);
     let strange = Task { id: "x".into(), ..tasks[0].clone() };
     let long = Series {
@@ -307,6 +308,15 @@ fn what_is_out_of_turn_is_not_written() {
         let error = result.unwrap_err().to_string();
         assert!(error.contains(says), "{says}: {error}");
     }
+    // Nothing of what was refused is in the stream, also where a part of it could have been written.
+    let head = writer.head();
+    let (other, _) = outcome(&tasks[1], 1);
+    let mut huge = other.clone();
+    if let Done::Measured { faults, .. } = &mut huge.done {
+        faults.push("x".repeat(LINE_BYTES_MAX));
+    }
+    assert!(writer.end(&huge, &[], at).is_err());
+    assert_eq!(writer.head(), head);
     writer.end(&good, &[], at).unwrap();
     assert!(writer.end(&good, &[], at).unwrap_err().0.contains("has its outcome already"));
     let verdict = Verdict::Pass { coverage: Vec::new() };

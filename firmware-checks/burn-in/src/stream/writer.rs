@@ -73,7 +73,7 @@ impl Writer {
     /// # Errors
     /// A task that is not in the course, or has its outcome.
     pub fn begin(&mut self, task: &Task, boot: u32, at: Now) -> Result<String, OutOfTurn> {
-        self.write(Event::Begin { task: task.id.clone(), boot }, at)
+        self.whole(|writer| writer.write(Event::Begin { task: task.id.clone(), boot }, at))
     }
 
     /// A task came to something.  One that was never begun, because it could not be, is begun first.
@@ -82,6 +82,10 @@ impl Writer {
     /// A task that is not in the course or has its outcome, a boot other than that in which it was begun, or more than a
     /// line or a stream may hold.
     pub fn end(&mut self, outcome: &Outcome, series: &[Series], at: Now) -> Result<String, OutOfTurn> {
+        self.whole(|writer| writer.ended(outcome, series, at))
+    }
+
+    fn ended(&mut self, outcome: &Outcome, series: &[Series], at: Now) -> Result<String, OutOfTurn> {
         let mut text = String::new();
         if self.run.as_ref().is_some_and(|run| !run.begun.contains_key(&outcome.task)) {
             text = self.write(Event::Begin { task: outcome.task.clone(), boot: outcome.boot }, at)?;
@@ -98,14 +102,27 @@ impl Writer {
     /// # Errors
     /// A stream that is closed already, or was never opened.
     pub fn close(&mut self, verdict: &Verdict, at: Now) -> Result<String, OutOfTurn> {
-        self.write(Event::Verdict(verdict.clone()), at)
+        self.whole(|writer| writer.write(Event::Verdict(verdict.clone()), at))
+    }
+
+    /// All of it or nothing: lines that were made and not returned would be missing in the stream.
+    fn whole(
+        &mut self,
+        write: impl FnOnce(&mut Self) -> Result<String, OutOfTurn>,
+    ) -> Result<String, OutOfTurn> {
+        let before = self.run.clone();
+        let written = write(self);
+        if written.is_err() {
+            self.run = before;
+        }
+        written
     }
 
     fn write(&mut self, event: Event, at: Now) -> Result<String, OutOfTurn> {
         let run = self.run.as_mut().ok_or_else(|| OutOfTurn("it was not opened".into()))?;
+        run.check(&event).map_err(OutOfTurn)?;
         let mut text = String::new();
         pay(run, &mut text);
-        run.check(&event).map_err(OutOfTurn)?;
         let (line, link) = run.carrier(&event, &stamp(at));
         fits(&line, run.bytes)?;
         run.take(event, at, (&line, link));
