@@ -77,7 +77,7 @@ fn boot_files(built: &image_build::Discovery) -> BootFiles {
 }
 
 /// The agent, static, small.
-fn agent(root: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn agent(root: &Path) -> anyhow::Result<PathBuf> {
     const TARGET: &str = "x86_64-unknown-linux-gnu";
     // With `--target`, these flags are the agent's alone: build scripts stay dynamic.
     run(cargo(root)

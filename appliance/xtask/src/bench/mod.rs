@@ -3,6 +3,7 @@
 //! A machine that does other work too changes its speed by the minute; a ratio of two medians taken in turns hardly
 //! moves.  Peers are Debian packages in network namespaces joined by a virtual cable, the server on core 0.
 
+mod agent;
 mod api;
 mod dhcp;
 mod http;
@@ -43,6 +44,8 @@ enum What {
     Storage(storage::Drive),
     /// The burn-in's memory walk beside STREAM's triad.
     Memory(memory::Walk),
+    /// The agent with nothing to do.
+    Agent(agent::Idle),
 }
 
 /// How long, and for whom.
@@ -61,7 +64,8 @@ pub(super) struct How {
 
 pub(crate) fn run(root: &Path, bench: &Bench) -> anyhow::Result<()> {
     // BMCs stand on the loopback, above port 1,024; memory and files are everybody's.
-    let everybodys = matches!(bench.what, What::Redfish(_) | What::Memory(_) | What::Storage(_));
+    let everybodys =
+        matches!(bench.what, What::Redfish(_) | What::Memory(_) | What::Storage(_) | What::Agent(_));
     if !everybodys && !tools::is_root()? {
         bail!("servers stand in network namespaces with ports below 1,024: run this as root");
     }
@@ -72,6 +76,7 @@ pub(crate) fn run(root: &Path, bench: &Bench) -> anyhow::Result<()> {
         What::Redfish(how) => redfish::run(root, how),
         What::Storage(how) => storage::run(root, how),
         What::Memory(how) => memory::run(root, how),
+        What::Agent(how) => agent::run(root, how),
     }
 }
 

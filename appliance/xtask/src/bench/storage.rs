@@ -5,7 +5,7 @@
 //! on our CPU or beside it moved one and the same program between 10,000 and 70,000 blocks a second.
 //!
 //! Processor time is the whole process's, with the kernel's workers that belong to it (fio's own account leaves these
-//! out), less what fio takes to start.
+//! out), less what each takes to start.
 
 use std::{
     fs,
@@ -54,7 +54,7 @@ const MEBIBYTES: u32 = 1024;
 /// What the engine has to reach of fio's rate, and may take of its processor time.
 const RATE_MIN: f64 = 0.97;
 const CPU_MAX: f64 = 1.0;
-/// Times that fio is started for nothing, to know what starting it takes.
+/// Times that each is started for next to nothing, to know what starting takes.
 const STARTS: usize = 7;
 
 /// One load.
@@ -101,21 +101,22 @@ pub(super) fn run(root: &Path, how: &Drive) -> anyhow::Result<()> {
         bail!("fio is missing: apt-get install fio");
     }
     let program = program(root)?;
+    let program = program.as_path();
     let folder = how.folder.clone().unwrap_or_else(|| root.join(".xtask/bench"));
     let made = if how.device.is_none() { Some(Scratch::create(&folder)?) } else { None };
     let path = how.device.as_deref().or(made.as_ref().map(|made| made.0.as_path())).context("no device")?;
-    let fio = Fio::new(path)?;
+    let (ours, fio) = (Engine::new(program, path)?, Fio::new(path)?);
     let cases: Vec<&Case> = CASES.iter().filter(|case| how.device.is_none() || case.way == "read").collect();
     let mut found: Vec<Found> = cases.iter().map(|_| Found::default()).collect();
     for turn in 0..how.runs {
         for (index, (case, found)) in cases.iter().zip(&mut found).enumerate() {
             // Who begins alternates, so that neither always follows the other.
             let (ours, theirs) = if (turn + index) % 2 == 0 {
-                let ours = ours(&program, path, case, how.milliseconds)?;
+                let ours = ours.sample(case, how.milliseconds)?;
                 (ours, fio.sample(case, how.milliseconds)?)
             } else {
                 let theirs = fio.sample(case, how.milliseconds)?;
-                (ours(&program, path, case, how.milliseconds)?, theirs)
+                (ours.sample(case, how.milliseconds)?, theirs)
             };
             if how.json {
                 let all = |sample: &Sample| {
@@ -191,37 +192,62 @@ struct Ours {
     p99_microseconds: f64,
 }
 
-fn ours(program: &Path, path: &Path, case: &Case, milliseconds: u32) -> anyhow::Result<Sample> {
-    let mut command = Command::new(program);
-    command.arg("storage").arg(path).args([case.way, case.order]);
-    command.args([case.bytes, case.depth, milliseconds].map(|number| number.to_string()));
-    let (said, cost) = measured(&mut command)?;
-    let found: Ours = serde_json::from_str(&said).with_context(|| format!("`{said}`"))?;
-    ensure!(found.errors == 0, "{} blocks failed", found.errors);
-    Ok(Sample {
-        operations_per_second: found.operations_per_second,
-        p99_microseconds: found.p99_microseconds,
-        cpu_microseconds_each: cost.cpu_seconds * 1e6 / found.operations.max(1.0),
-    })
-}
-
-/// fio on one file.
-struct Fio {
-    path: PathBuf,
+/// Our engine on one file.
+struct Engine<'a> {
+    program: &'a Path,
+    path: &'a Path,
     start_cpu_seconds: f64,
 }
 
-impl Fio {
-    /// Starting fio takes longer than some of the cases, and is no part of the comparison.
-    fn new(path: &Path) -> anyhow::Result<Self> {
-        let mut fio = Self { path: path.to_owned(), start_cpu_seconds: 0.0 };
-        let mut starts = Vec::new();
-        for _ in 0..STARTS {
+impl<'a> Engine<'a> {
+    fn new(program: &'a Path, path: &'a Path) -> anyhow::Result<Self> {
+        let engine = Self { program, path, start_cpu_seconds: 0.0 };
+        let start_cpu_seconds = start(|| engine.command(&CASES[0], 0))?;
+        Ok(Self { start_cpu_seconds, ..engine })
+    }
+
+    fn command(&self, case: &Case, milliseconds: u32) -> Command {
+        let mut command = Command::new(self.program);
+        command.arg("storage").arg(self.path).args([case.way, case.order]);
+        command.args([case.bytes, case.depth, milliseconds].map(|number| number.to_string()));
+        command
+    }
+
+    fn sample(&self, case: &Case, milliseconds: u32) -> anyhow::Result<Sample> {
+        let (said, cost) = measured(&mut self.command(case, milliseconds))?;
+        let found: Ours = serde_json::from_str(&said).with_context(|| format!("`{said}`"))?;
+        ensure!(found.errors == 0, "{} blocks failed", found.errors);
+        let cpu_seconds = cost.cpu_seconds - self.start_cpu_seconds;
+        Ok(Sample {
+            operations_per_second: found.operations_per_second,
+            p99_microseconds: found.p99_microseconds,
+            cpu_microseconds_each: cpu_seconds * 1e6 / found.operations.max(1.0),
+        })
+    }
+}
+
+/// Processor time of a program that does next to nothing.  Starting fio takes longer than some of the cases.
+fn start(command: impl Fn() -> Command) -> anyhow::Result<f64> {
+    let costs: Result<Vec<f64>, _> =
+        (0..STARTS).map(|_| measured(&mut command()).map(|(_, cost)| cost.cpu_seconds)).collect();
+    Ok(median(&costs?))
+}
+
+/// fio on one file.
+struct Fio<'a> {
+    path: &'a Path,
+    start_cpu_seconds: f64,
+}
+
+impl<'a> Fio<'a> {
+    fn new(path: &'a Path) -> anyhow::Result<Self> {
+        let fio = Self { path, start_cpu_seconds: 0.0 };
+        let start_cpu_seconds = start(|| {
             let mut command = fio.command(&CASES[0]);
-            starts.push(measured(command.arg("--number_ios=1"))?.1.cpu_seconds);
-        }
-        fio.start_cpu_seconds = median(&starts);
-        Ok(fio)
+            command.arg("--number_ios=1");
+            command
+        })?;
+        Ok(Self { start_cpu_seconds, ..fio })
     }
 
     /// What the engine does too: registered buffers and file, the same blocks written again and again.
