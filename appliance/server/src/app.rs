@@ -118,7 +118,10 @@ impl App {
         let advanced = self.db(move |store| store.advance(&id, event, finished, now())).await?;
         match &advanced.step {
             Step::Move { to, .. } => {
-                self.live().progress.remove(host);
+                // A burn-in goes on where one of its tasks has ended.
+                if !matches!(to, Stage::BurningIn { done: 1.., .. }) {
+                    self.live().progress.remove(host);
+                }
                 if let Stage::Quarantined { rule, why, .. } = to {
                     tracing::warn!(%host, serial = %advanced.host.facts.serial, rule, why, "quarantined");
                 } else {

@@ -56,10 +56,6 @@ pub(crate) fn write(dir: &Path, rack: &Rack, lab: &LabConfig, artefacts: &Artefa
 
 fn text(rack: &Rack, lab: &LabConfig, artefacts: &Artefacts) -> anyhow::Result<String> {
     let image: &PathBuf = if lab.altered_image { &artefacts.altered_image } else { &artefacts.image };
-    let rpc = match lab.chain {
-        Chain::Embedded => String::new(),
-        Chain::Apart { .. } => format!("rpc_url = \"http://{}\"\n", crate::lab::CHAIN_ADDRESS),
-    };
     let mut text = format!(
         r#"# Written for a virtual rack.
 [site]
@@ -115,6 +111,7 @@ commitment_days = 1080
 booking_days_max = 365
 "#,
         silence = lab.silence_seconds_max,
+        rpc = rpc(lab),
         uki = image.join("discovery.efi").display(),
         reference = artefacts.image.join("reference.json").display(),
         medium = medium(image, lab),
@@ -132,6 +129,14 @@ booking_days_max = 365
         controllers(&mut text, rack)?;
     }
     Ok(text)
+}
+
+/// Where the chain is, if it is not inside the appliance.
+fn rpc(lab: &LabConfig) -> String {
+    match lab.chain {
+        Chain::Embedded => String::new(),
+        Chain::Apart { .. } => format!("rpc_url = \"http://{}\"\n", crate::lab::CHAIN_ADDRESS),
+    }
 }
 
 fn controllers(text: &mut String, rack: &Rack) -> std::fmt::Result {
