@@ -20,6 +20,10 @@ use crate::{client::Appliance, host::print, say};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(1);
+/// The same, while there is much left: the view of a long soak has megabytes of curves.
+const LOOK_LONG: Duration = Duration::from_secs(10);
+/// So much is much, in seconds.
+const LONG_SECONDS: u64 = 900;
 /// Looks in a row that get no answer: the appliance may be restarted while we watch.
 const SILENT_MAX: u32 = 60;
 /// Bars at a time: who has more drives than lines sees those that run longest.
@@ -42,7 +46,8 @@ pub(super) fn watch(id: &HostId, appliance: &Appliance) -> anyhow::Result<ExitCo
             }
             return Ok(ExitCode::from(u8::from(verdict.word != VerdictWord::Pass)));
         }
-        std::thread::sleep(LOOK);
+        let long = view.seconds_left.is_some_and(|left| left > LONG_SECONDS);
+        std::thread::sleep(if long { LOOK_LONG } else { LOOK });
         match appliance.get(&path(id)) {
             Ok(now) => (view, silent) = (now, 0),
             // The burn-in goes on without us, and we go on when the appliance does.

@@ -75,13 +75,12 @@ fn outcome(task: &Task) -> Outcome {
     Outcome { task: task.id.clone(), boot: 1, seconds: task.seconds, done }
 }
 
-/// Answers one request after another with these bodies, the last one for good; its URL.
+/// Answers one request after another with these bodies; its URL.
 fn appliance(bodies: Vec<String>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
-        let mut bodies = bodies.into_iter().peekable();
-        while let Some(body) = bodies.next() {
+        for body in bodies {
             let Ok((mut client, _)) = listener.accept() else { return };
             let head =
                 BufReader::new(&client).lines().map_while(Result::ok).take_while(|line| !line.is_empty());

@@ -75,7 +75,16 @@ fn an_appliance_without_servers() {
         "{status}"
     );
 
-    assert!(appliance.get("/").contains("<html"));
+    for (page, says) in [
+        ("/", "<title>Scalerforge</title>"),
+        ("/hosts/h-0123456789ab/burn-in", "/ui/burn-in.js"),
+        ("/hosts/h-0123456789ab/burn-in/report", "/ui/report.js"),
+        ("/models", "/ui/models.js"),
+        ("/ui/draw.js", "textContent"),
+        ("/api/v1/burn-in/models", r#"{"models":[]}"#),
+    ] {
+        assert!(appliance.get(page).contains(says), "{page}");
+    }
     let served: serde_json::Value = serde_json::from_str(&appliance.get("/api/v1/openapi.json")).unwrap();
     let described: serde_json::Value = serde_json::from_str(&appliance_server::openapi()).unwrap();
     assert_eq!(served, described);
