@@ -75,6 +75,19 @@ pub fn erase(job: Job<'_>, say: &dyn Fn(Said) -> Result<(), String>) -> Said {
     }
 }
 
+/// Whether a disk may be overwritten in part: nobody uses it, and it carries nothing of a volume.
+pub(crate) fn spare(root: &Path, disk: &str) -> Result<(), String> {
+    let parts = [disk.to_owned()];
+    guard::unused(root, &parts)?;
+    let places = Places::open(&root.join("dev"), &parts)?;
+    let carried: Vec<String> =
+        guard::carried(root, &places, &parts)?.iter().map(ToString::to_string).collect();
+    if carried.is_empty() {
+        return Ok(());
+    }
+    Err(format!("it carries {}, which may belong to a volume over several drives", carried.join(" and ")))
+}
+
 fn prepare(job: Job<'_>) -> Result<(Places, Begun), String> {
     if job.parts.is_empty() {
         return Err("it has no block device: there is nothing that could be read back".into());

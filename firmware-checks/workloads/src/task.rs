@@ -343,6 +343,11 @@ fn verify(
     }
     let span = Span::new(*start, *bytes).ok_or("the span is not whole pages: nothing was written")?;
     let (path, seen) = (machine.drive)(serial)?;
+    // A block device of this machine; a file is its owner's own business.
+    if let Some(disk) = path.strip_prefix(machine.root.join("dev")).ok().and_then(Path::to_str) {
+        let spare = crate::erase::spare(machine.root, disk);
+        spare.map_err(|why| format!("drive {serial}: {why}: nothing was written"))?;
+    }
     let drive = Writable::open(&path, &seen, WriteConsent::given(serial.clone(), span))
         .map_err(|why| format!("{}: {why}", path.display()))?;
     let mut found = Findings::of(format!("drive {serial}"));

@@ -42,9 +42,18 @@ fn untold(_: &Serial) -> Result<Health, String> {
 }
 
 fn run(work: &Work, drive: &dyn Fn(&Serial) -> Found, consents: &[SpanConsent], settled: bool) -> Done {
+    run_below(Path::new("/"), work, drive, consents, settled)
+}
+
+fn run_below(
+    root: &Path,
+    work: &Work,
+    drive: &dyn Fn(&Serial) -> Found,
+    consents: &[SpanConsent],
+    settled: bool,
+) -> Done {
     let stop = AtomicBool::new(false);
     let settled = |rates: &[u64]| settled && rates.len() >= 2;
-    let root = Path::new("/");
     let machine = Machine {
         root,
         cpus: &[0],
@@ -137,6 +146,31 @@ fn writes_need_consent_and_the_right_drive() {
         outside.into_iter().all(|byte| *byte == 7) && bytes[1 << 20..2 << 20].iter().any(|byte| *byte != 7)
     );
     std::fs::remove_file(path).unwrap();
+}
+
+/// A consent is for a drive that nobody uses, however right its serial is.
+#[test]
+fn a_drive_of_somebody_else_is_not_written_to() {
+    let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("task-foreign");
+    std::fs::create_dir_all(root.join("dev")).unwrap();
+    let path = root.join("dev/nvme0n1");
+    let drive = |_: &Serial| Ok((path.clone(), serial()));
+    let work = Work::DriveVerify { serial: serial(), start: 1 << 20, bytes: 1 << 20 };
+    let consent = SpanConsent { serial: serial(), start: 1 << 20, bytes: 1 << 20 };
+    for (mark, says) in [(&b"LUKS\xba\xbe"[..], Some("carries LUKS")), (b"", None)] {
+        let mut content = vec![7; 4 << 20];
+        content[..mark.len()].copy_from_slice(mark);
+        std::fs::write(&path, &content).unwrap();
+        let done = run_below(&root, &work, &drive, std::slice::from_ref(&consent), true);
+        match says {
+            Some(says) => {
+                assert!(matches!(&done, Done::Undone { why } if why.contains(says)), "{done:?}");
+                assert!(std::fs::read(&path).unwrap() == content, "it was written to");
+            }
+            None => drop(measured(done)),
+        }
+    }
+    std::fs::remove_dir_all(root).unwrap();
 }
 
 #[test]

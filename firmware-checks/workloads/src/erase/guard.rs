@@ -140,6 +140,28 @@ pub(super) fn foreign(
     parts: &[String],
     allowed: &[String],
 ) -> Result<(), String> {
+    let named = |content: &Content| {
+        let name = content.to_string();
+        allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(&name))
+    };
+    let strange: Vec<String> = carried(root, places, parts)?
+        .iter()
+        .filter(|content| !named(content))
+        .map(ToString::to_string)
+        .collect();
+    if strange.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "it carries {}, which may belong to a volume over several drives; if it is to go, the permission has to name \
+         it: --i-allow \"ERASE SERIAL WITH {}\"",
+        strange.join(" and "),
+        strange.join(" ")
+    ))
+}
+
+/// What of a volume it carries, each once, in the order of their names.
+pub(super) fn carried(root: &Path, places: &Places, parts: &[String]) -> Result<Vec<Content>, String> {
     let mut found = Vec::new();
     for (index, disk) in parts.iter().enumerate() {
         // A head that cannot be read could hide anything; a drive as broken as that is for the shredder.
@@ -159,23 +181,9 @@ pub(super) fn foreign(
             found.extend(contents(&head, &tail));
         }
     }
-    let named = |content: &Content| {
-        let name = content.to_string();
-        allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(&name))
-    };
-    let mut strange: Vec<String> =
-        found.iter().filter(|content| !named(content)).map(ToString::to_string).collect();
-    strange.sort();
-    strange.dedup();
-    if strange.is_empty() {
-        return Ok(());
-    }
-    Err(format!(
-        "it carries {}, which may belong to a volume over several drives; if it is to go, the permission has to name \
-         it: --i-allow \"ERASE SERIAL WITH {}\"",
-        strange.join(" and "),
-        strange.join(" ")
-    ))
+    found.sort_by_key(ToString::to_string);
+    found.dedup();
+    Ok(found)
 }
 
 /// What the first and the last half megabyte say, by the marks that blkid(8) goes by.

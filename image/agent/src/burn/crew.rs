@@ -30,12 +30,18 @@ use firmware_checks_workloads::{
 use super::now;
 use crate::{aid::Errand, erase::Device, talk::Talk};
 
-/// What a task may take beyond its time before it is told to end: opening a drive that spins up takes half a minute,
-/// locking a terabyte of memory one and a half.
-const SLACK: Duration = Duration::from_secs(120);
+/// What a task may take beyond its time.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// Before it is told to end.
+    slack: Duration,
+    /// How long it is waited for after that.
+    grace: Duration,
+}
 
-/// How long after that it is waited for: the longest time-out of a disk command in the kernel is 30 s.
-const GRACE: Duration = Duration::from_secs(45);
+/// Opening a drive that spins up takes half a minute, locking a terabyte of memory one and a half; the longest time-out of a
+/// disk command in the kernel is 30 s.
+const PATIENCE: Patience = Patience { slack: Duration::from_secs(120), grace: Duration::from_secs(45) };
 
 /// How often it is looked whether time is over.
 const LOOK: Duration = Duration::from_millis(250);
@@ -47,6 +53,7 @@ pub(super) struct Crew {
     cpus: Vec<u32>,
     consents: Vec<SpanConsent>,
     seed: u64,
+    patience: Patience,
     errand: Errand,
 }
 
@@ -65,7 +72,7 @@ impl Crew {
         let seed = nonce.iter().take(8).fold(0, |seed, byte| (seed << 8) | u64::from(*byte));
         let cpus = inventory.threads.iter().map(|thread| thread.cpu).collect();
         let errand = Errand::new(Arc::clone(&talk.client), order);
-        Self { root: talk.root.clone(), cpus, consents, seed, errand }
+        Self { root: talk.root.clone(), cpus, consents, seed, patience: PATIENCE, errand }
     }
 
     fn run(&self, task: &Task, stop: &AtomicBool, permille: &AtomicU16) -> Ran {
@@ -78,6 +85,7 @@ impl Crew {
             cpus: &self.cpus,
             drive: &device,
             health: &health,
+            commands: &|serial| open(&self.root, serial),
             consents: &self.consents,
             settled: &settled,
             seed: self.seed,
@@ -85,7 +93,6 @@ impl Crew {
         };
         let note = |now: u16| permille.store(now, Ordering::Relaxed);
         let time = Duration::from_secs(task.seconds.into());
-            commands: &|serial| open(&self.root, serial),
         task::run(&task.work, time, machine, Watch::new(stop, &note))
     }
 }
@@ -109,13 +116,6 @@ fn device(root: &Path, serial: &Serial) -> task::Found {
     Ok((root.join("dev").join(name), serial.clone()))
 }
 
-struct Running {
-    task: Task,
-    begun: Instant,
-    stop: Arc<AtomicBool>,
-}
-
-/// Runs the tasks of a wave at once.  `note` gives where to write how far a task is, `ended` gets each as it ends.
 /// What takes its commands.
 fn open(root: &Path, serial: &Serial) -> Result<(Bus, Box<dyn Commands>), String> {
     let Drive { bus, name, .. } = drive(root, serial)?;
@@ -125,6 +125,13 @@ fn open(root: &Path, serial: &Serial) -> Result<(Bus, Box<dyn Commands>), String
     Ok((bus, Box::new(Device(raw))))
 }
 
+struct Running {
+    task: Task,
+    begun: Instant,
+    stop: Arc<AtomicBool>,
+}
+
+/// Runs the tasks of a wave at once.  `note` gives where to write how far a task is, `ended` gets each as it ends.
 pub(super) fn wave(
     crew: &Arc<Crew>,
     tasks: &[&Task],
@@ -174,12 +181,12 @@ pub(super) fn wave(
         }
         let (at, off) = (now(), called_off.load(Ordering::Relaxed));
         running.retain(|one| {
-            let own = one.begun + Duration::from_secs(one.task.seconds.into()) + SLACK;
+            let own = one.begun + Duration::from_secs(one.task.seconds.into()) + crew.patience.slack;
             let end = own.min(stage_over);
             if off || at >= end {
                 one.stop.store(true, Ordering::Relaxed);
             }
-            let lost = off || at >= end + GRACE;
+            let lost = off || at >= end + crew.patience.grace;
             if lost {
                 let took = seconds(one.begun);
                 let why = format!("did not come back within {took} s, and is left behind");
@@ -193,4 +200,67 @@ pub(super) fn wave(
 
 fn seconds(since: Instant) -> u32 {
     u32::try_from(now().saturating_duration_since(since).as_secs()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, fs};
+
+    use appliance_model::burn_in::staged::Work;
+
+    use super::*;
+    use crate::client::Client;
+
+    /// A machine with one CPU and a drive that answers nothing: a pipe that nobody writes to.
+    fn machine(root: &Path) -> Crew {
+        for (file, text) in
+            [("size", "16384"), ("nsid", "1"), ("device/model", "Pipe"), ("device/serial", "HANGS")]
+        {
+            let file = root.join("sys/block/nvme0n1").join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+        }
+        fs::create_dir_all(root.join("dev")).unwrap();
+        nix::unistd::mkfifo(&root.join("dev/nvme0n1"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let ca = rcgen::generate_simple_self_signed(Vec::new()).unwrap().cert.pem();
+        let client = Arc::new(Client::new("https://127.0.0.1:1", ca.as_bytes()).unwrap());
+        let patience = Patience { slack: Duration::from_secs(3), grace: Duration::from_secs(1) };
+        let (root, errand) = (root.to_owned(), Errand::new(client, 1));
+        Crew { root, cpus: vec![0], consents: Vec::new(), seed: 1, patience, errand }
+    }
+
+    fn results(crew: &Arc<Crew>, stage_seconds: u64, called_off: bool) -> BTreeMap<String, Done> {
+        let serial = Serial::parse("HANGS").unwrap();
+        let (cpu, drive) = (
+            Task { id: "a/cpu-compare".into(), work: Work::CpuCompare, seconds: 1 },
+            Task { id: "a/drive-read/HANGS".into(), work: Work::DriveRead { serial }, seconds: 1 },
+        );
+        let (mut found, off) = (BTreeMap::new(), AtomicBool::new(called_off));
+        let over = now() + Duration::from_secs(stage_seconds);
+        wave(
+            crew,
+            &[&cpu, &drive],
+            over,
+            &off,
+            |_| Arc::default(),
+            |ended| {
+                found.insert(ended.task.id, ended.done);
+            },
+        );
+        found
+    }
+
+    #[test]
+    fn a_drive_that_hangs_is_left_behind_and_the_others_are_measured() {
+        let dir = tempfile::tempdir().unwrap();
+        let crew = Arc::new(machine(dir.path()));
+        for (stage_seconds, called_off, cpu) in [(60, false, true), (0, false, false), (60, true, false)] {
+            let found = results(&crew, stage_seconds, called_off);
+            let measured = |task: &str| matches!(found.get(task), Some(Done::Measured { .. }));
+            assert_eq!(measured("a/cpu-compare"), cpu, "{found:?}");
+            let hung = found.get("a/drive-read/HANGS");
+            let left = |why: &str| why.contains("left behind");
+            assert!(matches!(hung, Some(Done::Undone { why }) if left(why)), "{found:?}");
+        }
+    }
 }
