@@ -5,13 +5,18 @@
 //! in integers, multiplied from left to right and divided once.  This room does the same in 256 bits, in the same
 //! order, so that the answer is the contract's to the last unit, overflow included.
 //!
-//! It refuses to guess: terms come in as arguments, all read at one block by `chain-client`.
+//! It refuses to guess: terms come in as arguments, all read at one block by `chain-client`.  `network.rs` has the
+//! reference network's second part, passports and slashes.
+
+mod network;
 
 use std::fmt;
 
 use appliance_model::{Icnt, Seconds};
 use ruint::aliases::U256;
 use serde::{Deserialize, Serialize};
+
+pub use network::{Gap, NetworkTerms, PartTooLarge, Parts, Passport, SlashTerms, Standing, fee};
 
 /// 10¹⁸, the contracts' fixed point.
 const ONE: u64 = 1_000_000_000_000_000_000;
@@ -117,11 +122,11 @@ mod decimal {
     use ruint::aliases::U256;
     use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
-    pub(super) fn serialize<S: Serializer>(number: &U256, s: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(number: &U256, s: S) -> Result<S::Ok, S::Error> {
         s.collect_str(number)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<U256, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<U256, D::Error> {
         let text = String::deserialize(d)?;
         U256::from_str_radix(&text, 10)
             .map_err(|_| D::Error::custom("not a decimal number of at most 256 bits"))

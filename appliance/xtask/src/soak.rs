@@ -47,6 +47,9 @@ pub(crate) struct Soak {
     /// CPU-minutes for each target.
     #[arg(long, default_value_t = 1.0)]
     minutes: f64,
+    /// Makes so many random calls on the contracts and checks their invariants, instead of fuzzing.
+    #[arg(long, conflicts_with = "targets")]
+    chain_calls: Option<u64>,
     /// Only these targets.
     #[arg(value_parser = TARGETS)]
     targets: Vec<String>,
@@ -73,10 +76,13 @@ const SHORT_MINUTES: f64 = 0.1;
 
 /// Every target for some seconds.
 pub(crate) fn short(root: &Path) -> anyhow::Result<()> {
-    run_all(root, &Soak { minutes: SHORT_MINUTES, targets: Vec::new() })
+    run_all(root, &Soak { minutes: SHORT_MINUTES, chain_calls: None, targets: Vec::new() })
 }
 
 pub(crate) fn run_all(root: &Path, soak: &Soak) -> anyhow::Result<()> {
+    if let Some(calls) = soak.chain_calls {
+        return chain(root, calls);
+    }
     let folder = root.join("hil-tests/fuzz");
     // Dependencies' build scripts must not be instrumented, and are not when the platform is named.
     let platform = platform(root)?;
@@ -111,6 +117,23 @@ pub(crate) fn run_all(root: &Path, soak: &Soak) -> anyhow::Result<()> {
         bail!("{} inputs crash; each target runs one again when given its file", crashed.len());
     }
     Ok(())
+}
+
+/// The campaign of the contracts' tests, for longer than a test may take.
+fn chain(root: &Path, calls: u64) -> anyhow::Result<()> {
+    run(cargo(root)
+        .args([
+            "test",
+            "--quiet",
+            "-p",
+            "chain-contracts",
+            "--test",
+            "contracts",
+            "campaign::",
+            "--",
+            "--nocapture",
+        ])
+        .env("SCALERFORGE_CHAIN_CALLS", calls.to_string()))
 }
 
 /// The platform that the compiler builds for.

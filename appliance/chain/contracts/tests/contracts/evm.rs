@@ -78,6 +78,11 @@ impl Evm {
         self.run(from, TxKind::Call(to), call.abi_encode().into(), true)
     }
 
+    /// Sends a transaction whose data is encoded already.
+    pub(crate) fn send_bytes(&mut self, from: Address, to: Address, data: Bytes) -> Result<Sent, Refused> {
+        self.run(from, TxKind::Call(to), data, true)
+    }
+
     /// Asks, and changes nothing.
     pub(crate) fn ask<C: SolCall>(&mut self, to: Address, call: &C) -> Result<C::Return, Refused> {
         let data = call.abi_encode().into();

@@ -2,13 +2,18 @@
 //!
 //! `evm.rs` runs transactions under Osaka rules (or Prague's, which have no P-256 precompile), `world.rs` puts the
 //! contracts there and plays owners, operators, TPMs, attestors and HyperNodes; the rest are the tests.
+//! `campaign.rs` checks the invariants under random calls, which `moves.rs` makes up.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by stopping there")]
 
 mod anomaly;
 mod booking;
+mod campaign;
 mod collateral;
+mod corpus;
+mod differential;
 mod evm;
 mod gas;
+mod moves;
 mod operator;
 mod registration;
 mod units;

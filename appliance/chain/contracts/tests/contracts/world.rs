@@ -353,16 +353,7 @@ impl Machine {
         by: &PrivateKeySigner,
         until: u64,
     ) -> nodes::AttestorBindings::Binding {
-        let (x, y) = self.point();
-        let domain = "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)";
-        let names = (keccak256(domain), keccak256("Scalerforge registry"), keccak256("1"));
-        let separator = (names.0, names.1, names.2, U256::from(CHAIN_ID), world.plan.nodes).abi_encode();
-        let kind = keccak256("Binding(bytes32 nodeId,bytes32 akX,bytes32 akY,uint64 validUntil)");
-        let fields = (kind, self.node, x, y, U256::from(until)).abi_encode();
-        let signature = by.sign_hash_sync(&typed(keccak256(separator), &fields)).unwrap();
-        let parity = U256::from(u8::from(signature.v())) << 255;
-        let (r, vs) = (B256::from(signature.r()), B256::from(signature.s() | parity));
-        nodes::AttestorBindings::Binding { validUntil: until, r, vs }
+        bind(world, by, until, self.node, self.point())
     }
 
     /// Registers it for the owner out of its deposit, by the owner itself.
@@ -384,6 +375,25 @@ impl Machine {
         let call = ScalerNodes::registerCall { owner, params, attestation, payment, passport: Vec::new() };
         world.evm.send(sender, world.plan.nodes, &call)
     }
+}
+
+/// An attestor's word that the key at `point` sits in the TPM of `node`.
+pub(crate) fn bind(
+    world: &World,
+    by: &PrivateKeySigner,
+    until: u64,
+    node: B256,
+    point: (B256, B256),
+) -> nodes::AttestorBindings::Binding {
+    let domain = "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)";
+    let names = (keccak256(domain), keccak256("Scalerforge registry"), keccak256("1"));
+    let separator = (names.0, names.1, names.2, U256::from(CHAIN_ID), world.plan.nodes).abi_encode();
+    let kind = keccak256("Binding(bytes32 nodeId,bytes32 akX,bytes32 akY,uint64 validUntil)");
+    let fields = (kind, node, point.0, point.1, U256::from(until)).abi_encode();
+    let signature = by.sign_hash_sync(&typed(keccak256(separator), &fields)).unwrap();
+    let parity = U256::from(u8::from(signature.v())) << 255;
+    let (r, vs) = (B256::from(signature.r()), B256::from(signature.s() | parity));
+    nodes::AttestorBindings::Binding { validUntil: until, r, vs }
 }
 
 /// TPMS_ATTEST of a quote as a TPM writes it: 145 bytes.
