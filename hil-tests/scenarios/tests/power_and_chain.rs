@@ -106,7 +106,11 @@ async fn erase(lab: &Lab, id: &str) -> anyhow::Result<()> {
     ];
     for (arguments, code, says) in rows {
         let (found, out, err) = run_here(lab, arguments).await?;
-        ensure!(found == code && (out + &err).contains(says), "{arguments:?}: {found}\n{}", lab.scene().await);
+        ensure!(
+            found == code && (out + &err).contains(says),
+            "{arguments:?}: {found}\n{}",
+            lab.scene().await
+        );
     }
     let raw = File::open(lab.rack.host(0).folder().join(ERASED.1))?;
     for at in DATA {
