@@ -203,10 +203,7 @@ fn a_stream_is_judged_by_whoever_has_it() {
     // Another stream's report.
     stream(dir.path(), 1, true);
     std::fs::write(&file, &lines).unwrap();
-    refused(
-        &run(&[&judge[..], &["--report", path(&report)]].concat()),
-        &["the report is of a stream with 44 lines"],
-    );
+    refused(&run(&[&judge[..], &["--report", path(&report)]].concat()), &["the report is of a stream with "]);
     let (_, _, _) = stream(dir.path(), 1, true);
     let output = run(&judge);
     assert_eq!(output.status.code(), Some(1));
