@@ -44,8 +44,8 @@ const LOOKS_AT_ONCE_MAX: usize = 32;
 const LOOK_MAX: Duration = Duration::from_secs(60);
 /// Between two looks, however often an agent asks.
 const PAUSE: Duration = Duration::from_secs(5);
-/// How long an agent waits for a fresh look.
-const FRESH_WAIT: Duration = Duration::from_secs(25);
+/// How long an agent waits for a fresh look; the last one is half a minute old at most.
+const FRESH_WAIT: Duration = Duration::from_secs(10);
 
 /// Machines that are watched now.
 #[derive(Debug)]

@@ -209,7 +209,8 @@ fn house_plays(app: &Arc<App>, room: &mut Room, seat: &Seat, at: Now) {
     room.busy = true;
     let app = Arc::clone(app);
     let host = seat.host.clone();
-    tokio::task::spawn_blocking(move || {
+    // No thread of the runtime: its end would wait for the match's.
+    let plays = move || {
         let stop = AtomicBool::new(false);
         let mtu = port.and_then(|port| port.mtu()).unwrap_or(MTU);
         let way = Way::Listen { ear: &ear, from: seek.at.ip() };
@@ -219,7 +220,11 @@ fn house_plays(app: &Arc<App>, room: &mut Room, seat: &Seat, at: Now) {
         drop(ear);
         app.partners.room().busy = false;
         app.partners.changed.notify_waiters();
-    });
+    };
+    if let Err(error) = std::thread::Builder::new().name("match".into()).spawn(plays) {
+        tracing::warn!(%error, "the appliance cannot be anybody's partner");
+        room.busy = false;
+    }
 }
 
 fn open(app: &App, lane: Lane) -> Result<Ear, String> {
@@ -228,6 +233,7 @@ fn open(app: &App, lane: Lane) -> Result<Ear, String> {
         Lane::Six => app.config.agent6,
         Lane::Local => None,
     };
+    let own = own.filter(|at| !at.ip().is_unspecified());
     Ear::open(own.ok_or("the appliance has no address that this port could reach")?, None)
 }
 
@@ -283,7 +289,7 @@ fn lane(at: SocketAddr, loopback_site: bool) -> Option<Lane> {
 
 #[cfg(test)]
 mod tests {
-    use appliance_model::inventory::Neighbour;
+    use appliance_model::{HostId, Serial, inventory::Neighbour};
 
     use super::*;
 
@@ -306,6 +312,42 @@ mod tests {
         ] {
             assert_eq!(lane(at.parse().unwrap(), lab), expected, "{at}");
         }
+    }
+
+    #[test]
+    fn both_ends_are_told_of_each_other_and_get_one_token() {
+        let port = |number: u8| Mac([2, 0, 0, 0, 0, number]);
+        let seat = |number: u8| Seat {
+            host: HostId::of_serial(&Serial::parse(&format!("S{number}")).unwrap()),
+            port: port(number),
+            switch: Some(format!("leaf-{}", number.div_ceil(2))),
+            mbps: Some(1000 * u32::from(number)),
+            lane: Lane::Four,
+            seconds: 90,
+        };
+        let mut room = Room::default();
+        for number in 1..=3 {
+            let at = SocketAddr::from(([10, 0, 0, number], 4000 + u16::from(number)));
+            let link_mbps = Some(1000 * u32::from(number));
+            let seek = Seek { order: 1, port: port(number), at, link_mbps, seconds: 90 };
+            room.seeks.insert(port(number), (seek, format!("server S{number}")));
+        }
+        room.pair(&seat(1), &seat(2), Now(0)).map_err(|_| "no randomness").unwrap();
+        let game = |room: &mut Room, number: u8| match room.ready.remove(&port(number)) {
+            Some((Pairing::Go(game), _)) => game,
+            other => panic!("{number}: {other:?}"),
+        };
+        let (one, two) = (game(&mut room, 1), game(&mut room, 2));
+        assert_eq!((one.role, two.role), (Role::Dial, Role::Listen));
+        assert_eq!(one.address, "10.0.0.2:4002".parse().unwrap());
+        assert_eq!(two.address, "10.0.0.1:4001".parse().unwrap());
+        assert_eq!((one.partner_mbps, two.partner_mbps), (Some(2000), Some(1000)));
+        assert_eq!(one.partner, "server S2 behind the same switch leaf-1");
+        assert_eq!((one.seconds, two.seconds), (SECONDS_MAX, SECONDS_MAX));
+        assert!(one.token == two.token && one.token != Token([0; 32]));
+        // Whoever is not there any more is nobody's partner.
+        room.pair(&seat(3), &seat(1), Now(0)).map_err(|_| "no randomness").unwrap();
+        assert!(room.ready.is_empty());
     }
 
     #[test]
