@@ -4,10 +4,7 @@ use std::path::{Path, PathBuf};
 
 use appliance_model::{
     Now,
-    burn_in::{
-        Verdict,
-        staged::{Course, Done, Figure, Outcome, Report, Unit},
-    },
+    burn_in::staged::{Course, Done, Figure, Outcome, Report, Unit},
     inventory::Inventory,
 };
 use firmware_checks_burn_in::{
