@@ -33,6 +33,17 @@ last = "fd77::ffff:ffff:ffff:ffff"
 "52:54:00:77:00:00" = "fd77::99"
 "#;
 
+/// What every node of the lab is registered with.
+const REGISTRATION: &str = r#"[registration]
+region = "eu-west"
+hp_id = 1
+location_code = 83
+reservation_price_icnt = 10
+reward_share_permille = 200
+commitment_days = 1080
+booking_days_max = 365
+"#;
+
 pub(crate) fn write(dir: &Path, rack: &Rack, lab: &LabConfig, artefacts: &Artefacts) -> anyhow::Result<()> {
     for folder in ["endorsement", "evidence"] {
         std::fs::create_dir_all(dir.join(folder)).context("making the site directory")?;
@@ -101,15 +112,7 @@ operator_key_file = "operator.key"
 fee_gwei_max = 1000
 publish = "{publish}"
 
-[registration]
-region = "eu-west"
-hp_id = 1
-location_code = 83
-reservation_price_icnt = 10
-reward_share_permille = 200
-commitment_days = 1080
-booking_days_max = 365
-"#,
+{registration}"#,
         silence = lab.silence_seconds_max,
         rpc = rpc(lab),
         uki = image.join("discovery.efi").display(),
@@ -123,6 +126,7 @@ booking_days_max = 365
         agent6 = if lab.v6 { "listen6 = \"[fd77::1]:8443\"" } else { "" },
         profile = lab.profile,
         burn_in = lab.burn_in,
+        registration = REGISTRATION,
         publish = lab.publish,
     );
     if lab.bmcs {
