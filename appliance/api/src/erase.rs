@@ -163,3 +163,32 @@ pub struct EraseCertificate {
     /// ECDSA with SHA-256, r ‖ s, hex.
     pub signature: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::agent::{Order, Report};
+
+    /// The wire, byte by byte.  **If this fails, change your code, not this test**: images with these bytes are served.
+    #[test]
+    fn protocol_1_erase() {
+        let begun = r#"{"method":"nvme-format","drive":{"serial":"D1","model":"M","firmware":null,"bus":"nvme","bytes":8192},"samples":[{"part":0,"byte":0,"was":"00ff","planted":true},{"part":0,"byte":4096,"planted":false}]}"#;
+        let order = format!(
+            r#"{{"id":281474976710657,"work":{{"kind":"erase","drives":[{{"serial":"D1","content":["LUKS"],"begun":{begun},"erased":true}},{{"serial":"D2","content":[],"erased":false}}]}}}}"#
+        );
+        let parsed: Order = serde_json::from_str(&order).unwrap();
+        assert_eq!(serde_json::to_string(&parsed).unwrap(), order);
+        let counts = r#"{"sample_bytes":4096,"samples":2,"unreadable":0,"zeros":2,"uniform":0,"other":0,"known":1,"remained":0,"planted":1}"#;
+        for said in [
+            r#"{"said":"refused","why":"w"}"#.to_owned(),
+            format!(r#"{{"said":"begins",{}"#, begun.trim_start_matches('{')),
+            r#"{"said":"going","permille":7}"#.to_owned(),
+            r#"{"said":"erased"}"#.to_owned(),
+            format!(r#"{{"said":"read-back",{}"#, counts.trim_start_matches('{')),
+            r#"{"said":"failed","why":"w"}"#.to_owned(),
+        ] {
+            let report = format!(r#"{{"order":9,"outcome":{{"kind":"erase","serial":"D1","said":{said}}}}}"#);
+            let parsed: Report = serde_json::from_str(&report).unwrap();
+            assert_eq!(serde_json::to_string(&parsed).unwrap(), report);
+        }
+    }
+}

@@ -45,6 +45,8 @@ trait SelfTest {
     fn start(&self, extended: bool) -> Result<(), Wrong>;
     fn look(&self, extended: bool) -> Result<Stands, Wrong>;
     fn abort(&self) -> Result<(), Wrong>;
+    /// Its log of results, as it stands: one that does not change has no result of ours.
+    fn log(&self) -> Result<Vec<u8>, Wrong>;
 }
 
 pub(super) fn run(
@@ -78,6 +80,7 @@ pub(super) fn run(
 
 fn follow(test: &dyn SelfTest, extended: bool, time: Duration, watch: Watch<'_>) -> Result<Stands, String> {
     let minutes = test.offered(extended)?;
+    let before = test.log().map_err(|why| format!("its log of self-tests cannot be read: {why}"))?;
     if matches!(test.look(extended), Ok(Stands::Going { .. })) {
         return Err("a self-test that somebody else began is under way".into());
     }
@@ -90,6 +93,10 @@ fn follow(test: &dyn SelfTest, extended: bool, time: Duration, watch: Watch<'_>)
             Ok(Stands::Going { permille }) => {
                 silent = 0;
                 watch.tell(permille);
+            }
+            // Drives that took the command and did nothing still show how the last one ended.
+            Ok(Stands::Passed) if !test.log().is_ok_and(|log| log != before) => {
+                return Ok(Stands::Ended { why: "its log has no new result".into() });
             }
             Ok(ended @ (Stands::Passed | Stands::Failed { .. } | Stands::Ended { .. })) => return Ok(ended),
             Err(why) if silent >= SILENT_MAX => {

@@ -6,6 +6,9 @@ use crate::device::{Commands, Fields, SOON, Transfer, Wrong};
 /// Sub-commands of SMART.
 const READ_DATA: u8 = 0xd0;
 const EXECUTE: u8 = 0xd4;
+const READ_LOG: u8 = 0xd5;
+/// The log of self-tests.
+const SELF_TESTS: u8 = 0x06;
 
 pub(super) struct Ata<'a>(pub(super) &'a dyn Commands);
 
@@ -49,9 +52,9 @@ pub(super) fn stands(data: &[u8]) -> Stands {
 }
 
 impl Ata<'_> {
-    fn data(&self) -> Result<[u8; 512], Wrong> {
+    fn data(&self, feature: u8, log: u8) -> Result<[u8; 512], Wrong> {
         let mut data = [0; 512];
-        self.0.scsi(&smart(READ_DATA, 0, true), Transfer::FromDrive(&mut data), SOON)?.done()?;
+        self.0.scsi(&smart(feature, log, true), Transfer::FromDrive(&mut data), SOON)?.done()?;
         Ok(data)
     }
 
@@ -62,7 +65,8 @@ impl Ata<'_> {
 
 impl SelfTest for Ata<'_> {
     fn offered(&self, extended: bool) -> Result<Option<u32>, String> {
-        let data = self.data().map_err(|why| format!("SMART READ DATA: {why}: nothing was tested"))?;
+        let data =
+            self.data(READ_DATA, 0).map_err(|why| format!("SMART READ DATA: {why}: nothing was tested"))?;
         offered(&data, extended)
             .map(Some)
             .ok_or_else(|| "it has no self-test (SMART READ DATA, byte 367 bit 4): nothing was tested".into())
@@ -73,7 +77,11 @@ impl SelfTest for Ata<'_> {
     }
 
     fn look(&self, _: bool) -> Result<Stands, Wrong> {
-        Ok(stands(&self.data()?))
+        Ok(stands(&self.data(READ_DATA, 0)?))
+    }
+
+    fn log(&self) -> Result<Vec<u8>, Wrong> {
+        Ok(self.data(READ_LOG, SELF_TESTS)?.to_vec())
     }
 
     fn abort(&self) -> Result<(), Wrong> {

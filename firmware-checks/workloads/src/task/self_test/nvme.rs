@@ -66,12 +66,12 @@ impl SelfTest for Nvme<'_> {
     }
 
     fn look(&self, extended: bool) -> Result<Stands, Wrong> {
-        let mut log = [0; LOG_BYTES];
-        let words = u32::try_from(LOG_BYTES / 4 - 1).unwrap_or(0);
-        let cdw10 = words << 16 | 0x06;
-        let command = NvmeCommand { opcode: 0x02, namespace: u32::MAX, cdw10, ..NvmeCommand::default() };
-        self.0.nvme(command, Transfer::FromDrive(&mut log), SOON)?;
-        Ok(stands(&log, extended))
+        Ok(stands(&self.page()?, extended))
+    }
+
+    /// The results, without the operation under way.
+    fn log(&self) -> Result<Vec<u8>, Wrong> {
+        Ok(self.page()?.get(4..).unwrap_or_default().to_vec())
     }
 
     fn abort(&self) -> Result<(), Wrong> {
@@ -80,6 +80,15 @@ impl SelfTest for Nvme<'_> {
 }
 
 impl Nvme<'_> {
+    fn page(&self) -> Result<[u8; LOG_BYTES], Wrong> {
+        let mut log = [0; LOG_BYTES];
+        let words = u32::try_from(LOG_BYTES / 4 - 1).unwrap_or(0);
+        let cdw10 = words << 16 | 0x06;
+        let command = NvmeCommand { opcode: 0x02, namespace: u32::MAX, cdw10, ..NvmeCommand::default() };
+        self.0.nvme(command, Transfer::FromDrive(&mut log), SOON)?;
+        Ok(log)
+    }
+
     /// Of all namespaces.
     fn test(&self, code: u32) -> Result<(), Wrong> {
         let command =

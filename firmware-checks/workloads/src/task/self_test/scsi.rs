@@ -44,7 +44,7 @@ impl Scsi<'_> {
         self.0.scsi(&[0x1d, code << 5, 0, 0, 0, 0], Transfer::None, SOON)?.done().map(drop)
     }
 
-    fn log(&self) -> Result<[u8; 404], Wrong> {
+    fn page(&self) -> Result<[u8; 404], Wrong> {
         let mut log = [0; 404];
         let command = [0x4d, 0, 0x40 | 0x10, 0, 0, 0, 0, 1, LOG_BYTES, 0];
         self.0.scsi(&command, Transfer::FromDrive(&mut log), SOON)?.done()?;
@@ -73,11 +73,15 @@ impl SelfTest for Scsi<'_> {
     }
 
     fn look(&self, extended: bool) -> Result<Stands, Wrong> {
-        let log = self.log()?;
+        let log = self.page()?;
         Ok(match stands(&log, extended, 0) {
             Stands::Going { .. } => Stands::Going { permille: self.progress() },
             ended @ (Stands::Passed | Stands::Failed { .. } | Stands::Ended { .. }) => ended,
         })
+    }
+
+    fn log(&self) -> Result<Vec<u8>, Wrong> {
+        Ok(self.page()?.to_vec())
     }
 
     fn abort(&self) -> Result<(), Wrong> {
