@@ -316,11 +316,21 @@ impl Lab {
         limit: Duration,
         found: impl Fn(&[HostView]) -> Option<T>,
     ) -> anyhow::Result<T> {
-        let asked = || async { self.hosts().await.ok().and_then(|hosts| found(&hosts)) };
+        let asked = || async {
+            let seen = self.hosts().await.ok().and_then(|hosts| found(&hosts)).map(Ok);
+            seen.or_else(|| self.appliance_is_gone().then(|| Err(anyhow::anyhow!("the appliance ended"))))
+        };
         match until(what, limit, asked).await {
-            Ok(found) => Ok(found),
-            Err(error) => Err(error.context(self.scene().await)),
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(error)) | Err(error) => Err(error.context(self.scene().await)),
         }
+    }
+
+    /// Whether the appliance was started and has ended since: nothing that is waited for will come.
+    fn appliance_is_gone(&self) -> bool {
+        let Some(pid) = self.appliance.as_ref().and_then(Child::id) else { return false };
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'))
     }
 
     /// Waits until the host with this serial is in `stage`.
@@ -351,6 +361,9 @@ impl Lab {
             let text = std::fs::read_to_string(&file).unwrap_or_default();
             if text.lines().any(|line| words.iter().all(|word| line.contains(word))) {
                 return Ok(());
+            }
+            if self.appliance_is_gone() {
+                bail!("the appliance ended, and {words:?} is not in the log\n{}", self.scene().await);
             }
             if Instant::now() >= end {
                 bail!(

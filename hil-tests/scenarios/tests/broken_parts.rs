@@ -27,6 +27,10 @@ const FORGETS: &str = "NVME0001B";
 /// Falls to a hundredth of its rate.
 const SLOWS: &str = "SATA0001C";
 
+/// The controller's sensors, and the one that it will call critical.
+const THERMAL: &str = "/redfish/v1/Chassis/1/Thermal";
+const HOT: &str = "CPU1 Temp";
+
 /// Span of `FORGETS` that may be overwritten.
 const SPAN_BYTES: u64 = 64 << 20;
 
@@ -34,7 +38,7 @@ const SPAN_BYTES: u64 = 64 << 20;
 const PROFILE: &str = r#"version = 2
 name = "faults"
 about = "Reads and writes long enough for a part to fail meanwhile."
-seconds_max = 400
+seconds_max = 500
 
 [[stage]]
 name = "reads"
@@ -54,13 +58,25 @@ work = "drive-verify"
 seconds = 10
 
 [[stage]]
+name = "network"
+seconds_max = 60
+
+[[stage.job]]
+work = "network"
+seconds = 20
+
+[[stage]]
 name = "everything"
-seconds_max = 30
+seconds_max = 40
 together = true
 
 [[stage.job]]
 work = "cpu-compare"
 seconds = 2
+
+[[stage.job]]
+work = "board"
+seconds = 30
 
 [[rule]]
 figure = "health-warnings"
@@ -74,6 +90,18 @@ figure = "slowest-second"
 at_least = 50
 unit = "permille"
 origin = "an emulated disk on a busy host keeps a twentieth of its average"
+
+[[rule]]
+figure = "wrong-bytes"
+at_most = 0
+unit = "count"
+origin = "hard rule"
+
+[[rule]]
+figure = "sensors-critical"
+at_most = 0
+unit = "count"
+origin = "the controller's own word"
 
 [[rule]]
 figure = "wrong-sectors"
@@ -97,6 +125,11 @@ fn each_part_that_fails_is_named() -> anyhow::Result<()> {
         lab.wait_log(&["stage=\"burning-in\""], LIMIT).await?;
         let id = lab.wait("the host", LIMIT, |hosts| hosts.first().map(|host| host.id.clone())).await?;
 
+        lab.rack.host(0).bmc_lie(
+            THERMAL,
+            json!({ "Temperatures": [{ "MemberId": "1", "Name": HOT,
+            "ReadingCelsius": 99, "Status": { "State": "Enabled", "Health": "Critical" } }] }),
+        );
         // The second half of its task, random reads, has begun.
         wait_task(&lab, &id, &format!("reads/drive-read/{SLOWS}"), 550).await?;
         slow(&lab).await?;
@@ -119,10 +152,22 @@ fn each_part_that_fails_is_named() -> anyhow::Result<()> {
             ensure!(named, "{device} breaks {rule}, and that is not said: {}", host.why.waiting_for);
         }
         ensure!(!host.why.waiting_for.contains("cpu"), "the processors are well: {}", host.why.waiting_for);
+        played_with_the_appliance(&lab, &id).await?;
         anybody_can_judge(&lab, &id).await?;
         lab.stop().await;
         Ok(())
     })
+}
+
+/// No other machine is in the rack: the port that has an address was tested against the appliance.
+async fn played_with_the_appliance(lab: &Lab, id: &str) -> anyhow::Result<()> {
+    let view = lab.burn_in(id).await?;
+    let port = format!("network/network/{}", lab.rack.host(0).spec().boot_mac);
+    let task = view.stages.iter().flat_map(|stage| &stage.tasks).find(|task| task.id == port);
+    let task = task.with_context(|| format!("{port} is not planned"))?;
+    let rate = task.figures.iter().find(|figure| figure.name == "network-rate");
+    ensure!(rate.is_some_and(|rate| rate.value > 0), "no rate was measured: {task:?}");
+    Ok(())
 }
 
 /// Waits until the task runs and so much of it is done.
