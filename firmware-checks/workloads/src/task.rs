@@ -362,7 +362,7 @@ fn verify(
         written.push(drive.fill(load, stamp, watch)?);
         let checked = drive.verify(load, stamp, watch)?;
         wrong += checked.mismatches.count;
-        let name = |mismatch| format!("drive {serial}: pass {generation}: {mismatch:?}");
+        let name = |mismatch| format!("drive {serial}: pass {generation}: {mismatch}");
         found.faults.extend(checked.mismatches.kept.iter().map(name));
         read.push(checked.measured);
         if begin.elapsed() >= time || wrong > 0 {

@@ -81,6 +81,8 @@ fn what_was_stamped_is_read_back_and_damage_is_named() {
     raw.write_all_at(&block, 4 << 20).unwrap();
     raw.sync_all().unwrap();
     let found = drive.verify(SEQUENTIAL, STAMP, watch).unwrap().mismatches;
+    let told = found.kept.first().unwrap().to_string();
+    assert!(told.starts_with("the sector at byte ") && told.contains(" holds "), "{told}");
     assert_eq!(found.count, 1 + 8 + 8);
     let first =
         |offset| found.kept.iter().find(|mismatch| mismatch.offset == offset).map(|mismatch| mismatch.wrong);

@@ -4,6 +4,8 @@
 //! else, or with bits turned over, and which.  A sector is 512 bytes, the smallest that drives have: a block that
 //! was written in part shows at the sector where it breaks off.
 
+use std::fmt;
+
 /// Bytes of a sector.
 pub const SECTOR_BYTES: usize = 512;
 
@@ -63,6 +65,23 @@ pub struct Mismatch {
     pub offset: u64,
     /// What it holds.
     pub wrong: Wrong,
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the sector at byte {} holds ", self.offset)?;
+        match self.wrong {
+            Wrong::Misplaced { belongs } => write!(f, "what belongs at byte {belongs}"),
+            Wrong::Stale { generation } => {
+                write!(f, "what pass {generation} wrote: a later write was confirmed and lost")
+            }
+            Wrong::OtherRun { .. } => f.write_str("what another run wrote: no write of this one arrived"),
+            Wrong::Damaged { byte, bits, words } => {
+                write!(f, "damaged data: {words} words differ, the first at byte {byte} in bits {bits:#018x}")
+            }
+            Wrong::Foreign => f.write_str("what nobody wrote here"),
+        }
+    }
 }
 
 /// What a verification has found so far.
