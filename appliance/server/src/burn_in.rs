@@ -2,7 +2,7 @@
 //!
 //! Lines are read by the core's reader before they are kept, so that what is in the store is a stream as far as it goes,
 //! whoever sent it; the host may die in the middle.  The verdict is computed here from the stream: the agent's own must
-//! be the same.  `view` makes pictures of it, `api` hands them out, `fleet` compares models.
+//! be the same.  The core makes pictures of it (`staged::look`), `api` hands them out, `fleet` compares models.
 
 pub(crate) mod api;
 mod fleet;
