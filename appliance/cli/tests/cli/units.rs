@@ -73,13 +73,13 @@ fn a_plan_says_what_is_sold_and_hosted_and_why() {
     assert!(said.contains("hosts 1 × storage-small, 1 × compute-small\n"), "{said}");
     refused(&run(&[&plan[..], &["--place", "moon"]].concat()), &["no instance `moon`", "storage-small"]);
     refused(&run(&[&plan[..], &["--place", "gpu-8=x"]].concat()), &["`gpu-8=x` ends in no number"]);
-    std::fs::write(
-        &burn_in,
-        text(&std::fs::read(&burn_in).unwrap())
-            .replace("\"pass\"", "\"fail\"")
-            .replace("\"coverage\":[]", "\"reasons\":[\"cpu 3: a known answer came out wrong\"]"),
-    )
-    .unwrap();
+    let passed = text(&std::fs::read(&burn_in).unwrap());
+    let failed = passed.replace(
+        r#""verdict":"pass","coverage":[]"#,
+        r#""verdict":"fail","reasons":["cpu 3: a known answer came out wrong"]"#,
+    );
+    assert_ne!(failed, passed);
+    std::fs::write(&burn_in, failed).unwrap();
     let output = run(&plan);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stdout).contains("NOT CARVED: burn-in did not pass: cpu 3"), "{output:?}");
