@@ -10,6 +10,7 @@
 //! above the fee cap, and to deploy anything on a chain that does not call itself a development chain.
 //! The contracts are in `chain-contracts`, the embedded chain in `chain-devnet`.
 
+mod call;
 mod chain;
 mod error;
 mod intent;
@@ -21,6 +22,7 @@ mod refusal;
 mod registry;
 mod transaction;
 
+pub use call::Call;
 pub use chain::{Block, Chain, Count, Fees, Finality};
 pub use error::Error;
 pub use intent::Intent;

@@ -41,8 +41,54 @@ pub enum Purpose {
     Publish,
     /// Ends a node after its commitment.
     Retire,
+    /// Registers several nodes at once.
+    RegisterBatch,
+    /// Puts tokens into the owner's deposit.
+    Deposit,
+    /// Takes tokens out of the owner's deposit.
+    Withdraw,
+    /// Says what an operator may do for the owner.
+    SetOperator,
+    /// Adds to a node's collateral.
+    TopUp,
     /// A step of a development deployment.
     Deploy,
+}
+
+impl Purpose {
+    /// What is signed, in words (`the registration`).
+    #[must_use]
+    pub const fn named(self) -> &'static str {
+        match self {
+            Self::Approve => "the approval",
+            Self::Register => "the registration",
+            Self::RegisterBatch => "the registration of several nodes",
+            Self::Publish => "the publication of evidence",
+            Self::Retire => "the retirement",
+            Self::Deposit => "the deposit",
+            Self::Withdraw => "the withdrawal",
+            Self::SetOperator => "the operator's limits",
+            Self::TopUp => "the addition to a node's collateral",
+            Self::Deploy => "a deployment",
+        }
+    }
+
+    /// What is being done while it is looked at what the chain would make of it (`simulating the registration`).
+    #[must_use]
+    pub const fn simulated(self) -> &'static str {
+        match self {
+            Self::Approve => "simulating the approval",
+            Self::Register => "simulating the registration",
+            Self::RegisterBatch => "simulating the registration of several nodes",
+            Self::Publish => "simulating the publication of evidence",
+            Self::Retire => "simulating the retirement",
+            Self::Deposit => "simulating the deposit",
+            Self::Withdraw => "simulating the withdrawal",
+            Self::SetOperator => "simulating the operator's limits",
+            Self::TopUp => "simulating the addition to a node's collateral",
+            Self::Deploy => "simulating a step of the deployment",
+        }
+    }
 }
 
 /// A signed transaction.  Store it, commit, then [`Chain::broadcast`] it.
@@ -174,17 +220,10 @@ impl Chain {
             access_list: alloy::eips::eip2930::AccessList::default(),
             input: Bytes::copy_from_slice(input),
         };
-        let named = match purpose {
-            Purpose::Approve => "the approval",
-            Purpose::Register => "the registration",
-            Purpose::Publish => "the publication of evidence",
-            Purpose::Retire => "the retirement",
-            Purpose::Deploy => "a deployment",
-        };
         let signature = key
             .signer()
             .sign_transaction_sync(&mut transaction)
-            .map_err(|source| Error::Signing { purpose: named, source })?;
+            .map_err(|source| Error::Signing { purpose: purpose.named(), source })?;
         let envelope = TxEnvelope::from(transaction.into_signed(signature));
         let hash = TxHash(envelope.tx_hash().0);
         Ok(SignedTransaction { raw: envelope.encoded_2718(), hash, nonce, purpose })
