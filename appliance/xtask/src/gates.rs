@@ -39,7 +39,8 @@ pub(crate) fn test(root: &Path, test: &Test) -> anyhow::Result<()> {
     if test.scenario.is_none() {
         gate("tools", &mut || {
             tools::ensure(root, tools::Need::Tests)?;
-            judges::prepare(root)
+            judges::prepare(root)?;
+            second_chain(root)
         })?;
         gate("format", &mut || run(cargo(root).args(["fmt", "--all", "--check"])))?;
         gate("tidy", &mut || tidy(root))?;
@@ -136,6 +137,11 @@ pub(crate) fn openapi(root: &Path, write: bool) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Another development chain and a test runner for Solidity, which tests look for.
+pub(crate) fn second_chain(root: &Path) -> anyhow::Result<()> {
+    run(&mut npm(&root.join("appliance/chain/second"), NPM_CI))
 }
 
 /// The committed contract artefacts are what the sources compile to.

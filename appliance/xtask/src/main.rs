@@ -57,6 +57,7 @@ fn main() -> anyhow::Result<()> {
         Task::Prepare => {
             tools::ensure(&root, tools::Need::Tests)?;
             judges::prepare(&root)?;
+            gates::second_chain(&root)?;
             prepare::prepare(&root, true).map(drop)
         }
     }

@@ -6,6 +6,9 @@
 #[path = "contracts/evm.rs"]
 #[expect(dead_code, reason = "only a part of it is needed here")]
 mod evm;
+#[path = "contracts/sent.rs"]
+#[expect(dead_code, reason = "only a part of it is needed here")]
+mod sent;
 #[path = "../../client/tests/chain/swtpm.rs"]
 mod swtpm;
 #[path = "contracts/world.rs"]

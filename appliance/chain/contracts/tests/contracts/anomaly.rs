@@ -8,7 +8,7 @@ use chain_contracts::{
 
 use crate::{
     collateral::{delegate, registered},
-    evm::{Refused, Sent},
+    sent::{Refused, Sent},
     world::{COMMITMENT, DAY, Machine, TOKEN, World, account},
 };
 

@@ -5,7 +5,7 @@ use chain_contracts::{Anomalies, Bookings, CollateralVault, bookings::Bookings a
 
 use crate::{
     collateral::{delegate, registered},
-    evm::{Refused, Sent},
+    sent::{Refused, Sent},
     units::Units,
     world::{COMMITMENT, DAY, Machine, TOKEN, World, account, signed},
 };
@@ -135,22 +135,6 @@ fn a_unit_is_shown_by_its_proof_and_known_by_its_leaf() {
     // A price that the owner did not sign for this unit.
     let (unit, _) = scene.units.proof(2);
     assert!(scene.unit_as(unit, leaf, 5).err().unwrap().is::<B::NotTheOwnersWord>());
-}
-
-#[test]
-fn every_unit_of_machines_of_every_size_is_shown() {
-    for count in 1..=33 {
-        let mut world = World::new();
-        world.deposit(world.owner.address(), 60 * TOKEN);
-        let units = Units::new(count);
-        let machine = Machine { unit_root: units.root(), ..Machine::new("one") };
-        machine.register(&mut world).unwrap();
-        for n in 0..count {
-            let (unit, leaf) = units.proof(n);
-            let call = Bookings::unitLeafCall { nodeId: machine.node, unit };
-            assert_eq!(world.evm.ask(world.plan.bookings, &call).unwrap(), leaf, "{n} of {count}");
-        }
-    }
 }
 
 #[test]

@@ -15,8 +15,8 @@ use chain_contracts::{
 };
 
 use crate::{
-    evm::Sent,
     moves::{Cast, Dice, Kind, Move},
+    sent::Sent,
     world::{DAY, World},
 };
 

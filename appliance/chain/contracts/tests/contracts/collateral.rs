@@ -4,7 +4,7 @@ use alloy::primitives::{Address, U256};
 use chain_contracts::{CollateralVault, ScalerNodes, vault::CollateralVault as V};
 
 use crate::{
-    evm::{Refused, Sent},
+    sent::{Refused, Sent},
     world::{APPROVAL, COMMITMENT, DAY, DEPOSIT, Machine, TOKEN, World, account, payment, vault_payment},
 };
 

@@ -4,13 +4,14 @@
 
 use std::{fmt::Write as _, fs, path::Path};
 
-use alloy::primitives::{Address, Bytes, U256, hex};
+use alloy::primitives::{Address, B256, Bytes, U256, hex};
 use attest_wire::{AlgId, Attest, Body, HashAlg};
-use chain_contracts::QuoteProbe;
+use chain_contracts::{QuoteProbe, nodes::ScalerNodes as N};
+use revm::primitives::hardfork::SpecId;
 
 use crate::{
     moves::Dice,
-    world::{World, attest_bytes},
+    world::{DEPOSIT, Kind, Machine, TOKEN, World, attest_bytes, payment},
 };
 
 /// PCRs that every class wants, those that nobody may select, as bits (attest/FORMAT.md, 3).
@@ -152,4 +153,17 @@ fn both_parsers_take_and_refuse_the_same() {
         }
         assert_eq!(in_rust(&quote), on_chain(&mut world, probe, &quote), "{}", hex::encode(&quote));
     }
+}
+
+#[test]
+fn without_the_precompile_it_still_passes() {
+    let mut world = World::on(SpecId::PRAGUE, Kind::Permit);
+    world.deposit(world.owner.address(), 60 * TOKEN);
+    Machine::new("one").register(&mut world).unwrap();
+    let mut other = Machine::new("two").attest(&world, world.owner.address());
+    other.r = B256::ZERO;
+    let two = Machine::new("two");
+    let owner = world.owner.address();
+    let refused = two.send(&mut world, owner, two.params(), other, payment(DEPOSIT)).err().unwrap();
+    assert!(refused.is::<N::QuoteSignatureInvalid>());
 }

@@ -1,8 +1,9 @@
 //! Transactions through revm, with their gas, and time that stands until it is moved.
 
 use alloy::{
-    primitives::{Address, Bytes, Log, TxKind, U256},
-    sol_types::{SolCall, SolError, SolEvent},
+    primitives::{Address, Bytes, TxKind, U256, keccak256},
+    signers::local::PrivateKeySigner,
+    sol_types::SolCall,
 };
 use revm::{
     Context, DatabaseCommit as _, DatabaseRef as _, ExecuteEvm as _, MainBuilder as _, MainContext as _,
@@ -11,6 +12,8 @@ use revm::{
     database::{CacheDB, EmptyDB},
     primitives::hardfork::SpecId,
 };
+
+use crate::sent::{Refused, Sent};
 
 /// The chain id that signatures in these tests are for.
 pub(crate) const CHAIN_ID: u64 = 777_077;
@@ -28,37 +31,14 @@ pub(crate) struct Evm {
     pub(crate) time: u64,
 }
 
-/// A transaction that went through.
-pub(crate) struct Sent {
-    /// What the sender pays for, with the 21 000 of a transaction and its data.
-    pub(crate) gas: u64,
-    pub(crate) output: Bytes,
-    pub(crate) logs: Vec<Log>,
+/// Who signs: a key of this name.
+pub(crate) fn key(what: &str) -> PrivateKeySigner {
+    PrivateKeySigner::from_bytes(&keccak256(what)).unwrap()
 }
 
-/// What a contract reverted with.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Refused(pub(crate) Bytes);
-
-impl Refused {
-    /// The error, if it is this one.
-    pub(crate) fn is<E: SolError>(&self) -> bool {
-        self.0.starts_with(&E::SELECTOR)
-    }
-
-    pub(crate) fn decode<E: SolError>(&self) -> E {
-        E::abi_decode(&self.0).unwrap()
-    }
-}
-
-impl Sent {
-    /// The only event of this kind.
-    pub(crate) fn event<E: SolEvent>(&self) -> E {
-        let mut found = self.logs.iter().filter_map(|log| E::decode_log(log).ok());
-        let event = found.next().unwrap().data;
-        assert!(found.next().is_none());
-        event
-    }
+/// An account that signs nothing but transactions, and here not even those.
+pub(crate) fn account(what: &str) -> Address {
+    Address::from_word(keccak256(what))
 }
 
 impl Evm {

@@ -10,7 +10,7 @@ use chain_contracts::{Bookings, CollateralVault, IcntMock, QuoteProbe, ScalerNod
 use revm::primitives::hardfork::SpecId;
 
 use crate::{
-    evm::Sent,
+    sent::Sent,
     units::Units,
     world::{
         APPROVAL, DAY, DEPOSIT, Kind, Machine, PERMIT, TOKEN, World, account, attest_bytes, payment,

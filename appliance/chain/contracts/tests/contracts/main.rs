@@ -15,6 +15,8 @@ mod evm;
 mod gas;
 mod moves;
 mod operator;
+mod proofs;
 mod registration;
+mod sent;
 mod units;
 mod world;

@@ -7,7 +7,7 @@ use chain_contracts::{
 };
 
 use crate::{
-    evm::{Refused, Sent},
+    sent::{Refused, Sent},
     world::{APPROVAL, COMMITMENT, DAY, DEPOSIT, Machine, TOKEN, World, account, payment},
 };
 

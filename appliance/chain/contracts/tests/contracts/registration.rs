@@ -8,7 +8,7 @@ use chain_contracts::{
 use revm::primitives::hardfork::SpecId;
 
 use crate::{
-    evm::Refused,
+    sent::Refused,
     world::{
         APPROVAL, COMMITMENT, DEPOSIT, Kind, Machine, PERMIT, PERMIT2, TOKEN, World, account, key, payment,
     },
@@ -233,19 +233,6 @@ fn a_permit_that_somebody_sent_ahead_does_no_harm() {
     let mut paid = payment(PERMIT);
     (paid.deadline, paid.signature) = (U256::from(deadline), signature);
     machine.send(&mut world, owner.address(), machine.params(), attestation, paid).unwrap();
-}
-
-#[test]
-fn without_the_precompile_it_still_passes() {
-    let mut world = World::on(SpecId::PRAGUE, Kind::Permit);
-    world.deposit(world.owner.address(), 60 * TOKEN);
-    Machine::new("one").register(&mut world).unwrap();
-    let mut other = Machine::new("two").attest(&world, world.owner.address());
-    other.r = B256::ZERO;
-    let two = Machine::new("two");
-    let owner = world.owner.address();
-    let refused = two.send(&mut world, owner, two.params(), other, payment(DEPOSIT)).err().unwrap();
-    assert!(refused.is::<N::QuoteSignatureInvalid>());
 }
 
 #[test]

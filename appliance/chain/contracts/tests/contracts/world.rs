@@ -13,7 +13,12 @@ use p256::ecdsa::{Signature, SigningKey, signature::hazmat::PrehashSigner as _};
 use revm::primitives::hardfork::SpecId;
 use sha2::{Digest as _, Sha256};
 
-use crate::evm::{CHAIN_ID, Evm, Refused, Sent};
+use crate::{
+    evm::{CHAIN_ID, Evm},
+    sent::{Refused, Sent},
+};
+
+pub(crate) use crate::evm::{account, key};
 
 /// One token.
 pub(crate) const TOKEN: u128 = 1_000_000_000_000_000_000;
@@ -48,15 +53,6 @@ pub(crate) struct World {
 pub(crate) enum Kind {
     Permit,
     Plain,
-}
-
-pub(crate) fn key(what: &str) -> PrivateKeySigner {
-    PrivateKeySigner::from_bytes(&keccak256(what)).unwrap()
-}
-
-/// An account that signs nothing but transactions.
-pub(crate) fn account(what: &str) -> Address {
-    Address::from_word(keccak256(what))
 }
 
 /// r ‖ s ‖ v.
