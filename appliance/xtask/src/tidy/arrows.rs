@@ -20,7 +20,7 @@ pub(super) enum Kind {
 }
 
 /// Every room there is.  A new one is entered here on purpose.
-const ROOMS: [(&str, Kind); 36] = [
+const ROOMS: [(&str, Kind); 37] = [
     ("appliance-model", Kind::Types),
     ("appliance-api", Kind::Types),
     ("attest-wire", Kind::Types),
@@ -29,6 +29,7 @@ const ROOMS: [(&str, Kind); 36] = [
     ("appliance-enrol", Kind::Core),
     ("appliance-carve", Kind::Core),
     ("appliance-collateral", Kind::Core),
+    ("chain-fleet", Kind::Core),
     ("pxe-policy", Kind::Core),
     ("attest-verify", Kind::Core),
     ("firmware-checks-baseline", Kind::Core),
@@ -60,7 +61,7 @@ const ROOMS: [(&str, Kind); 36] = [
 ];
 
 /// Arrows beyond the rule, each for its reason.
-const ALSO: [(&str, &str); 7] = [
+const ALSO: [(&str, &str); 9] = [
     // The store keeps enrol's records.
     ("appliance-store", "appliance-enrol"),
     // The DHCP server asks the policy what to offer.
@@ -74,6 +75,10 @@ const ALSO: [(&str, &str); 7] = [
     ("chain-client", "chain-contracts"),
     // The terms it reads are collateral's own type: the numbers of one block have one shape and one formula.
     ("chain-client", "appliance-collateral"),
+    // What a node's collateral comes to has one formula.
+    ("chain-fleet", "appliance-collateral"),
+    // One room in several crates: the client reads logs as entries of the fleet's ledger.
+    ("chain-client", "chain-fleet"),
 ];
 
 /// Crates that wait, read clocks, roll dice, log, or touch the world: not for types and cores.
