@@ -1,5 +1,7 @@
 //! `scalerforge chain`: what the appliance sees of its chain, and a development chain to run by itself.
 
+mod key;
+
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
@@ -15,6 +17,9 @@ pub(crate) enum Verb {
         #[command(flatten)]
         appliance: Appliance,
     },
+    /// Keystore files: make one, look at one, take a key into one.
+    #[command(subcommand)]
+    Key(key::Verb),
     /// Run a development chain by itself.  It proves nothing to anybody.
     Devnet {
         /// Where it keeps its blocks.
@@ -38,6 +43,7 @@ pub(crate) enum Verb {
 pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Status { appliance } => status(&appliance)?,
+        Verb::Key(verb) => return key::run(verb),
         Verb::Devnet { dir, listen, chain_id, fund, interval_ms } => {
             let key = chain_client::OperatorKey::read(&fund)?;
             let genesis = appliance_server::site::genesis(chain_id, Some(&key));

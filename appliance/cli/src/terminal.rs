@@ -47,7 +47,7 @@ pub(crate) fn password(file: Option<&Path>, whose: &str) -> anyhow::Result<Strin
             let hidden = Changed::with(|terminal| terminal.local_flags.remove(LocalFlags::ECHO))?;
             if hidden.is_none() {
                 bail!(
-                    "standard input is no terminal to ask for a password at; name a file with --password-file"
+                    "standard input is no terminal to ask for a password at; name a file with --password-file or --passphrase-file"
                 );
             }
             eprint!("password of {whose}: ");

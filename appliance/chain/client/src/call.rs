@@ -79,6 +79,6 @@ impl Chain {
             purpose: call.purpose,
             value: U256::from(call.value),
         };
-        self.sign(key, draft)
+        self.sign(key, draft).await
     }
 }

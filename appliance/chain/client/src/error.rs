@@ -147,7 +147,7 @@ pub enum Error {
         purpose: &'static str,
         /// The signer's reason.
         #[source]
-        source: alloy::signers::Error,
+        source: chain_signer::SignError,
     },
 }
 

@@ -14,7 +14,6 @@ mod call;
 mod chain;
 mod error;
 mod intent;
-mod key;
 mod preflight;
 mod publication;
 mod reference;
@@ -24,9 +23,9 @@ mod transaction;
 
 pub use call::Call;
 pub use chain::{Block, Chain, Count, Fees, Finality};
+pub use chain_signer::{self as signer, KeyError, OperatorKey, SignError};
 pub use error::Error;
 pub use intent::Intent;
-pub use key::{KeyError, OperatorKey};
 pub use preflight::CostSheet;
 pub use publication::{Publication, Published};
 pub use reference::{Deployment, REFERENCE_CLASSES, REFERENCE_REGION, ReferenceClass};

@@ -178,7 +178,7 @@ impl Chain {
         let nonce = self.transaction_count(deployer.address(), Count::Pending).await?;
         let fees: Fees = self.fees(FEE_CAP).await?;
         let draft = Draft { to, input: &input, gas_limit, nonce, fees, purpose: Purpose::Deploy, value };
-        let signed = self.sign(deployer, draft)?;
+        let signed = self.sign(deployer, draft).await?;
         self.broadcast(&signed).await?;
         let wait = Duration::from_secs(MINED_SECONDS_MAX);
         match tokio::time::timeout(wait, self.mined(signed.hash)).await {

@@ -354,7 +354,7 @@ impl Registry {
             purpose,
             value: U256::ZERO,
         };
-        self.chain.sign(key, draft)
+        self.chain.sign(key, draft).await
     }
 }
 

@@ -3,9 +3,8 @@
 use std::fmt;
 
 use alloy::{
-    consensus::{SignableTransaction as _, Transaction as _, TxEip1559, TxEnvelope},
+    consensus::{Transaction as _, TxEip1559, TxEnvelope},
     eips::eip2718::{Decodable2718 as _, Encodable2718 as _},
-    network::TxSignerSync as _,
     primitives::{B256, Bytes, TxKind, U256, keccak256},
 };
 use appliance_model::{Address, Icnt, NodeId};
@@ -207,9 +206,9 @@ impl Chain {
     }
 
     /// Signs an EIP-1559 transaction.
-    pub(crate) fn sign(&self, key: &OperatorKey, draft: Draft<'_>) -> Result<SignedTransaction, Error> {
+    pub(crate) async fn sign(&self, key: &OperatorKey, draft: Draft<'_>) -> Result<SignedTransaction, Error> {
         let Draft { to, input, gas_limit, nonce, fees, purpose, value } = draft;
-        let mut transaction = TxEip1559 {
+        let transaction = TxEip1559 {
             chain_id: self.id(),
             nonce,
             gas_limit,
@@ -220,11 +219,11 @@ impl Chain {
             access_list: alloy::eips::eip2930::AccessList::default(),
             input: Bytes::copy_from_slice(input),
         };
-        let signature = key
-            .signer()
-            .sign_transaction_sync(&mut transaction)
+        let signed = key
+            .sign(transaction)
+            .await
             .map_err(|source| Error::Signing { purpose: purpose.named(), source })?;
-        let envelope = TxEnvelope::from(transaction.into_signed(signature));
+        let envelope = TxEnvelope::from(signed);
         let hash = TxHash(envelope.tx_hash().0);
         Ok(SignedTransaction { raw: envelope.encoded_2718(), hash, nonce, purpose })
     }

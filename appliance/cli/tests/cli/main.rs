@@ -5,6 +5,7 @@
 mod accounts;
 mod bmc;
 mod burn_in;
+mod chain;
 mod controllers;
 mod evidence;
 mod looks;

@@ -20,7 +20,7 @@ pub(super) enum Kind {
 }
 
 /// Every room there is.  A new one is entered here on purpose.
-const ROOMS: [(&str, Kind); 37] = [
+const ROOMS: [(&str, Kind); 38] = [
     ("appliance-model", Kind::Types),
     ("appliance-api", Kind::Types),
     ("attest-wire", Kind::Types),
@@ -39,6 +39,7 @@ const ROOMS: [(&str, Kind); 37] = [
     ("appliance-store", Kind::Adapter),
     ("chain-contracts", Kind::Adapter),
     ("chain-client", Kind::Adapter),
+    ("chain-signer", Kind::Adapter),
     ("chain-devnet", Kind::Adapter),
     ("pxe-tftp", Kind::Adapter),
     ("pxe-http", Kind::Adapter),
@@ -61,7 +62,7 @@ const ROOMS: [(&str, Kind); 37] = [
 ];
 
 /// Arrows beyond the rule, each for its reason.
-const ALSO: [(&str, &str); 9] = [
+const ALSO: [(&str, &str); 10] = [
     // The store keeps enrol's records.
     ("appliance-store", "appliance-enrol"),
     // The DHCP server asks the policy what to offer.
@@ -73,6 +74,8 @@ const ALSO: [(&str, &str); 9] = [
     ("attest-verify-ring", "attest-verify"),
     // One room in two crates: the client speaks to the contracts by their generated types.
     ("chain-client", "chain-contracts"),
+    // The same room: whoever sends is handed a key that signs.
+    ("chain-client", "chain-signer"),
     // The terms it reads are collateral's own type: the numbers of one block have one shape and one formula.
     ("chain-client", "appliance-collateral"),
     // What a node's collateral comes to has one formula.

@@ -1,0 +1,100 @@
+//! Why a key cannot be used, and why something was not signed.
+
+use std::{io, path::PathBuf};
+
+use appliance_model::Address;
+
+use crate::{KeystoreError, PassphraseError};
+
+/// Why a key file cannot be used.  The texts never repeat the file's content.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The file cannot be opened, read or written.
+    #[error("operator key {path}: cannot be {doing}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// `read` or `created`.
+        doing: &'static str,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// Others can read it.
+    #[error(
+        "operator key {path}: mode {mode:04o} lets others read it; run `chmod 600 {path}`, and change the key if it was exposed"
+    )]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Not 64 hex digits of a valid secp256k1 secret.
+    #[error(
+        "operator key {path}: the file must hold 64 hex digits that are a valid secp256k1 secret, and nothing else"
+    )]
+    Content {
+        /// The file.
+        path: PathBuf,
+    },
+    /// 32 bytes that are no key (zero, or above the curve's order).
+    #[error("these 32 bytes are no secp256k1 secret; take other ones")]
+    Secret,
+    /// A keystore file that does not open.
+    #[error("operator key {path} cannot be used")]
+    Keystore {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: KeystoreError,
+    },
+    /// The passphrase of a keystore file is not to be had.
+    #[error("the passphrase of operator key {path} is not to be had")]
+    Passphrase {
+        /// The keystore file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: PassphraseError,
+    },
+    /// The system gives no random bytes.
+    #[error("operator key {path} was not made: the system gives no random bytes")]
+    Random {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// Why something was not signed.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// The signer itself failed.
+    #[error("the key of {account} did not sign")]
+    Failed {
+        /// The account.
+        account: Address,
+        /// The library's reason.
+        #[source]
+        source: alloy::signers::Error,
+    },
+    /// A signature came back that is not this account's over what was asked.
+    #[error(
+        "the signer of {account} answered with a signature that is not of this account over what was asked; it was not used"
+    )]
+    Stranger {
+        /// The account.
+        account: Address,
+    },
+}
+
+impl SignError {
+    /// Whether the same may succeed later without anything being changed here.
+    #[must_use]
+    pub fn is_waitable(&self) -> bool {
+        match self {
+            Self::Failed { .. } | Self::Stranger { .. } => false,
+        }
+    }
+}

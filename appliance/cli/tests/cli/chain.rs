@@ -1,0 +1,42 @@
+//! `chain …`: keys and what they sign, as people meet them.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::{path, refused, run, text};
+
+fn closed(file: &std::path::Path, content: &str) {
+    std::fs::write(file, content).unwrap();
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+#[test]
+fn a_key_is_made_shown_and_taken_over_without_ever_being_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let [secret, words, short, file] =
+        ["operator.key", "passphrase", "short", "operator.json"].map(|name| dir.path().join(name));
+    closed(&secret, &"11".repeat(32));
+    closed(&words, "correct horse battery staple\n");
+    closed(&short, "horse\n");
+    let import = |passphrase| {
+        run(&["chain", "key", "import", path(&secret), path(&file), "--passphrase-file", path(passphrase)])
+    };
+    refused(&import(&short), &["at least 12 characters", "this one has 5"]);
+    let made = import(&words);
+    let said = text(&made.stdout);
+    // The account of this secret, by any Ethereum tool.
+    assert!(said.contains("0x19e7e376e7c213b7e7e7e46cc70a5dd086daff2a"), "{said} {}", text(&made.stderr));
+    assert!(
+        !said.contains(&"11".repeat(32)) && !text(&std::fs::read(&file).unwrap()).contains(&"11".repeat(32))
+    );
+    let shown = text(&run(&["chain", "key", "show", path(&file), "--json"]).stdout);
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["address"], "0x19e7e376e7c213b7e7e7e46cc70a5dd086daff2a");
+    assert_eq!((&shown["opened"], &shown["weakness"]), (&false.into(), &serde_json::Value::Null));
+    let again = import(&words);
+    refused(&again, &["operator.json", "cannot be created"]);
+    std::fs::set_permissions(&words, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let exposed = run(&["chain", "key", "show", path(&file), "--open", "--passphrase-file", path(&words)]);
+    refused(&exposed, &["mode 0644 lets others read it", "chmod 600"]);
+    // Without a terminal or a file there is nobody to ask.
+    refused(&run(&["chain", "key", "new", path(&dir.path().join("new.json"))]), &["no terminal"]);
+}
