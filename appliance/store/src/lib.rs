@@ -7,6 +7,7 @@
 
 mod accounts;
 mod burn_in;
+mod chain_jobs;
 mod controllers;
 mod documents;
 mod erase;
@@ -34,6 +35,7 @@ use rusqlite::Connection;
 
 pub use accounts::{AccountRow, Imported, Lockout, NewAccount, Own, RefusedAt};
 pub use burn_in::{BurnInRun, ConsentRow, FleetFigure, PEERS_MAX, RUNS_KEPT_MAX};
+pub use chain_jobs::ChainJobRow;
 pub use controllers::{ControllerRow, Outcome, Sighting, Source};
 pub use documents::Kind;
 pub use erase::{Certify, EraseDriveRow, EraseLine, EraseRow, NewErase};

@@ -7,7 +7,7 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use crate::error::StoreError;
 
 /// Counts changes of the tables below.
-const VERSION: i64 = 7;
+const VERSION: i64 = 8;
 
 /// The tables of version 1.
 const TABLES: &str = "
@@ -146,8 +146,16 @@ CREATE TABLE erase_line (
 CREATE INDEX erase_line_of ON erase_line(erase, seq);
 ";
 
+/// What version 8 adds: calls that the sender sees through.
+const TABLES_8: &str = "
+CREATE TABLE chain_job (
+  id TEXT PRIMARY KEY, account TEXT NOT NULL, nonce INTEGER, open INTEGER NOT NULL, record TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX chain_job_nonce ON chain_job(account, nonce) WHERE open = 1;
+";
+
 /// What each version adds, from the first on.
-const STEPS: [&str; 7] = [TABLES, TABLES_2, TABLES_3, TABLES_4, TABLES_5, TABLES_6, TABLES_7];
+const STEPS: [&str; 8] = [TABLES, TABLES_2, TABLES_3, TABLES_4, TABLES_5, TABLES_6, TABLES_7, TABLES_8];
 
 pub(crate) fn prepare(connection: &Connection) -> Result<(), StoreError> {
     let sql = StoreError::sql("prepare its tables");

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod burn_in;
+mod chain_jobs;
 mod crash;
 mod erase;
 mod queue;

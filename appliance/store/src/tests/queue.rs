@@ -204,7 +204,8 @@ fn a_store_of_version_1_goes_on() {
         r#"DROP TABLE evidence; DROP TABLE request; DROP TABLE binding; DROP TABLE bmc_account;
            DROP TABLE controller; DROP TABLE remedy_line; DROP TABLE remedy;
            DROP TABLE burn_in_part; DROP TABLE burn_in; DROP TABLE figure; DROP TABLE consent;
-           DROP TABLE erase_line; DROP TABLE erase_drive; DROP TABLE erase; PRAGMA user_version = 1;
+           DROP TABLE erase_line; DROP TABLE erase_drive; DROP TABLE erase;
+           DROP TABLE chain_job; PRAGMA user_version = 1;
            UPDATE host SET stage = '{"stage":"registered"}';"#,
     )
     .unwrap();

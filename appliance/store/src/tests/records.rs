@@ -207,7 +207,7 @@ fn commits_are_durable_and_links_hold() {
     };
     assert!(pragma("journal_mode").contains("119, 97, 108"), "wal: {}", pragma("journal_mode"));
     assert_eq!((pragma("synchronous"), pragma("foreign_keys")), ("Integer(2)".into(), "Integer(1)".into()));
-    assert_eq!(pragma("user_version"), "Integer(7)");
+    assert_eq!(pragma("user_version"), "Integer(8)");
     assert_eq!(pragma("integrity_check"), pragma("quick_check"));
     let stranger = "h-0123456789ab".parse().unwrap();
     let error = store.put(&stranger, Kind::Nonce, b"x", NOW).unwrap_err();
@@ -222,12 +222,12 @@ fn commits_are_durable_and_links_hold() {
 fn a_newer_store_is_refused_untouched() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("store.sqlite");
-    Connection::open(&file).unwrap().execute_batch("PRAGMA user_version = 8").unwrap();
+    Connection::open(&file).unwrap().execute_batch("PRAGMA user_version = 9").unwrap();
     let before = std::fs::read(&file).unwrap();
     let error = Store::open(&file).unwrap_err();
-    assert!(matches!(error, StoreError::Newer { found: 8, known: 7, .. }));
+    assert!(matches!(error, StoreError::Newer { found: 9, known: 8, .. }));
     let text = error.to_string();
-    assert!(text.contains("store.sqlite has schema 8, this version knows 7; start the version"), "{text}");
+    assert!(text.contains("store.sqlite has schema 9, this version knows 8; start the version"), "{text}");
     assert_eq!(std::fs::read(&file).unwrap(), before);
 }
 
