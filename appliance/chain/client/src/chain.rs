@@ -1,6 +1,6 @@
 //! The connection to one chain: who it is, where its head is, what it charges, and sending stored bytes.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use alloy::{
     consensus::BlockHeader as _,
@@ -10,12 +10,15 @@ use alloy::{
     providers::{Provider as _, RootProvider},
     rpc::{client::RpcClient, types::TransactionRequest},
     sol_types::SolCall,
-    transports::TransportError,
+    transports::{TransportError, http::Http},
 };
 use appliance_model::Address;
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{
+    Error,
+    nodes::{Failover, Node},
+};
 
 /// A local node answers in milliseconds, a distant one in seconds; this leaves room for an estimate on a busy one.
 const ANSWER_SECONDS_MAX: u64 = 20;
@@ -82,6 +85,7 @@ pub struct Chain {
     provider: RootProvider<Ethereum>,
     shown_url: String,
     id: u64,
+    nodes: Arc<[Node]>,
 }
 
 impl fmt::Debug for Chain {
@@ -98,14 +102,59 @@ impl Chain {
     /// # Errors
     /// [`Error::Url`], [`Error::Down`], [`Error::WrongChain`], or what else the node says.
     pub async fn connect(rpc_url: &str, expected_chain_id: u64) -> Result<Self, Error> {
-        let (client, shown_url) = client(rpc_url)?;
-        let provider = RootProvider::new(client);
-        let chain = Self { provider, shown_url, id: expected_chain_id };
-        let found = chain.ask("asking for the chain's id", chain.provider.get_chain_id()).await?;
-        if found == expected_chain_id {
-            return Ok(chain);
+        Self::connect_any(&[rpc_url], expected_chain_id).await
+    }
+
+    /// Connects to several nodes of one chain: what the first does not answer is asked of the next.  Those that answer
+    /// now must have the chain id; the others are asked for it before anything is spent ([`Chain::agreed`]).
+    ///
+    /// # Errors
+    /// [`Error::Url`], [`Error::WrongChain`]; [`Error::Down`] and the like if no node answers.
+    pub async fn connect_any<U: AsRef<str>>(rpc_urls: &[U], expected_chain_id: u64) -> Result<Self, Error> {
+        let (mut transports, mut nodes) = (Vec::new(), Vec::new());
+        for url in rpc_urls {
+            let (transport, shown_url, local) = transport(url.as_ref())?;
+            let provider = RootProvider::new(RpcClient::new(transport.clone(), local));
+            transports.push(transport);
+            nodes.push(Node { provider, shown_url });
         }
-        Err(Error::WrongChain { url: chain.shown_url, found, expected: expected_chain_id })
+        let shown_url = nodes.iter().map(|node| node.shown_url.as_str()).collect::<Vec<_>>().join(" or ");
+        let provider = RootProvider::new(RpcClient::new(Failover::new(transports), true));
+        let chain = Self { provider, shown_url, id: expected_chain_id, nodes: nodes.into() };
+        let mut trouble = None;
+        let mut answered = false;
+        for node in chain.nodes().iter() {
+            match chain.alone(node).demand_id().await {
+                Ok(()) => answered = true,
+                Err(error @ Error::WrongChain { .. }) => return Err(error),
+                Err(error) => trouble = Some(error),
+            }
+        }
+        match trouble {
+            Some(error) if !answered => Err(error),
+            Some(_) => Ok(chain),
+            None if answered => Ok(chain),
+            None => Err(Error::Url { text: String::new() }),
+        }
+    }
+
+    /// Makes sure that it is the configured chain.
+    pub(crate) async fn demand_id(&self) -> Result<(), Error> {
+        let found = self.ask("asking for the chain's id", self.provider.get_chain_id()).await?;
+        if found == self.id {
+            return Ok(());
+        }
+        Err(Error::WrongChain { url: self.shown_url.clone(), found, expected: self.id })
+    }
+
+    pub(crate) fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The same chain through one of its nodes.
+    pub(crate) fn alone(&self, node: &Node) -> Self {
+        let (provider, shown_url) = (node.provider.clone(), node.shown_url.clone());
+        Self { provider, shown_url, id: self.id, nodes: Arc::new([node.clone()]) }
     }
 
     /// The chain's id, as configured and as it said.
@@ -211,6 +260,16 @@ impl Chain {
         };
         let account = account.0.into();
         let asked = self.provider.get_transaction_count(account).block_id(tag).into_future();
+        self.ask("counting the account's transactions", asked).await
+    }
+
+    /// Transactions that `account` had sent by the end of block `at`.
+    ///
+    /// # Errors
+    /// [`Error::Down`] and the like.
+    pub async fn transaction_count_at(&self, account: Address, at: u64) -> Result<u64, Error> {
+        let account = account.0.into();
+        let asked = self.provider.get_transaction_count(account).block_id(BlockId::number(at)).into_future();
         self.ask("counting the account's transactions", asked).await
     }
 
@@ -321,8 +380,8 @@ impl Chain {
     }
 }
 
-/// An HTTP client with limits, and what may be shown of its URL.
-fn client(rpc_url: &str) -> Result<(RpcClient, String), Error> {
+/// An HTTP client with limits, what may be shown of its URL, and whether it is on this machine.
+fn transport(rpc_url: &str) -> Result<(Http<reqwest::Client>, String, bool), Error> {
     let wrong =
         || Error::Url { text: rpc_url.chars().take_while(|c| *c != '@' && *c != '?').take(60).collect() };
     let url = reqwest::Url::parse(rpc_url).map_err(|_| wrong())?;
@@ -343,5 +402,5 @@ fn client(rpc_url: &str) -> Result<(RpcClient, String), Error> {
     let http = builder.build().map_err(|_| wrong())?;
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     let shown_url = format!("{}://{host}{port}", url.scheme());
-    Ok((RpcClient::new_http_with_client(http, url), shown_url))
+    Ok((Http::with_client(http, url), shown_url, local))
 }

@@ -45,6 +45,21 @@ pub enum Error {
         /// What the configuration says.
         expected: u64,
     },
+    /// Two nodes of the chain tell different stories.  Nothing is spent until they tell one.
+    #[error(
+        "chain {chain_id}: {one} and {other} disagree: {what}; nothing is signed or sent until they agree (is one of them \
+         on a fork, behind, or not to be trusted? take it out of the configuration)"
+    )]
+    Disagree {
+        /// Scheme, host and port of one.
+        one: String,
+        /// And of the other.
+        other: String,
+        /// The chain.
+        chain_id: u64,
+        /// What they disagree on.
+        what: String,
+    },
     /// There is no contract, or not the expected one, at an address.
     #[error(
         "{address} holds no {expected} on chain {chain_id}: {found}; check the address in the configuration"
@@ -158,10 +173,10 @@ impl Error {
         matches!(self, Self::Down { .. })
     }
 
-    /// Waiting may help: the chain is down, or too dear now.
+    /// Waiting may help: the chain is down, too dear now, or its nodes disagree.
     #[must_use]
     pub fn is_waitable(&self) -> bool {
-        matches!(self, Self::Down { .. } | Self::FeesAboveCap { .. })
+        matches!(self, Self::Down { .. } | Self::FeesAboveCap { .. } | Self::Disagree { .. })
     }
 
     /// The contract's (or our own check's) refusal, if that is what it is.

@@ -10,10 +10,12 @@
 //! above the fee cap, and to deploy anything on a chain that does not call itself a development chain.
 //! The contracts are in `chain-contracts`, the embedded chain in `chain-devnet`.
 
+mod again;
 mod call;
 mod chain;
 mod error;
 mod intent;
+mod nodes;
 mod preflight;
 mod publication;
 mod reference;
@@ -31,4 +33,4 @@ pub use publication::{Publication, Published};
 pub use reference::{Deployment, REFERENCE_CLASSES, REFERENCE_REGION, ReferenceClass};
 pub use refusal::Refusal;
 pub use registry::{ClassTerms, Funds, NodeRecord, NodeStatus, Registry};
-pub use transaction::{Broadcast, Outcome, Purpose, Receipt, Registered, SignedTransaction, TxHash};
+pub use transaction::{Broadcast, Outcome, Place, Purpose, Receipt, Registered, SignedTransaction, TxHash};

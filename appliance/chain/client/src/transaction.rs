@@ -50,6 +50,8 @@ pub enum Purpose {
     SetOperator,
     /// Adds to a node's collateral.
     TopUp,
+    /// Nothing: it uses up a nonce that others wait behind.
+    Fill,
     /// A step of a development deployment.
     Deploy,
 }
@@ -68,6 +70,7 @@ impl Purpose {
             Self::Withdraw => "the withdrawal",
             Self::SetOperator => "the operator's limits",
             Self::TopUp => "the addition to a node's collateral",
+            Self::Fill => "a transaction that does nothing",
             Self::Deploy => "a deployment",
         }
     }
@@ -85,6 +88,7 @@ impl Purpose {
             Self::Withdraw => "simulating the withdrawal",
             Self::SetOperator => "simulating the operator's limits",
             Self::TopUp => "simulating the addition to a node's collateral",
+            Self::Fill => "simulating a transaction that does nothing",
             Self::Deploy => "simulating a step of the deployment",
         }
     }
@@ -134,6 +138,20 @@ pub struct Receipt {
     pub gas_price: u128,
     /// The registry's event, for a registration that succeeded.
     pub registered: Option<Registered>,
+}
+
+/// A transaction's place in the chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The transaction.
+    pub hash: TxHash,
+    /// The block's number.
+    pub block: u64,
+    /// The block's hash, hex in JSON.
+    #[serde(with = "alloy::hex::serde")]
+    pub block_hash: [u8; 32],
+    /// Whether it did what it should.
+    pub outcome: Outcome,
 }
 
 /// What became of a transaction in its block.
