@@ -6,9 +6,13 @@
 //! order, so that the answer is the contract's to the last unit, overflow included.
 //!
 //! It refuses to guess: terms come in as arguments, all read at one block by `chain-client`.  `network.rs` has the
-//! reference network's second part, passports and slashes.
+//! reference network's second part, passports and slashes; `outlook.rs` looks at a commitment before it is made,
+//! `wear.rs` at its drives, `whatif.rs` at price and duration.
 
 mod network;
+mod outlook;
+mod wear;
+mod whatif;
 
 use std::fmt;
 
@@ -17,21 +21,29 @@ use ruint::aliases::U256;
 use serde::{Deserialize, Serialize};
 
 pub use network::{Gap, NetworkTerms, PartTooLarge, Parts, Passport, SlashTerms, Standing, fee};
+pub use outlook::{Commitment, Cover, Limit, Slash, cover, exposure, limits};
+pub use wear::{DriveLife, Wear, WearEnd, Writes};
+pub use whatif::{Answer, Offer, grid, what_if};
 
 /// 10¹⁸, the contracts' fixed point.
 const ONE: u64 = 1_000_000_000_000_000_000;
+
+/// A percentage above this is in ICN's fixed point: no share is a thousand percent, and none of ICN's is 10⁻¹⁵.
+const ICN_PERCENT_MIN: u64 = 1000;
 
 /// What a region and hardware class ask for, as the registry stores it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Terms {
-    /// For one unit of capacity, before the factors below: 10⁻³⁶ ICNT (smallest part, times 10¹⁸).
+    /// For one unit of capacity, before the factors below: 10⁻³⁶ ICNT (smallest part, times 10¹⁸); 10⁻¹⁸ where the
+    /// percentage is ICN's.
     #[serde(with = "decimal")]
     pub collateral_req: U256,
     /// Fixed point: 10¹⁸ is 1.
     #[serde(with = "decimal")]
     pub market_adjustment_factor: U256,
-    /// Share of the full collateral that must be there, in percent.
+    /// Share of the full collateral that must be there, in percent; or as ICN's registry keeps it, in 10⁻¹⁸ percent (no
+    /// share is above 100, so that the two cannot be taken for one another).  Only the product matters.
     #[serde(with = "decimal")]
     pub min_collateral_percent: U256,
     /// The shortest commitment that is taken.
@@ -102,9 +114,11 @@ impl fmt::Display for Requirement {
     /// Each factor shown: `60 ICNT = 2 x 100 ICNT x market factor 1 x 30 %`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { required, capacity, terms } = self;
-        let each = fixed(terms.collateral_req, 36);
         let factor = fixed(terms.market_adjustment_factor, 18);
-        let percent = terms.min_collateral_percent;
+        let (places, decimals) =
+            if terms.min_collateral_percent > U256::from(ICN_PERCENT_MIN) { (18, 18) } else { (36, 0) };
+        let each = fixed(terms.collateral_req, places);
+        let percent = fixed(terms.min_collateral_percent, decimals);
         write!(f, "{required} = {capacity} x {each} ICNT x market factor {factor} x {percent} %")
     }
 }
@@ -189,6 +203,13 @@ mod tests {
         }
         let json = serde_json::to_string(&found).unwrap();
         assert_eq!(serde_json::from_str::<Requirement>(&json).unwrap(), found);
+        // ICN's registry keeps the same terms in another fixed point.
+        let icn = Terms {
+            min_collateral_percent: U256::from(30) * ten_to(18),
+            ..terms(U256::from(100) * ten_to(18), factor, 0)
+        };
+        let icn = required(&icn, 4).unwrap();
+        assert_eq!((icn.required, icn.to_string()), (found.required, found.to_string()));
     }
 
     /// The contract's check, in numbers too wide to overflow.

@@ -17,4 +17,4 @@ pub mod units;
 pub use amount::{Icnt, Permille};
 pub use ids::{Address, Digest, HostId, Mac, NodeId, ParseHex, Secret, Serial, Session, Ticket};
 pub use power::{BootTarget, PowerState, ResetKind};
-pub use time::{Now, Seconds};
+pub use time::{Day, NoDay, Now, Seconds};

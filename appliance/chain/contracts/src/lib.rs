@@ -40,3 +40,5 @@ bindings!(vault, CollateralVault, "artifacts/CollateralVault.json", "CollateralV
 bindings!(anomalies, Anomalies, "artifacts/Anomalies.json", "Anomalies.sol");
 bindings!(bookings, Bookings, "artifacts/Bookings.json", "Bookings.sol");
 bindings!(probe, QuoteProbe, "artifacts/QuoteProbe.json", "QuoteProbe.sol");
+bindings!(icn_mock, IcnRegistryMock, "artifacts/IcnRegistryMock.json", "IcnRegistryMock.sol");
+bindings!(token_says_no, TokenSaysNoMock, "artifacts/TokenSaysNoMock.json", "TokenSaysNoMock.sol");
