@@ -1,7 +1,7 @@
 //! What a chain said, one thing at a time.
 
 use appliance_collateral::{Passport, SlashTerms};
-use appliance_model::{Address, Digest, Icnt, NodeId, Seconds};
+use appliance_model::{Address, Digest, Icnt, NodeId};
 use serde::{Deserialize, Serialize};
 
 /// One log of a safe block, understood.
@@ -105,8 +105,6 @@ pub enum Fact {
         own: Icnt,
         /// Of delegations.
         delegated: Icnt,
-        /// The passport on the node, as it is after that.
-        passport: Option<Passport>,
     },
     /// Somebody booked it, or a unit of it.
     Booked {
@@ -140,12 +138,4 @@ pub enum Fact {
         /// How much.
         amount: Icnt,
     },
-}
-
-impl Fact {
-    /// A duration that the chain gives as an end and a beginning.
-    #[must_use]
-    pub fn window(from_unix: u64, until_unix: u64) -> Seconds {
-        Seconds(until_unix.saturating_sub(from_unix))
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use appliance_collateral::{Gap, Parts};
+use appliance_collateral::{Gap, Parts, Passport};
 use appliance_model::{Address, Icnt, NodeId, Seconds};
 
 use crate::{
@@ -142,7 +142,7 @@ fn happened(node: &mut NodeState, entry: &Entry) -> Option<Alert> {
             tell(Kind::Reported, None, reported(&name, *hyper_node, *kind))
         }
         Fact::CaseOpened { terms, base } => {
-            let case = Case { opened_at_unix: entry.at_unix, terms: *terms, base: *base };
+            let case = Case { opened_at_unix: entry.at_unix, terms: *terms, base: *base, slashed_bps: 0 };
             node.case = Some(case);
             tell(Kind::Anomaly, Some(case.restore_until_unix()), opened(&name, &case))
         }
@@ -151,9 +151,7 @@ fn happened(node: &mut NodeState, entry: &Entry) -> Option<Alert> {
             let base = node.case.take().map_or(Icnt(0), |case| case.base);
             Some(closed(entry, &name, (*slashed_bps, base), *restored))
         }
-        Fact::Slashed { own, delegated, passport } => {
-            Some(slashed(node, entry, (*own, *delegated), *passport))
-        }
+        Fact::Slashed { own, delegated } => Some(slashed(node, entry, (*own, *delegated))),
         Fact::Booked { booking, booker, whole, start_unix, end_unix, fee } => {
             let (start_unix, end_unix) = (*start_unix, *end_unix);
             let booked = Booked { booker: *booker, whole: *whole, start_unix, end_unix, fee: *fee };
@@ -247,16 +245,14 @@ fn closed(entry: &Entry, name: &str, (bps, base): (u16, Icnt), restored: bool) -
     Alert::of(entry, Kind::CaseAtMaximum, None, text)
 }
 
-fn slashed(
-    node: &mut NodeState,
-    entry: &Entry,
-    (own, delegated): (Icnt, Icnt),
-    passport: Option<appliance_collateral::Passport>,
-) -> Alert {
+fn slashed(node: &mut NodeState, entry: &Entry, (own, delegated): (Icnt, Icnt)) -> Alert {
+    let more = node.case.as_mut().map_or(0, |case| case.carry_out(entry.at_unix));
     let standing = &mut node.standing;
     standing.own = minus(standing.own, own);
     standing.delegated = minus(standing.delegated, delegated);
-    standing.passport = passport.or(standing.passport);
+    if let Some(passport) = &mut standing.passport {
+        age(passport, more, entry.at_unix);
+    }
     node.slashed = plus(node.slashed, plus(own, delegated));
     let (left, name) = (plus(standing.own, standing.delegated), &node.name);
     let who = if delegated.0 == 0 {
@@ -266,6 +262,13 @@ fn slashed(
     };
     let text = format!("{name} was slashed by {who}. {left} are left; {} went in all.", node.slashed);
     Alert::of(entry, Kind::Slashed, None, text)
+}
+
+/// A slash takes its share of the time that a passport has left, rounded up.
+fn age(passport: &mut Passport, bps: u16, at: u64) {
+    let age = at.saturating_sub(passport.since.0).saturating_add(passport.aged.0);
+    let left = passport.decay.0.saturating_sub(age);
+    passport.aged.0 = passport.aged.0.saturating_add(left.saturating_mul(bps.into()).div_ceil(10_000));
 }
 
 /// The node has become whole by this entry, or is no longer.

@@ -64,6 +64,8 @@ pub struct Case {
     pub terms: SlashTerms,
     /// The collateral that the rates count on.
     pub base: Icnt,
+    /// What was carried out of it so far, in 1/10 000 of the base.
+    pub slashed_bps: u16,
 }
 
 /// A booking.
@@ -132,6 +134,14 @@ impl Case {
     #[must_use]
     pub fn restore_until_unix(&self) -> u64 {
         self.opened_at_unix.saturating_add(self.terms.restore_window.0)
+    }
+
+    /// A slash was carried out in a block of this time: by how much more than before, in 1/10 000 of the base.
+    pub(crate) fn carry_out(&mut self, at_unix: u64) -> u16 {
+        let due = self.terms.due_bps(self.after(at_unix));
+        let more = due.saturating_sub(self.slashed_bps);
+        self.slashed_bps = due;
+        more
     }
 
     /// Lost by a moment, whether it was carried out on chain yet or not.
@@ -247,7 +257,7 @@ mod tests {
             bps: 1_000,
             bps_max: 2_500,
         };
-        let case = Case { opened_at_unix: 1_000_000, terms, base: Icnt(10_000) };
+        let case = Case { opened_at_unix: 1_000_000, terms, base: Icnt(10_000), slashed_bps: 0 };
         let end = case.restore_until_unix();
         assert_eq!(end, 1_086_400);
         for (at, lost, next) in [

@@ -110,7 +110,7 @@ fn an_anomaly_says_how_long_and_what_it_costs() {
     let lost = Status::Slashing { lost: tokens(12), next_unix: Some(at + 3 * DAY) };
     assert_eq!(status(&ledger, at + 2 * DAY), lost);
 
-    let slash = Fact::Slashed { own: tokens(12), delegated: Icnt(0), passport: None };
+    let slash = Fact::Slashed { own: tokens(12), delegated: Icnt(0) };
     let alerts = ledger.take(&entry(1, at + 2 * DAY, 6, 0, slash));
     assert_eq!(kinds(&alerts), [Kind::Slashed, Kind::NotCovered]);
     assert!(
@@ -172,11 +172,13 @@ fn a_passport_is_told_before_it_fades() {
         assert!(alerts[0].text.contains(words), "{}", alerts[0].text);
         assert_eq!(alerts[0].until_unix, Some(last + 1));
     }
-    // A slash ages it, and what was to come comes sooner.
-    let aged = Passport { aged: Seconds(400 * DAY), ..passport };
-    let slash = Fact::Slashed { own: Icnt(0), delegated: Icnt(0), passport: Some(aged) };
-    ledger.take(&entry(1, START + DAY, 2, 0, slash));
-    assert!(!ledger.nodes()[&node(1)].is_whole(last - 399 * DAY));
+    // A slash of a tenth takes a tenth of the time that it has left, and what was to come comes sooner.
+    let at = START + 10 * DAY;
+    ledger.take(&entry(1, at, 2, 0, case()));
+    ledger.take(&entry(1, at + DAY + 60, 3, 0, Fact::Slashed { own: tokens(3), delegated: Icnt(0) }));
+    let found = ledger.nodes()[&node(1)].standing.passport.unwrap();
+    assert_eq!(found.aged, Seconds((48 * 30 * DAY - 11 * DAY - 60).div_ceil(10)));
+    assert!(!ledger.nodes()[&node(1)].is_whole(last - 140 * DAY));
 }
 
 #[test]
@@ -236,7 +238,7 @@ impl Fork {
         for _ in 0..dice.roll(8).min(self.blocks.len() as u64 - 1) {
             let (_, entries) = self.blocks.pop().unwrap_or_default();
             pool.splice(0..0, entries.iter().step_by(2).map(|entry| entry.transaction.0[0]));
-            let turn = dice.roll(2) as usize;
+            let turn = usize::try_from(dice.roll(2)).unwrap_or(0);
             if pool.len() > turn {
                 pool.rotate_left(turn);
             }
@@ -263,7 +265,7 @@ struct Watcher {
 
 impl Watcher {
     fn look(&mut self, fork: &Fork) {
-        let hash = |number: u64| fork.blocks.get(number as usize).map(|(hash, _)| *hash);
+        let hash = |number: u64| fork.blocks.get(usize::try_from(number).ok()?).map(|(hash, _)| *hash);
         let mut back = false;
         while !self.trail.stands(self.trail.newest().and_then(|mark| hash(mark.number))) {
             back = true;
