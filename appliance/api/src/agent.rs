@@ -123,6 +123,8 @@ pub enum Work {
     Quote(QuoteOrder),
     /// Go through the course.  Tasks that have an outcome in the stream so far are not repeated.
     BurnIn(Box<BurnInOrder>),
+    /// Consent to a registration with the host's key: only to what this boot's last registration quote was over.
+    NodeConsent(NodeConsent),
     /// Erase drives: each word on them is answered before the agent goes on.
     Erase(crate::erase::EraseOrder),
     /// Restart the machine.
@@ -210,6 +212,26 @@ pub struct Target {
     pub operator: Address,
 }
 
+/// EIP-712 `NodeConsent` of domain `Scalerforge registry`, version `1`, this chain and this registry: that this host is
+/// to be registered so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeConsent {
+    /// The node.
+    pub node: NodeId,
+    /// Chain, registry (the domain's contract too) and operator.
+    pub target: Target,
+    /// Account that the collateral goes back to.
+    pub owner: Address,
+    /// Merkle root of its units.
+    pub unit_root: Digest,
+    /// Hardware class, as the manifest has it.
+    pub class: String,
+    /// Capacity, as the manifest has it.
+    pub capacity: u64,
+    /// Commitment, seconds.
+    pub commitment_seconds: u64,
+}
+
 /// The answer to an order.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
@@ -272,6 +294,13 @@ pub enum Outcome {
         /// The board's own word about the attestation key, where its maker certified a key for that.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         iak: Option<BoardWord>,
+    },
+    /// The host's signature over a [`NodeConsent`].
+    NodeConsent {
+        /// The account that signed, which is in the statement too.
+        host_key: Address,
+        /// r (32 bytes), s (32, the lower half), v (27 or 28).
+        signature: String,
     },
     /// Lines of a burn-in's result stream; more follow.
     BurnInLines {

@@ -61,6 +61,7 @@ pub(crate) async fn take(app: &Arc<App>, host: &HostRow, id: u64, outcome: Outco
         | Outcome::Identity { .. }
         | Outcome::Activated { .. }
         | Outcome::Quoted { .. }
+        | Outcome::NodeConsent { .. }
         | Outcome::BurnInLines { .. }
         | Outcome::BurnIn { .. }
         | Outcome::Leaving => {

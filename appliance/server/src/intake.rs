@@ -34,7 +34,7 @@ pub(crate) async fn take(app: &Arc<App>, host: &HostRow, outcome: Outcome) -> Re
         Outcome::Failed { why } => {
             Event::AgentFailed { why: why.chars().filter(|c| !c.is_control()).take(2000).collect() }
         }
-        Outcome::Erase(_) | Outcome::Leaving => return Ok(()),
+        Outcome::NodeConsent { .. } | Outcome::Erase(_) | Outcome::Leaving => return Ok(()),
     };
     app.advance(&host.id, event, None).await?;
     Ok(())
@@ -51,7 +51,7 @@ fn answers(order: Order, outcome: &Outcome) -> bool {
         Outcome::BurnInLines { .. } | Outcome::BurnIn { .. } => order == Order::BurnIn,
         Outcome::Failed { .. } => order != Order::Wait,
         // Answers orders of another kind.
-        Outcome::Erase(_) => false,
+        Outcome::NodeConsent { .. } | Outcome::Erase(_) => false,
         Outcome::Leaving => true,
     }
 }

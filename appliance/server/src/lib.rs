@@ -17,6 +17,7 @@ mod challenge;
 pub mod checks;
 mod climb;
 pub mod config;
+mod consent;
 mod controllers;
 mod custody;
 mod discovery;

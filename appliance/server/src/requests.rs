@@ -19,6 +19,7 @@ use crate::{
     app::{App, now},
     boot_ticket::BootTicket,
     challenge::Challenge,
+    consent,
     evidence::{self, Quoted},
     intake, proof,
 };
@@ -96,7 +97,7 @@ pub(crate) async fn reattest(app: &Arc<App>, host: &HostRow) -> Result<(), Store
     Ok(())
 }
 
-async fn put(
+pub(crate) async fn put(
     app: &Arc<App>,
     host: &HostId,
     ask: Ask,
@@ -186,14 +187,17 @@ pub(crate) async fn take(app: &Arc<App>, host: &HostRow, id: u64, outcome: Outco
         }
         (Ask::Inventory, Outcome::Inventory { json }) => inventory(app, host, &request, json).await?,
         (Ask::Quote, outcome @ Outcome::Quoted { .. }) => quoted(app, host, &request, outcome).await?,
-        (Ask::Credential | Ask::Inventory | Ask::Quote, _) => {
+        (Ask::Consent, Outcome::NodeConsent { host_key, signature }) => {
+            consent::take(app, &request, host_key, signature).await?;
+        }
+        (Ask::Credential | Ask::Inventory | Ask::Quote | Ask::Consent, _) => {
             fail(app, &request, "the agent answered another question than it was asked".into()).await?;
         }
     }
     Ok(())
 }
 
-async fn end(
+pub(crate) async fn end(
     app: &Arc<App>,
     id: u64,
     how: RequestEnd,
@@ -204,7 +208,7 @@ async fn end(
     Ok(ended)
 }
 
-async fn fail(app: &Arc<App>, request: &RequestRow, why: String) -> Result<(), StoreError> {
+pub(crate) async fn fail(app: &Arc<App>, request: &RequestRow, why: String) -> Result<(), StoreError> {
     tracing::warn!(host = %request.host, request = request.id, ask = ?request.ask, why, "a request to an agent failed");
     end(app, request.id, RequestEnd::Failed(why), None).await.map(drop)
 }

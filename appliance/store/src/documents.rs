@@ -34,6 +34,8 @@ pub enum Kind {
     Board,
     /// Manifest of units (JSON).
     Manifest,
+    /// The host's signed consent to its registration (JSON).
+    Consent,
     /// Evidence of admission (CBOR).
     Admission,
     /// Evidence of registration (CBOR).
@@ -56,6 +58,7 @@ impl Kind {
             Self::BurnIn => "burn-in",
             Self::Board => "board",
             Self::Manifest => "manifest",
+            Self::Consent => "consent",
             Self::Admission => "admission",
             Self::Registration => "registration",
         }

@@ -25,6 +25,8 @@ pub enum Ask {
     Quote,
     /// Open a challenger's credential.
     Credential,
+    /// Consent to a registration.
+    Consent,
 }
 
 impl Ask {
@@ -33,11 +35,14 @@ impl Ask {
             Self::Inventory => "inventory",
             Self::Quote => "quote",
             Self::Credential => "credential",
+            Self::Consent => "consent",
         }
     }
 
     fn of(name: &str) -> Option<Self> {
-        [Self::Inventory, Self::Quote, Self::Credential].into_iter().find(|ask| ask.name() == name)
+        [Self::Inventory, Self::Quote, Self::Credential, Self::Consent]
+            .into_iter()
+            .find(|ask| ask.name() == name)
     }
 }
 

@@ -14,7 +14,8 @@ use crate::run::{cargo, run};
 const MARK: &[u8] = b"scalerforge agent";
 
 /// An agent larger than this is not the small thing that it has to be.
-const AGENT_BYTES_MAX: u64 = 5 << 20;
+/// 5 MiB held it until it got an account of its own: elliptic curve and hash of the chain are code of their own.
+const AGENT_BYTES_MAX: u64 = 6 << 20;
 
 /// What tests are built with beyond the default, all of them alike: cargo would put another program in the place of
 /// the one that scenarios run.

@@ -9,8 +9,10 @@ use crate::{
 
 /// The largest evidence file, bytes.  Real ones are 30 to 150 KiB; this leaves room for the largest event log.
 pub const EVIDENCE_BYTES_MAX: usize = 4 << 20;
-/// Opens every file of this version.
-pub(crate) const PROFILE: &str = "scalerforge/evidence/v1";
+/// Opens a file of this version.
+const PROFILE: &str = "scalerforge/evidence/v1";
+/// Opens one whose statement names the host's key: programs that know only the first version say so at once.
+const PROFILE_1_1: &str = "scalerforge/evidence/v1.1";
 /// Most certificates of one kind, bindings, and PCR values in a file.
 const LIST_MAX: usize = 64;
 
@@ -132,7 +134,7 @@ impl Evidence {
             (3, optional(&self.attachments.manifest)),
         ]);
         cbor::map([
-            (1, Some(cbor::text(PROFILE))),
+            (1, Some(cbor::text(profile(&self.statement)))),
             (2, Some(cbor::bytes(&self.node))),
             (3, Some(tpm)),
             (4, Some(endorsements)),
@@ -153,9 +155,10 @@ impl Evidence {
         }
         let mut fields = cbor::decode(bytes)?.fields("evidence")?;
         let profile = fields.required(1, "profile")?;
-        if profile.text("profile")? != PROFILE {
+        let named = profile.text("profile")?;
+        if ![PROFILE, PROFILE_1_1].contains(&named) {
             let why = format!(
-                "is not `{PROFILE}`: not an evidence file, or of a version this program does not know"
+                "is not `{PROFILE}` or `{PROFILE_1_1}`: not an evidence file, or of a version this program does not know"
             );
             return Err(Error::new(profile.offset, "profile", Fault::Value(why)));
         }
@@ -169,6 +172,12 @@ impl Evidence {
             previous: fixed(&mut fields, 9, "previous")?,
         };
         fields.finish()?;
+        if named != self::profile(&evidence.statement) {
+            let why = format!(
+                "is `{named}`; a statement with host-key makes it `{PROFILE_1_1}`, one without `{PROFILE}`"
+            );
+            return Err(Error::new(profile.offset, "profile", Fault::Value(why)));
+        }
         Ok(evidence)
     }
 
@@ -177,6 +186,11 @@ impl Evidence {
     pub fn digest(&self) -> [u8; 32] {
         digest(&self.encode())
     }
+}
+
+/// The version that a file with this statement is of.
+pub(crate) fn profile(statement: &Statement) -> &'static str {
+    if statement.host_key.is_some() { PROFILE_1_1 } else { PROFILE }
 }
 
 /// The statement is a byte string in the file, so that its bytes can be hashed without encoding anything.

@@ -5,7 +5,7 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
 
-use crate::{Evidence, Iak, Nonce, Purpose, Statement, evidence::PROFILE};
+use crate::{Evidence, Iak, Nonce, Purpose, Statement, evidence::profile};
 
 fn bytes(bytes: &[u8]) -> Value {
     Value::String(URL_SAFE_NO_PAD.encode(bytes))
@@ -66,6 +66,7 @@ impl Statement {
             ("previous", digest(&self.previous)),
             ("sequence", Some(json!(self.sequence))),
             ("manifest", manifest),
+            ("host-key", self.host_key.as_ref().map(|address| bytes(address))),
         ])
     }
 }
@@ -89,7 +90,7 @@ impl Evidence {
             self.tpm.pcrs.iter().map(|pcr| json!([pcr.bank, pcr.index, bytes(&pcr.digest)])).collect();
         let optional = |document: &Option<Vec<u8>>| document.as_ref().map(|document| bytes(document));
         object([
-            ("profile", Some(json!(PROFILE))),
+            ("profile", Some(json!(profile(&self.statement)))),
             ("node-id", Some(bytes(&self.node))),
             (
                 "tpm",

@@ -127,6 +127,8 @@ pub struct Statement {
     pub previous: Option<[u8; 32]>,
     /// Counts this node's evidence from 0.
     pub sequence: u64,
+    /// Account (EVM address) of the key that the quoted software derives from its TPM; absent before version 1.1.
+    pub host_key: Option<[u8; 20]>,
 }
 
 impl Statement {
@@ -153,6 +155,7 @@ impl Statement {
             (10, digest(&self.previous)),
             (11, Some(cbor::unsigned(self.sequence))),
             (12, digest(&manifest)),
+            (13, self.host_key.as_ref().map(|address| cbor::bytes(address))),
         ])
     }
 
@@ -174,6 +177,7 @@ impl Statement {
             uefi_log: fields.required(9, "statement.uefi-log")?.fixed("statement.uefi-log")?,
             previous: fixed(&mut fields, 10, "statement.previous")?,
             sequence: fields.required(11, "statement.sequence")?.unsigned("statement.sequence")?,
+            host_key: fixed(&mut fields, 13, "statement.host-key")?,
         };
         fields.finish()?;
         Ok(statement)

@@ -40,6 +40,7 @@ fn evidence() -> Evidence {
             uefi_log: [4; 32],
             previous: None,
             sequence: 70_000,
+            host_key: None,
         },
         attachments: Attachments { inventory: Some(b"{}".to_vec()), ..Default::default() },
         previous: None,

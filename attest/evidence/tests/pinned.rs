@@ -22,6 +22,7 @@ fn admission() -> Statement {
         uefi_log: [0x44; 32],
         previous: None,
         sequence: 0,
+        host_key: None,
     }
 }
 
@@ -125,6 +126,19 @@ fn evidence_v1() {
     assert_eq!(hexed(&evidence().encode()), wanted);
     assert_eq!(Evidence::decode(&evidence().encode()).unwrap(), evidence());
     assert_eq!(evidence().digest(), digest(&evidence().encode()));
+}
+
+#[test]
+fn host_key_v1_1() {
+    let statement = Statement { host_key: Some([0xbb; 20]), ..admission() };
+    let wanted =
+        format!("a7010102a20101025820{R11}035820{R22}055822000b{R33}095820{R44}0b000d54{}", "bb".repeat(20));
+    assert_eq!(hexed(&statement.encode()), wanted);
+    assert_eq!(Statement::decode(&statement.encode()).unwrap(), statement);
+    let evidence = Evidence { statement, ..evidence() };
+    let head = format!("a7017819{}02", hexed(b"scalerforge/evidence/v1.1"));
+    assert!(hexed(&evidence.encode()).starts_with(&head));
+    assert_eq!(Evidence::decode(&evidence.encode()).unwrap(), evidence);
 }
 
 #[test]

@@ -40,6 +40,7 @@ pub(crate) const ACTIVATE_CREDENTIAL: Code = code("TPM2_ActivateCredential", 0x1
 pub(crate) const CERTIFY: Code = code("TPM2_Certify", 0x148);
 pub(crate) const NV_READ: Code = code("TPM2_NV_Read", 0x14e);
 pub(crate) const POLICY_SECRET: Code = code("TPM2_PolicySecret", 0x151);
+pub(crate) const HMAC: Code = code("TPM2_HMAC", 0x155);
 pub(crate) const QUOTE: Code = code("TPM2_Quote", 0x158);
 pub(crate) const FLUSH_CONTEXT: Code = code("TPM2_FlushContext", 0x165);
 pub(crate) const NV_READ_PUBLIC: Code = code("TPM2_NV_ReadPublic", 0x169);

@@ -231,12 +231,7 @@ impl Tpm {
     }
 
     fn create_primary(&mut self, template: Template) -> Result<(u32, Public), TpmError> {
-        // An empty password and no data: TPMS_SENSITIVE_CREATE is two empty TPM2Bs.
-        let parameters = Writer::new(1024)
-            .sized("inSensitive", &[0, 0, 0, 0])
-            .sized("inPublic", &template.public())
-            .sized("outsideInfo", &[])
-            .u32("creationPCR", 0);
+        let parameters = no_secret(&template.public());
         let endorsement = Hierarchy::Endorsement.handle();
         let response = self.send(CREATE_PRIMARY, &[endorsement], &[Auth::Empty], parameters)?;
         let made = parameters_of(CREATE_PRIMARY, &response, created).and_then(|(public, name)| {
@@ -282,6 +277,16 @@ impl Tpm {
             }
         }
     }
+}
+
+/// TPM2_CreatePrimary's parameters for a key that the TPM makes by itself.
+pub(crate) fn no_secret(public: &[u8]) -> Writer {
+    // An empty password and no data: TPMS_SENSITIVE_CREATE is two empty TPM2Bs.
+    Writer::new(1024)
+        .sized("inSensitive", &[0, 0, 0, 0])
+        .sized("inPublic", public)
+        .sized("outsideInfo", &[])
+        .u32("creationPCR", 0)
 }
 
 /// outPublic and name of a created key; creation data, hash and ticket are not needed for a primary key.

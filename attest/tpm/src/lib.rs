@@ -10,6 +10,7 @@
 
 mod command;
 mod error;
+mod host_secret;
 mod iak;
 mod keys;
 mod nv;

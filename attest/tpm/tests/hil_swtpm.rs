@@ -56,6 +56,26 @@ fn identity_survives_a_power_cut() {
 }
 
 #[test]
+fn the_host_secret_is_this_tpms_and_survives_a_power_cut() {
+    let mut machine = Machine::new();
+    let first = {
+        let mut tpm = machine.power_on();
+        let first = tpm.host_secret(b"one").unwrap();
+        assert_ne!(tpm.host_secret(b"two").unwrap(), first);
+        assert!(matches!(tpm.host_secret(&[0; 257]), Err(TpmError::Command { .. })));
+        // More often than a TPM has room for objects, and between other keys.
+        for _ in 0..4 {
+            tpm.create_ak().unwrap();
+            assert_eq!(tpm.host_secret(b"one").unwrap(), first);
+        }
+        first
+    };
+    machine.power_cut();
+    assert_eq!(machine.power_on().host_secret(b"one").unwrap(), first);
+    assert_ne!(Machine::new().power_on().host_secret(b"one").unwrap(), first);
+}
+
+#[test]
 fn quotes_hold_for_us_and_for_tpm2_checkquote() {
     let mut machine = Machine::new();
     let mut tpm = machine.power_on();

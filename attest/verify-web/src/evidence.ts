@@ -5,6 +5,8 @@ import { FormatError, type Bytes } from "./bytes.js";
 import { asArray, asBytes, decodeCbor, Members, type Item } from "./cbor.js";
 
 const PROFILE = "scalerforge/evidence/v1";
+/** Of files whose statement names the host's key, and of no others. */
+const PROFILE_1_1 = "scalerforge/evidence/v1.1";
 export const FILE_BYTES_MAX = 4 * 1024 * 1024;
 const STATEMENT_BYTES_MAX = 4096;
 const LIST_MAX = 64;
@@ -74,6 +76,7 @@ export interface Statement {
   readonly previous: Bytes | undefined;
   readonly sequence: bigint;
   readonly manifest: Bytes | undefined;
+  readonly hostKey: Bytes | undefined;
 }
 
 /** Decodes a whole file, or throws a `FormatError`. */
@@ -83,8 +86,8 @@ export function decodeEvidence(file: Bytes): Evidence {
   }
   const top = Members.of(decodeCbor(file, "evidence"), "");
   const profile = top.member(1, "profile");
-  if (profile.kind !== "text" || profile.value !== PROFILE) {
-    throw new FormatError("profile", profile.at, `not "${PROFILE}"`);
+  if (profile.kind !== "text" || (profile.value !== PROFILE && profile.value !== PROFILE_1_1)) {
+    throw new FormatError("profile", profile.at, `not "${PROFILE}" or "${PROFILE_1_1}"`);
   }
   const nodeId = top.bytes(2, "node-id", 32);
   const tpm = top.members(3, "tpm");
@@ -114,6 +117,10 @@ export function decodeEvidence(file: Bytes): Evidence {
     previous: top.bytesOrNone(9, "previous", 32),
   };
   for (const members of [top, tpm, endorsements, logs, attachments]) members.end();
+  const wanted = evidence.statement.hostKey === undefined ? PROFILE : PROFILE_1_1;
+  if (profile.value !== wanted) {
+    throw new FormatError("profile", profile.at, `a file with this statement is "${wanted}"`);
+  }
   return evidence;
 }
 
@@ -163,6 +170,7 @@ export function decodeStatement(bytes: Bytes, base: number): Statement {
     previous: members.bytesOrNone(10, "previous", 32),
     sequence: members.uint(11, "sequence"),
     manifest: members.bytesOrNone(12, "manifest", 32),
+    hostKey: members.bytesOrNone(13, "host-key", 20),
   };
   members.end();
   for (const field of ["target", "unitRoot", "manifest"] as const) {

@@ -102,6 +102,7 @@ fn evidence(machine: &Machine, tpm: &mut Tpm) -> (Evidence, Ak) {
         uefi_log: digest(&machine.log),
         previous: None,
         sequence: 0,
+        host_key: None,
     };
     let quote = tpm.quote(&ak, &qualifying_data(&statement), &REQUIRED_PCRS).unwrap();
     let pcr = |(index, value): &(u8, [u8; 32])| Pcr { bank: 0x0b, index: *index, digest: value.to_vec() };

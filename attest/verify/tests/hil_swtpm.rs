@@ -69,6 +69,7 @@ fn evidence(machine: &Machine, tpm: &mut Tpm, order: &Order<'_>) -> Evidence {
         uefi_log: digest(&machine.log),
         previous: order.previous,
         sequence: order.sequence,
+        host_key: None,
     };
     let quote = tpm.quote(&ak, &qualifying_data(&statement), &REQUIRED_PCRS).unwrap();
     let seen = Seen {

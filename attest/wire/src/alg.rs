@@ -14,6 +14,8 @@ impl AlgId {
     pub const RSA: Self = Self(0x0001);
     /// SHA-1: known only to be named and refused.
     pub const SHA1: Self = Self(0x0004);
+    /// HMAC.
+    pub const HMAC: Self = Self(0x0005);
     /// AES.
     pub const AES: Self = Self(0x0006);
     /// SHA-256.
@@ -26,6 +28,8 @@ impl AlgId {
     pub const NULL: Self = Self(0x0010);
     /// SM3-256.
     pub const SM3_256: Self = Self(0x0012);
+    /// A keyed hash: the type of HMAC keys.
+    pub const KEYEDHASH: Self = Self(0x0008);
     /// RSASSA-PKCS1-v1_5.
     pub const RSASSA: Self = Self(0x0014);
     /// RSASSA-PSS.

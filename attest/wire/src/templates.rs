@@ -67,6 +67,34 @@ pub const AK_ATTRIBUTES: Attributes = Attributes(0x0005_0472);
 /// What the x of the attestation template says, zeros behind it.
 pub const AK_DOMAIN: &[u8; 32] = b"scalerforge/ak/v1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
+/// fixedTPM, fixedParent, sensitiveDataOrigin, userWithAuth, noDA, sign: not restricted, since TPM2_HMAC takes no
+/// restricted key.
+const HOST_SECRET_ATTRIBUTES: Attributes = Attributes(0x0004_0472);
+
+/// What `unique` of the host secret's template says, zeros behind it.
+const HOST_SECRET_DOMAIN: &[u8; 32] = b"scalerforge/host-secret/v1\0\0\0\0\0\0";
+
+/// TPMT_PUBLIC of the host secret up to its `unique`: an HMAC key with SHA-256, which never leaves the TPM.  What it
+/// answers to a label is the seed of the host's account ([`host_secret`]).
+#[must_use]
+pub fn host_secret_head() -> Vec<u8> {
+    let mut bytes = head(AlgId::KEYEDHASH, AlgId::SHA256, HOST_SECRET_ATTRIBUTES);
+    // No policy.
+    bytes.extend_from_slice(&[0x00, 0x00]);
+    bytes.extend_from_slice(&AlgId::HMAC.0.to_be_bytes());
+    bytes.extend_from_slice(&AlgId::SHA256.0.to_be_bytes());
+    bytes
+}
+
+/// TPMT_PUBLIC to create the host secret with.  It must never change: another byte is another account.
+#[must_use]
+pub fn host_secret() -> Vec<u8> {
+    let mut bytes = host_secret_head();
+    bytes.extend_from_slice(&[0x00, 0x20]);
+    bytes.extend_from_slice(HOST_SECRET_DOMAIN);
+    bytes
+}
+
 /// One of the keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Template {

@@ -21,6 +21,7 @@ pub mod controller;
 pub mod dhcp;
 pub mod dhcp6;
 pub mod erase;
+pub mod host_key;
 pub mod identity;
 pub mod medium;
 pub mod net;

@@ -12,6 +12,7 @@ use appliance_model::Digest;
 const NONCE: &str = "boot-nonce";
 const INVENTORY: &str = "inventory.json";
 const BURN_IN: &str = "burn-in.json";
+const QUOTED: &str = "quoted.json";
 
 /// The directory.
 #[derive(Debug)]
@@ -61,6 +62,16 @@ impl State {
     /// Keeps the burn-in report.
     pub fn keep_burn_in(&self, json: &str) -> io::Result<()> {
         self.keep(BURN_IN, json)
+    }
+
+    /// The order of the last registration that was quoted, as JSON.
+    pub fn quoted(&self) -> Option<String> {
+        fs::read_to_string(self.dir.join(QUOTED)).ok()
+    }
+
+    /// Keeps it.
+    pub fn keep_quoted(&self, json: &str) -> io::Result<()> {
+        self.keep(QUOTED, json)
     }
 
     /// A half-written document would have another digest: written aside, then renamed.

@@ -65,6 +65,7 @@ impl Talk {
                 | Work::Identify
                 | Work::Activate { .. }
                 | Work::Quote(_)
+                | Work::NodeConsent(_)
                 | Work::BurnIn(_)) => {
                     let outcome = match last {
                         Some((id, outcome)) if id == order.id => outcome,

@@ -41,6 +41,7 @@ impl Hands<'_> {
                 self.activate(&credential_blob, &encrypted_secret, transcript)
             }
             Work::Quote(order) => self.quote(&order),
+            Work::NodeConsent(consent) => self.consent(&consent),
             Work::BurnIn(order) => self.burn_in(*order),
             // The loop deals with these before it comes here.
             Work::Wait | Work::Reboot | Work::PowerOff | Work::Erase(_) => {
@@ -109,7 +110,7 @@ impl Hands<'_> {
         Ok(inventory)
     }
 
-    fn tpm(&self) -> Result<Tpm, String> {
+    pub(crate) fn tpm(&self) -> Result<Tpm, String> {
         Tpm::open(&self.talk.tpm).map_err(|error| format!("TPM: {}", chain(&error)))
     }
 
@@ -173,6 +174,7 @@ impl Hands<'_> {
         let failed = |error| format!("quote: {}", chain(&error));
         let mut tpm = self.tpm()?;
         let ak: Ak = tpm.create_ak().map_err(failed)?;
+        let host_key = self.host_account(&mut tpm);
         let digest = |text: Option<String>| text.map(|text| Digest::of(text.as_bytes()).0);
         let statement = Statement {
             purpose,
@@ -184,10 +186,12 @@ impl Hands<'_> {
             uefi_log: Digest::of(&log).0,
             previous: order.previous.map(|digest| digest.0),
             sequence: order.sequence,
+            host_key,
         };
         let quote = tpm.quote(&ak, &qualifying_data(&statement), &PCRS).map_err(failed)?;
         let iak = board_word(&mut tpm, &ak, &order.node.0);
         tpm.release().map_err(failed)?;
+        self.remember(order)?;
         Ok(Outcome::Quoted {
             statement: hex::encode(statement.encode()),
             attest: hex::encode(quote.attest.raw()),

@@ -10,7 +10,7 @@ mod server;
 
 use std::process::{Child, Command};
 
-use appliance_api::agent::{BurnInOrder, Outcome, QuoteOrder, Target, Work};
+use appliance_api::agent::{BurnInOrder, NodeConsent, Outcome, QuoteOrder, Target, Work};
 use appliance_model::{
     Address, Digest, NodeId, Serial,
     burn_in::{
@@ -201,6 +201,25 @@ fn burnt_in(server: &mut Server, inventory: &Inventory) -> String {
     burn_in
 }
 
+/// The host's own key says yes to what was quoted, and to nothing else.
+fn consents(server: &mut Server, order: &QuoteOrder, statement: &Statement) {
+    let Purpose::Registration { unit_root, .. } = statement.purpose else { panic!("{statement:?}") };
+    let consent = NodeConsent {
+        node: order.node,
+        target: order.target.unwrap(),
+        owner: Address([4; 20]),
+        unit_root: Digest(unit_root),
+        class: "lab".into(),
+        capacity: 1,
+        commitment_seconds: 86_400,
+    };
+    let outcome = server.order(Work::NodeConsent(consent.clone()));
+    let Outcome::NodeConsent { host_key, signature } = outcome else { panic!("{outcome:?}") };
+    assert_eq!((Some(host_key.0), signature.len()), (statement.host_key, 130));
+    let refused = server.order(Work::NodeConsent(NodeConsent { capacity: 2, ..consent }));
+    assert!(matches!(&refused, Outcome::Failed { why } if why.contains("the capacity")), "{refused:?}");
+}
+
 #[test]
 fn a_machine_enrols() {
     let (machine, mut server) = (Machine::new(), Server::start());
@@ -248,6 +267,8 @@ fn a_machine_enrols() {
     assert_eq!(statement.burn_in, Some(Digest::of(burn_in.as_bytes()).0));
     let Purpose::Registration { manifest: digest, .. } = statement.purpose else { panic!("{statement:?}") };
     assert_eq!(digest, Digest::of(order.manifest.as_ref().unwrap().as_bytes()).0);
+
+    consents(&mut server, &order, &statement);
 
     // What this machine does not have, its TPM does not sign for.
     order.manifest = Some(manifest("DRIVE2"));

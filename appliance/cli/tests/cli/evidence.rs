@@ -39,6 +39,7 @@ pub(crate) fn for_purpose(purpose: Purpose, manifest: Option<Vec<u8>>) -> Vec<u8
             uefi_log: digest(&log),
             previous: None,
             sequence: 0,
+            host_key: None,
         },
         logs: Logs { uefi: log },
         attachments: Attachments { manifest, ..Attachments::default() },

@@ -242,6 +242,7 @@ impl Forge {
             uefi_log: digest(&log),
             previous: bent.previous,
             sequence: bent.sequence,
+            host_key: None,
         };
         if let Some(change) = bent.statement {
             change(&mut statement);

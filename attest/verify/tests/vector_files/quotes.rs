@@ -121,6 +121,7 @@ pub(crate) fn cases(forge: &Forge) -> Vec<Case> {
     cases.extend(structures(forge, &good));
     cases.extend(files(&good));
     cases.extend(logs(forge));
+    cases.extend(versions(forge, &good));
     cases
 }
 
@@ -304,6 +305,34 @@ fn structures(forge: &Forge, good: &Evidence) -> Vec<Case> {
             "a byte behind the endorsement key",
             &altered(good, |e| e.endorsements.ek_public.push(0)),
         ),
+    ]
+}
+
+/// A statement with the host's key makes the file one of version 1.1, and nothing else does.
+fn versions(forge: &Forge, without: &Evidence) -> Vec<Case> {
+    const V1: &[u8] = b"\x77scalerforge/evidence/v1";
+    const V1_1: &[u8] = b"\x78\x19scalerforge/evidence/v1.1";
+    let with = forge.evidence(|b| {
+        b.registration = true;
+        b.statement = Some(|statement| statement.host_key = Some([0x5c; 20]));
+    });
+    let labelled = |name, why, evidence: &Evidence, profile: &[u8]| {
+        let mut made = case(name, "file", why, evidence);
+        let old = if evidence.statement.host_key.is_some() { V1_1 } else { V1 };
+        let rest = made.bytes.get(2 + old.len()..).unwrap_or_default();
+        made.bytes = [&made.bytes[..2], profile, rest].concat();
+        made
+    };
+    vec![
+        case("host-key", "accepted", "the statement names the host's key", &with),
+        case(
+            "host-key-altered",
+            "qualifying-data",
+            "another host key than the one that was quoted",
+            &altered(&with, |e| e.statement.host_key = Some([0x5d; 20])),
+        ),
+        labelled("host-key-before-its-version", "a host key in a file of version 1", &with, V1),
+        labelled("host-key-missing", "a file of version 1.1 without a host key", without, V1_1),
     ]
 }
 
