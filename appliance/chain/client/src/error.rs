@@ -162,7 +162,7 @@ pub enum Error {
         purpose: &'static str,
         /// The signer's reason.
         #[source]
-        source: chain_signer::SignError,
+        source: Box<chain_signer::SignError>,
     },
 }
 

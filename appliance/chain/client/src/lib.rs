@@ -14,6 +14,7 @@ mod again;
 mod call;
 mod chain;
 mod error;
+mod icn;
 mod intent;
 mod nodes;
 mod preflight;
@@ -27,6 +28,10 @@ pub use call::Call;
 pub use chain::{Block, Chain, Count, Fees, Finality};
 pub use chain_signer::{self as signer, KeyError, OperatorKey, SignError};
 pub use error::Error;
+pub use icn::{
+    IcnBooking, IcnNode, IcnRegistration, IcnRegistry, IcnSettings, IcnStanding, NotASignature,
+    RegisterSignature, country, location,
+};
 pub use intent::Intent;
 pub use preflight::CostSheet;
 pub use publication::{Publication, Published};

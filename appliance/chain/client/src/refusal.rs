@@ -41,6 +41,9 @@ impl Refusal {
         if let Ok(error) = TokenError::abi_decode(data) {
             return of_token(error);
         }
+        if let Some(refusal) = crate::icn::of_icn(data) {
+            return refusal;
+        }
         if let Ok(error) = Revert::abi_decode(data) {
             let reason: String = error.reason.chars().filter(|c| !c.is_control()).take(300).collect();
             return Self::new("Error", format!("the contract says: {reason}"));

@@ -240,7 +240,7 @@ impl Chain {
         let signed = key
             .sign(transaction)
             .await
-            .map_err(|source| Error::Signing { purpose: purpose.named(), source })?;
+            .map_err(|source| Error::Signing { purpose: purpose.named(), source: Box::new(source) })?;
         let envelope = TxEnvelope::from(signed);
         let hash = TxHash(envelope.tx_hash().0);
         Ok(SignedTransaction { raw: envelope.encoded_2718(), hash, nonce, purpose })
