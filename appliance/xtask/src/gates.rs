@@ -78,6 +78,9 @@ pub(crate) fn test(root: &Path, test: &Test) -> anyhow::Result<()> {
         let arguments = [&["--workspace", "-E", "package(hil-tests-scenarios)"], filter.as_slice()].concat();
         gate("scenarios", &mut || nextest(root, list.as_deref(), &arguments))?;
     }
+    if !test.quick && prepare::newer_lock(&root.join(".xtask")).exists() {
+        eprintln!("\nthe package lock has aged: copy .xtask/packages.json to {}", prepare::LOCK_FILE);
+    }
     eprintln!();
     for (name, time) in &times {
         eprintln!("{:>6.0} s  {name}", time.as_secs_f64());
@@ -144,11 +147,17 @@ pub(crate) fn second_chain(root: &Path) -> anyhow::Result<()> {
     run(&mut npm(&root.join("appliance/chain/second"), NPM_CI))
 }
 
-/// The committed contract artefacts are what the sources compile to.
+/// The committed contract artefacts are what the sources compile to, and pass their tests in Solidity.
 fn contracts(root: &Path) -> anyhow::Result<()> {
     let folder = root.join("appliance/chain/contracts");
     run(&mut npm(&folder, NPM_CI))?;
-    run(Command::new("node").current_dir(&folder).args(["compile.js", "check"]))
+    run(Command::new("node").current_dir(&folder).args(["compile.js", "check"]))?;
+    // Failing inputs of a run before are not what this run is about.
+    let _ = std::fs::remove_dir_all(root.join(".xtask/forge/failures"));
+    // The program is in the package of this machine's kind; what npm calls `forge` only looks for it.
+    let kind = if cfg!(target_arch = "aarch64") { "forge-linux-arm64" } else { "forge-linux-amd64" };
+    let forge = root.join("appliance/chain/second/node_modules/@foundry-rs").join(kind).join("bin/forge");
+    run(Command::new(forge).current_dir(&folder).args(["test", "--deny", "warnings"]))
 }
 
 /// The second verifier: the same files, the same answers as the first one, in Node and in a browser.
@@ -219,6 +228,10 @@ fn nextest(root: &Path, artefacts: Option<&Path>, arguments: &[&str]) -> anyhow:
         let (name, value) = hil_tests_scenarios::Artefacts::variable(list);
         command.env(name, value);
         command.env("SCALERFORGE_CACHE", root.join(".xtask/cache"));
+        let newer = prepare::newer_lock(&root.join(".xtask"));
+        if newer.exists() {
+            command.env("SCALERFORGE_LOCK", newer);
+        }
     }
     run(command.args(["nextest", "run"]).args(prepare::TESTED).args(arguments))
 }
