@@ -6,6 +6,7 @@
 //! drives.  Calls block for a few milliseconds (one fsync a write): async callers use a blocking thread.
 
 mod accounts;
+mod alerts;
 mod burn_in;
 mod chain_jobs;
 mod controllers;
@@ -13,6 +14,7 @@ mod documents;
 mod erase;
 mod error;
 mod evidence;
+mod fleets;
 mod hosts;
 mod outbox;
 mod remedies;
@@ -34,6 +36,7 @@ use std::{
 use rusqlite::Connection;
 
 pub use accounts::{AccountRow, Imported, Lockout, NewAccount, Own, RefusedAt};
+pub use alerts::{ALERTS_MAX, AlertPost, AlertRow, EntryText, HeardText, NewAlert, POSTS_MAX};
 pub use burn_in::{BurnInRun, ConsentRow, FleetFigure, PEERS_MAX, RUNS_KEPT_MAX};
 pub use chain_jobs::ChainJobRow;
 pub use controllers::{ControllerRow, Outcome, Sighting, Source};
@@ -41,6 +44,7 @@ pub use documents::Kind;
 pub use erase::{Certify, EraseDriveRow, EraseLine, EraseRow, NewErase};
 pub use error::StoreError;
 pub use evidence::{EVIDENCE_KEPT_MAX, EvidenceRow, Judged, NewEvidence};
+pub use fleets::{FleetRow, FleetTurn, LeavingRow, NewFleet};
 pub use hosts::{Advanced, HostRow, JournalRow, NewHost};
 pub use outbox::OutboxRow;
 pub use remedies::{RemedyLine, RemedyRow};

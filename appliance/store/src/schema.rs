@@ -7,7 +7,7 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use crate::error::StoreError;
 
 /// Counts changes of the tables below.
-const VERSION: i64 = 8;
+const VERSION: i64 = 9;
 
 /// The tables of version 1.
 const TABLES: &str = "
@@ -154,8 +154,42 @@ CREATE TABLE chain_job (
 CREATE UNIQUE INDEX chain_job_nonce ON chain_job(account, nonce) WHERE open = 1;
 ";
 
+/// What version 9 adds: what the chain said of our nodes, alerts and who is told of them, fleets registered together, and
+/// nodes that leave.
+const TABLES_9: &str = "
+CREATE TABLE chain_trail (source TEXT PRIMARY KEY, trail TEXT NOT NULL) STRICT;
+CREATE TABLE chain_entry (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, block INTEGER NOT NULL, json TEXT NOT NULL
+) STRICT;
+CREATE INDEX chain_entry_of ON chain_entry(source, block);
+CREATE TABLE chain_alert (
+  id TEXT PRIMARY KEY, source TEXT NOT NULL, kind TEXT NOT NULL, level TEXT NOT NULL, node TEXT, at INTEGER NOT NULL,
+  until INTEGER, text TEXT NOT NULL, block INTEGER, raised_at INTEGER NOT NULL, withdrawn_at INTEGER,
+  cleared_at INTEGER, acked_at INTEGER, acked_by TEXT
+) STRICT;
+CREATE INDEX chain_alert_at ON chain_alert(raised_at);
+CREATE TABLE alert_post (
+  alert TEXT NOT NULL REFERENCES chain_alert(id), event TEXT NOT NULL, tries INTEGER NOT NULL, due_at INTEGER NOT NULL,
+  trouble TEXT
+) STRICT;
+CREATE TABLE fleet (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, plan TEXT NOT NULL, allowed_by TEXT NOT NULL, allowed_at INTEGER NOT NULL,
+  total TEXT NOT NULL, batches INTEGER NOT NULL, trouble TEXT, ended_at INTEGER
+) STRICT;
+CREATE TABLE fleet_member (
+  fleet INTEGER NOT NULL REFERENCES fleet(id), place INTEGER NOT NULL, host TEXT NOT NULL REFERENCES host(id),
+  state TEXT NOT NULL, PRIMARY KEY (fleet, host)
+) STRICT;
+CREATE INDEX fleet_member_of ON fleet_member(host);
+CREATE TABLE leaving (
+  node TEXT PRIMARY KEY, host TEXT NOT NULL REFERENCES host(id), allowed_by TEXT NOT NULL, allowed_at INTEGER NOT NULL,
+  trouble TEXT, transaction_hash TEXT, waived_by TEXT, waived_at INTEGER
+) STRICT;
+";
+
 /// What each version adds, from the first on.
-const STEPS: [&str; 8] = [TABLES, TABLES_2, TABLES_3, TABLES_4, TABLES_5, TABLES_6, TABLES_7, TABLES_8];
+const STEPS: [&str; 9] =
+    [TABLES, TABLES_2, TABLES_3, TABLES_4, TABLES_5, TABLES_6, TABLES_7, TABLES_8, TABLES_9];
 
 pub(crate) fn prepare(connection: &Connection) -> Result<(), StoreError> {
     let sql = StoreError::sql("prepare its tables");

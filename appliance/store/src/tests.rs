@@ -1,6 +1,7 @@
 //! The store on a real SQLite file, killed and cut where it hurts.
 
 mod accounts;
+mod alerts;
 mod burn_in;
 mod chain_jobs;
 mod crash;
