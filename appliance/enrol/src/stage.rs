@@ -292,6 +292,14 @@ impl Stage {
         }
     }
 
+    /// Whether attestors may have its TPM open a credential: it waits for its registration, or is registered.  Before
+    /// that its agent works, and has no time for strangers.
+    #[must_use]
+    pub fn answers_attestors(&self) -> bool {
+        let waits = matches!(self, Self::Pricing { .. } | Self::Approving { .. } | Self::Registering { .. });
+        waits || self.answers_verifiers()
+    }
+
     /// The boot whose agent this stage relies on, if it relies on one.
     #[must_use]
     pub fn boot(&self) -> Option<&Boot> {

@@ -14,6 +14,7 @@
 mod accept;
 pub mod agreement;
 mod attachments;
+pub mod attestor;
 pub mod binding;
 mod board;
 pub mod bundle;
