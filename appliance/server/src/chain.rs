@@ -9,7 +9,7 @@ use std::{
 
 use appliance_api::operator::{ChainView, NodeView};
 use appliance_model::{Address, Icnt};
-use chain_client::{Block, Chain, Error, OperatorKey, Registry};
+use chain_client::{Block, Chain, Error, Network, OperatorKey, Registry};
 use tokio::sync::Semaphore;
 
 use crate::{chain_of, config};
@@ -47,7 +47,7 @@ pub(crate) struct ChainLink {
 
 #[derive(Debug, Default)]
 struct State {
-    registry: Option<Arc<Registry>>,
+    network: Option<Arc<Network>>,
     /// Kept when the chain goes away: where to register does not change with its health.
     address: Option<Address>,
     head: Option<Block>,
@@ -96,23 +96,23 @@ impl ChainLink {
     /// # Errors
     /// Whatever the chain says; the link stays usable.
     pub(crate) async fn refresh(&self) -> Result<(), Error> {
-        let known = self.state().registry.clone();
-        let registry = match known {
-            Some(registry) => registry,
+        let known = self.state().network.clone();
+        let network = match known {
+            Some(network) => network,
             None => Arc::new(self.open().await?),
         };
-        let head = registry.chain().head().await?;
+        let head = network.chain().head().await?;
         let mut state = self.state();
-        if state.trouble.take().is_some() || state.registry.is_none() {
-            tracing::info!(rpc = self.rpc_url, block = head.number, registry = %registry.address(), "the chain answers");
+        if state.trouble.take().is_some() || state.network.is_none() {
+            tracing::info!(rpc = self.rpc_url, block = head.number, registry = %network.address(), "the chain answers");
         }
-        state.address = Some(registry.address());
-        state.registry = Some(registry);
+        state.address = Some(network.address());
+        state.network = Some(network);
         state.head = Some(head);
         Ok(())
     }
 
-    async fn open(&self) -> Result<Registry, Error> {
+    async fn open(&self) -> Result<Network, Error> {
         let chain = Chain::connect(&self.rpc_url, self.config.chain_id).await?;
         let address = match (self.config.registry, &self.deployer) {
             (Some(address), _) => address,
@@ -122,14 +122,14 @@ impl ChainLink {
             }
             (None, None) => Address([0; 20]),
         };
-        Registry::open(&chain, address).await
+        Registry::open(&chain, address).await.map(Network::Reference)
     }
 
-    /// The registry and the newest block, or why there is none now.
-    pub(crate) fn ready(&self) -> Result<(Arc<Registry>, Block), String> {
+    /// The network and the newest block, or why there is none now.
+    pub(crate) fn ready(&self) -> Result<(Arc<Network>, Block), String> {
         let state = self.state();
-        match (&state.registry, state.head) {
-            (Some(registry), Some(head)) => Ok((Arc::clone(registry), head)),
+        match (&state.network, state.head) {
+            (Some(network), Some(head)) => Ok((Arc::clone(network), head)),
             _ => {
                 let trouble = state.trouble.clone().unwrap_or_else(|| "not reached yet".into());
                 Err(format!("the chain at {} is not usable: {trouble}", self.rpc_url))
@@ -146,6 +146,11 @@ impl ChainLink {
     pub(crate) fn target(&self) -> Option<Target> {
         let registry = self.state().address?;
         Some(Target { chain_id: self.config.chain_id, registry, operator: self.operator.address() })
+    }
+
+    /// Whose collateral is put up: the operator's own account unless the site file names another.
+    pub(crate) fn owner(&self) -> Address {
+        self.config.owner.unwrap_or_else(|| self.operator.address())
     }
 
     pub(crate) fn operator(&self) -> &OperatorKey {
@@ -184,12 +189,16 @@ impl ChainLink {
     }
 
     async fn read_back(&self, view: &mut ChainView) -> Result<(), String> {
-        let (registry, head) = self.ready()?;
+        let (network, head) = self.ready()?;
         let said = |error: Error| chain_of(&error);
-        let funds = registry.funds_at(head, self.operator.address()).await.map_err(said)?;
-        view.balance = Some(funds.balance.to_string());
-        let nodes = registry.nodes().await.map_err(said)?;
-        view.nodes = nodes
+        let funds = network.funds_at(head, self.owner(), self.operator.address()).await.map_err(said)?;
+        view.balance = Some(funds.available().to_string());
+        let found = network.nodes().await.map_err(said)?;
+        if !found.complete {
+            view.trouble = Some("the registry's log is still being read: more nodes may follow".into());
+        }
+        view.nodes = found
+            .nodes
             .into_iter()
             .map(|node| NodeView {
                 node: node.node.to_string(),

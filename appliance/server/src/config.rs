@@ -83,6 +83,8 @@ pub struct Chain {
     pub chain_id: u64,
     /// Registry contract, if fixed.
     pub registry: Option<Address>,
+    /// Whose collateral it is; the operator's own account if absent.
+    pub owner: Option<Address>,
     /// File with the operator's key.
     pub operator_key_file: PathBuf,
     /// Fee cap in wei a unit of gas.
@@ -316,13 +318,14 @@ impl Reader<'_> {
     }
 
     fn chain(&self, wire: wire::Chain) -> Result<Chain, ConfigError> {
-        let registry = wire
-            .registry
-            .map(|text| {
-                text.parse()
-                    .map_err(|_| self.value("chain.registry", &text, "an EVM address: 0x and 40 hex digits"))
+        let address = |field, text: Option<String>| {
+            text.map(|text| {
+                text.parse().map_err(|_| self.value(field, &text, "an EVM address: 0x and 40 hex digits"))
             })
-            .transpose()?;
+            .transpose()
+        };
+        let registry = address("chain.registry", wire.registry)?;
+        let owner = address("chain.owner", wire.owner)?;
         if wire
             .rpc_url
             .as_ref()
@@ -338,6 +341,7 @@ impl Reader<'_> {
             rpc_url: wire.rpc_url,
             chain_id: wire.chain_id,
             registry,
+            owner,
             operator_key_file: self.dir.join(wire.operator_key_file),
             fee_wei_max: u128::from(wire.fee_gwei_max) * 1_000_000_000,
             publish: wire.publish,

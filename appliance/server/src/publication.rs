@@ -96,16 +96,16 @@ pub(crate) async fn find(
     });
     let stored = stored.await.map_err(|error| NotNow(chain_of(&error)))?.ok_or_else(never)?;
     let node = host.node.ok_or_else(never)?;
-    let (registry, _) = app.chain.ready().map_err(NotNow)?;
+    let (network, _) = app.chain.ready().map_err(NotNow)?;
     let chain = |error: chain_client::Error| {
         tracing::warn!(host = %host.id, %evidence, error = %chain_of(&error), "a publication cannot be looked up");
         NotNow("the appliance's chain does not give the block now".into())
     };
-    let receipt = registry.receipt(TxHash(stored.hash.0)).await.map_err(chain)?;
+    let receipt = network.receipt(TxHash(stored.hash.0)).await.map_err(chain)?;
     let Some(receipt) = receipt else {
         return Err(NotNow("the transaction is in no block yet".into()));
     };
-    let found = registry.publication(node, evidence, Some(receipt.block)).await.map_err(chain)?;
+    let found = network.publication(node, evidence, Some(receipt.block)).await.map_err(chain)?;
     let publication = found.ok_or_else(never)?.publication;
     app.publications.keep(evidence, &publication);
     Ok(publication)

@@ -12,7 +12,7 @@ use appliance_enrol::Stage;
 use appliance_model::{Digest, HostId, Now, Seconds};
 use appliance_store::{HostRow, Judged, Kind, Purpose, StoreError, StoredTransaction};
 use attest_evidence::{Evidence, Nonce};
-use chain_client::{Count, Error, NodeStatus, Outcome, Registry, SignedTransaction, TxHash};
+use chain_client::{Count, Error, Network, NodeStatus, Outcome, SignedTransaction, TxHash};
 
 use crate::{
     app::{App, now},
@@ -135,23 +135,23 @@ fn newest(store: &appliance_store::Store, host: &HostId, published: u64) -> Resu
 async fn publish(app: &Arc<App>, host: &HostRow, due: &Due) -> Result<(), String> {
     let said = |error: Error| chain_of(&error);
     let Some(node) = host.node else { return Ok(()) };
-    let (registry, _) = app.chain.ready()?;
+    let (network, _) = app.chain.ready()?;
     let key = app.chain.operator();
-    let record = registry.registered(node).await.map_err(said)?;
-    let Some(record) = record.filter(|record| record.status == NodeStatus::Registered) else {
+    let state = network.node(node).await.map_err(said)?;
+    let Some(state) = state.filter(|state| state.status == NodeStatus::Registered) else {
         return Err("the registry does not have the node as registered".into());
     };
     // A store that was restored from a copy may be behind.
-    if record.evidence_digest == due.evidence || record.published_sequence >= due.sequence {
+    if state.published_sequence >= due.sequence {
         return Err("it is on chain already, or later evidence is".into());
     }
     let account = key.address();
     let at_least = app.db(move |store| store.next_nonce(account)).await.map_err(|error| chain_of(&error))?;
-    let pending = registry.chain().transaction_count(account, Count::Pending).await.map_err(said)?;
+    let pending = network.chain().transaction_count(account, Count::Pending).await.map_err(said)?;
     let nonce = pending.max(at_least.unwrap_or(0));
-    let fees = registry.chain().fees(app.chain.fee_cap()).await.map_err(said)?;
-    let signed =
-        registry.sign_publish(key, node, due.sequence, due.evidence, nonce, fees).await.map_err(said)?;
+    let fees = network.chain().fees(app.chain.fee_cap()).await.map_err(said)?;
+    let call = network.publish_call(node, due.sequence, due.evidence).map_err(said)?;
+    let signed = network.chain().sign_call(key, &call, nonce, fees).await.map_err(said)?;
     let stored =
         StoredTransaction { nonce, hash: Digest(signed.hash.0), raw: signed.raw.clone(), done: false };
     let (id, keep, purpose) = (host.id.clone(), stored.clone(), Purpose::Publish(due.sequence));
@@ -168,14 +168,14 @@ async fn settle(
     sequence: u64,
     stored: &StoredTransaction,
 ) -> Result<(), String> {
-    let (registry, _) = app.chain.ready()?;
+    let (network, _) = app.chain.ready()?;
     let hash = TxHash(stored.hash.0);
-    if receipt(app, &registry, host, sequence, hash).await? {
+    if receipt(app, &network, host, sequence, hash).await? {
         return Ok(());
     }
     let purpose = chain_client::Purpose::Publish;
     let signed = SignedTransaction { raw: stored.raw.clone(), hash, nonce: stored.nonce, purpose };
-    match registry.chain().broadcast(&signed).await {
+    match network.chain().broadcast(&signed).await {
         Ok(how) => tracing::info!(%host, sequence, %hash, ?how, "evidence: broadcast"),
         Err(error @ Error::NonceTaken { .. }) => {
             let id = host.clone();
@@ -187,7 +187,7 @@ async fn settle(
         Err(error) => return Err(chain_of(&error)),
     }
     for _ in 0..RECEIPT_POLLS_MAX {
-        if receipt(app, &registry, host, sequence, hash).await? {
+        if receipt(app, &network, host, sequence, hash).await? {
             return Ok(());
         }
         tokio::time::sleep(RECEIPT_POLL).await;
@@ -198,12 +198,12 @@ async fn settle(
 /// Whether the transaction is in a block; then that is noted.
 async fn receipt(
     app: &Arc<App>,
-    registry: &Registry,
+    network: &Network,
     host: &HostId,
     sequence: u64,
     hash: TxHash,
 ) -> Result<bool, String> {
-    let Some(receipt) = registry.receipt(hash).await.map_err(|error| chain_of(&error))? else {
+    let Some(receipt) = network.receipt(hash).await.map_err(|error| chain_of(&error))? else {
         return Ok(false);
     };
     match receipt.outcome {

@@ -4,11 +4,13 @@
 use std::{sync::Arc, time::Duration};
 
 use appliance_enrol::{Event, Price, Refusal, RegistrationIntent, Stage};
-use appliance_model::{Digest, Icnt, Permille, Seconds};
+use appliance_model::{Address, Digest, Icnt, Permille, Seconds};
 use appliance_store::{HostRow, Kind, Purpose, StoreError, StoredTransaction};
 use attest_evidence::Evidence;
 use attest_wire::Signature;
-use chain_client::{Count, Error, Intent, Outcome, Receipt, Registry, SignedTransaction, TxHash};
+use chain_client::{
+    Call, Count, Error, Funds, Intent, Network, Outcome, Receipt, SignedTransaction, Source, TxHash,
+};
 
 use crate::{
     app::{App, now},
@@ -28,33 +30,24 @@ const RECEIPT_POLL: Duration = Duration::from_millis(500);
 /// Reads the terms at one block and computes the collateral.
 pub(crate) async fn price(app: &Arc<App>, host: &HostRow) -> Result<End, StoreError> {
     let Stage::Pricing { carved, .. } = &host.stage else { return Ok(End::Done(Event::Tick)) };
-    let (registry, head) = match app.chain.ready() {
+    let (network, head) = match app.chain.ready() {
         Ok(ready) => ready,
         Err(why) => return Ok(End::later(why)),
     };
     let region = &app.config.registration.region;
-    let terms = match registry.terms_at(head, region, &carved.class).await {
-        Ok(terms) => terms,
+    let demand = match network.demand(head, region, &carved.class, carved.capacity).await {
+        Ok(demand) => demand,
         Err(error) => return Ok(sort(&error)),
     };
-    let required = match appliance_collateral::required(&terms.terms, carved.capacity) {
-        Ok(required) => required,
-        Err(error) => return Ok(refused("collateral", chain_of(&error))),
-    };
-    let funds = match registry.funds_at(head, app.chain.operator().address()).await {
+    let funds = match network.funds_at(head, app.chain.owner(), app.chain.operator().address()).await {
         Ok(funds) => funds,
         Err(error) => return Ok(sort(&error)),
     };
     Ok(End::Done(Event::Priced(Price {
         block: head.number,
-        required: required.required,
-        balance: funds.balance,
-        factors: vec![
-            format!("region {region}, class {}, capacity {}", carved.class, carved.capacity),
-            format!("collateral a unit {}", required.terms.collateral_req),
-            format!("market adjustment factor {}", required.terms.market_adjustment_factor),
-            format!("minimum collateral {} %", required.terms.min_collateral_percent),
-        ],
+        required: demand.node,
+        balance: funds.available(),
+        factors: demand.factors,
     })))
 }
 
@@ -62,8 +55,8 @@ pub(crate) async fn price(app: &Arc<App>, host: &HostRow) -> Result<End, StoreEr
 pub(crate) async fn register(app: &Arc<App>, host: &HostRow) -> Result<End, StoreError> {
     // A permit is a place in the queue: two senders with one key would take each other's nonces.
     let Ok(_permit) = app.chain.sender().acquire().await else { return Ok(End::later("the sender is gone")) };
-    let registry = match app.chain.ready() {
-        Ok((registry, _)) => registry,
+    let network = match app.chain.ready() {
+        Ok((network, _)) => network,
         Err(why) => return Ok(End::later(why)),
     };
     let id = host.id.clone();
@@ -76,7 +69,7 @@ pub(crate) async fn register(app: &Arc<App>, host: &HostRow) -> Result<End, Stor
             "the registration evidence no longer verifies; retry the host".into(),
         ));
     };
-    let end = Sender { app, host, registry: &registry, intent: &intent }.go().await?;
+    let end = Sender { app, host, network: &network, intent: &intent }.go().await?;
     if let End::Done(Event::RegistrationRefused(_)) = &end {
         let id = host.id.clone();
         app.db(move |store| {
@@ -99,7 +92,8 @@ async fn intent(app: &Arc<App>, host: &HostRow) -> Result<Option<Intent>, StoreE
     let proven = RegistrationIntent::new(&bound, &carved.class, carved.capacity, price);
     // The same bytes that were just verified.
     let quote = Evidence::decode(&bytes).ok().and_then(|evidence| Quote::of(&evidence));
-    Ok(quote.map(|quote| encode(proven, quote, &app.config.registration, &name(app, host))))
+    Ok(quote
+        .map(|quote| encode(app.chain.owner(), proven, quote, &app.config.registration, &name(app, host))))
 }
 
 /// The signed part of the evidence, as the contract checks it.
@@ -120,8 +114,15 @@ impl Quote {
     }
 }
 
-fn encode(proven: RegistrationIntent, quote: Quote, policy: &wire::Registration, name: &str) -> Intent {
+fn encode(
+    owner: Address,
+    proven: RegistrationIntent,
+    quote: Quote,
+    policy: &wire::Registration,
+    name: &str,
+) -> Intent {
     Intent {
+        owner,
         region: policy.region.clone(),
         class: proven.class,
         name: name.to_owned(),
@@ -142,6 +143,7 @@ fn encode(proven: RegistrationIntent, quote: Quote, policy: &wire::Registration,
         quote: quote.attest,
         signature_r: quote.r,
         signature_s: quote.s,
+        bindings: Vec::new(),
     }
 }
 
@@ -171,33 +173,37 @@ impl Part {
 struct Sender<'a> {
     app: &'a Arc<App>,
     host: &'a HostRow,
-    registry: &'a Registry,
+    network: &'a Network,
     intent: &'a Intent,
 }
 
 impl Sender<'_> {
     async fn go(&self) -> Result<End, StoreError> {
-        match self.registry.registered(self.intent.node).await {
+        match self.network.node(self.intent.node).await {
             // A machine that was registered, quarantined and mended is still the same node: it is not registered twice.
-            Ok(Some(node)) if node.operator == self.app.chain.operator().address() => {
-                tracing::info!(host = %self.host.id, node = %node.node, evidence = %node.evidence_digest, "on chain already");
+            Ok(Some(node)) if node.owner == self.intent.owner => {
+                tracing::info!(host = %self.host.id, node = %node.node, "on chain already");
                 let id = self.host.id.clone();
                 let ours = self.app.db(move |store| store.transaction(&id, Purpose::Register)).await?;
                 if ours.is_none() {
-                    let why = "this node is registered by this operator from another appliance; retire it there first";
+                    let why = "this node is registered for this owner from another appliance; retire it there first";
                     return Ok(refused("registered", why.into()));
                 }
             }
             Ok(Some(node)) => {
                 let why =
-                    format!("this node is already registered by 0x{}; one TPM is one node", node.operator);
+                    format!("this node is already registered for 0x{}; one TPM is one node", node.owner);
                 return Ok(refused("registered", why));
             }
-            Ok(None) => {
-                if let Err(end) = self.mined(Part::Approve).await? {
-                    return Ok(end);
+            Ok(None) => match self.must_approve().await {
+                Ok(true) => {
+                    if let Err(end) = self.mined(Part::Approve).await? {
+                        return Ok(end);
+                    }
                 }
-            }
+                Ok(false) => {}
+                Err(error) => return Ok(sort(&error)),
+            },
             Err(error) => return Ok(sort(&error)),
         }
         match self.mined(Part::Register).await? {
@@ -214,10 +220,10 @@ impl Sender<'_> {
             Ok(transaction) => transaction,
             Err(end) => return Ok(Err(end)),
         };
-        if let Ok(Some(receipt)) = self.registry.receipt(transaction.hash).await {
+        if let Ok(Some(receipt)) = self.network.receipt(transaction.hash).await {
             return self.settled(part, receipt).await;
         }
-        match self.registry.chain().broadcast(&transaction).await {
+        match self.network.chain().broadcast(&transaction).await {
             Ok(how) => {
                 tracing::info!(host = %self.host.id, ?part, hash = %transaction.hash, ?how, "broadcast")
             }
@@ -229,7 +235,7 @@ impl Sender<'_> {
             Err(error) => return Ok(Err(sort(&error))),
         }
         for _ in 0..RECEIPT_POLLS_MAX {
-            match self.registry.receipt(transaction.hash).await {
+            match self.network.receipt(transaction.hash).await {
                 Ok(Some(receipt)) => return self.settled(part, receipt).await,
                 Ok(None) => tokio::time::sleep(RECEIPT_POLL).await,
                 Err(error) => return Ok(Err(sort(&error))),
@@ -292,13 +298,36 @@ impl Sender<'_> {
     }
 
     async fn sign(&self, part: Part, at_least: u64) -> Result<SignedTransaction, Error> {
-        let (chain, key) = (self.registry.chain(), self.app.chain.operator());
+        let (chain, key) = (self.network.chain(), self.app.chain.operator());
         let nonce = chain.transaction_count(key.address(), Count::Pending).await?.max(at_least);
         let fees = chain.fees(self.app.chain.fee_cap()).await?;
-        match part {
-            Part::Approve => self.registry.sign_approve(key, self.intent.collateral, nonce, fees).await,
-            Part::Register => self.registry.sign_register(key, self.intent, nonce, fees).await,
-        }
+        let call = match part {
+            Part::Approve => self.network.approve_call(self.intent.collateral),
+            Part::Register => self.register_call().await?,
+        };
+        chain.sign_call(key, &call, nonce, fees).await
+    }
+
+    /// Where the collateral comes from, as things stand now.
+    async fn source(&self) -> Result<(Funds, Source), Error> {
+        let (owner, operator) = (self.intent.owner, self.app.chain.operator().address());
+        let at = self.network.chain().head().await?;
+        let funds = self.network.funds_at(at, owner, operator).await?;
+        let source = self.network.source(&funds, self.intent.collateral).await?;
+        Ok((funds, source))
+    }
+
+    /// A token without permits has to be approved first, and so much of it as is not approved yet.
+    async fn must_approve(&self) -> Result<bool, Error> {
+        let (funds, source) = self.source().await?;
+        Ok(source == Source::Approval && funds.allowance < self.intent.collateral)
+    }
+
+    async fn register_call(&self) -> Result<Call, Error> {
+        let (funds, source) = self.source().await?;
+        let key = self.app.chain.operator();
+        let payment = self.network.pay(key, source, self.intent.collateral, funds.at).await?;
+        self.network.register_call(self.intent, &payment)
     }
 }
 

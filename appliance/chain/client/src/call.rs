@@ -1,13 +1,12 @@
 //! A contract call before anybody signs it: it can be simulated, signed, exported for signing elsewhere, or queued.
 
-use alloy::{
-    primitives::{Address as ChainAddress, U256},
-    rpc::types::TransactionRequest,
-};
+use alloy::{primitives::U256, rpc::types::TransactionRequest};
 use appliance_model::Address;
 
 use crate::{
-    Chain, Error, Fees, OperatorKey, Purpose, SignedTransaction, registry::with_margin, transaction::Draft,
+    Chain, Error, Fees, OperatorKey, Purpose, SignedTransaction,
+    registry::{chain_address, with_margin},
+    transaction::Draft,
 };
 
 /// What is asked of a contract.  It says nothing of who sends it, when, or what is paid for gas.
@@ -34,7 +33,7 @@ impl Call {
 
     fn request(&self, from: Address) -> TransactionRequest {
         TransactionRequest::default()
-            .from(ChainAddress::from(from.0))
+            .from(chain_address(from))
             .to(self.to.0.into())
             .input(self.input.clone().into())
             .value(U256::from(self.value))

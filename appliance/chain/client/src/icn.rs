@@ -20,6 +20,7 @@ use alloy::{
     rpc::types::TransactionRequest,
     sol_types::{SolCall as _, SolValue as _},
 };
+use appliance_collateral::Terms;
 use appliance_model::{Address, Icnt};
 
 use self::{
@@ -27,7 +28,7 @@ use self::{
     layout::{Found, Layout},
     node::amount,
 };
-use crate::{Block, Call, Chain, ClassTerms, Error, Funds, Intent, Purpose, Refusal};
+use crate::{Block, Call, Chain, Error, Intent, Purpose, Refusal};
 
 pub use country::{country, location};
 pub use node::{
@@ -52,6 +53,17 @@ pub struct IcnSettings {
     pub token: Address,
     /// The registration's call.
     pub register: RegisterSignature,
+}
+
+/// What an account has, read at one block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IcnHoldings {
+    /// Tokens it holds.
+    pub balance: Icnt,
+    /// Tokens that the registry may take; the most that fits stands for any more.
+    pub allowance: Icnt,
+    /// For gas, wei.
+    pub gas_wei: u128,
 }
 
 /// ICN's registry on one chain.
@@ -125,11 +137,9 @@ impl IcnRegistry {
     ///
     /// # Errors
     /// [`Error::Refused`] with the regions or classes that there are; [`Error::Down`] and the like.
-    pub async fn terms_at(&self, at: Block, region: &str, class: &str) -> Result<ClassTerms, Error> {
+    pub async fn terms_at(&self, at: Block, region: &str, class: &str) -> Result<Terms, Error> {
         let refusal = match self.layout(at.number).terms(region, class).await? {
-            Found::Terms(terms) => {
-                return Ok(ClassTerms { at, region: region.into(), class: class.into(), terms });
-            }
+            Found::Terms(terms) => return Ok(terms),
             Found::NoRegion { known } => {
                 let sentence = format!("ICN knows no region `{region}`: {}", choose(&known));
                 Refusal::new("InvalidRegion", sentence)
@@ -171,7 +181,7 @@ impl IcnRegistry {
     ///
     /// # Errors
     /// [`Error::Down`] and the like.
-    pub async fn funds_at(&self, at: Block, account: Address) -> Result<Funds, Error> {
+    pub async fn holdings_at(&self, at: Block, account: Address) -> Result<IcnHoldings, Error> {
         let owner = account.0.into();
         let token = self.settings.token;
         let call = Token::balanceOfCall { account: owner };
@@ -179,7 +189,7 @@ impl IcnRegistry {
         let call = Token::allowanceCall { owner, spender: self.settings.registry.0.into() };
         let allowance = self.chain.view("reading the token allowance", token, &call, at.number).await?;
         let gas_wei = self.chain.gas_balance(account, at.number).await?;
-        Ok(Funds { at, balance: amount(balance), allowance: amount(allowance), gas_wei })
+        Ok(IcnHoldings { balance: amount(balance), allowance: amount(allowance), gas_wei })
     }
 
     /// The call that lets the registry take exactly `amount`.

@@ -1,8 +1,8 @@
 //! A registration as we mean it, before it is anybody's encoding.
 
 use alloy::primitives::{B256, U256, uint};
-use appliance_model::{Digest, Icnt, NodeId, Permille, Seconds};
-use chain_contracts::ScalerNodeRegistry::{Attestation, RegistrationParams};
+use appliance_model::{Address, Digest, Icnt, NodeId, Permille, Seconds};
+use chain_contracts::nodes::{AttestorBindings, ScalerNodes as abi};
 use serde::{Deserialize, Serialize};
 
 use crate::Refusal;
@@ -18,10 +18,26 @@ const P256_ORDER: U256 = uint!(0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E8
 /// One thousandth of the contracts' fixed point.
 const PERMILLE: u64 = 1_000_000_000_000_000;
 
+/// An attestor's word that the attestation key sits in the node's TPM: its EIP-712 signature of `Binding`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttestorBinding {
+    /// Until when it counts, seconds since 1970.
+    pub valid_until_unix: u64,
+    /// ECDSA r, big-endian.
+    #[serde(with = "alloy::hex::serde")]
+    pub r: [u8; 32],
+    /// ECDSA s in the lower half, with the point's parity in the highest bit (EIP-2098).
+    #[serde(with = "alloy::hex::serde")]
+    pub vs: [u8; 32],
+}
+
 /// Everything a registration says.  Typed; which contract's call it becomes is the adapter's business.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Intent {
+    /// Whose collateral it is; the sender itself, or who has made the sender its operator.
+    pub owner: Address,
     /// Region as the registry names it (`eu-west`).
     pub region: String,
     /// Hardware class as the registry names it (`storage`, `compute`, `gpu`).
@@ -67,6 +83,16 @@ pub struct Intent {
     /// ECDSA s, big-endian, as the TPM returned it: either half is fine.
     #[serde(with = "alloy::hex::serde")]
     pub signature_s: [u8; 32],
+    /// As many attestors as the class wants, each once.
+    #[serde(default)]
+    pub bindings: Vec<AttestorBinding>,
+}
+
+impl AttestorBinding {
+    fn encoded(&self) -> AttestorBindings::Binding {
+        let (r, vs) = (B256::new(self.r), B256::new(self.vs));
+        AttestorBindings::Binding { validUntil: self.valid_until_unix, r, vs }
+    }
 }
 
 impl Intent {
@@ -102,18 +128,15 @@ impl Intent {
         }
         if self.quote.len() > QUOTE_BYTES_MAX {
             let given = self.quote.len();
-            return refuse(
-                "QuoteTrailingBytes",
-                format!("the quote has {given} bytes, above {QUOTE_BYTES_MAX}"),
-            );
+            return refuse("QuoteLength", format!("the quote has {given} bytes, above {QUOTE_BYTES_MAX}"));
         }
         self.low_s().map(|_| ())
     }
 
     /// The contract's two arguments.
-    pub(crate) fn arguments(&self) -> Result<(RegistrationParams, Attestation), Refusal> {
+    pub(crate) fn arguments(&self) -> Result<(abi::Registration, abi::Attestation), Refusal> {
         self.check()?;
-        let params = RegistrationParams {
+        let params = abi::Registration {
             regionId: self.region.clone(),
             name: self.name.clone(),
             hpId: U256::from(self.hp_id),
@@ -125,7 +148,7 @@ impl Intent {
             collateralAmount: U256::from(self.collateral.0),
             commitmentDuration: U256::from(self.commitment.0),
         };
-        let attestation = Attestation {
+        let attestation = abi::Attestation {
             nodeId: B256::new(self.node.0),
             akX: B256::new(self.ak_x),
             akY: B256::new(self.ak_y),
@@ -136,6 +159,7 @@ impl Intent {
             quote: self.quote.clone().into(),
             r: B256::new(self.signature_r),
             s: self.low_s()?,
+            bindings: self.bindings.iter().map(AttestorBinding::encoded).collect(),
         };
         Ok((params, attestation))
     }

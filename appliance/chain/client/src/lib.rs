@@ -1,10 +1,9 @@
 //! Reads terms from a chain and registers ScalerNodes on it.
 //!
 //! The way of a registration: [`Chain::connect`] → [`Registry::open`] → [`Registry::terms_at`] (all reads at one
-//! block) → [`appliance_collateral::required`] → [`Registry::preflight`] → [`Registry::sign_approve`] →
-//! [`Registry::sign_register`] → [`Registry::receipt`] → [`Registry::registered`].  Signing and sending are apart: the
-//! caller stores [`SignedTransaction`] before [`Chain::broadcast`], so that a crash in between sends the same bytes
-//! again instead of a second registration.
+//! block) → [`Registry::preflight`] → [`Registry::pay`] → [`Registry::register_call`] → [`Chain::sign_call`] →
+//! [`Registry::receipt`] → [`Registry::node`].  Signing and sending are apart: the caller stores [`SignedTransaction`]
+//! before [`Chain::broadcast`], so that a crash in between sends the same bytes again instead of a second registration.
 //!
 //! It refuses to sign what was not simulated, to talk to a chain with another id than the configured one, to pay
 //! above the fee cap, and to deploy anything on a chain that does not call itself a development chain.
@@ -14,28 +13,38 @@ mod again;
 mod call;
 mod chain;
 mod error;
+mod funds;
 mod icn;
 mod intent;
+mod network;
+mod node;
 mod nodes;
+mod payment;
 mod preflight;
 mod publication;
 mod reference;
 mod refusal;
 mod registry;
+mod terms;
 mod transaction;
 
 pub use call::Call;
 pub use chain::{Block, Chain, Count, Fees, Finality};
 pub use chain_signer::{self as signer, KeyError, OperatorKey, SignError};
 pub use error::Error;
+pub use funds::{Funds, Grant};
 pub use icn::{
-    IcnBooking, IcnNode, IcnRegistration, IcnRegistry, IcnSettings, IcnStanding, NotASignature,
+    IcnBooking, IcnHoldings, IcnNode, IcnRegistration, IcnRegistry, IcnSettings, IcnStanding, NotASignature,
     RegisterSignature, country, location,
 };
-pub use intent::Intent;
+pub use intent::{AttestorBinding, Intent};
+pub use network::Network;
+pub use node::{NodeRecord, NodeState, NodeStatus, Nodes};
+pub use payment::{Payment, Source};
 pub use preflight::CostSheet;
 pub use publication::{Publication, Published};
 pub use reference::{Deployment, REFERENCE_CLASSES, REFERENCE_REGION, ReferenceClass};
 pub use refusal::Refusal;
-pub use registry::{ClassTerms, Funds, NodeRecord, NodeStatus, Registry};
+pub use registry::{BATCH_MAX, Registry};
+pub use terms::{ClassTerms, Demand};
 pub use transaction::{Broadcast, Outcome, Place, Purpose, Receipt, Registered, SignedTransaction, TxHash};

@@ -1,14 +1,12 @@
 //! Everything that would stop a registration, found before anything is signed or paid.
 
-use alloy::rpc::types::TransactionRequest;
-use appliance_collateral::{Requirement, required};
 use appliance_model::{Address, Icnt};
 use serde::{Deserialize, Serialize};
 
-use crate::{Block, Error, Fees, Funds, Intent, Refusal, Registry, registry::with_margin};
+use crate::{Block, Call, Demand, Error, Fees, Funds, Intent, Payment, Refusal, Registry, Source};
 
-/// Gas of an approval and a registration where they cannot be simulated yet.  Measured: 46 016 and 541 534;
-/// the rest is room for longer names.
+/// Gas of an approval and a registration where they cannot be simulated yet.  Measured: 46 016 and 285 087 (GAS.md), and
+/// 596 344 where a chain has no P256VERIFY; the rest is room for longer names.
 const APPROVE_GAS: u64 = 60_000;
 const REGISTER_GAS: u64 = 700_000;
 
@@ -17,15 +15,17 @@ const REGISTER_GAS: u64 = 700_000;
 pub struct CostSheet {
     /// The block at which everything was read.
     pub at: Block,
-    /// The least collateral, with its factors.
-    pub requirement: Requirement,
+    /// What the network asks, and why.
+    pub demand: Demand,
     /// What the intent stakes.
     pub collateral: Icnt,
-    /// What the operator has.
+    /// What there is.
     pub funds: Funds,
-    /// What must be approved first; `None` if the allowance is enough.
+    /// Where the collateral comes from.
+    pub source: Source,
+    /// What the vault must be approved first; `None` if nothing.
     pub approve: Option<Icnt>,
-    /// The most gas that both transactions may take.
+    /// The most gas that all transactions of it may take.
     pub gas_max: u64,
     /// What they offer for it.
     pub fees: Fees,
@@ -34,10 +34,10 @@ pub struct CostSheet {
 }
 
 impl Registry {
-    /// Checks an intent against the terms, the operator's funds and the contract itself, all at one block.
+    /// Checks an intent against the terms, the funds and the contracts themselves, all at one block.
     ///
-    /// The contract is simulated even before the approval: it takes the collateral last, so a simulation that stops
-    /// at the allowance has passed every other check.
+    /// The contract is simulated even where an approval or a permit is still to be signed: it takes the collateral
+    /// last, so a simulation that stops at the allowance has passed every other check.
     ///
     /// # Errors
     /// [`Error::Refused`] with what would mend it; [`Error::FeesAboveCap`] and [`Error::Down`]: try again later.
@@ -47,62 +47,84 @@ impl Registry {
         operator: Address,
         fee_cap: u128,
     ) -> Result<CostSheet, Error> {
-        let during = "checking the registration";
-        let refused = |refusal| Error::Refused { during, refusal };
-        let input = self.register_input(intent)?;
+        // What is wrong with the intent itself is said first.
+        self.register_call(intent, &Payment::deposit())?;
         let at = self.chain().head().await?;
-        let terms = self.terms_at(at, &intent.region, &intent.class).await?.terms;
-        let requirement = required(&terms, intent.capacity)
-            .map_err(|error| refused(Refusal::new("TooLarge", error.to_string())))?;
-        if let Some(missing) = requirement.shortfall(intent.collateral) {
-            let given = intent.collateral;
-            let sentence = format!("the collateral of {given} is {missing} below the required {requirement}");
-            return Err(refused(Refusal::new("NotEnoughCollateral", sentence)));
-        }
-        let funds = self.funds_at(at, operator).await?;
-        if funds.balance < intent.collateral {
-            let (has, needs) = (funds.balance, intent.collateral);
-            let missing = Icnt(needs.0 - has.0);
-            let sentence = format!("{operator} has {has} but the collateral is {needs}: send it {missing}");
-            return Err(refused(Refusal::new("ERC20InsufficientBalance", sentence)));
-        }
-        let approve = (funds.allowance < intent.collateral).then_some(intent.collateral);
-        let gas_max = self.simulate(&input, operator, at, approve.is_some()).await?;
+        let terms = self.terms_at(at, &intent.region, &intent.class).await?;
+        let demand = terms.demand(intent.capacity)?;
+        let funds = self.funds_at(at, intent.owner, operator).await?;
+        enough(intent, &demand, &funds)?;
+        let source = self.source(&funds, intent.collateral).await?;
+        let approve =
+            (source == Source::Approval && funds.allowance < intent.collateral).then_some(intent.collateral);
+        let unpaid = approve.is_some() || matches!(source, Source::Permit | Source::Permit2);
+        let payment = if source == Source::Deposit { Payment::deposit() } else { Payment::approval() };
+        let call = self.register_call(intent, &payment)?;
+        let gas_max = self.passes(&call, operator, at, unpaid).await?;
         let fees = self.chain().fees(fee_cap).await?;
         let gas_wei_max = u128::from(gas_max).saturating_mul(fees.max_fee_per_gas);
         if funds.gas_wei < gas_wei_max {
             let missing = gas_wei_max - funds.gas_wei;
-            let sentence = format!(
-                "{operator} has {} wei for gas and may need {gas_wei_max}: send it {missing} wei more",
-                funds.gas_wei
-            );
-            return Err(refused(Refusal::new("InsufficientFunds", sentence)));
+            return Err(refused(
+                "InsufficientFunds",
+                format!(
+                    "{operator} has {} wei for gas and may need {gas_wei_max}: send it {missing} wei more",
+                    funds.gas_wei
+                ),
+            ));
         }
         let collateral = intent.collateral;
-        Ok(CostSheet { at, requirement, collateral, funds, approve, gas_max, fees, gas_wei_max })
+        Ok(CostSheet { at, demand, collateral, funds, source, approve, gas_max, fees, gas_wei_max })
     }
 
     /// The most gas that is still to be paid for, if the contract would take the registration.
-    async fn simulate(
-        &self,
-        input: &[u8],
-        operator: Address,
-        at: Block,
-        unapproved: bool,
-    ) -> Result<u64, Error> {
-        let during = "simulating the registration";
-        let request = TransactionRequest::default()
-            .from(operator.0.into())
-            .to(self.address().0.into())
-            .input(input.to_vec().into());
-        match self.chain().call(during, request.clone(), at.number).await {
-            Ok(_) => Ok(with_margin(self.chain().gas(during, request).await?)),
+    async fn passes(&self, call: &Call, operator: Address, at: Block, unpaid: bool) -> Result<u64, Error> {
+        match self.chain().simulate(call, operator, at.number).await {
+            Ok(_) => self.chain().gas_limit(call, operator).await,
             Err(Error::Refused { refusal, .. })
-                if unapproved && refusal.error == "ERC20InsufficientAllowance" =>
+                if unpaid && refusal.error == "ERC20InsufficientAllowance" =>
             {
                 Ok(APPROVE_GAS + REGISTER_GAS)
             }
             Err(other) => Err(other),
         }
     }
+}
+
+fn refused(error: &str, sentence: String) -> Error {
+    Error::Refused { during: "checking the registration", refusal: Refusal::new(error, sentence) }
+}
+
+/// What can be said with a number before the contract is asked.
+fn enough(intent: &Intent, demand: &Demand, funds: &Funds) -> Result<(), Error> {
+    let given = intent.collateral;
+    if let Some(missing) = demand.node.0.checked_sub(given.0).filter(|missing| *missing > 0) {
+        let (missing, why) = (Icnt(missing), demand.factors.get(1).cloned().unwrap_or_default());
+        let sentence =
+            format!("the collateral of {given} is {missing} below the required {}: {why}", demand.node);
+        return Err(refused("NotEnoughCollateral", sentence));
+    }
+    let (signed, wanted) = (intent.bindings.len(), usize::from(demand.attestors));
+    if signed < wanted {
+        let (class, missing) = (&intent.class, wanted - signed);
+        let sentence = format!(
+            "class {class} wants the word of {wanted} attestors that the attestation key sits in this TPM, and {signed} \
+             have given it: get {missing} more"
+        );
+        return Err(refused("NotEnoughAttestors", sentence));
+    }
+    if let Some(missing) = given.0.checked_sub(funds.available().0).filter(|missing| *missing > 0) {
+        let (missing, owner) = (Icnt(missing), funds.owner);
+        if funds.owner == funds.operator && funds.balance >= funds.deposit {
+            let sentence =
+                format!("{owner} has {} but the collateral is {given}: send it {missing}", funds.balance);
+            return Err(refused("ERC20InsufficientBalance", sentence));
+        }
+        let sentence = format!(
+            "the deposit of {owner} is {} but the collateral is {given}: deposit {missing} more",
+            funds.deposit
+        );
+        return Err(refused("NotEnoughDeposit", sentence));
+    }
+    Ok(())
 }

@@ -5,7 +5,7 @@
 //! publication.  `attest-verify` reads it back without a chain; the format is in `attest/FORMAT.md`.
 
 use alloy::{
-    eips::BlockNumberOrTag,
+    eips::{BlockId, BlockNumberOrTag},
     primitives::{B256, Bloom, Bytes, U64, keccak256},
     providers::Provider as _,
     rlp::{Decodable as _, Encodable as _, Header as RlpHeader},
@@ -14,13 +14,15 @@ use alloy::{
 };
 use alloy_trie::{HashBuilder, Nibbles, proof::ProofRetainer, root::adjust_index_for_rlp};
 use appliance_model::{Address, Digest, NodeId};
-use chain_contracts::registry::ScalerNodeRegistry as abi;
+use chain_contracts::nodes::ScalerNodes as abi;
 use serde::{Deserialize, Serialize};
 
 use crate::{Block, Chain, Error, Registry};
 
 /// Blocks asked for in one question about logs; nodes refuse more.
 const LOG_BLOCKS: u64 = 10_000;
+
+const LOOKING: &str = "looking for published evidence";
 
 /// Questions about logs for one search: 20 million blocks, more than a year of Base.
 const LOG_QUESTIONS_MAX: u64 = 2_000;
@@ -113,13 +115,18 @@ impl Registry {
             .topic1(B256::new(node.0));
         if let Some(block) = near {
             let filter = filter.select(block);
-            return Ok(self.chain().logs(&filter).await?.into_iter().find_map(|log| says(log, evidence)));
+            return Ok(self
+                .chain()
+                .logs(LOOKING, &filter)
+                .await?
+                .into_iter()
+                .find_map(|log| says(log, evidence)));
         }
-        let Some(record) = self.registered(node).await? else { return Ok(None) };
+        let Some(record) = self.node(node).await? else { return Ok(None) };
         let mut last = self.chain().head().await?.number;
         for _ in 0..LOG_QUESTIONS_MAX {
             let first = last.saturating_sub(LOG_BLOCKS - 1);
-            let logs = self.chain().logs(&filter.clone().from_block(first).to_block(last)).await?;
+            let logs = self.chain().logs(LOOKING, &filter.clone().from_block(first).to_block(last)).await?;
             let found = logs.into_iter().rev().find_map(|log| says(log, evidence));
             let begins = self.chain().block(first).await?.map_or(0, |block| block.timestamp_unix);
             if found.is_some() || first == 0 || begins < record.registered_at_unix {
@@ -154,8 +161,15 @@ fn says(log: Log, evidence: Digest) -> Option<FoundLog> {
 }
 
 impl Chain {
-    async fn logs(&self, filter: &Filter) -> Result<Vec<Log>, Error> {
-        self.ask("looking for published evidence", self.provider().get_logs(filter)).await
+    /// `eth_getLogs`.
+    pub(crate) async fn logs(&self, during: &'static str, filter: &Filter) -> Result<Vec<Log>, Error> {
+        self.ask(during, self.provider().get_logs(filter)).await
+    }
+
+    /// Whether there was code at `address` after block `at`.
+    pub(crate) async fn code_at(&self, address: Address, at: u64) -> Result<bool, Error> {
+        let asked = self.provider().get_code_at(address.0.into()).block_id(BlockId::number(at)).into_future();
+        Ok(!self.ask("looking for a contract", asked).await?.is_empty())
     }
 
     /// The RLP of a block's header, and the block: the RLP hashes to `hash`.

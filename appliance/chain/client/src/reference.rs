@@ -1,42 +1,122 @@
-//! The reference contracts on a development chain: token, registry, one region, three classes, and a grant.
+//! The reference network on a development chain: token, Permit2's stand-in, passports, the five contracts, one region,
+//! four classes, and grants.
+//!
+//! The deployer owns the terms, and is the one attestor and the one HyperNode of the network, so that one key that
+//! everybody with the site directory has can play every part that is not the operator's.
 
 use std::time::Duration;
 
 use alloy::{
     primitives::{Address as ChainAddress, B256, U256},
     rpc::types::TransactionRequest,
-    sol_types::{SolCall, SolConstructor as _},
+    sol_types::SolCall,
 };
 use appliance_model::{Address, Icnt};
-use chain_contracts::{IcntMock, ScalerNodeRegistry};
+use chain_contracts::{
+    Around, IcntMock, PassportMock, Permit2Mock, Plan, plan,
+    terms::ScalerTerms::{
+        self as terms, Class, setAttestorCall, setClassCall, setFactorsCall, setHyperNodeCall,
+        setPassportTermsCall, setRegionCall,
+    },
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Chain, Count, Error, Fees, OperatorKey, Outcome, Purpose, Registry, TxHash, registry::with_margin,
+    Block, Chain, Count, Error, Fees, OperatorKey, Outcome, Purpose, Registry, TxHash,
+    registry::{chain_address, with_margin},
     transaction::Draft,
 };
 
-/// The region that a development registry has.
+/// The region that a development network has.
 pub const REFERENCE_REGION: &str = "eu-west";
 
-/// A hardware class of the development registry.
+/// A hardware class of the development network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReferenceClass {
     /// Its name.
     pub class: &'static str,
-    /// Full collateral for one unit of capacity, whole ICNT; the registry asks for 30 % of it.
+    /// Full collateral for one unit of capacity, whole ICNT; the node part is 30 % of it.
     pub tokens_per_unit: u64,
     /// What a unit of capacity is.
     pub unit: &'static str,
+    /// Attestors that have to vouch for a node.
+    pub attestors: u8,
+    /// Network part of the class, in millionths of the circulating supply.
+    pub network_millionths: u64,
+    /// Units of capacity that share the network part at least.
+    pub baseline: u64,
 }
 
-/// The classes that a development registry has.  The rates are made up: the real ones are ICN's to say.
+/// The classes that a development network has.  The rates are made up: the real ones are ICN's to say.  `lab` takes
+/// nodes that nobody vouches for and asks for no network part.
 pub const REFERENCE_CLASSES: [ReferenceClass; 4] = [
-    ReferenceClass { class: "lab", tokens_per_unit: 10, unit: "core" },
-    ReferenceClass { class: "storage", tokens_per_unit: 100, unit: "TiB" },
-    ReferenceClass { class: "compute", tokens_per_unit: 25, unit: "core" },
-    ReferenceClass { class: "gpu", tokens_per_unit: 2000, unit: "GPU" },
+    ReferenceClass {
+        class: "lab",
+        tokens_per_unit: 10,
+        unit: "core",
+        attestors: 0,
+        network_millionths: 0,
+        baseline: 1000,
+    },
+    ReferenceClass {
+        class: "storage",
+        tokens_per_unit: 100,
+        unit: "TiB",
+        attestors: 1,
+        network_millionths: 5000,
+        baseline: 10_000,
+    },
+    ReferenceClass {
+        class: "compute",
+        tokens_per_unit: 25,
+        unit: "core",
+        attestors: 1,
+        network_millionths: 2000,
+        baseline: 50_000,
+    },
+    ReferenceClass {
+        class: "gpu",
+        tokens_per_unit: 2000,
+        unit: "GPU",
+        attestors: 1,
+        network_millionths: 3000,
+        baseline: 1000,
+    },
 ];
+
+impl ReferenceClass {
+    fn terms(&self) -> Class {
+        let day = 86_400;
+        Class {
+            // In the token's smallest part, times 10¹⁸.
+            collateralReq: (U256::from(self.tokens_per_unit) * U256::from(10).pow(U256::from(36))).to(),
+            totalCapacity: 0,
+            baselineCapacity: self.baseline,
+            networkShare: self.network_millionths * 1_000_000_000_000,
+            // Beside 0-7, 11 and 12 what our images measure into: 9 and 13 to 15.
+            requiredPcrs: U256::from(0xFAFF).to(),
+            attestorsNeeded: self.attestors,
+            restoreWindow: day,
+            slashPeriod: day,
+            slashBps: 1000,
+            slashBpsMax: 5000,
+            attestorMask: 1,
+            priceMax: U256::from(1000 * TOKEN).to(),
+            known: true,
+        }
+    }
+}
+
+/// One token.
+const TOKEN: u128 = 1_000_000_000_000_000_000;
+/// What there is of the development token beside grants, and what of it counts as circulating (ICNT's own figures).
+const SUPPLY_TOKENS: u128 = 700_000_000;
+const CIRCULATING_TOKENS: u128 = 300_000_000;
+/// What a development passport counts for, and the seconds until it counts for nothing.
+const PASSPORT_TOKENS: u128 = 50;
+const PASSPORT_SECONDS: u32 = 48 * 30 * 86_400;
+/// Full node parts, in percent, that have to be there: ICN's figure.
+const COLLATERAL_PERCENT: u8 = 30;
 
 /// How long a deployment waits for each of its transactions.
 const MINED_SECONDS_MAX: u64 = 60;
@@ -51,16 +131,28 @@ const FEE_CAP: u128 = 1_000_000_000_000;
 pub struct Deployment {
     /// The development ICNT.
     pub token: Address,
-    /// The registry.
+    /// Permit2's stand-in.
+    pub permit2: Address,
+    /// The development passports.
+    pub passports: Address,
+    /// `ScalerTerms`.
+    pub terms: Address,
+    /// `CollateralVault`.
+    pub vault: Address,
+    /// `ScalerNodes`: the registry.
     pub registry: Address,
+    /// `Anomalies`.
+    pub anomalies: Address,
+    /// `Bookings`.
+    pub bookings: Address,
 }
 
 impl Chain {
-    /// Deploys token and registry from `deployer`, sets region and classes, and sees to it that `operator` holds at
-    /// least `grant` tokens and `gas_wei` for gas.
+    /// Deploys token, Permit2's stand-in, passports and the five contracts from `deployer`, sets region, classes and
+    /// terms, and sees to it that `operator` holds at least `grant` tokens and `gas_wei` for gas.
     ///
-    /// The addresses follow from the deployer's first two nonces, so it may be run again at any time: it looks at
-    /// what is there and does only what is missing.  `deployer` must be used for nothing else.
+    /// The addresses follow from the deployer's first nonces, so it may be run again at any time: it looks at what is
+    /// there and does only what is missing.  Nothing else may be sent by `deployer` before it is done.
     ///
     /// # Errors
     /// [`Error::NotDevelopment`] on any other chain, before anything is sent; [`Error::Deployment`]; [`Error::Down`].
@@ -73,25 +165,39 @@ impl Chain {
     ) -> Result<Deployment, Error> {
         self.demand_development().await?;
         self.settled(deployer.address()).await?;
-        let sender: ChainAddress = deployer.address().0.into();
-        let token = Address(sender.create(0).into_array());
-        let registry = Address(sender.create(1).into_array());
-        if !self.has_code(token).await? {
-            self.step(deployer, "the token", None, IcntMock::BYTECODE.to_vec(), U256::ZERO).await?;
+        let sender = chain_address(deployer.address());
+        let [token, permit2, passports] = [0, 1, 2].map(|nonce| sender.create(nonce));
+        let around = Around { token, permit2, passports, owner: sender, treasury: sender };
+        let plan = plan(sender, 3, around);
+        let others = [
+            ("IcntMock", token, IcntMock::BYTECODE.clone()),
+            ("Permit2Mock", permit2, Permit2Mock::BYTECODE.clone()),
+            ("PassportMock", passports, PassportMock::BYTECODE.clone()),
+        ];
+        let five = plan.members.iter().map(|member| (member.name, member.address, member.code.clone()));
+        for (nonce, (name, address, code)) in (0..).zip(others.into_iter().chain(five)) {
+            if self.has_code(ours(address)).await? {
+                continue;
+            }
+            if self.transaction_count(deployer.address(), Count::Pending).await? != nonce {
+                return Err(Error::Deployment { step: name.into(), what: TAKEN });
+            }
+            self.step(deployer, name, None, code.to_vec(), U256::ZERO).await?;
         }
-        if !self.has_code(registry).await? {
-            let argument = ScalerNodeRegistry::constructorCall { token_: token.0.into() }.abi_encode();
-            let code = [ScalerNodeRegistry::BYTECODE.to_vec(), argument].concat();
-            self.step(deployer, "the registry", None, code, U256::ZERO).await?;
+        let deployment = deployment(&plan, &around);
+        let opened = Registry::open(self, deployment.registry).await.map_err(|error| {
+            if error.is_down() {
+                return error;
+            }
+            Error::Deployment { step: "ScalerNodes".into(), what: TAKEN }
+        })?;
+        if (opened.token(), opened.vault()) != (deployment.token, deployment.vault) {
+            return Err(Error::Deployment { step: "ScalerNodes".into(), what: TAKEN });
         }
-        let opened = Registry::open(self, registry).await?;
-        if opened.token() != token {
-            let what = "is at the place of another contract: the deployer's key was used for something else";
-            return Err(Error::Deployment { step: "the registry".into(), what });
-        }
+        self.set_terms(deployer, &opened).await?;
         self.set_classes(deployer, &opened).await?;
         self.grant(deployer, &opened, operator, grant, gas_wei).await?;
-        Ok(Deployment { token, registry })
+        Ok(deployment)
     }
 
     /// Waits until nothing of an earlier run is in the pool: its contracts are about to exist.
@@ -109,8 +215,39 @@ impl Chain {
         tokio::time::timeout(wait, polled).await.map_err(failed)?
     }
 
+    /// Supply, factors, passports and the HyperNode.
+    async fn set_terms(&self, deployer: &OperatorKey, registry: &Registry) -> Result<(), Error> {
+        let at = self.head().await?.number;
+        let (token, to) = (registry.token(), registry.terms_contract());
+        let during = "looking at what is deployed";
+        let circulating = self.view(during, to, &terms::circulatingSupplyCall {}, at).await?;
+        if circulating.is_zero() {
+            let supply = self.view(during, token, &IcntMock::totalSupplyCall {}, at).await?;
+            if supply < U256::from(SUPPLY_TOKENS * TOKEN) {
+                let amount = U256::from(SUPPLY_TOKENS * TOKEN) - supply;
+                let call = IcntMock::mintCall { to: chain_address(deployer.address()), amount };
+                self.asked(deployer, "the supply", token, &call).await?;
+            }
+            let circulating = U256::from(CIRCULATING_TOKENS * TOKEN).to();
+            let call = setFactorsCall { factor: TOKEN, circulating, percent: COLLATERAL_PERCENT };
+            self.asked(deployer, "the factors", to, &call).await?;
+        }
+        if self.view(during, to, &terms::passportValueCall {}, at).await?.is_zero() {
+            let value = U256::from(PASSPORT_TOKENS * TOKEN).to();
+            let call = setPassportTermsCall { value, decay: PASSPORT_SECONDS };
+            self.asked(deployer, "the passports' terms", to, &call).await?;
+        }
+        let hyper_node = chain_address(deployer.address());
+        if !self.view(during, to, &terms::isHyperNodeCall(hyper_node), at).await? {
+            let call = setHyperNodeCall { hyperNode: hyper_node, known: true };
+            self.asked(deployer, "the HyperNode", to, &call).await?;
+        }
+        Ok(())
+    }
+
     async fn set_classes(&self, deployer: &OperatorKey, registry: &Registry) -> Result<(), Error> {
-        let at = self.head().await?;
+        let at: Block = self.head().await?;
+        let to = registry.terms_contract();
         let mut region_known = false;
         for reference in REFERENCE_CLASSES {
             match registry.terms_at(at, REFERENCE_REGION, reference.class).await {
@@ -120,20 +257,17 @@ impl Chain {
             }
             let region = REFERENCE_REGION.to_owned();
             if !region_known {
-                let call = ScalerNodeRegistry::setRegionCall { regionId: region.clone(), known: true };
-                self.step(deployer, "the region", Some(registry.address()), call.abi_encode(), U256::ZERO)
-                    .await?;
+                // Neither can be read back; both may be said twice.
+                let call = setRegionCall { regionId: region.clone(), known: true };
+                self.asked(deployer, "the region", to, &call).await?;
+                let attestor = chain_address(deployer.address());
+                let call = setAttestorCall { attestor, place: 0, known: true };
+                self.asked(deployer, "the attestor", to, &call).await?;
                 region_known = true;
             }
-            let call = ScalerNodeRegistry::setHwClassCall {
-                regionId: region,
-                hwClass: reference.class.into(),
-                known: true,
-                // The registry counts in the token's smallest part, times 10¹⁸.
-                collateralReq: U256::from(reference.tokens_per_unit) * U256::from(10).pow(U256::from(36)),
-            };
-            let step = format!("class {}", reference.class);
-            self.step(deployer, &step, Some(registry.address()), call.abi_encode(), U256::ZERO).await?;
+            let call =
+                setClassCall { regionId: region, hwClass: reference.class.into(), terms: reference.terms() };
+            self.asked(deployer, &format!("class {}", reference.class), to, &call).await?;
         }
         Ok(())
     }
@@ -142,21 +276,30 @@ impl Chain {
         &self,
         deployer: &OperatorKey,
         registry: &Registry,
-        operator: Address,
+        account: Address,
         grant: Icnt,
         gas_wei: u128,
     ) -> Result<(), Error> {
-        let funds = registry.funds_at(self.head().await?, operator).await?;
+        let funds = registry.funds_at(self.head().await?, account, account).await?;
         if let Some(missing) = grant.0.checked_sub(funds.balance.0).filter(|missing| *missing > 0) {
-            let call = IcntMock::mintCall { to: operator.0.into(), amount: U256::from(missing) };
-            let token = Some(registry.token());
-            self.step(deployer, "the operator's tokens", token, call.abi_encode(), U256::ZERO).await?;
+            let call = IcntMock::mintCall { to: chain_address(account), amount: U256::from(missing) };
+            self.asked(deployer, "the operator's tokens", registry.token(), &call).await?;
         }
         if let Some(missing) = gas_wei.checked_sub(funds.gas_wei).filter(|missing| *missing > 0) {
             let gas = U256::from(missing);
-            self.step(deployer, "the operator's gas", Some(operator), Vec::new(), gas).await?;
+            self.step(deployer, "the operator's gas", Some(account), Vec::new(), gas).await?;
         }
         Ok(())
+    }
+
+    async fn asked<C: SolCall>(
+        &self,
+        deployer: &OperatorKey,
+        step: &str,
+        to: Address,
+        call: &C,
+    ) -> Result<(), Error> {
+        self.step(deployer, step, Some(to), call.abi_encode(), U256::ZERO).await
     }
 
     /// One transaction, sent and waited for.
@@ -196,5 +339,26 @@ impl Chain {
             }
             tokio::time::sleep(Duration::from_millis(POLL_MILLISECONDS)).await;
         }
+    }
+}
+
+/// What stands in the way of a deployment.
+const TAKEN: &str = "cannot be made at its place: the deployer's key was used for something else before, or for contracts \
+                     of an earlier version; begin with a new development chain (remove the site's directory `chain`)";
+
+fn ours(address: ChainAddress) -> Address {
+    Address(address.into_array())
+}
+
+fn deployment(plan: &Plan, around: &Around) -> Deployment {
+    Deployment {
+        token: ours(around.token),
+        permit2: ours(around.permit2),
+        passports: ours(around.passports),
+        terms: ours(plan.terms),
+        vault: ours(plan.vault),
+        registry: ours(plan.nodes),
+        anomalies: ours(plan.anomalies),
+        bookings: ours(plan.bookings),
     }
 }

@@ -4,13 +4,18 @@ use std::fmt;
 
 use alloy::{
     primitives::U256,
-    sol_types::{Panic, Revert, SolError as _, SolInterface as _},
+    sol_types::{Panic, Revert, SolError},
 };
 use appliance_model::Icnt;
 use chain_contracts::{
-    IcntMock::IcntMockErrors as TokenError, ScalerNodeRegistry::ScalerNodeRegistryErrors as RegistryError,
+    anomalies::Anomalies as A, bookings::Bookings as B, nodes::ScalerNodes as N,
+    passports::PassportMock as S, permit2::Permit2Mock as P, terms::ScalerTerms as T, token::IcntMock as I,
+    vault::CollateralVault as V,
 };
 use serde::{Deserialize, Serialize};
+
+/// Regions, classes and the like are shorter; what a contract sends beyond is not shown.
+const NAME_MAX: usize = 100;
 
 /// A registration that would be, or was, refused.  Shown as its sentence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,11 +40,8 @@ impl Refusal {
 
     /// Reads revert data with every ABI that takes part in a registration.
     pub(crate) fn of_revert(data: &[u8]) -> Self {
-        if let Ok(error) = RegistryError::abi_decode(data) {
-            return of_registry(error);
-        }
-        if let Ok(error) = TokenError::abi_decode(data) {
-            return of_token(error);
+        if let Some(refusal) = known(data) {
+            return refusal;
         }
         if let Some(refusal) = crate::icn::of_icn(data) {
             return refusal;
@@ -67,89 +69,213 @@ impl Refusal {
     }
 }
 
-/// One row per error; a contract error without a row does not compile.
+/// One row per error.  Contracts share some: their data are the same, whoever says it.
 macro_rules! sentences {
-    (fn $function:ident($errors:ident) { $($name:ident($e:pat) => $($text:expr),+;)+ }) => {
-        fn $function(error: $errors) -> Refusal {
-            match error {
-                $($errors::$name($e) => Refusal::new(stringify!($name), format!($($text),+)),)+
-            }
+    ($($name:path[$e:pat] => $($text:expr),+;)+) => {
+        /// The refusal whose error these are the data of, and nothing but these.
+        fn known(data: &[u8]) -> Option<Refusal> {
+            $(
+                if data.starts_with(&<$name as SolError>::SELECTOR) {
+                    let $e = <$name as SolError>::abi_decode(data).ok()?;
+                    return Some(Refusal::new(error_name(<$name as SolError>::SIGNATURE), format!($($text),+)));
+                }
+            )+
+            None
         }
     };
 }
 
-sentences! { fn of_registry(RegistryError) {
-    InvalidName(e) => "the node name has {} bytes; it must have {} to {}", e.actual, e.min, e.max;
-    InvalidRegion(e) => "the registry knows no region `{}`: choose one that it has", e.regionId;
-    InvalidHwClass(e) => "region `{}` has no hardware class `{}`: choose one that it has", e.regionId, e.hwClass;
-    InvalidCapacity(e) => "the capacity is {}; it must be at least 1", e.given;
-    InvalidLocation(e) => "location code {} is not a country; codes go from 0 to {}", e.given, e.max;
-    InvalidNodeRewardShare(e) => "the node reward share is {} %, above {} %", percent(e.given), percent(e.max);
-    InvalidCommitmentDuration(e) =>
+/// `NotEnoughCollateral` of `NotEnoughCollateral(uint256,uint256)`.
+fn error_name(signature: &str) -> &str {
+    signature.split('(').next().unwrap_or(signature)
+}
+
+// The registry.
+sentences! {
+    N::InvalidName[e] => "the node name has {} bytes; it must have {} to {}", e.actual, e.min, e.max;
+    N::InvalidCapacity[e] => "the capacity is {}; it must be at least 1 and below 2^40", e.given;
+    N::InvalidLocation[e] => "location code {} is not a country; codes go from 0 to {}", e.given, e.max;
+    N::InvalidReservationPrice[e] => "the reservation price of {} is above {}", icnt(e.given), icnt(e.max);
+    N::InvalidNodeRewardShare[e] => "the node reward share is {} %, above {} %", percent(e.given), percent(e.max);
+    N::InvalidCollateralAmount[e] => "the collateral of {} is above {}", icnt(e.given), icnt(e.max);
+    N::InvalidCommitmentDuration[e] =>
         "the commitment is {}; it must be from {} to {}", days(e.given), days(e.min), days(e.max);
-    InvalidMaxBookingDuration(e) =>
+    N::InvalidMaxBookingDuration[e] =>
         "the longest booking is {}; it must be more than nothing and no longer than the commitment of {}",
         days(e.given), days(e.max);
-    InvalidCollateralPercent(e) => "{} % is no share of the collateral: at most 100", e.given;
-    NotEnoughCollateral(e) =>
-        "the collateral of {} is below the required {}: stake {} more",
-        icnt(e.given), icnt(e.required), icnt(e.required.saturating_sub(e.given));
-    NodeAlreadyRegistered(e) =>
-        "this machine's TPM is registered already, as node {} by {}: one endorsement key is one node", e.nodeId, e.operator;
-    AttestationKeyInUse(e) =>
+    N::TooManyScalerNodes[e] => "a batch of {} nodes cannot be registered at once: at most {}", e.given, e.max;
+    N::NodeAlreadyRegistered[e] =>
+        "this machine's TPM is registered already, as node {} of {}: one endorsement key is one node", e.nodeId, e.owner;
+    N::AttestationKeyInUse[e] =>
         "node {} was registered with this attestation key: each TPM has its own", e.nodeId;
-    QuoteForSomethingElse(e) =>
+    N::UnknownNode[e] => "the registry has no node {}", e.nodeId;
+    N::AlreadyRetired[e] => "node {} has retired already", e.nodeId;
+    N::NotTheOperator[e] =>
+        "{} may not do this: the node belongs to {}, who has not made it an operator", e.caller, e.owner;
+    N::StillCommitted[e] =>
+        "the node is committed for another {}", days(e.until.saturating_sub(e.time));
+    N::SequenceNotAbove[e] =>
+        "evidence {} of this node cannot be published after evidence {}: sequences only rise", e.given, e.published;
+    // Attestors.
+    N::BindingExpired[e] =>
+        "an attestor's word ran out at {}, {} s ago: ask the attestor for a new one", e.validUntil,
+        e.time.saturating_sub(U256::from(e.validUntil));
+    N::BindingSignatureInvalid[e] => "signature {} of the attestors is none", e.index;
+    N::TooManyBindings[e] => "{} attestors' signatures are too many: at most {}", e.given, e.max;
+    T::NotEnoughAttestors[e] =>
+        "the class wants the word of {} attestors, and {} have given it: get {} more", e.needed, e.counted,
+        e.needed.saturating_sub(e.counted);
+    T::NotAnAttestor[e] =>
+        "{} is none of this class's attestors, or signed for another node, key or registry", e.signer;
+    T::AttestorCountedTwice[e] => "attestor {} has signed twice: each counts once", e.signer;
+    // The quote.
+    N::QuoteForSomethingElse[e] =>
         "the TPM signed {} but this registration needs {}: the quote was made for another chain, registry, operator, \
          node or set of units; ask the machine for a new one", e.given, e.expected;
-    SignatureNotLowS(_) => "the quote's signature is not in its lower half: a defect of the sender";
-    QuoteSignatureInvalid(_) => "the attestation key did not sign this quote";
-    QuoteTruncated(e) =>
-        "the quote ends too early: {} bytes wanted at {}, {} bytes in all", e.needed, e.offset, e.length;
-    QuoteTrailingBytes(e) => "the quote ends at byte {} but {} were sent", e.parsed, e.length;
-    QuoteNotFromTpm(e) => "the quote does not begin as a TPM's does ({:#010x})", e.magic;
-    QuoteWrongType(e) => "the TPM structure is of type {:#06x}, not a quote (0x8018)", e.attestationType;
-    QuoteSignerNameSize(e) => "the quote's signer name has {} bytes, not 34", e.size;
-    QuoteExtraDataSize(e) => "the quote's qualifying data has {} bytes, not 32", e.size;
-    QuoteBankCount(e) => "the quote covers {} PCR banks; exactly one is taken", e.count;
-    QuoteBankNotSha256(e) => "the quote's PCR bank is {:#06x}, not SHA-256", e.algorithm;
-    QuoteSelectionSize(e) => "the quote's PCR selection has {} bytes, not 3", e.size;
-    QuotePcrsMissing(e) => "the quote leaves out PCRs {}", pcrs(e.missing.to());
-    QuotePcrsForbidden(e) => "the quote covers PCRs {}, which a running system can reset", pcrs(e.forbidden.to());
-    QuoteDigestSize(e) => "the quote's PCR digest has {} bytes, not 32", e.size;
-    UnknownNode(e) => "the registry has no node {}", e.nodeId;
-    AlreadyRetired(e) => "node {} has retired already", e.nodeId;
-    NotTheOperator(e) => "{} may not do this: the node belongs to {}", e.caller, e.operator;
-    StillCommitted(e) =>
-        "the node is committed for another {}", days(e.until.saturating_sub(e.time));
-    SequenceNotAbove(e) =>
-        "evidence {} of this node cannot be published after evidence {}: sequences only rise", e.given, e.published;
-    OwnableUnauthorizedAccount(e) => "{} does not own the contract", e.account;
-    OwnableInvalidOwner(e) => "{} cannot own the contract", e.owner;
-    SafeERC20FailedOperation(e) => "the token {} did not do what was asked", e.token;
-} }
-
-sentences! { fn of_token(TokenError) {
-    ERC20InsufficientAllowance(e) =>
-        "the registry may take {} of the operator's tokens, but {} are needed: approve {}",
-        icnt(e.allowance), icnt(e.needed), icnt(e.needed);
-    ERC20InsufficientBalance(e) =>
+    N::SignatureNotLowS[_e] => "the quote's signature is not in its lower half: a defect of the sender";
+    N::QuoteSignatureInvalid[_e] => "the attestation key did not sign this quote";
+    N::QuoteLength[e] => "the quote has {} bytes, not {}", e.given, e.expected;
+    N::QuoteNotFromTpm[e] => "the quote does not begin as a TPM's does ({:#010x})", e.magic;
+    N::QuoteWrongType[e] => "the TPM structure is of type {:#06x}, not a quote (0x8018)", e.attestationType;
+    N::QuoteSignerName[e] => "the quote's signer name begins with {:#010x}, not with SHA-256's 0x0022000b", e.given;
+    N::QuoteExtraDataSize[e] => "the quote's qualifying data has {} bytes, not 32", e.size;
+    N::QuoteClockSafe[e] => "the quote says {} for whether its clock is safe, not 0 or 1", e.given;
+    N::QuoteBankCount[e] => "the quote covers {} PCR banks; exactly one is taken", e.count;
+    N::QuoteBankNotSha256[e] => "the quote's PCR bank is {:#06x}, not SHA-256", e.algorithm;
+    N::QuoteSelectionSize[e] => "the quote's PCR selection has {} bytes, not 2 to 4", e.size;
+    N::QuotePcrsMissing[e] => "the quote leaves out PCRs {}", pcrs(e.missing.to());
+    N::QuotePcrsForbidden[e] =>
+        "the quote covers PCRs from 16 on ({:#x}), which a running system can reset", e.selected;
+    N::QuoteDigestSize[e] => "the quote's PCR digest has {} bytes, not 32", e.size;
+    // The terms.
+    T::InvalidRegion[e] => "the network knows no region `{}`: choose one that it has", shown(&e.regionId);
+    T::InvalidHwClass[e] =>
+        "region `{}` has no hardware class `{}`: choose one that it has", shown(&e.regionId), shown(&e.hwClass);
+    T::InvalidClassTerms[e] => "the class's {} cannot be so", shown(&e.what);
+    T::InvalidCollateralPercent[e] => "{} % is no share of the collateral: at most 100", e.given;
+    T::CirculatingAboveSupply[e] =>
+        "{} in circulation are more than there are: {}", icnt(e.given), icnt(e.supply);
+    T::NotTheRegistry[e] => "{} is not the registry", e.caller;
+    T::OwnableUnauthorizedAccount[e] => "{} does not own the contract", e.account;
+    T::OwnableInvalidOwner[e] => "{} cannot own the contract", e.owner;
+    T::SafeCastOverflowedUintDowncast[e] =>
+        "the number {} does not fit the contract's {} bits: check capacity and terms", e.value, e.bits;
+    // The vault.
+    V::NotEnoughCollateral[e] =>
+        "the collateral of {} is below the required {}: stake {} more",
+        icnt(e.given), icnt(e.required), icnt(e.required.saturating_sub(e.given));
+    V::NotEnoughDeposit[e] =>
+        "the owner's deposit is {} but {} are needed: deposit {} more",
+        icnt(e.available), icnt(e.needed), icnt(e.needed.saturating_sub(e.available));
+    V::DailyLimit[e] => "{}", daily(&e.what, e.used, e.limit);
+    V::NotAnOperator[e] =>
+        "{} does not let {} act for it: the owner has to set it as operator, with limits", e.owner, e.caller;
+    V::NotTheOwner[e] =>
+        "{} is not the owner {}: an operator pays out of the owner's deposit only", e.caller, e.owner;
+    V::PermitSignatureLength[e] => "the permit's signature has {} bytes, not 65", e.given;
+    V::InvalidAmount[e] => "an amount of {} is not taken", icnt(e.given);
+    V::AlreadyLocked[e] => "collateral of node {} is locked already", e.nodeId;
+    V::NodeHeld[e] => "an anomaly of node {} is open: nothing of it moves until that is closed", e.nodeId;
+    V::DelegationAboveNeed[e] =>
+        "delegations would be {}, above the network part of {}: delegate {} less",
+        icnt(e.sum), icnt(e.networkPart), icnt(e.sum.saturating_sub(e.networkPart));
+    V::DelegationsSlashedAway[e] => "the delegations of node {} were slashed to nothing", e.nodeId;
+    V::NotEnoughShares[e] => "the delegator has {} shares, not {}", e.given, e.needed;
+    V::NotReady[e] =>
+        "nothing was asked back, or it can be taken in {} only", days(e.readyAt.saturating_sub(e.time));
+    V::NeededByNode[e] =>
+        "the node would be left with {} of the {} that it needs: take {} less",
+        icnt(e.left), icnt(e.needed), icnt(e.needed.saturating_sub(e.left));
+    V::OnePassportOnly[e] => "node {} takes one passport", e.nodeId;
+    V::NotAnomalies[e] => "{} is not the contract of anomalies", e.caller;
+    V::NotBookings[e] => "{} is not the contract of bookings", e.caller;
+    V::SafeERC20FailedOperation[e] => "the token {} did not do what was asked", e.token;
+    // Anomalies.
+    A::CaseOpen[e] => "a case of node {} is open already", e.nodeId;
+    A::NoCase[e] => "no case of node {} is open", e.nodeId;
+    A::NotAHyperNode[e] => "{} is no HyperNode of this network", e.caller;
+    A::SaidAlready[e] => "HyperNode {} has said so already", e.hyperNode;
+    A::StillRestoring[e] => "the node has another {} to restore", days(e.until.saturating_sub(e.time));
+    // Bookings.
+    B::AlreadyOver[e] => "the booking ended {} ago", days(e.time.saturating_sub(e.end));
+    B::BeyondCommitment[e] =>
+        "the booking would end {} after the node's commitment", days(e.end.saturating_sub(e.committedUntil));
+    B::FeeAboveOffered[e] => "the fee is {}, above the {} that were offered", icnt(e.fee), icnt(e.max);
+    B::FeeTooLarge[e] => "a fee of {} is more than is counted", icnt(e.fee);
+    B::InvalidDuration[e] =>
+        "a booking of {}: it must be more than nothing and at most {}", days(e.given), days(e.max);
+    B::NodeTaken[e] => "node {} is booked until {}", e.nodeId, e.until;
+    B::NotCovered[e] => "node {} has not its whole collateral: it cannot be booked", e.nodeId;
+    B::NotOverdue[e] => "node {} is not overdue", e.nodeId;
+    B::NotTheBooker[e] => "{} has not booked this: {} has", e.caller, e.booker;
+    B::NotTheLast[e] => "booking {} is followed by another, until {}", e.id, e.until;
+    B::NotTheOwnersWord[e] => "this was not signed by the owner {}", e.owner;
+    B::OfferExpired[e] => "the offer ran out at {}, {} s ago", e.validUntil, e.time.saturating_sub(e.validUntil);
+    B::PriceAboveMaximum[e] => "the price of {} is above the class's {}", icnt(e.price), icnt(e.max);
+    B::UnitNotUnderRoot[e] => "the unit's proof leads to {}, not to the node's {}", e.leads, e.root;
+    B::UnitProofShape[e] =>
+        "a proof of unit {} of {} does not have {} siblings", e.index, e.count, e.siblings;
+    B::UnitTaken[e] => "unit {} of node {} is booked until {}", e.leaf, e.nodeId, e.until;
+    B::UnknownBooking[e] => "there is no booking {}", e.id;
+    // The token.
+    I::ERC20InsufficientAllowance[e] =>
+        "{} may take {} of the owner's tokens, but {} are needed: approve {}",
+        e.spender, icnt(e.allowance), icnt(e.needed), icnt(e.needed);
+    I::ERC20InsufficientBalance[e] =>
         "{} has {} but {} are needed: send it {}",
         e.sender, icnt(e.balance), icnt(e.needed), icnt(e.needed.saturating_sub(e.balance));
-    ERC20InvalidApprover(e) => "{} cannot approve", e.approver;
-    ERC20InvalidReceiver(e) => "{} cannot receive tokens", e.receiver;
-    ERC20InvalidSender(e) => "{} cannot send tokens", e.sender;
-    ERC20InvalidSpender(e) => "{} cannot be allowed to spend", e.spender;
-    ERC2612ExpiredSignature(e) => "the permit ran out at {}", e.deadline;
-    ERC2612InvalidSigner(e) => "the permit was signed by {}, not by {}", e.signer, e.owner;
-    InvalidAccountNonce(e) => "the permit of {} was not made for nonce {}", e.account, e.currentNonce;
-    ECDSAInvalidSignature(_) => "the permit's signature is invalid";
-    ECDSAInvalidSignatureLength(e) => "the permit's signature has {} bytes", e.length;
-    ECDSAInvalidSignatureS(e) => "the permit's signature is not in its lower half ({})", e.s;
-    InvalidShortString(_) => "the token's name is stored in a way that cannot be read";
-    StringTooLong(_) => "the token's name is too long";
-    OwnableInvalidOwner(e) => "{} cannot own the token", e.owner;
-    OwnableUnauthorizedAccount(e) => "{} does not own the token", e.account;
-} }
+    I::ERC20InvalidApprover[e] => "{} cannot approve", e.approver;
+    I::ERC20InvalidReceiver[e] => "{} cannot receive tokens", e.receiver;
+    I::ERC20InvalidSender[e] => "{} cannot send tokens", e.sender;
+    I::ERC20InvalidSpender[e] => "{} cannot be allowed to spend", e.spender;
+    I::ERC2612ExpiredSignature[e] => "the permit ran out at {}", e.deadline;
+    I::ERC2612InvalidSigner[e] => "the permit was signed by {}, not by {}", e.signer, e.owner;
+    I::InvalidAccountNonce[e] => "the permit of {} was not made for nonce {}", e.account, e.currentNonce;
+    I::ECDSAInvalidSignature[_e] => "the permit's signature is invalid";
+    I::ECDSAInvalidSignatureLength[e] => "the permit's signature has {} bytes", e.length;
+    I::ECDSAInvalidSignatureS[e] => "the permit's signature is not in its lower half ({})", e.s;
+    I::InvalidShortString[_e] => "the contract's name is stored in a way that cannot be read";
+    I::StringTooLong[_e] => "the contract's name is too long";
+    // Permit2.
+    P::Expired[e] => "the permit for Permit2 ran out at {}", e.deadline;
+    P::AboveAllowed[e] => "the permit for Permit2 allows {}, and more was asked for", icnt(e.max);
+    P::NonceUsed[e] => "nonce {} of Permit2 was used already", e.nonce;
+    P::WrongSignature[_e] => "the permit for Permit2 was not signed by the owner";
+    // Passports.
+    S::ERC721IncorrectOwner[e] => "passport {} belongs to {}, not to {}", e.tokenId, e.owner, e.sender;
+    S::ERC721InsufficientApproval[e] =>
+        "{} may not take passport {}: its owner has to approve that", e.operator, e.tokenId;
+    S::ERC721InvalidApprover[e] => "{} cannot approve a passport", e.approver;
+    S::ERC721InvalidOperator[e] => "{} cannot be allowed to take passports", e.operator;
+    S::ERC721InvalidOwner[e] => "{} cannot own a passport", e.owner;
+    S::ERC721InvalidReceiver[e] => "{} cannot receive passports", e.receiver;
+    S::ERC721InvalidSender[e] => "{} cannot send passports", e.sender;
+    S::ERC721NonexistentToken[e] => "there is no passport {}", e.tokenId;
+}
+
+/// What a day's limit is of.
+fn daily(what: &str, used: U256, limit: U256) -> String {
+    if what == "collateral" {
+        // Counted in thousandths of a token.
+        let tokens = |milli: U256| icnt(milli.saturating_mul(U256::from(crate::funds::MILLITOKEN)));
+        return format!(
+            "the operator would have locked {} today, above the owner's limit of {}: wait for the next day (UTC), or let \
+             the owner raise it",
+            tokens(used),
+            tokens(limit)
+        );
+    }
+    format!(
+        "this would be number {used} of the operator's {} today, above the owner's limit of {limit}: wait for the next \
+         day (UTC), or let the owner raise it",
+        shown(what)
+    )
+}
+
+/// A contract's text, fit for a terminal.
+fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(NAME_MAX).collect()
+}
 
 /// An amount as tokens; above 128 bits as the bare number.
 fn icnt(amount: U256) -> String {
@@ -202,7 +328,7 @@ mod tests {
             (
                 revert_data("ERC20InsufficientAllowance(address,uint256,uint256)", &[7, 0, half_token]),
                 "ERC20InsufficientAllowance",
-                "the registry may take 0 ICNT of the operator's tokens, but 0.5 ICNT are needed: approve 0.5 ICNT",
+                "may take 0 ICNT of the owner's tokens, but 0.5 ICNT are needed: approve 0.5 ICNT",
             ),
             (
                 revert_data("StillCommitted(uint256,uint256)", &[100, 86_501]),

@@ -1,120 +1,36 @@
-//! The reference registry's calls: terms, funds and nodes read at one block; approvals and registrations signed.
+//! The reference network's contracts on one chain, and the calls that we make to them.
+
+use std::sync::Arc;
 
 use alloy::{
     primitives::{Address as ChainAddress, B256, U256},
-    rpc::types::TransactionRequest,
-    sol_types::{SolCall as _, SolEvent as _},
+    sol_types::{SolCall, SolEvent as _},
 };
-use appliance_collateral::Terms;
-use appliance_model::{Address, Digest, Icnt, NodeId, Seconds};
-use chain_contracts::{IcntMock, ScalerNodeRegistry, registry::ScalerNodeRegistry as abi};
-use serde::{Deserialize, Serialize};
+use appliance_model::{Address, Digest, Icnt, NodeId};
+use chain_contracts::{IcntMock, nodes::ScalerNodes as abi, vault::CollateralVault};
 
 use crate::{
-    Block, Chain, Error, Fees, Intent, OperatorKey, Outcome, Purpose, Receipt, Refusal, Registered,
-    SignedTransaction, TxHash, transaction::Draft,
+    Call, Chain, Error, Grant, Intent, Outcome, Payment, Purpose, Receipt, Refusal, Registered, TxHash,
+    node::Roll,
 };
 
-/// More nodes than this are not read in one go: each is one call.
-const NODES_MAX: u64 = 10_000;
+/// Nodes of one batch, as the contract has it.
+pub const BATCH_MAX: usize = 25;
 
-/// A registry contract and its token on one chain.
+/// The registry (`ScalerNodes`) at one address, and the contracts that it names.
 #[derive(Debug, Clone)]
 pub struct Registry {
     chain: Chain,
     address: Address,
+    terms: Address,
+    vault: Address,
     token: Address,
-}
-
-/// A class's terms, and the block at which all of them were read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClassTerms {
-    /// The block.
-    pub at: Block,
-    /// Region.
-    pub region: String,
-    /// Hardware class.
-    pub class: String,
-    /// What `appliance-collateral` computes with.
-    pub terms: Terms,
-}
-
-/// What an account has, read at one block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Funds {
-    /// The block.
-    pub at: Block,
-    /// Tokens it holds.
-    pub balance: Icnt,
-    /// Tokens that the registry may take; the most that fits stands for any more.
-    pub allowance: Icnt,
-    /// For gas, wei.
-    pub gas_wei: u128,
-}
-
-/// Where a node is in its life, as the registry says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum NodeStatus {
-    /// Registered, collateral held.
-    Registered,
-    /// Over, collateral returned.
-    Retired,
-}
-
-/// A node as the registry stores it.  Numbers above 64 (amounts: 128) bits read as the most that fits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeRecord {
-    /// The node.
-    pub node: NodeId,
-    /// Where it is in its life.
-    pub status: NodeStatus,
-    /// The account that registered it.
-    pub operator: Address,
-    /// Seconds since 1970.
-    pub registered_at_unix: u64,
-    /// Seconds since 1970.
-    pub committed_until_unix: u64,
-    /// The longest booking.
-    pub max_booking: Seconds,
-    /// Sequence of the evidence that was published last; 0 if none was since the registration.
-    pub published_sequence: u64,
-    /// Region.
-    pub region: String,
-    /// Name.
-    pub name: String,
-    /// The hardware provider.
-    pub hp_id: u64,
-    /// Capacity in the class's own measure.
-    pub capacity: u64,
-    /// ICN LocationCode.
-    pub location: u8,
-    /// Price below which it is not booked.
-    pub reservation_price: Icnt,
-    /// Hardware class.
-    pub class: String,
-    /// Fixed point: 10¹⁸ is all.
-    pub reward_share_parts: u64,
-    /// Collateral held.
-    pub collateral: Icnt,
-    /// Commitment.
-    pub commitment: Seconds,
-    /// Attestation key, x.
-    #[serde(with = "alloy::hex::serde")]
-    pub ak_x: [u8; 32],
-    /// Attestation key, y.
-    #[serde(with = "alloy::hex::serde")]
-    pub ak_y: [u8; 32],
-    /// SHA-256 of the statement that the quote signs.
-    pub statement_digest: Digest,
-    /// Merkle root of the units.
-    pub unit_root: Digest,
-    /// SHA-256 of the evidence file.
-    pub evidence_digest: Digest,
+    permit2: Address,
+    pub(crate) roll: Arc<tokio::sync::Mutex<Roll>>,
 }
 
 impl Registry {
-    /// The registry at `address`, with the token it names.
+    /// The registry at `address`, with the contracts that it names: they have to name it, too.
     ///
     /// # Errors
     /// [`Error::NotTheContract`] if nothing is there or it does not answer as a registry; [`Error::Down`].
@@ -128,13 +44,47 @@ impl Registry {
         if !chain.has_code(address).await? {
             return Err(missing("there is no contract".into()));
         }
-        let head = chain.head().await?;
-        let during = "asking the registry for its token";
-        match chain.view(during, address, &abi::tokenCall {}, head.number).await {
-            Ok(token) => Ok(Self { chain: chain.clone(), address, token: Address(token.into_array()) }),
-            Err(error) if error.is_down() => Err(error),
-            Err(error) => Err(missing(error.to_string())),
+        let opened = Self::around(chain, address).await.map_err(|error| match error {
+            error if error.is_down() => error,
+            error => missing(error.to_string()),
+        })?;
+        let (registry, at) = opened;
+        for (contract, name) in [(registry.terms, "terms"), (registry.vault, "vault")] {
+            let during = "asking the registry's contracts for their registry";
+            // Both have a view of this name.
+            let call = CollateralVault::registryCall {};
+            let theirs = match chain.view(during, contract, &call, at).await {
+                Ok(theirs) => Address(theirs.into_array()),
+                Err(error) if error.is_down() => return Err(error),
+                Err(error) => return Err(missing(error.to_string())),
+            };
+            if theirs != address {
+                return Err(missing(format!(
+                    "its {name} at 0x{contract} belongs to the registry 0x{theirs}"
+                )));
+            }
         }
+        Ok(registry)
+    }
+
+    async fn around(chain: &Chain, address: Address) -> Result<(Self, u64), Error> {
+        let at = chain.head().await?.number;
+        let during = "asking the registry for its contracts";
+        let terms = chain.view(during, address, &abi::termsCall {}, at).await?;
+        let vault = Address(chain.view(during, address, &abi::vaultCall {}, at).await?.into_array());
+        let during = "asking the vault for its token";
+        let token = chain.view(during, vault, &CollateralVault::tokenCall {}, at).await?;
+        let permit2 = chain.view(during, vault, &CollateralVault::permit2Call {}, at).await?;
+        let registry = Self {
+            chain: chain.clone(),
+            address,
+            terms: Address(terms.into_array()),
+            vault,
+            token: Address(token.into_array()),
+            permit2: Address(permit2.into_array()),
+            roll: Arc::default(),
+        };
+        Ok((registry, at))
     }
 
     /// The chain.
@@ -149,120 +99,171 @@ impl Registry {
         self.address
     }
 
+    /// The address of the contract that says what nodes have to put up (`ScalerTerms`).
+    #[must_use]
+    pub fn terms_contract(&self) -> Address {
+        self.terms
+    }
+
+    /// The address of the contract that holds all tokens (`CollateralVault`): it is what owners approve.
+    #[must_use]
+    pub fn vault(&self) -> Address {
+        self.vault
+    }
+
     /// The collateral token's address.
     #[must_use]
     pub fn token(&self) -> Address {
         self.token
     }
 
-    /// The terms of a class in the state after `at`: one call, so one block.
+    /// Permit2's address.
+    #[must_use]
+    pub fn permit2(&self) -> Address {
+        self.permit2
+    }
+
+    /// Registers a node.
     ///
     /// # Errors
-    /// [`Error::Refused`] if the registry does not know the region or class; [`Error::Down`] and the like.
-    pub async fn terms_at(&self, at: Block, region: &str, class: &str) -> Result<ClassTerms, Error> {
-        let during = "reading the collateral terms";
-        let call = abi::termsCall { regionId: region.into(), hwClass: class.into() };
-        let found = self.chain.view(during, self.address, &call, at.number).await?;
-        if !found.known {
-            let sentence = format!("the registry knows no hardware class `{class}` in region `{region}`");
-            return Err(Error::Refused { during, refusal: Refusal::new("InvalidHwClass", sentence) });
-        }
-        let terms = Terms {
-            collateral_req: found.collateralReq,
-            market_adjustment_factor: found.adjustmentFactor,
-            min_collateral_percent: found.collateralPercent,
-            min_commitment: Seconds(small(found.minCommitment)),
+    /// [`Error::Refused`] for what [`Intent::check`] refuses.
+    pub fn register_call(&self, intent: &Intent, payment: &Payment) -> Result<Call, Error> {
+        let (params, attestation) = checked(intent)?;
+        let call = abi::registerCall {
+            owner: chain_address(intent.owner),
+            params,
+            attestation,
+            payment: payment.for_nodes(),
+            passport: Vec::new(),
         };
-        Ok(ClassTerms { at, region: region.into(), class: class.into(), terms })
+        Ok(self.call(self.address, &call, Purpose::Register))
     }
 
-    /// What `account` has in the state after `at`.
+    /// Registers up to [`BATCH_MAX`] nodes of one owner, all of them or none.
     ///
     /// # Errors
-    /// [`Error::Down`] and the like.
-    pub async fn funds_at(&self, at: Block, account: Address) -> Result<Funds, Error> {
-        let owner: ChainAddress = account.0.into();
-        let during = "reading the token balance";
-        let call = IcntMock::balanceOfCall { account: owner };
-        let balance = self.chain.view(during, self.token, &call, at.number).await?;
-        let during = "reading the token allowance";
-        let call = IcntMock::allowanceCall { owner, spender: self.address.0.into() };
-        let allowance = self.chain.view(during, self.token, &call, at.number).await?;
-        let gas_wei = self.chain.gas_balance(account, at.number).await?;
-        Ok(Funds { at, balance: amount(balance), allowance: amount(allowance), gas_wei })
+    /// [`Error::Refused`] for what [`Intent::check`] refuses, for none or too many, and for several owners.
+    pub fn register_batch_call(&self, intents: &[Intent], payment: &Payment) -> Result<Call, Error> {
+        let during = "checking the registrations";
+        let refused =
+            |error: &str, sentence: String| Error::Refused { during, refusal: Refusal::new(error, sentence) };
+        let given = intents.len();
+        let Some(first) = intents.first().filter(|_| given <= BATCH_MAX) else {
+            let sentence = format!("{given} nodes cannot be registered at once: 1 to {BATCH_MAX}");
+            return Err(refused("TooManyScalerNodes", sentence));
+        };
+        if let Some(other) = intents.iter().find(|intent| intent.owner != first.owner) {
+            let sentence =
+                format!("nodes of 0x{} and of 0x{} cannot be in one batch", first.owner, other.owner);
+            return Err(refused("NotTheOwner", sentence));
+        }
+        let both: Vec<_> = intents.iter().map(checked).collect::<Result<_, _>>()?;
+        let (params, attestations) = both.into_iter().unzip();
+        let owner = chain_address(first.owner);
+        let call = abi::registerBatchCall { owner, params, attestations, payment: payment.for_nodes() };
+        Ok(self.call(self.address, &call, Purpose::RegisterBatch))
     }
 
-    /// Signs an approval of exactly `amount` for the registry.  It replaces any earlier allowance.
+    /// Publishes a registered node's evidence: its place in the row and the file's SHA-256.
     ///
     /// # Errors
-    /// [`Error::Refused`] if its simulation fails; [`Error::Down`] and the like.  Nothing is sent.
-    pub async fn sign_approve(
-        &self,
-        key: &OperatorKey,
-        amount: Icnt,
-        nonce: u64,
-        fees: Fees,
-    ) -> Result<SignedTransaction, Error> {
-        let call = IcntMock::approveCall { spender: self.address.0.into(), value: U256::from(amount.0) };
-        let during = "simulating the approval";
-        self.simulate_and_sign(key, during, self.token, &call.abi_encode(), Purpose::Approve, nonce, fees)
-            .await
-    }
-
-    /// Signs a registration.  The approval must be in a block, since this is simulated first.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] with the contract's reason if it would fail; [`Error::Down`] and the like.  Nothing is sent.
-    pub async fn sign_register(
-        &self,
-        key: &OperatorKey,
-        intent: &Intent,
-        nonce: u64,
-        fees: Fees,
-    ) -> Result<SignedTransaction, Error> {
-        let input = self.register_input(intent)?;
-        let during = "simulating the registration";
-        self.simulate_and_sign(key, during, self.address, &input, Purpose::Register, nonce, fees).await
-    }
-
-    /// Signs the publication of a registered node's evidence: its place in the row and the file's SHA-256.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] with the contract's reason; [`Error::Down`] and the like.  Nothing is sent.
-    pub async fn sign_publish(
-        &self,
-        key: &OperatorKey,
-        node: NodeId,
-        sequence: u64,
-        evidence: Digest,
-        nonce: u64,
-        fees: Fees,
-    ) -> Result<SignedTransaction, Error> {
+    /// [`Error::Refused`] for a sequence above what the contract counts.
+    pub fn publish_call(&self, node: NodeId, sequence: u64, evidence: Digest) -> Result<Call, Error> {
+        let given = sequence;
+        let Some(sequence) = narrow(U256::from(sequence), 48) else {
+            let sentence =
+                format!("evidence {given} is above the last number that the registry takes, 2^48 - 1");
+            let refusal = Refusal::new("SequenceTooLarge", sentence);
+            return Err(Error::Refused { during: Purpose::Publish.simulated(), refusal });
+        };
         let call = abi::publishEvidenceCall {
             nodeId: B256::new(node.0),
-            sequence,
+            sequence: sequence.to(),
             evidenceDigest: B256::new(evidence.0),
         };
-        let during = "simulating the publication of evidence";
-        self.simulate_and_sign(key, during, self.address, &call.abi_encode(), Purpose::Publish, nonce, fees)
-            .await
+        Ok(self.call(self.address, &call, Purpose::Publish))
     }
 
-    /// Signs the end of a node whose commitment is over; the collateral comes back to `key`'s account.
+    /// Ends a node whose commitment is over; its collateral goes to its owner's deposit.
+    #[must_use]
+    pub fn retire_call(&self, node: NodeId) -> Call {
+        self.call(self.address, &abi::retireCall { nodeId: B256::new(node.0) }, Purpose::Retire)
+    }
+
+    /// Lets the vault take exactly `amount` of the sender's tokens.  It replaces any earlier allowance.
+    #[must_use]
+    pub fn approve_call(&self, amount: Icnt) -> Call {
+        self.approval_of(self.vault, amount)
+    }
+
+    /// Lets Permit2 take exactly `amount` of the sender's tokens, on its signature.
+    #[must_use]
+    pub fn approve_permit2_call(&self, amount: Icnt) -> Call {
+        self.approval_of(self.permit2, amount)
+    }
+
+    fn approval_of(&self, spender: Address, amount: Icnt) -> Call {
+        let call = IcntMock::approveCall { spender: chain_address(spender), value: U256::from(amount.0) };
+        self.call(self.token, &call, Purpose::Approve)
+    }
+
+    /// Puts tokens of the sender into its deposit.
+    #[must_use]
+    pub fn deposit_call(&self, amount: Icnt, payment: &Payment) -> Call {
+        let call =
+            CollateralVault::depositCall { amount: U256::from(amount.0), payment: payment.for_vault() };
+        self.call(self.vault, &call, Purpose::Deposit)
+    }
+
+    /// Takes tokens out of the sender's deposit.
+    #[must_use]
+    pub fn withdraw_call(&self, amount: Icnt, to: Address) -> Call {
+        let call = CollateralVault::withdrawCall { amount: U256::from(amount.0), to: chain_address(to) };
+        self.call(self.vault, &call, Purpose::Withdraw)
+    }
+
+    /// Adds to a node's own collateral out of what the sender has.
     ///
     /// # Errors
-    /// [`Error::Refused`] with the contract's reason; [`Error::Down`] and the like.  Nothing is sent.
-    pub async fn sign_retire(
-        &self,
-        key: &OperatorKey,
-        node: NodeId,
-        nonce: u64,
-        fees: Fees,
-    ) -> Result<SignedTransaction, Error> {
-        let call = abi::retireCall { nodeId: B256::new(node.0) };
-        let during = "simulating the retirement";
-        self.simulate_and_sign(key, during, self.address, &call.abi_encode(), Purpose::Retire, nonce, fees)
-            .await
+    /// [`Error::Refused`] for more than the contract counts.
+    pub fn top_up_call(&self, node: NodeId, amount: Icnt, payment: &Payment) -> Result<Call, Error> {
+        let Some(parts) = narrow(U256::from(amount.0), 96) else {
+            let sentence = format!("{amount} is more than a node's collateral can be");
+            let refusal = Refusal::new("InvalidCollateralAmount", sentence);
+            return Err(Error::Refused { during: Purpose::TopUp.simulated(), refusal });
+        };
+        let call = CollateralVault::topUpCall {
+            nodeId: B256::new(node.0),
+            amount: parts.to(),
+            payment: payment.for_vault(),
+        };
+        Ok(self.call(self.vault, &call, Purpose::TopUp))
+    }
+
+    /// Lets `operator` act for the sender within these limits, or no longer.  What [`Grant`] says of today is not set.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for more collateral a day than the contract counts.
+    pub fn set_operator_call(&self, operator: Address, limits: &Grant) -> Result<Call, Error> {
+        // Thousandths of a token, rounded down: nobody may do more than was said.
+        let milli = U256::from(limits.collateral_per_day.0 / crate::funds::MILLITOKEN);
+        let Some(milli) = narrow(milli, 56) else {
+            let sentence = format!("a limit of {} a day is more than is counted", limits.collateral_per_day);
+            let refusal = Refusal::new("InvalidLimit", sentence);
+            return Err(Error::Refused { during: Purpose::SetOperator.simulated(), refusal });
+        };
+        let call = CollateralVault::setOperatorCall {
+            operator: chain_address(operator),
+            enabled: limits.enabled,
+            registrationsPerDay: limits.registrations_per_day,
+            retirementsPerDay: limits.retirements_per_day,
+            collateralPerDay: milli.to(),
+        };
+        Ok(self.call(self.vault, &call, Purpose::SetOperator))
+    }
+
+    fn call<C: SolCall>(&self, to: Address, call: &C, purpose: Purpose) -> Call {
+        Call::new(to, call.abi_encode(), purpose)
     }
 
     /// The receipt of a transaction; `None` while it is in no block.
@@ -294,68 +295,11 @@ impl Registry {
             registered,
         }))
     }
+}
 
-    /// The node as the registry has it in the newest block, or `None`: the last word on whether it is registered.
-    ///
-    /// # Errors
-    /// [`Error::Down`] and the like.
-    pub async fn registered(&self, node: NodeId) -> Result<Option<NodeRecord>, Error> {
-        let head = self.chain.head().await?;
-        let call = abi::nodeCall { nodeId: B256::new(node.0) };
-        let found = self.chain.view("reading a node", self.address, &call, head.number).await?;
-        Ok(record(node, found))
-    }
-
-    /// All nodes in the order of their registration, read at one block; at most 10 000.
-    ///
-    /// # Errors
-    /// [`Error::Down`] and the like.
-    pub async fn nodes(&self) -> Result<Vec<NodeRecord>, Error> {
-        let at = self.chain.head().await?.number;
-        let during = "reading the nodes";
-        let count = self.chain.view(during, self.address, &abi::nodeCountCall {}, at).await?;
-        let mut nodes = Vec::new();
-        for index in 0..small(count).min(NODES_MAX) {
-            let call = abi::nodeAtCall { index: U256::from(index) };
-            let found = self.chain.view(during, self.address, &call, at).await?;
-            nodes.extend(record(NodeId(found.nodeId.0), found.record));
-        }
-        Ok(nodes)
-    }
-
-    /// The `register` call's bytes.
-    pub(crate) fn register_input(&self, intent: &Intent) -> Result<Vec<u8>, Error> {
-        let during = "checking the registration";
-        let (params, attestation) =
-            intent.arguments().map_err(|refusal| Error::Refused { during, refusal })?;
-        Ok(abi::registerCall { params, attestation }.abi_encode())
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "private; two callers, each naming every argument")]
-    async fn simulate_and_sign(
-        &self,
-        key: &OperatorKey,
-        during: &'static str,
-        to: Address,
-        input: &[u8],
-        purpose: Purpose,
-        nonce: u64,
-        fees: Fees,
-    ) -> Result<SignedTransaction, Error> {
-        let from: ChainAddress = key.address().0.into();
-        let request = TransactionRequest::default().from(from).to(to.0.into()).input(input.to_vec().into());
-        let gas = self.chain.gas(during, request).await?;
-        let draft = Draft {
-            to: Some(to),
-            input,
-            gas_limit: with_margin(gas),
-            nonce,
-            fees,
-            purpose,
-            value: U256::ZERO,
-        };
-        self.chain.sign(key, draft).await
-    }
+fn checked(intent: &Intent) -> Result<(abi::Registration, abi::Attestation), Error> {
+    let during = "checking the registration";
+    intent.arguments().map_err(|refusal| Error::Refused { during, refusal })
 }
 
 /// A fifth more than estimated: the state may change until the transaction is mined.
@@ -363,44 +307,21 @@ pub(crate) fn with_margin(gas: u64) -> u64 {
     gas.saturating_add(gas / 5)
 }
 
-fn record(node: NodeId, found: ScalerNodeRegistry::Node) -> Option<NodeRecord> {
-    // Status 0 is "none"; solc itself refuses to return one above 2.
-    let status = match found.status {
-        0 => return None,
-        1 => NodeStatus::Registered,
-        _ => NodeStatus::Retired,
-    };
-    let params = found.params;
-    Some(NodeRecord {
-        node,
-        status,
-        operator: Address(found.operator.into_array()),
-        registered_at_unix: found.registeredAt,
-        committed_until_unix: found.committedUntil,
-        max_booking: Seconds(found.maxBookingDuration),
-        published_sequence: found.publishedSequence,
-        region: params.regionId,
-        name: params.name,
-        hp_id: small(params.hpId),
-        capacity: small(params.capacity),
-        location: params.location,
-        reservation_price: amount(params.reservationPrice),
-        class: params.hwClass,
-        reward_share_parts: small(params.nodeRewardShare),
-        collateral: amount(params.collateralAmount),
-        commitment: Seconds(small(params.commitmentDuration)),
-        ak_x: found.akX.0,
-        ak_y: found.akY.0,
-        statement_digest: Digest(found.statementDigest.0),
-        unit_root: Digest(found.unitRoot.0),
-        evidence_digest: Digest(found.evidenceDigest.0),
-    })
+pub(crate) fn chain_address(address: Address) -> ChainAddress {
+    address.0.into()
 }
 
-fn amount(number: U256) -> Icnt {
+/// The number, if it has no more than `bits`.
+pub(crate) fn narrow(number: U256, bits: usize) -> Option<U256> {
+    (number.bit_len() <= bits).then_some(number)
+}
+
+/// As an amount; more than 128 bits read as the most that fits.
+pub(crate) fn amount(number: U256) -> Icnt {
     Icnt(u128::try_from(number).unwrap_or(u128::MAX))
 }
 
-fn small(number: U256) -> u64 {
+/// More than 64 bits read as the most that fits.
+pub(crate) fn small(number: U256) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }

@@ -10,7 +10,7 @@ mod support;
 #[path = "chain/swtpm.rs"]
 mod swtpm;
 
-use support::{FEE_CAP, Machine, world};
+use support::{FEE_CAP, Machine, bind, world};
 use swtpm::Swtpm;
 
 /// Enough quotes that both halves occur, but for one time in 2⁶³.
@@ -22,6 +22,8 @@ async fn a_quote_of_a_real_tpm_passes_the_contract() {
     let tpm = Swtpm::start();
     let mut intent = Machine::new("swtpm", "machine").intent(&world).await;
     (intent.ak_x, intent.ak_y) = tpm.make_key();
+    let at = world.chain.head().await.unwrap();
+    intent.bindings = vec![bind(&world, "deployer", at.timestamp_unix + 3600, &intent)];
     // The synthetic quote holds the right qualifying data at its place.
     let qualifying = intent.quote[44..76].to_vec();
     let (mut low, mut high) = (0, 0);

@@ -4,7 +4,7 @@
 //! neither node nor solc; `node compile.js check` proves that they belong together.  What to do with the contracts is
 //! said by `chain-client`.  [`plan`] knows their addresses and constructor arguments and sends nothing.
 //!
-//! The generated structs live in a module named after the Solidity contract: `ScalerNodeRegistry::Attestation`.  A
+//! The generated structs live in a module named after the Solidity contract: `ScalerNodes::Attestation`.  A
 //! struct of one contract that another one takes is a type of its own there.
 
 mod plan;
@@ -29,7 +29,6 @@ macro_rules! bindings {
     };
 }
 
-bindings!(registry, ScalerNodeRegistry, "artifacts/ScalerNodeRegistry.json", "ScalerNodeRegistry.sol");
 bindings!(token, IcntMock, "artifacts/IcntMock.json", "IcntMock.sol");
 bindings!(plain_token, IcntPlainMock, "artifacts/IcntPlainMock.json", "IcntPlainMock.sol");
 bindings!(permit2, Permit2Mock, "artifacts/Permit2Mock.json", "Permit2Mock.sol");

@@ -148,6 +148,19 @@ impl OperatorKey {
         Ok(transaction.into_signed(signature))
     }
 
+    /// Signs the hash of EIP-712 typed data: r, s and v.
+    ///
+    /// # Errors
+    /// [`SignError`].
+    pub async fn sign_typed_hash(&self, hash: B256) -> Result<Vec<u8>, SignError> {
+        let signature = match &self.way {
+            Way::Here(signer) => signer.sign_hash_sync(&hash),
+        };
+        let signature = signature.map_err(|source| SignError::Failed { account: self.address, source })?;
+        self.demand_own(&signature, hash)?;
+        Ok(signature.as_bytes().to_vec())
+    }
+
     fn demand_own(&self, signature: &alloy::primitives::Signature, hash: B256) -> Result<(), SignError> {
         let signer = signature.recover_address_from_prehash(&hash).ok();
         if signer.is_some_and(|signer| signer.0 == self.address.0) {

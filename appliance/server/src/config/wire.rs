@@ -258,6 +258,9 @@ pub struct Chain {
     pub chain_id: u64,
     /// Registry contract.  Absent: deploy the reference contracts, on a development chain only.
     pub registry: Option<String>,
+    /// Account whose deposit pays and to which collateral returns; it has made the operator's account its operator, with
+    /// limits.  Absent: the operator's own account, as on a development chain.
+    pub owner: Option<String>,
     /// File with the operator's key.
     pub operator_key_file: String,
     /// The most a transaction may pay a unit of gas, in gwei.
@@ -294,9 +297,9 @@ pub struct Registration {
     pub hp_id: u64,
     /// ISO 3166-1 alpha-3 country as ICN's location code.
     pub location_code: u8,
-    /// Reservation price a month, in whole ICNT.
+    /// Reservation price for one unit of capacity and day of booking, in whole ICNT.
     pub reservation_price_icnt: u64,
-    /// Share of rewards for delegators, in thousandths.
+    /// The owner's share of rewards while there are delegators, in thousandths.
     pub reward_share_permille: u16,
     /// How long the collateral is locked, in days.
     pub commitment_days: u32,

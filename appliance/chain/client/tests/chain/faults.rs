@@ -50,8 +50,8 @@ async fn a_chain_that_goes_away_in_the_middle_loses_nothing() {
     let Some(server) = world.server.take() else { return };
     let machine = Machine::new("goes away", "machine");
     let intent = machine.intent(&world).await;
-    let fees = world.chain.fees(FEE_CAP).await.unwrap();
-    let signed = world.registry.sign_approve(&world.operator, intent.collateral, 0, fees).await.unwrap();
+    let approval = world.registry.approve_call(intent.collateral);
+    let signed = world.sign(&world.operator, &approval).await.unwrap();
     server.abort();
     assert!(server.await.unwrap_err().is_cancelled());
     // Connections that are open may still be served for a moment; new ones are not.
@@ -66,8 +66,9 @@ async fn the_same_bytes_are_sent_as_often_as_one_likes() {
     let fees = world.chain.fees(FEE_CAP).await.unwrap();
     ask(&world.url, "evm_setAutomine", json!([false])).await;
     let nonce = world.nonce().await;
-    let sign = |amount| world.registry.sign_approve(&world.operator, Icnt(amount), nonce, fees);
-    let (first, rival) = (sign(1).await.unwrap(), sign(2).await.unwrap());
+    let approval = |amount| world.registry.approve_call(Icnt(amount));
+    let first = world.chain.sign_call(&world.operator, &approval(1), nonce, fees).await.unwrap();
+    let rival = world.chain.sign_call(&world.operator, &approval(2), nonce, fees).await.unwrap();
     assert_eq!(world.chain.broadcast(&first).await.unwrap(), Broadcast::Accepted);
     assert_eq!(world.chain.broadcast(&first).await.unwrap(), Broadcast::AlreadyKnown);
     assert_eq!(world.registry.receipt(first.hash).await.unwrap(), None);
@@ -89,8 +90,9 @@ async fn a_stuck_transaction_is_replaced_by_a_dearer_one() {
     let fees = world.chain.fees(FEE_CAP).await.unwrap();
     ask(&world.url, "evm_setAutomine", json!([false])).await;
     let nonce = world.nonce().await;
-    let stuck = world.registry.sign_approve(&world.operator, Icnt(1), nonce, fees).await.unwrap();
-    let dearer = world.registry.sign_approve(&world.operator, Icnt(1), nonce, fees.raised()).await.unwrap();
+    let call = world.registry.approve_call(Icnt(1));
+    let stuck = world.chain.sign_call(&world.operator, &call, nonce, fees).await.unwrap();
+    let dearer = world.chain.sign_call(&world.operator, &call, nonce, fees.raised()).await.unwrap();
     assert_eq!(world.chain.broadcast(&stuck).await.unwrap(), Broadcast::Accepted);
     assert_eq!(world.chain.broadcast(&dearer).await.unwrap(), Broadcast::Accepted);
     ask(&world.url, "evm_mine", json!([])).await;
@@ -102,8 +104,7 @@ async fn a_stuck_transaction_is_replaced_by_a_dearer_one() {
 #[tokio::test]
 async fn altered_stored_bytes_are_not_sent() {
     let world = world("altered").await;
-    let fees = world.chain.fees(FEE_CAP).await.unwrap();
-    let good = world.registry.sign_approve(&world.operator, Icnt(1), 0, fees).await.unwrap();
+    let good = world.sign(&world.operator, &world.registry.approve_call(Icnt(1))).await.unwrap();
     let mut altered = good.clone();
     altered.raw[20] ^= 1;
     let empty = SignedTransaction { raw: Vec::new(), ..good };
@@ -131,6 +132,7 @@ async fn an_operator_without_gas_money_is_told_how_much() {
     world.chain.deploy_reference(&world.deployer, poor.address(), grant, 0).await.unwrap();
     let machine = Machine::new("poor", "machine");
     let mut intent = machine.intent(&world).await;
+    intent.owner = poor.address();
     machine.attest(&world, poor.address(), &mut intent);
     let error = world.registry.preflight(&intent, poor.address(), FEE_CAP).await.unwrap_err();
     let refusal = error.refusal().unwrap();
@@ -143,7 +145,8 @@ async fn an_address_without_a_registry_is_named() {
     let world = world("address").await;
     for (address, found) in [
         (Address([5; 20]), "there is no contract"),
-        (world.deployment.token, "asking the registry for its token"),
+        (world.deployment.token, "asking the registry for its contracts"),
+        (world.deployment.vault, "asking the registry for its contracts"),
     ] {
         let error = Registry::open(&world.chain, address).await.unwrap_err();
         assert!(matches!(error, Error::NotTheContract { .. }), "{error}");

@@ -25,10 +25,8 @@ async fn registered(test: &str) -> (World, Machine, Digest) {
 }
 
 async fn publish(world: &World, node: NodeId, sequence: u64, evidence: Digest) -> chain_client::Receipt {
-    let fees = world.chain.fees(FEE_CAP).await.unwrap();
-    let nonce = world.nonce().await;
-    let signed =
-        world.registry.sign_publish(&world.operator, node, sequence, evidence, nonce, fees).await.unwrap();
+    let call = world.registry.publish_call(node, sequence, evidence).unwrap();
+    let signed = world.sign(&world.operator, &call).await.unwrap();
     assert_eq!(signed.purpose, Purpose::Publish);
     world.send(&signed).await
 }
@@ -76,8 +74,8 @@ async fn published_evidence_is_proven_by_the_blocks_hash_alone() {
         assert_eq!(members, ["header", "log", "proof", "transaction"]);
         assert_eq!(serde_json::from_value::<Publication>(text).unwrap(), found.publication);
     }
-    let record = world.registry.registered(machine.node).await.unwrap().unwrap();
-    assert_eq!((record.published_sequence, record.evidence_digest), (9, first));
+    assert_eq!(world.registry.node(machine.node).await.unwrap().unwrap().published_sequence, 9);
+    assert_eq!(world.registry.nodes().await.unwrap().nodes[0].evidence_digest, first);
     for (node, evidence, near) in [
         (machine.node, Digest::of(b"never published"), None),
         (machine.node, second, Some(receipt.block + 1)),
@@ -91,24 +89,24 @@ async fn published_evidence_is_proven_by_the_blocks_hash_alone() {
 async fn evidence_is_published_by_the_operator_upwards_while_the_node_is_registered() {
     let (world, machine, _) = registered("who publishes").await;
     publish(&world, machine.node, 5, Digest([5; 32])).await;
-    let fees = world.chain.fees(FEE_CAP).await.unwrap();
     for (key, node, sequence, error, words) in [
         (&world.operator, machine.node, 5, "SequenceNotAbove", "evidence 5 of this node"),
         (&world.operator, machine.node, 0, "SequenceNotAbove", "after evidence 5: sequences only rise"),
         (&world.operator, NodeId([7; 32]), 6, "UnknownNode", "has no node"),
-        (&world.deployer, machine.node, 6, "NotTheOperator", "belongs to"),
+        (&world.deployer, machine.node, 6, "NotTheOperator", "the node belongs to"),
     ] {
-        let signed = world.registry.sign_publish(key, node, sequence, Digest([6; 32]), 0, fees).await;
+        let call = world.registry.publish_call(node, sequence, Digest([6; 32])).unwrap();
+        let signed = world.sign(key, &call).await;
         let refusal = signed.unwrap_err().refusal().cloned().unwrap();
         assert_eq!(refusal.error, error);
         assert!(refusal.sentence.contains(words), "{refusal}");
     }
     ask(&world.url, "evm_increaseTime", json!([2_000_000_000])).await;
     ask(&world.url, "evm_mine", json!([])).await;
-    let nonce = world.nonce().await;
-    let retire = world.registry.sign_retire(&world.operator, machine.node, nonce, fees).await.unwrap();
-    assert_eq!(world.send(&retire).await.outcome, Outcome::Success);
-    let after = world.registry.sign_publish(&world.operator, machine.node, 6, Digest([6; 32]), 0, fees).await;
+    let retired = world.do_it(&world.registry.retire_call(machine.node)).await;
+    assert_eq!(retired.outcome, Outcome::Success);
+    let after = world.registry.publish_call(machine.node, 6, Digest([6; 32])).unwrap();
+    let after = world.sign(&world.operator, &after).await;
     assert_eq!(after.unwrap_err().refusal().unwrap().error, "AlreadyRetired");
 }
 
@@ -122,18 +120,14 @@ async fn every_place_in_a_full_block_is_proven() {
     ask(&world.url, "evm_setAutomine", json!([false])).await;
     for place in 0..132_u64 {
         let nonce = start + place;
-        let signed = if [0, 1, 15, 16, 126, 127, 128, 131].contains(&place) {
+        let call = if [0, 1, 15, 16, 126, 127, 128, 131].contains(&place) {
             let evidence = Digest::of(&place.to_be_bytes());
             publishing.push(evidence);
-            world
-                .registry
-                .sign_publish(&world.operator, machine.node, place + 1, evidence, nonce, fees)
-                .await
-                .unwrap()
+            world.registry.publish_call(machine.node, place + 1, evidence).unwrap()
         } else {
-            let amount = appliance_model::Icnt(place.into());
-            world.registry.sign_approve(&world.operator, amount, nonce, fees).await.unwrap()
+            world.registry.approve_call(appliance_model::Icnt(place.into()))
         };
+        let signed = world.chain.sign_call(&world.operator, &call, nonce, fees).await.unwrap();
         world.chain.broadcast(&signed).await.unwrap();
     }
     ask(&world.url, "evm_mine", json!([])).await;

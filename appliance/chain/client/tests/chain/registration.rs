@@ -1,10 +1,11 @@
 //! The whole way of a registration on a real chain, and every reason why one is refused.
 
 use alloy::{primitives::U256, sol_types::SolCall as _};
-use appliance_collateral::required;
 use appliance_model::{Digest, Icnt, NodeId, Permille, Seconds};
-use chain_client::{Broadcast, Error, Finality, Intent, NodeStatus, Outcome, Purpose, SignedTransaction};
-use chain_contracts::ScalerNodeRegistry;
+use chain_client::{
+    Broadcast, Error, Finality, Intent, NodeStatus, Outcome, Purpose, SignedTransaction, Source,
+};
+use chain_contracts::ScalerTerms;
 use serde_json::json;
 
 use crate::support::{FEE_CAP, Machine, World, ask, attest_bytes, world};
@@ -17,16 +18,15 @@ async fn a_node_is_registered_and_read_back() {
     let operator = world.operator.address();
 
     let sheet = world.registry.preflight(&intent, operator, FEE_CAP).await.unwrap();
-    assert_eq!(sheet.requirement.to_string(), "60 ICNT = 2 x 100 ICNT x market factor 1 x 30 %");
-    assert_eq!(sheet.approve, Some(intent.collateral));
-    let approved = world.approve(sheet.collateral).await;
-    assert_eq!(approved.outcome, Outcome::Success);
-    let sheet = world.registry.preflight(&intent, operator, FEE_CAP).await.unwrap();
-    assert_eq!(sheet.approve, None);
-
-    let nonce = world.nonce().await;
-    let signed = world.registry.sign_register(&world.operator, &intent, nonce, sheet.fees).await.unwrap();
-    assert_eq!((signed.nonce, signed.purpose), (nonce, Purpose::Register));
+    assert_eq!(sheet.demand.factors[1], "node part 60 ICNT = 2 x 100 ICNT x market factor 1 x 30 %");
+    let network = "network part 300 ICNT = 2 of 10000 x 0.5 % of 300000000 ICNT; others may put it up";
+    assert_eq!((sheet.demand.factors[2].as_str(), sheet.demand.attestors), (network, 1));
+    assert_eq!((sheet.source, sheet.approve), (Source::Permit, None));
+    let payment =
+        world.registry.pay(&world.operator, sheet.source, intent.collateral, sheet.at).await.unwrap();
+    let call = world.registry.register_call(&intent, &payment).unwrap();
+    let signed = world.sign(&world.operator, &call).await.unwrap();
+    assert_eq!((signed.nonce, signed.purpose), (0, Purpose::Register));
     // What is stored is what is sent.
     let stored = serde_json::to_string(&signed).unwrap();
     let signed: SignedTransaction = serde_json::from_str(&stored).unwrap();
@@ -36,18 +36,24 @@ async fn a_node_is_registered_and_read_back() {
     let event = receipt.registered.clone().unwrap();
     assert_eq!((event.node, event.operator), (machine.node, operator));
     assert_eq!(event.collateral, intent.collateral);
-    let record = world.registry.registered(machine.node).await.unwrap().unwrap();
-    assert_eq!(record.status, NodeStatus::Registered);
+    let state = world.registry.node(machine.node).await.unwrap().unwrap();
+    assert_eq!((state.status, state.owner), (NodeStatus::Registered, operator));
+    assert_eq!((state.capacity, state.location, state.unit_root), (2, 83, intent.unit_root));
+    assert_eq!(state.committed_until_unix, state.registered_at_unix + intent.commitment.0);
+    let found = world.registry.nodes().await.unwrap();
+    let [record] = found.nodes.as_slice() else { panic!("{found:?}") };
+    assert!(found.complete);
+    assert_eq!((record.status, record.owner, record.operator), (NodeStatus::Registered, operator, operator));
     assert_eq!((record.name.as_str(), record.class.as_str()), ("rack-1-slot-7", "storage"));
     assert_eq!((record.capacity, record.location, record.hp_id), (2, 83, 42));
     assert_eq!(record.reward_share_parts, 250_000_000_000_000_000);
     assert_eq!((record.ak_x, record.unit_root), (intent.ak_x, intent.unit_root));
-    assert_eq!(record.committed_until_unix, record.registered_at_unix + intent.commitment.0);
-    assert_eq!(world.registry.nodes().await.unwrap(), [record]);
+    assert_eq!((record.block, record.collateral), (receipt.block, intent.collateral));
+    assert_eq!(record.committed_until_unix, state.committed_until_unix);
     assert!(world.chain.finality(receipt.block).await.unwrap() >= Finality::Latest);
-    assert_eq!(world.registry.registered(NodeId([7; 32])).await.unwrap(), None);
-    println!("approve {} gas, register {} gas", approved.gas_used, receipt.gas_used);
-    assert!(receipt.gas_used < 1_000_000);
+    assert_eq!(world.registry.node(NodeId([7; 32])).await.unwrap(), None);
+    println!("register {} gas", receipt.gas_used);
+    assert!(receipt.gas_used < 290_000);
 }
 
 #[tokio::test]
@@ -67,20 +73,22 @@ async fn a_deployment_run_twice_changes_nothing() {
 async fn contract_and_core_compute_the_same_collateral() {
     let world = world("formula").await;
     let at = world.chain.head().await.unwrap();
-    for class in ["storage", "compute", "gpu"] {
-        let terms = world.registry.terms_at(at, "eu-west", class).await.unwrap().terms;
+    for class in ["lab", "storage", "compute", "gpu"] {
+        let terms = world.registry.terms_at(at, "eu-west", class).await.unwrap();
         for capacity in [0, 1, 2, 3, 7, 1_000_003, u64::from(u32::MAX)] {
-            let call = ScalerNodeRegistry::requiredCollateralCall {
+            let call = ScalerTerms::requirementCall {
                 regionId: "eu-west".into(),
                 hwClass: class.into(),
-                capacity: U256::from(capacity),
+                capacity: U256::from(capacity).to(),
             };
-            let to = format!("0x{}", world.deployment.registry);
+            let to = format!("0x{}", world.deployment.terms);
             let data = alloy::hex::encode_prefixed(call.abi_encode());
             let found = ask(&world.url, "eth_call", json!([{"to": to, "data": data}, "latest"])).await;
-            let found: U256 = found.as_str().unwrap().parse().unwrap();
-            let ours = required(&terms, capacity).unwrap().required;
-            assert_eq!(found, U256::from(ours.0), "{class} {capacity}");
+            let found: alloy::primitives::Bytes = found.as_str().unwrap().parse().unwrap();
+            let found = ScalerTerms::requirementCall::abi_decode_returns(&found).unwrap();
+            let ours = terms.demand(capacity).unwrap();
+            let ours = (U256::from(ours.node.0), U256::from(ours.network.0));
+            assert_eq!((found.nodePart, found.networkPart), ours, "{class} {capacity}");
         }
     }
 }
@@ -130,7 +138,7 @@ async fn one_endorsement_key_is_one_node_and_one_attestation_key_too() {
         let intent = machine.intent(&world).await;
         refused(&world, &intent, error, sentence).await;
     }
-    assert_eq!(world.registry.nodes().await.unwrap().len(), 1);
+    assert_eq!(world.registry.nodes().await.unwrap().nodes.len(), 1);
 }
 
 #[tokio::test]
@@ -140,10 +148,10 @@ async fn each_wrong_field_is_refused_in_words() {
     let good = machine.intent(&world).await;
     world.registry.preflight(&good, world.operator.address(), FEE_CAP).await.unwrap();
     type Spoil = fn(&mut Intent);
-    let rows: [(Spoil, &str, &str); 15] = [
+    let rows: [(Spoil, &str, &str); 16] = [
         (|i| i.name = "x".repeat(31), "InvalidName", "31 bytes; it must have 1 to 30"),
         (|i| i.name.clear(), "InvalidName", "0 bytes"),
-        (|i| i.region = "moon".into(), "InvalidHwClass", "no hardware class `storage` in region `moon`"),
+        (|i| i.region = "moon".into(), "InvalidRegion", "knows no region `moon`"),
         (|i| i.class = "abacus".into(), "InvalidHwClass", "`abacus`"),
         (|i| i.capacity = 0, "InvalidCapacity", "at least 1"),
         (|i| i.location = 249, "InvalidLocation", "0 to 248"),
@@ -165,6 +173,7 @@ async fn each_wrong_field_is_refused_in_words() {
         ),
         (|i| i.capacity = 10_000, "NotEnoughCollateral", "299940 ICNT below the required 300000 ICNT"),
         (|i| i.collateral.0 *= 10_000, "ERC20InsufficientBalance", "send it 500000 ICNT"),
+        (|i| i.bindings.clear(), "NotEnoughAttestors", "and 0 have given it: get 1 more"),
         (
             |i| i.unit_root = Digest::of(b"other units"),
             "QuoteForSomethingElse",
@@ -199,16 +208,17 @@ async fn the_contract_parses_quotes_strictly() {
     for (quote, error, sentence) in [
         (put(0, 0), "QuoteNotFromTpm", "0x00544347"),
         (put(5, 0x17), "QuoteWrongType", "0x8017, not a quote"),
-        (put(7, 33), "QuoteSignerNameSize", "33 bytes, not 34"),
+        (put(7, 33), "QuoteSignerName", "0x0021000b"),
         (put(43, 20), "QuoteExtraDataSize", "20 bytes, not 32"),
         (put(44, !good.quote[44]), "QuoteForSomethingElse", "another chain"),
         (put(104, 2), "QuoteBankCount", "2 PCR banks"),
         (put(106, 4), "QuoteBankNotSha256", "0x0004, not SHA-256"),
-        (put(107, 4), "QuoteSelectionSize", "4 bytes, not 3"),
+        (put(107, 4), "QuoteLength", "145 bytes, not 146"),
+        (put(107, 5), "QuoteSelectionSize", "5 bytes, not 2 to 4"),
         (attest_bytes(&qualifying, [0x7F, 0xF2, 0]), "QuotePcrsMissing", "leaves out PCRs 7, 11"),
-        (attest_bytes(&qualifying, [0xFF, 0xFA, 0x81]), "QuotePcrsForbidden", "PCRs 16, 23"),
+        (attest_bytes(&qualifying, [0xFF, 0xFA, 0x81]), "QuotePcrsForbidden", "PCRs from 16 on (0x8100)"),
         (put(112, 31), "QuoteDigestSize", "31 bytes, not 32"),
-        (long, "QuoteTrailingBytes", "ends at byte 145 but 146 were sent"),
+        (long, "QuoteLength", "146 bytes, not 145"),
     ] {
         let mut intent = good.clone();
         machine.sign(&mut intent, quote);
@@ -217,7 +227,7 @@ async fn the_contract_parses_quotes_strictly() {
     for length in 0..good.quote.len() {
         let mut intent = good.clone();
         machine.sign(&mut intent, good.quote[..length].to_vec());
-        refused(&world, &intent, "QuoteTruncated", "ends too early").await;
+        refused(&world, &intent, "QuoteLength", "bytes, not 145").await;
     }
 }
 
@@ -239,22 +249,25 @@ async fn collateral_comes_back_after_the_commitment_and_not_before() {
     let intent = machine.intent(&world).await;
     world.approve(intent.collateral).await;
     world.register(&intent).await;
-    let fees = world.chain.fees(FEE_CAP).await.unwrap();
-    let nonce = world.nonce().await;
-    let early = world.registry.sign_retire(&world.operator, machine.node, nonce, fees).await;
+    let retire = world.registry.retire_call(machine.node);
+    let early = world.sign(&world.operator, &retire).await;
     assert_eq!(early.unwrap_err().refusal().unwrap().error, "StillCommitted");
 
     ask(&world.url, "evm_increaseTime", json!([intent.commitment.0])).await;
     ask(&world.url, "evm_mine", json!([])).await;
-    let stranger = world.registry.sign_retire(&world.deployer, machine.node, nonce, fees).await;
+    let stranger = world.sign(&world.deployer, &retire).await;
     assert_eq!(stranger.unwrap_err().refusal().unwrap().error, "NotTheOperator");
-    let retire = world.registry.sign_retire(&world.operator, machine.node, nonce, fees).await.unwrap();
-    assert_eq!(world.send(&retire).await.outcome, Outcome::Success);
-    let record = world.registry.registered(machine.node).await.unwrap().unwrap();
-    assert_eq!(record.status, NodeStatus::Retired);
-    let funds =
-        world.registry.funds_at(world.chain.head().await.unwrap(), world.operator.address()).await.unwrap();
-    assert_eq!(funds.balance, Icnt::tokens(100_000).unwrap());
+    assert_eq!(world.do_it(&retire).await.outcome, Outcome::Success);
+    let state = world.registry.node(machine.node).await.unwrap().unwrap();
+    assert_eq!(state.status, NodeStatus::Retired);
+    assert_eq!(world.registry.nodes().await.unwrap().nodes[0].status, NodeStatus::Retired);
+    // What was locked lies in the owner's deposit, and the owner takes it out.
+    let operator = world.operator.address();
+    let all = Icnt::tokens(100_000).unwrap();
+    let funds = world.funds(operator, operator).await;
+    assert_eq!((funds.deposit, funds.balance.0), (intent.collateral, all.0 - intent.collateral.0));
+    world.do_it(&world.registry.withdraw_call(intent.collateral, operator)).await;
+    assert_eq!(world.funds(operator, operator).await.balance, all);
     refused(&world, &intent, "NodeAlreadyRegistered", "one endorsement key").await;
 }
 

@@ -5,11 +5,15 @@
 
 use std::time::Duration;
 
-use alloy::primitives::{Address as ChainAddress, U256};
-use appliance_collateral::required;
+use alloy::{
+    primitives::{Address as ChainAddress, B256, U256, keccak256},
+    signers::{SignerSync as _, local::PrivateKeySigner},
+    sol_types::SolValue as _,
+};
 use appliance_model::{Address, Digest, Icnt, NodeId, Permille, Seconds};
 use chain_client::{
-    Broadcast, Chain, Count, Deployment, Intent, OperatorKey, Receipt, Registry, SignedTransaction,
+    AttestorBinding, Broadcast, Call, Chain, Count, Deployment, Error, Funds, Intent, OperatorKey, Payment,
+    Receipt, Registry, SignedTransaction,
 };
 use p256::ecdsa::{Signature, SigningKey, signature::hazmat::PrehashSigner as _};
 use sha2::{Digest as _, Sha256};
@@ -19,8 +23,12 @@ pub(crate) const FEE_CAP: u128 = 100_000_000_000;
 /// One coin.
 pub(crate) const COIN: u128 = 1_000_000_000_000_000_000;
 
+/// ICN's shortest commitment.
+pub(crate) const COMMITMENT: Seconds = Seconds(36 * 30 * 86_400);
+
 /// A chain with contracts on it.
 pub(crate) struct World {
+    pub(crate) test: String,
     pub(crate) url: String,
     pub(crate) chain: Chain,
     pub(crate) deployer: OperatorKey,
@@ -66,7 +74,17 @@ pub(crate) async fn world(test: &str) -> World {
     let grant = Icnt::tokens(100_000).unwrap();
     let deployment = chain.deploy_reference(&deployer, operator.address(), grant, COIN).await.unwrap();
     let registry = Registry::open(&chain, deployment.registry).await.unwrap();
-    World { url, chain, deployer, operator, deployment, registry, server, _directory: directory }
+    World {
+        test: test.into(),
+        url,
+        chain,
+        deployer,
+        operator,
+        deployment,
+        registry,
+        server,
+        _directory: directory,
+    }
 }
 
 /// A bare JSON-RPC call, for what only tests do to a chain.
@@ -125,8 +143,9 @@ impl Machine {
     pub(crate) async fn intent(&self, world: &World) -> Intent {
         let at = world.chain.head().await.unwrap();
         let terms = world.registry.terms_at(at, "eu-west", "storage").await.unwrap();
-        let requirement = required(&terms.terms, 2).unwrap();
+        let demand = terms.demand(2).unwrap();
         let mut intent = Intent {
+            owner: world.operator.address(),
             region: terms.region,
             class: terms.class,
             name: "rack-1-slot-7".into(),
@@ -135,9 +154,9 @@ impl Machine {
             location: 83,
             reservation_price: Icnt(5),
             reward_share: Permille(250),
-            commitment: terms.terms.min_commitment,
+            commitment: COMMITMENT,
             max_booking: Seconds(30 * 86_400),
-            collateral: requirement.required,
+            collateral: demand.node,
             node: self.node,
             ak_x: [0; 32],
             ak_y: [0; 32],
@@ -147,10 +166,28 @@ impl Machine {
             quote: Vec::new(),
             signature_r: [0; 32],
             signature_s: [0; 32],
+            bindings: Vec::new(),
         };
         self.attest(world, world.operator.address(), &mut intent);
+        intent.bindings.push(bind(world, "deployer", at.timestamp_unix + 86_400, &intent));
         intent
     }
+}
+
+/// An attestor's word that the intent's key is in the node's TPM; the deployer is the development attestor.
+pub(crate) fn bind(world: &World, attestor: &str, valid_until_unix: u64, intent: &Intent) -> AttestorBinding {
+    let domain = "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)";
+    let names = (keccak256(domain), keccak256("Scalerforge registry"), keccak256("1"));
+    let registry = ChainAddress::from(world.deployment.registry.0);
+    let separator = (names.0, names.1, names.2, U256::from(world.chain.id()), registry).abi_encode();
+    let kind = keccak256("Binding(bytes32 nodeId,bytes32 akX,bytes32 akY,uint64 validUntil)");
+    let [node, x, y] = [intent.node.0, intent.ak_x, intent.ak_y].map(B256::new);
+    let fields = (kind, node, x, y, U256::from(valid_until_unix)).abi_encode();
+    let digest = [&[0x19, 0x01], keccak256(separator).as_slice(), keccak256(fields).as_slice()].concat();
+    let key = PrivateKeySigner::from_bytes(&B256::new(secret(&world.test, attestor))).unwrap();
+    let signature = key.sign_hash_sync(&keccak256(digest)).unwrap();
+    let vs: U256 = signature.s() | (U256::from(u8::from(signature.v())) << 255);
+    AttestorBinding { valid_until_unix, r: signature.r().to_be_bytes(), vs: vs.to_be_bytes() }
 }
 
 /// TPMS_ATTEST of a quote as a TPM writes it: 145 bytes.
@@ -191,15 +228,29 @@ impl World {
         tokio::time::timeout(Duration::from_secs(60), polled).await.expect("mined within a minute")
     }
 
-    pub(crate) async fn approve(&self, amount: Icnt) -> Receipt {
+    /// Simulates and signs.
+    pub(crate) async fn sign(&self, key: &OperatorKey, call: &Call) -> Result<SignedTransaction, Error> {
         let fees = self.chain.fees(FEE_CAP).await.unwrap();
-        let nonce = self.nonce().await;
-        self.send(&self.registry.sign_approve(&self.operator, amount, nonce, fees).await.unwrap()).await
+        let nonce = self.chain.transaction_count(key.address(), Count::Pending).await.unwrap();
+        self.chain.sign_call(key, call, nonce, fees).await
     }
 
+    /// Does what the call says, by the operator.
+    pub(crate) async fn do_it(&self, call: &Call) -> Receipt {
+        self.send(&self.sign(&self.operator, call).await.unwrap()).await
+    }
+
+    pub(crate) async fn approve(&self, amount: Icnt) -> Receipt {
+        self.do_it(&self.registry.approve_call(amount)).await
+    }
+
+    /// Out of the approval that stands.
     pub(crate) async fn register(&self, intent: &Intent) -> Receipt {
-        let fees = self.chain.fees(FEE_CAP).await.unwrap();
-        let nonce = self.nonce().await;
-        self.send(&self.registry.sign_register(&self.operator, intent, nonce, fees).await.unwrap()).await
+        self.do_it(&self.registry.register_call(intent, &Payment::approval()).unwrap()).await
+    }
+
+    pub(crate) async fn funds(&self, owner: Address, operator: Address) -> Funds {
+        let at = self.chain.head().await.unwrap();
+        self.registry.funds_at(at, owner, operator).await.unwrap()
     }
 }
