@@ -7,7 +7,7 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use crate::error::StoreError;
 
 /// Counts changes of the tables below.
-const VERSION: i64 = 9;
+pub(crate) const VERSION: i64 = 10;
 
 /// The tables of version 1.
 const TABLES: &str = "
@@ -187,9 +187,17 @@ CREATE TABLE leaving (
 ) STRICT;
 ";
 
+/// What version 10 adds: attestors' words for the registry.
+const TABLES_10: &str = "
+CREATE TABLE attestation (
+  host TEXT NOT NULL REFERENCES host(id), attestor BLOB NOT NULL, valid_until INTEGER NOT NULL, signature BLOB NOT NULL,
+  at INTEGER NOT NULL, PRIMARY KEY (host, attestor)
+) STRICT;
+";
+
 /// What each version adds, from the first on.
-const STEPS: [&str; 9] =
-    [TABLES, TABLES_2, TABLES_3, TABLES_4, TABLES_5, TABLES_6, TABLES_7, TABLES_8, TABLES_9];
+const STEPS: [&str; 10] =
+    [TABLES, TABLES_2, TABLES_3, TABLES_4, TABLES_5, TABLES_6, TABLES_7, TABLES_8, TABLES_9, TABLES_10];
 
 pub(crate) fn prepare(connection: &Connection) -> Result<(), StoreError> {
     let sql = StoreError::sql("prepare its tables");

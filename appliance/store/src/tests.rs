@@ -2,6 +2,7 @@
 
 mod accounts;
 mod alerts;
+mod attestations;
 mod burn_in;
 mod chain_jobs;
 mod crash;

@@ -1,5 +1,4 @@
 //! An attestor's word, made here and by alloy: one digest, one signature, one signer.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by stopping there")]
 
 use alloy::{
     primitives::{Address, B256, Signature, U256},

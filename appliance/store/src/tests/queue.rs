@@ -200,15 +200,18 @@ fn a_store_of_version_1_goes_on() {
     store.put(&host, Kind::Registration, b"registered", NOW).unwrap();
     drop(store);
     let old = Connection::open(dir.path().join("store.sqlite")).unwrap();
-    old.execute_batch(
-        r#"DROP TABLE evidence; DROP TABLE request; DROP TABLE binding; DROP TABLE bmc_account;
-           DROP TABLE controller; DROP TABLE remedy_line; DROP TABLE remedy;
-           DROP TABLE burn_in_part; DROP TABLE burn_in; DROP TABLE figure; DROP TABLE consent;
-           DROP TABLE erase_line; DROP TABLE erase_drive; DROP TABLE erase;
-           DROP TABLE chain_job; PRAGMA user_version = 1;
-           UPDATE host SET stage = '{"stage":"registered"}';"#,
-    )
-    .unwrap();
+    // All that later versions added goes.
+    let first = ["host", "journal", "outbox", "document", "node", "chain_transaction", "setting"];
+    let tables: Vec<String> = old
+        .prepare("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+        .and_then(|mut statement| statement.query_map([], |row| row.get(0))?.collect())
+        .unwrap();
+    old.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
+    for table in tables.iter().filter(|table| !first.contains(&table.as_str())) {
+        old.execute_batch(&format!("DROP TABLE {table}")).unwrap();
+    }
+    old.execute_batch(r#"PRAGMA user_version = 1; UPDATE host SET stage = '{"stage":"registered"}';"#)
+        .unwrap();
     drop(old);
     let store = open(dir.path());
     let row = store.accepted_evidence(&host).unwrap().unwrap();

@@ -7,7 +7,7 @@ use appliance_model::{Address, NodeId, Seconds};
 use rusqlite::Connection;
 
 use super::*;
-use crate::{Kind, Purpose, StoreError, StoredTransaction};
+use crate::{Kind, Purpose, StoreError, StoredTransaction, schema::VERSION};
 
 #[test]
 fn a_host_is_remembered_once_and_refreshed() {
@@ -207,7 +207,7 @@ fn commits_are_durable_and_links_hold() {
     };
     assert!(pragma("journal_mode").contains("119, 97, 108"), "wal: {}", pragma("journal_mode"));
     assert_eq!((pragma("synchronous"), pragma("foreign_keys")), ("Integer(2)".into(), "Integer(1)".into()));
-    assert_eq!(pragma("user_version"), "Integer(8)");
+    assert_eq!(pragma("user_version"), format!("Integer({VERSION})"));
     assert_eq!(pragma("integrity_check"), pragma("quick_check"));
     let stranger = "h-0123456789ab".parse().unwrap();
     let error = store.put(&stranger, Kind::Nonce, b"x", NOW).unwrap_err();
@@ -222,12 +222,14 @@ fn commits_are_durable_and_links_hold() {
 fn a_newer_store_is_refused_untouched() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("store.sqlite");
-    Connection::open(&file).unwrap().execute_batch("PRAGMA user_version = 9").unwrap();
+    let newer = VERSION + 1;
+    Connection::open(&file).unwrap().execute_batch(&format!("PRAGMA user_version = {newer}")).unwrap();
     let before = std::fs::read(&file).unwrap();
     let error = Store::open(&file).unwrap_err();
-    assert!(matches!(error, StoreError::Newer { found: 9, known: 8, .. }));
+    assert!(matches!(error, StoreError::Newer { found, known: VERSION, .. } if found == newer));
     let text = error.to_string();
-    assert!(text.contains("store.sqlite has schema 9, this version knows 8; start the version"), "{text}");
+    let said = format!("store.sqlite has schema {newer}, this version knows {VERSION}; start the version");
+    assert!(text.contains(&said), "{text}");
     assert_eq!(std::fs::read(&file).unwrap(), before);
 }
 
