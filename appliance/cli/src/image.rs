@@ -1,12 +1,18 @@
-//! `scalerforge image`: builds the discovery image of a site.
+//! `scalerforge image`: builds images, compares them, and says what they are made of.
+
+mod show;
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::{Context as _, anyhow};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+use image_build::{Lock, Origin};
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{host::print, say};
 
@@ -23,9 +29,8 @@ pub(crate) enum Verb {
         /// Where discovery.efi, reference.json, reference.corim and manifest.json go.
         #[arg(long)]
         out: PathBuf,
-        /// Where fetched packages are kept.
-        #[arg(long, default_value = "/var/cache/scalerforge")]
-        cache: PathBuf,
+        #[command(flatten)]
+        from: Source,
         /// Sign reference.corim with this key: a file of 64 hex digits (`openssl rand -hex 32`), kept apart from the
         /// site's keys.  Its public key is printed: what verifiers are told.
         #[arg(long)]
@@ -34,13 +39,66 @@ pub(crate) enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Write the list of exact packages anew, from what Debian has today, and say what changes.
+    Lock {
+        /// The file to write; what changes is told against what it holds, else against what this program was built with.
+        #[arg(long)]
+        out: PathBuf,
+        /// Where fetched packages are kept.
+        #[arg(long, default_value = CACHE)]
+        cache: PathBuf,
+        /// Print the changes as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// What is in a built image: sizes, packages, files.
+    Inspect(show::Inspect),
+    /// Compare two builds member by member; fails if they differ.
+    Diff(show::Diff),
+    /// Compute from a UKI what a TPM will hold after it has started.
+    Measure(show::Measure),
+}
+
+const CACHE: &str = "/var/cache/scalerforge";
+
+/// Where packages come from.
+#[derive(Debug, Args)]
+pub(crate) struct Source {
+    /// Where fetched packages are kept.
+    #[arg(long, default_value = CACHE)]
+    cache: PathBuf,
+    /// Take the packages of this list (`image lock`) instead of those that this program was built with.
+    #[arg(long)]
+    lock: Option<PathBuf>,
+    /// Root of a Debian archive that keeps old packages, asked when the mirror has one no more.
+    #[arg(long)]
+    snapshot: Option<String>,
 }
 
 pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
-    let Verb::Build { ca, agent, out, cache, sign_key, json } = verb;
-    let key = sign_key.as_deref().map(secret_key).transpose()?;
-    let mut progress = |line: &str| eprintln!("{line}");
-    let built = image_build::discovery(&cache, &agent, &ca, &out, &mut progress)?;
+    match verb {
+        Verb::Build { ca, agent, out, from, sign_key, json } => {
+            build(&ca, &agent, &out, &from, sign_key.as_deref(), json)
+        }
+        Verb::Lock { out, cache, json } => lock(&out, &cache, json),
+        Verb::Inspect(inspect) => show::inspect(&inspect),
+        Verb::Diff(diff) => show::diff(&diff),
+        Verb::Measure(measure) => show::measure(&measure),
+    }
+}
+
+fn build(
+    ca: &Path,
+    agent: &Path,
+    out: &Path,
+    from: &Source,
+    sign_key: Option<&Path>,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let key = sign_key.map(secret_key).transpose()?;
+    let lock = from.lock.as_deref().map_or_else(|| Ok(Lock::committed()?), read_lock)?;
+    let origin = Origin { cache: &from.cache, lock: &lock, snapshot: from.snapshot.as_deref() };
+    let built = steps(|progress| image_build::discovery(origin, agent, ca, out, progress))?;
     let signer = key.map(|key| image_build::signed::sign(&built.reference_corim, &built.corim(), &key));
     let signer = signer.transpose()?;
     if json {
@@ -48,11 +106,7 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     say!("{}  {:.1} MiB", built.uki.display(), mebibytes(built.uki_bytes));
-    for pcr in &built.reference.pcrs {
-        for accepted in &pcr.accepted {
-            say!("PCR {:>2}  {}  {}", pcr.pcr, accepted.value, accepted.holds_for);
-        }
-    }
+    show::reference(&built.reference);
     match signer {
         Some(signer) => say!("{} signed by {}", built.reference_corim.display(), hex::encode(signer)),
         None => say!("{}  not signed by this build: --sign-key", built.reference_corim.display()),
@@ -60,9 +114,45 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn lock(out: &Path, cache: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    let old = if out.exists() { read_lock(out)? } else { Lock::committed()? };
+    let new = steps(|progress| image_build::relock(cache, progress))?;
+    let changes = old.changes(&new);
+    fs::write(out, new.to_text()?).with_context(|| format!("cannot write {}", out.display()))?;
+    if json {
+        print(&changes)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for line in &changes {
+        say!("{line}");
+    }
+    say!("{}: {} packages, {} changes", out.display(), new.packages.len(), changes.len());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read_lock(file: &Path) -> anyhow::Result<Lock> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Lock::parse(&text).with_context(|| format!("{} is no package lock", file.display()))
+}
+
+/// Shows what is being done: lines where nobody looks, one moving line on a terminal.
+fn steps<T, E>(work: impl FnOnce(&mut dyn FnMut(&str)) -> Result<T, E>) -> Result<T, E> {
+    let bar = ProgressBar::new_spinner();
+    if bar.is_hidden() {
+        return work(&mut |line| eprintln!("{line}"));
+    }
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed:>4} {wide_msg}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(100));
+    let result = work(&mut |line| bar.set_message(line.to_owned()));
+    bar.finish_and_clear();
+    result
+}
+
 /// A private key, as `openssl rand -hex 32` writes one.
 fn secret_key(file: &Path) -> anyhow::Result<[u8; 32]> {
-    let text = std::fs::read_to_string(file)
+    let text = fs::read_to_string(file)
         .with_context(|| format!("cannot read the image-signing key {}", file.display()))?;
     let mut key = [0; 32];
     hex::decode_to_slice(text.trim(), &mut key).map_err(|_| {

@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use hil_tests_scenarios::{Artefacts, BootFiles};
+use image_build::{Lock, Origin, packages};
 
 use crate::run::{cargo, run};
 
@@ -39,12 +40,14 @@ pub(crate) fn prepare(root: &Path, altered: bool) -> anyhow::Result<(Artefacts, 
     let cache = folder.join("cache");
     let ca = site.join("ca.pem");
     let image = folder.join("image");
-    let built = image_build::discovery(&cache, &agent, &ca, &image, &mut say)?;
+    let lock = packages(&folder, &cache, &mut say)?;
+    let origin = Origin { cache: &cache, lock: &lock, snapshot: None };
+    let built = image_build::discovery(origin, &agent, &ca, &image, &mut say)?;
     ensure!(built.uki_bytes <= UKI_BYTES_MAX, "the discovery image has {} bytes", built.uki_bytes);
     let altered_image = folder.join("image-altered");
     if altered {
         let wrong = alter(&folder, &agent)?;
-        image_build::discovery(&cache, &wrong, &ca, &altered_image, &mut say)?;
+        image_build::discovery(origin, &wrong, &ca, &altered_image, &mut say)?;
     }
     let artefacts = Artefacts {
         scalerforge,
@@ -60,6 +63,44 @@ pub(crate) fn prepare(root: &Path, altered: bool) -> anyhow::Result<(Artefacts, 
     let list = folder.join("artefacts.json");
     artefacts.write(&list)?;
     Ok((artefacts, list))
+}
+
+/// The packages that the images are made of: those of the committed lock, as long as the mirror has them.
+///
+/// Debian drops what it has replaced, so a lock ages without anybody changing this tree.  Then, and only here, today's
+/// packages are taken: what changes is printed, and the new lock lies in `.xtask` to be committed.  `scalerforge image
+/// build` never does this.
+fn packages(folder: &Path, cache: &Path, say: &mut dyn FnMut(&str)) -> anyhow::Result<Lock> {
+    let committed = Lock::committed()?;
+    let newer = newer_lock(folder);
+    // Only what this very run found stands for today.
+    if newer.exists() {
+        std::fs::remove_file(&newer)?;
+    }
+    match packages::fetch(Origin { cache, lock: &committed, snapshot: None }, say) {
+        Err(packages::Error::Gone { name, version, .. }) => {
+            eprintln!(
+                "\n  NOT THE COMMITTED PACKAGES: no mirror has {name} {version} any more.  Today's are:"
+            );
+            let today = image_build::relock(cache, say)?;
+            for line in committed.changes(&today) {
+                eprintln!("  {line}");
+            }
+            std::fs::write(&newer, today.to_text()?)?;
+            eprintln!("  commit {} as {LOCK_FILE}\n", newer.display());
+            packages::fetch(Origin { cache, lock: &today, snapshot: None }, say)?;
+            Ok(today)
+        }
+        other => other.map(|_| committed).map_err(Into::into),
+    }
+}
+
+/// Where the lock lives in the tree.
+pub(crate) const LOCK_FILE: &str = "image/build/data/packages.json";
+
+/// Where a run leaves the lock of today, if the committed one has aged.
+pub(crate) fn newer_lock(folder: &Path) -> PathBuf {
+    folder.join("packages.json")
 }
 
 fn boot_files(built: &image_build::Discovery) -> BootFiles {

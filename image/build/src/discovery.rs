@@ -1,6 +1,7 @@
 //! The discovery image as files in a directory, rebuilt only when something that determines its bytes has changed.
 //!
-//! Writes `discovery.efi`, `reference.json`, `reference.corim`, `manifest.json` and a stamp of all inputs; beside them
+//! Writes `discovery.efi`, `reference.json`, `reference.corim`, `manifest.json`, `sbom.cdx.json` and a stamp of all
+//! inputs; beside them
 //! `vmlinuz` and `initrd`, the very bytes of the UKI's sections, for iPXE, which cannot start a UKI, and `discovery.iso`,
 //! the UKI as a boot medium.  An interrupted run
 //! leaves no stamp and is done again; two runs at once wait for each other.
@@ -14,28 +15,45 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::build::{self, Inputs, read, write};
+use crate::lock::{Lock, Set};
+use crate::manifest::{FileEntry, Manifest};
 use crate::medium;
-use crate::packages::{self, Packages};
+use crate::packages::{self, Origin, Packages};
 use crate::pe::{self, Image};
+use crate::sbom::{self, Licensed, Subject};
 use crate::signed;
 
 /// This crate's own code and data: a changed builder may build other bytes.
-const OWN_SOURCES: [(&str, &[u8]); 15] = [
+const OWN_SOURCES: [(&str, &[u8]); 29] = [
+    ("apt.rs", include_bytes!("apt.rs")),
     ("build.rs", include_bytes!("build.rs")),
     ("cpio.rs", include_bytes!("cpio.rs")),
+    ("crates.rs", include_bytes!("crates.rs")),
+    ("deb.rs", include_bytes!("deb.rs")),
+    ("diff.rs", include_bytes!("diff.rs")),
     ("discovery.rs", include_bytes!("discovery.rs")),
+    ("disk.rs", include_bytes!("disk.rs")),
     ("drivers.txt", include_bytes!("../data/drivers.txt")),
     ("elf.rs", include_bytes!("elf.rs")),
+    ("host.txt", include_bytes!("../data/host.txt")),
+    ("inspect.rs", include_bytes!("inspect.rs")),
     ("lib.rs", include_bytes!("lib.rs")),
+    ("lock.rs", include_bytes!("lock.rs")),
     ("manifest.rs", include_bytes!("manifest.rs")),
     ("medium.rs", include_bytes!("medium.rs")),
+    ("members.rs", include_bytes!("members.rs")),
     ("modules.rs", include_bytes!("modules.rs")),
+    ("packages.json", include_bytes!("../data/packages.json")),
     ("packages.rs", include_bytes!("packages.rs")),
     ("pcr.rs", include_bytes!("pcr.rs")),
     ("pe.rs", include_bytes!("pe.rs")),
+    ("relock.rs", include_bytes!("relock.rs")),
+    ("sbom.rs", include_bytes!("sbom.rs")),
     ("signed.rs", include_bytes!("signed.rs")),
     ("sources.rs", include_bytes!("sources.rs")),
+    ("tree.rs", include_bytes!("tree.rs")),
     ("uki.rs", include_bytes!("uki.rs")),
+    ("verity.rs", include_bytes!("verity.rs")),
 ];
 
 /// Why there is no image.
@@ -95,6 +113,8 @@ pub struct Discovery {
     pub reference_corim: PathBuf,
     /// What is in the image.
     pub manifest_json: PathBuf,
+    /// The same in the form that other people's tools read, with licences and crates.
+    pub sbom_json: PathBuf,
     /// The reference values themselves.
     pub reference: ReferenceValues,
     /// Size of the UKI in bytes.
@@ -112,11 +132,11 @@ struct Stamp {
     uki_sha256: String,
 }
 
-/// Fetches packages into `cache` if need be and builds the image into `out_dir` if it is not up to date.
+/// Fetches packages into the cache if need be and builds the image into `out_dir` if it is not up to date.
 ///
 /// `agent` is a static program, `ca` a PEM file with the appliance's CA.  `progress` gets a line for each slow step.
 pub fn discovery(
-    cache: &Path,
+    origin: Origin<'_>,
     agent: &Path,
     ca: &Path,
     out_dir: &Path,
@@ -126,7 +146,7 @@ pub fn discovery(
         let path = path.to_owned();
         move |source| Error::Output { doing, path, source }
     };
-    let packages = packages::fetch(cache, progress).map_err(Error::Packages)?;
+    let packages = packages::fetch(origin, progress).map_err(Error::Packages)?;
     fs::create_dir_all(out_dir).map_err(output("create", out_dir))?;
     let lock_path = out_dir.join(".discovery.lock");
     let lock = File::create(&lock_path).map_err(output("create", &lock_path))?;
@@ -139,18 +159,24 @@ pub fn discovery(
     let medium = out_dir.join("discovery.iso");
     let reference_json = out_dir.join("reference.json");
     let manifest_json = out_dir.join("manifest.json");
+    let sbom_json = out_dir.join("sbom.cdx.json");
     let stamp_path = out_dir.join(".discovery.stamp");
     let rebuilt = !up_to_date(
         &stamp_path,
         &inputs_sha256,
-        &[&uki, &kernel, &initrd, &medium, &reference_json, &manifest_json],
+        &[&uki, &kernel, &initrd, &medium, &reference_json, &manifest_json, &sbom_json],
     );
     if rebuilt {
         if stamp_path.exists() {
             fs::remove_file(&stamp_path).map_err(output("remove", &stamp_path))?;
         }
-        let inputs =
-            Inputs { agent, ca_pem: &ca_pem, packages: &packages, extra_files: &[], cache: Some(cache) };
+        let inputs = Inputs {
+            agent,
+            ca_pem: &ca_pem,
+            packages: &packages,
+            extra_files: &[],
+            cache: Some(origin.cache),
+        };
         let built = build::build(&inputs, progress).map_err(Error::Build)?;
         write(&uki, &built.uki).map_err(Error::Build)?;
         write_parts(&built.uki, &kernel, &initrd).map_err(Error::Build)?;
@@ -158,6 +184,7 @@ pub fn discovery(
         write(&medium, &disc).map_err(Error::Build)?;
         write_json(&reference_json, &built.reference)?;
         write_json(&manifest_json, &built.manifest)?;
+        write_json(&sbom_json, &sbom(&built.manifest, &packages, origin.lock))?;
         let uki_sha256 = built.manifest.uki_sha256;
         write_json(&stamp_path, &Stamp { inputs_sha256, uki_sha256 })?;
     }
@@ -174,6 +201,7 @@ pub fn discovery(
         reference_json,
         reference_corim,
         manifest_json,
+        sbom_json,
         reference,
         uki_bytes,
         packages,
@@ -199,6 +227,18 @@ fn write_parts(uki: &[u8], kernel: &Path, initrd: &Path) -> Result<(), build::Er
     Ok(())
 }
 
+/// What of the packages is in the image, the crates of the agent, and what else is not Debian's.
+fn sbom(manifest: &Manifest, packages: &Packages, lock: &Lock) -> serde_json::Value {
+    let root = packages.root();
+    let names: Vec<&str> = lock.of(&[Set::Boot]).map(|pinned| pinned.name.as_str()).collect();
+    let inside = manifest.packages.iter().filter(|package| names.contains(&package.name.as_str()));
+    let inside: Vec<Licensed<'_>> = inside.map(|package| sbom::licensed(package, &root)).collect();
+    let own: Vec<&FileEntry> =
+        manifest.files.iter().filter(|file| !file.path.starts_with("lib/modules/")).collect();
+    let subject = Subject { name: &manifest.name, sha256: &manifest.uki_sha256, suite: &lock.suite };
+    sbom::document(subject, &inside, &own)
+}
+
 fn corim(reference: ReferenceValues) -> Corim {
     Corim { reference, version: env!("CARGO_PKG_VERSION").to_owned() }
 }
@@ -219,7 +259,7 @@ fn inputs(agent: &[u8], ca_pem: &[u8], packages: &Packages) -> String {
     hex::encode(hash.finalize())
 }
 
-fn up_to_date(stamp: &Path, inputs_sha256: &str, products: &[&Path; 6]) -> bool {
+fn up_to_date(stamp: &Path, inputs_sha256: &str, products: &[&Path; 7]) -> bool {
     let Some(stamp) = fs::read(stamp).ok().and_then(|text| serde_json::from_slice::<Stamp>(&text).ok())
     else {
         return false;

@@ -6,20 +6,34 @@
 //! It refuses to learn reference values from a machine, to put parameters on the command line, and to need root.
 //! Pure: `cpio`, `medium`, `pe`, `pcr`, `elf`, `modules`, `sources`, `uki`.  Read next: `build.rs`.
 
+mod apt;
 pub mod build;
 pub mod cpio;
+pub mod crates;
+pub mod deb;
+pub mod diff;
 pub mod discovery;
+pub mod disk;
 pub mod elf;
+pub mod inspect;
+pub mod lock;
 pub mod manifest;
 pub mod medium;
+pub mod members;
 pub mod modules;
 pub mod packages;
 pub mod pcr;
 pub mod pe;
+pub mod relock;
+pub mod sbom;
 pub mod signed;
 pub mod sources;
+pub mod tree;
 pub mod uki;
+pub mod verity;
 
 pub use build::{Built, Inputs, build};
 pub use discovery::{Discovery, discovery};
-pub use packages::Packages;
+pub use lock::Lock;
+pub use packages::{Origin, Packages};
+pub use relock::relock;

@@ -48,12 +48,19 @@ pub fn medium(uki: &[u8]) -> io::Result<Vec<u8>> {
     Ok(disc)
 }
 
+/// What stands before the FAT volume of a medium of ours, and the volume; `None` for anything else.
+#[must_use]
+pub fn parts(disc: &[u8]) -> Option<(&[u8], &[u8])> {
+    let named = disc.get(DESCRIPTORS * SECTOR + 40..)?.starts_with(NAME.as_bytes());
+    if named { disc.split_at_checked(VOLUME * SECTOR) } else { None }
+}
+
 fn put(disc: &mut [u8], sector: usize, content: &[u8]) {
     disc.iter_mut().skip(sector * SECTOR).zip(content).for_each(|(to, from)| *to = *from);
 }
 
 /// The FAT volume that firmware boots.
-fn volume(uki: &[u8]) -> io::Result<Vec<u8>> {
+pub(crate) fn volume(uki: &[u8]) -> io::Result<Vec<u8>> {
     let bytes = (uki.len() + SLACK_BYTES).next_multiple_of(SECTOR);
     let mut disk = Cursor::new(vec![0; bytes]);
     let blocks = u32::try_from(bytes / BLOCK).map_err(io::Error::other)?;
@@ -184,7 +191,8 @@ mod tests {
         let uki: Vec<u8> = (0..3_000_001_u32).map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[1]).collect();
         let disc = medium(&uki).unwrap();
         assert_eq!(disc.len() % SECTOR, 0);
-        let mut volume = disc[VOLUME * SECTOR..].to_vec();
+        let mut volume = parts(&disc).unwrap().1.to_vec();
+        assert!(parts(&uki).is_none());
         let files = FileSystem::new(Cursor::new(&mut volume), FsOptions::new()).unwrap();
         let mut found = Vec::new();
         files.root_dir().open_file("EFI/BOOT/BOOTX64.EFI").unwrap().read_to_end(&mut found).unwrap();

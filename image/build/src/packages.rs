@@ -1,27 +1,29 @@
-//! Fetches the distribution packages that images are made of, without root and without touching the host's apt.
+//! The distribution packages that images are made of, exactly those of the lock, without root.
 //!
-//! A private apt with its own directories asks the host's own mirror for the release in `sources.rs`, checks
-//! signatures as always, and `dpkg-deb` unpacks beside it.  The result is cached: a second call reads one small file
-//! and needs no network.  Remove the cache's `packages` folder to take newer packages.
+//! A file whose hash the lock names is taken from the cache or downloaded; one that no mirror has any more is an error
+//! that says what to run, never a newer one instead.  `dpkg-deb` unpacks kernel, stub and virtual-machine firmware
+//! beside the files; a second call for the same lock reads one small record and needs no network.
+//! Read next: `lock.rs`, then `relock.rs`, which writes the lock.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::apt::{self, Apt, run};
+use crate::lock::{Lock, Pinned, Set};
 use crate::sources;
 
 /// Changes when the folder's layout does, so that an older cache is fetched again instead of misread.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const RECORD: &str = "packages.json";
-/// The package that always depends on the newest signed kernel.
-const KERNEL_META: &str = "linux-image-amd64";
-/// systemd's UEFI boot stub, UEFI firmware for virtual machines, iPXE for firmware that can do no better, and the chain
-/// that Microsoft's and Debian's keys have signed, for hosts whose firmware trusts only those.
-const OTHERS: [&str; 5] = ["systemd-boot-efi", "ovmf", "ipxe", "shim-signed", "grub-efi-amd64-signed"];
+/// What the kernel's packages are called.
+pub(crate) const KERNEL_PREFIX: &str = "linux-image-";
+/// What every image and its lab are made of.
+const SETS: [Set; 2] = [Set::Boot, Set::Lab];
 
 /// Why packages cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +69,22 @@ pub enum Error {
         sources::SUITE
     )]
     NoMirror,
+    /// A locked file that nobody serves any more.
+    #[error(
+        "no mirror has {name} {version} with SHA-256 {sha256} any more (last answer: {said}); Debian drops a package when a \
+         newer one replaces it. Either point --snapshot at an archive that keeps old ones, or run `scalerforge image lock` \
+         to take today's, read what changes, and build with that: reference values change with it"
+    )]
+    Gone {
+        /// Package.
+        name: String,
+        /// The version wanted.
+        version: String,
+        /// The hash wanted, hex.
+        sha256: String,
+        /// What the last mirror said.
+        said: String,
+    },
     /// A package or file is not what was expected.
     #[error("{what}; if the mirror is being updated, try again in an hour, else report this as a bug")]
     Unexpected {
@@ -89,14 +107,43 @@ pub struct Package {
     pub source: String,
     /// File name in the cache's `debs` folder.
     pub file: String,
+    /// Size of the .deb file.
+    pub bytes: u64,
     /// SHA-256 of the .deb file, hex.
     pub sha256: String,
+}
+
+impl From<&Pinned> for Package {
+    fn from(pinned: &Pinned) -> Package {
+        Package {
+            name: pinned.name.clone(),
+            version: pinned.version.clone(),
+            architecture: pinned.architecture.clone(),
+            source: pinned.source.clone(),
+            file: pinned.file(),
+            bytes: pinned.bytes,
+            sha256: pinned.sha256.clone(),
+        }
+    }
+}
+
+/// Where packages come from.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a> {
+    /// Folder that keeps files between builds.
+    pub cache: &'a Path,
+    /// Which packages.
+    pub lock: &'a Lock,
+    /// Root of an archive that is asked for files that the host's mirror has no more.
+    pub snapshot: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Record {
     format: u32,
+    /// Names the lock that the folder was filled from.
+    lock: String,
     kernel_release: String,
     packages: Vec<Package>,
 }
@@ -194,7 +241,8 @@ impl Packages {
         Packages { dir, kernel_release, packages: Vec::new() }
     }
 
-    fn root(&self) -> PathBuf {
+    /// Where the packages are unpacked.
+    pub(crate) fn root(&self) -> PathBuf {
         self.dir.join("root")
     }
 
@@ -220,18 +268,18 @@ impl Packages {
     }
 }
 
-/// Gives the packages in `cache`, fetching them if they are not there.  `progress` gets a line for each slow step.
-pub fn fetch(cache: &Path, progress: &mut dyn FnMut(&str)) -> Result<Packages, Error> {
-    fs::create_dir_all(cache).map_err(file("create", cache))?;
-    // An absolute path, because apt resolves relative ones against its own directories.
-    let cache = &fs::canonicalize(cache).map_err(file("resolve", cache))?;
-    let lock_path = cache.join("packages.lock");
-    let lock = File::create(&lock_path).map_err(file("create", &lock_path))?;
-    lock.lock().map_err(file("lock", &lock_path))?;
+/// Gives kernel, stub and the lab's firmware, fetching what is not there.  `progress` gets a line for each slow step.
+///
+/// # Errors
+/// [`Error::Gone`] if the lock names a file that is no longer served; the others say what to do.
+pub fn fetch(origin: Origin<'_>, progress: &mut dyn FnMut(&str)) -> Result<Packages, Error> {
+    let (cache, _lock) = open(origin.cache)?;
     let dir = cache.join("packages");
-    if let Some(packages) = cached(&dir) {
+    let digest = origin.lock.digest();
+    if let Some(packages) = cached(&dir, &digest) {
         return Ok(packages);
     }
+    let debs = download(&cache, origin, &SETS, progress)?;
     // Whatever an interrupted run left is dropped; a finished folder appears in one rename.
     let part = cache.join("packages.part");
     for stale in [&part, &dir] {
@@ -239,245 +287,163 @@ pub fn fetch(cache: &Path, progress: &mut dyn FnMut(&str)) -> Result<Packages, E
             fs::remove_dir_all(stale).map_err(file("remove", stale))?;
         }
     }
-    download(&part, progress)?;
+    progress("unpack");
+    fs::create_dir_all(&part).map_err(file("create", &part))?;
+    unpack(&debs, &part.join("root"))?;
+    let packages: Vec<Package> = origin.lock.of(&SETS).map(Package::from).collect();
+    let kernel = packages.iter().find_map(|package| package.name.strip_prefix(KERNEL_PREFIX));
+    let kernel_release = kernel
+        .ok_or_else(|| Error::Unexpected { what: "the package lock names no kernel".to_owned() })?
+        .to_owned();
+    let record = Record { format: FORMAT, lock: digest.clone(), kernel_release, packages };
+    Packages { dir: part.clone(), kernel_release: record.kernel_release.clone(), packages: Vec::new() }
+        .complete()
+        .map_err(|path| Error::Unexpected { what: format!("the packages have no {}", path.display()) })?;
+    let path = part.join(RECORD);
+    let text =
+        serde_json::to_vec_pretty(&record).map_err(|error| Error::Unexpected { what: error.to_string() })?;
+    fs::write(&path, text).map_err(file("write", &path))?;
     fs::rename(&part, &dir).map_err(file("rename", &part))?;
-    cached(&dir).ok_or_else(|| Error::Unexpected {
+    cached(&dir, &digest).ok_or_else(|| Error::Unexpected {
         what: format!("the packages in {} are incomplete", dir.display()),
     })
 }
 
-fn cached(dir: &Path) -> Option<Packages> {
+/// Gives the files of some sets, verified, in the lock's order, fetching what is not there.
+///
+/// # Errors
+/// As [`fetch`].
+pub fn files(
+    origin: Origin<'_>,
+    sets: &[Set],
+    progress: &mut dyn FnMut(&str),
+) -> Result<Vec<(Package, PathBuf)>, Error> {
+    let (cache, _lock) = open(origin.cache)?;
+    let files = download(&cache, origin, sets, progress)?;
+    Ok(origin.lock.of(sets).map(Package::from).zip(files).collect())
+}
+
+/// Unpacks package files into a folder.
+pub(crate) fn unpack(debs: &[PathBuf], root: &Path) -> Result<(), Error> {
+    for deb in debs {
+        let hint = "The file may have been damaged on disk; remove it and try again.";
+        run(Command::new("dpkg-deb").arg("-x").arg(deb).arg(root), "dpkg-deb", "dpkg", hint)?;
+    }
+    Ok(())
+}
+
+/// The cache, with an absolute path because apt resolves relative ones against its own directories, and its lock.
+pub(crate) fn open(cache: &Path) -> Result<(PathBuf, File), Error> {
+    fs::create_dir_all(cache).map_err(file("create", cache))?;
+    let cache = fs::canonicalize(cache).map_err(file("resolve", cache))?;
+    let path = cache.join("packages.lock");
+    let lock = File::create(&path).map_err(file("create", &path))?;
+    lock.lock().map_err(file("lock", &path))?;
+    Ok((cache, lock))
+}
+
+fn cached(dir: &Path, lock: &str) -> Option<Packages> {
     let text = fs::read(dir.join(RECORD)).ok()?;
     let record: Record = serde_json::from_slice(&text).ok()?;
     let packages =
         Packages { dir: dir.to_owned(), kernel_release: record.kernel_release, packages: record.packages };
-    (record.format == FORMAT && packages.complete().is_ok()).then_some(packages)
+    (record.format == FORMAT && record.lock == lock && packages.complete().is_ok()).then_some(packages)
 }
 
-fn download(part: &Path, progress: &mut dyn FnMut(&str)) -> Result<(), Error> {
-    let apt = Apt::prepare(part)?;
-    progress(&format!("package lists of Debian {}", sources::SUITE));
-    apt.run(&["update"], part, "Check the network and the host's apt sources with `apt-get update`.")?;
-    let kernel = apt.kernel_package()?;
-    progress(&format!("download {kernel}, {}", OTHERS.join(", ")));
-    let debs = part.join("debs");
+/// Each file of the sets, by its hash: from the cache, else from a mirror.
+fn download(
+    cache: &Path,
+    origin: Origin<'_>,
+    sets: &[Set],
+    progress: &mut dyn FnMut(&str),
+) -> Result<Vec<PathBuf>, Error> {
+    let debs = cache.join("debs");
     fs::create_dir_all(&debs).map_err(file("create", &debs))?;
-    let names = [&["download", kernel.as_str()], &OTHERS[..]].concat();
-    apt.run(&names, &debs, "Check the network; then try again.")?;
-    progress("unpack");
-    let root = part.join("root");
-    let mut packages = Vec::new();
-    let mut files: Vec<PathBuf> = fs::read_dir(&debs)
-        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
-        .map_err(file("list", &debs))?;
-    files.sort();
-    for deb in files {
-        let hint = "The download may be damaged; try again.";
-        run(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&root), "dpkg-deb", "dpkg", hint)?;
-        packages.push(describe(&deb)?);
-    }
-    if packages.len() != names.len() - 1 {
-        return Err(Error::Unexpected {
-            what: format!("asked for {} packages, got {}", names.len() - 1, packages.len()),
-        });
-    }
-    let kernel_release = kernel.trim_start_matches("linux-image-").to_owned();
-    let record = Record { format: FORMAT, kernel_release, packages };
-    let unpacked = Packages {
-        dir: part.to_owned(),
-        kernel_release: record.kernel_release.clone(),
-        packages: Vec::new(),
-    };
-    unpacked
-        .complete()
-        .map_err(|path| Error::Unexpected { what: format!("the packages have no {}", path.display()) })?;
-    let lists = part.join("apt");
-    fs::remove_dir_all(&lists).map_err(file("remove", &lists))?;
-    let path = part.join(RECORD);
-    let text =
-        serde_json::to_vec_pretty(&record).map_err(|error| Error::Unexpected { what: error.to_string() })?;
-    fs::write(&path, text).map_err(file("write", &path))
-}
-
-fn describe(deb: &Path) -> Result<Package, Error> {
-    let hint = "The download may be damaged; try again.";
-    let field = |name: &str| {
-        run(Command::new("dpkg-deb").arg("-f").arg(deb).arg(name), "dpkg-deb", "dpkg", hint)
-            .map(|text| text.trim().to_owned())
-    };
-    let content = fs::read(deb).map_err(file("read", deb))?;
-    let name = field("Package")?;
-    let source = match field("Source")? {
-        empty if empty.is_empty() => name.clone(),
-        source => source,
-    };
-    Ok(Package {
-        source,
-        version: field("Version")?,
-        architecture: field("Architecture")?,
-        file: deb.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
-        sha256: hex::encode(Sha256::digest(&content)),
-        name,
-    })
-}
-
-/// An apt that shares nothing with the host's but the way to the mirror.
-struct Apt {
-    config: PathBuf,
-}
-
-impl Apt {
-    fn prepare(part: &Path) -> Result<Apt, Error> {
-        let dir = part.join("apt");
-        for path in ["state/lists/partial", "cache/archives/partial", "none"].map(|name| dir.join(name)) {
-            fs::create_dir_all(&path).map_err(file("create", &path))?;
-        }
-        let list = dir.join("private.sources");
-        let text = sources::private_list(&host_sources()?, Path::new(sources::ARCHIVE_KEYRING).exists())
-            .ok_or(Error::NoMirror)?;
-        fs::write(&list, text).map_err(file("write", &list))?;
-        let status = dir.join("status");
-        fs::write(&status, "").map_err(file("write", &status))?;
-        let config = dir.join("apt.conf");
-        fs::write(&config, configuration(&dir, &network_settings()?)).map_err(file("write", &config))?;
-        Ok(Apt { config })
-    }
-
-    fn run(&self, arguments: &[&str], directory: &Path, hint: &'static str) -> Result<String, Error> {
-        let mut command = Command::new("apt-get");
-        command.env("APT_CONFIG", &self.config).current_dir(directory).arg("-q").args(arguments);
-        run(&mut command, "apt-get", "apt", hint)
-    }
-
-    /// The package that the meta package stands for today.
-    fn kernel_package(&self) -> Result<String, Error> {
-        let mut command = Command::new("apt-cache");
-        command.env("APT_CONFIG", &self.config).args(["show", "--no-all-versions", KERNEL_META]);
-        let text = run(
-            &mut command,
-            "apt-cache",
-            "apt",
-            "The mirror may lack this release; check the host's sources.",
-        )?;
-        kernel_dependency(&text)
-            .ok_or_else(|| Error::Unexpected { what: format!("{KERNEL_META} depends on no kernel package") })
-    }
-}
-
-/// The first kernel package in the `Depends` field of what `apt-cache show` prints.
-fn kernel_dependency(text: &str) -> Option<String> {
-    let depends = text.lines().find_map(|line| line.strip_prefix("Depends:"))?;
-    let names = depends.split([',', '|']).filter_map(|part| part.split_whitespace().next());
-    names.into_iter().find(|name| name.starts_with("linux-image-") && *name != KERNEL_META).map(str::to_owned)
-}
-
-fn configuration(dir: &Path, network: &str) -> String {
-    let dir = dir.display();
-    // `none` is an empty directory: the host's configuration, preferences and sources are not read.
-    format!(
-        "{network}Dir::State \"{dir}/state\";\nDir::State::lists \"{dir}/state/lists\";\nDir::State::status \"{dir}/status\";\n\
-         Dir::Cache \"{dir}/cache\";\nDir::Etc::main \"/dev/null\";\nDir::Etc::parts \"{dir}/none\";\n\
-         Dir::Etc::sourcelist \"{dir}/private.sources\";\nDir::Etc::sourceparts \"{dir}/none\";\n\
-         Dir::Etc::preferences \"/dev/null\";\nDir::Etc::preferencesparts \"{dir}/none\";\n\
-         APT::Architecture \"amd64\";\nAPT::Architectures {{ \"amd64\"; }};\nAPT::Sandbox::User \"root\";\n\
-         APT::Update::Error-Mode \"any\";\nAcquire::Languages \"none\";\nAcquire::Retries \"3\";\n"
-    )
-}
-
-/// How the host reaches its mirror (proxies, TLS settings, time limits), as configuration lines.
-fn network_settings() -> Result<String, Error> {
-    let dump = run(
-        Command::new("apt-config").arg("dump"),
-        "apt-config",
-        "apt",
-        "Repair the host's apt configuration.",
-    )?;
-    Ok(dump
-        .lines()
-        .filter(|line| line.starts_with("Acquire::"))
-        // Index targets are what desktop tools add to every update; languages are replaced below.
-        .filter(|line| !line.starts_with("Acquire::IndexTargets") && !line.starts_with("Acquire::Languages"))
-        .fold(String::new(), |text, line| text + line + "\n"))
-}
-
-fn host_sources() -> Result<Vec<sources::Source>, Error> {
-    let etc = Path::new("/etc/apt");
-    let parts = etc.join("sources.list.d");
-    let mut paths = vec![etc.join("sources.list")];
-    if parts.exists() {
-        let mut more: Vec<PathBuf> = fs::read_dir(&parts)
-            .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
-            .map_err(file("list", &parts))?;
-        more.sort();
-        paths.extend(more);
-    }
-    let mut found = Vec::new();
-    for path in paths.iter().filter(|path| path.exists()) {
-        let read = || fs::read_to_string(path).map_err(file("read", path));
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("list") => found.extend(sources::parse_list(&read()?)),
-            Some("sources") => found.extend(sources::parse_deb822(&read()?)),
-            Some(_) | None => {}
+    let wanted: Vec<&Pinned> = origin.lock.of(sets).collect();
+    let missing: Vec<&Pinned> =
+        wanted.iter().copied().filter(|package| !is(&debs.join(package.file()), package)).collect();
+    if !missing.is_empty() {
+        let apt = Apt::prepare(&cache.join("apt"))?;
+        for (index, package) in missing.iter().enumerate() {
+            let bytes = mebibytes(package.bytes);
+            progress(&format!("download {}/{} {} ({bytes})", index + 1, missing.len(), package.name));
+            let to = debs.join(package.file());
+            apt.download(&apt::bases(package.archive, origin.snapshot)?, package, &to)?;
+            if !is(&to, package) {
+                let what = format!("{} has another hash than its download said", to.display());
+                return Err(Error::Unexpected { what });
+            }
         }
     }
-    Ok(found)
+    Ok(wanted.iter().map(|package| debs.join(package.file())).collect())
 }
 
-/// Runs a tool and gives its output.
-fn run(
-    command: &mut Command,
-    tool: &'static str,
-    package: &'static str,
-    hint: &'static str,
-) -> Result<String, Error> {
-    /// As much of a failed tool's output as a person reads.
-    const OUTPUT_BYTES_MAX: usize = 2000;
-    let done = command
-        .env("LC_ALL", "C")
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|source| Error::Tool { tool, package, source })?;
-    if done.status.success() {
-        return Ok(String::from_utf8_lossy(&done.stdout).into_owned());
-    }
-    let mut output = String::from_utf8_lossy(&done.stderr).trim().to_owned();
-    if output.len() > OUTPUT_BYTES_MAX {
-        let cut = output.len() - OUTPUT_BYTES_MAX;
-        output = output.char_indices().filter(|(at, _)| *at >= cut).map(|(_, letter)| letter).collect();
-    }
-    let arguments: Vec<_> =
-        command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect();
-    Err(Error::Failed {
-        command: format!("{tool} {}", arguments.join(" ")),
-        status: done.status.to_string(),
-        output,
-        hint,
-    })
+/// Whether the file is the package, to the byte.
+fn is(path: &Path, package: &Pinned) -> bool {
+    let size = fs::metadata(path).map(|data| data.len());
+    size.is_ok_and(|size| size == package.bytes)
+        && fs::read(path).is_ok_and(|content| hex::encode(Sha256::digest(&content)) == package.sha256)
 }
 
-fn file<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + use<'a> {
+fn mebibytes(bytes: u64) -> String {
+    let tenths = bytes * 10 / (1 << 20);
+    format!("{}.{} MiB", tenths / 10, tenths % 10)
+}
+
+pub(crate) fn file<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + use<'a> {
     move |source| Error::File { doing, path: path.to_owned(), source }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lock::Archive;
 
-    #[test]
-    fn the_meta_package_leads_to_the_kernel() {
-        let shown = "Package: linux-image-amd64\nDepends: foo (>= 1), linux-image-6.12.9+deb13-amd64 (= 6.12.9-1) | x\nSize: 1\n";
-        assert_eq!(kernel_dependency(shown).as_deref(), Some("linux-image-6.12.9+deb13-amd64"));
-        assert_eq!(kernel_dependency("Package: x\n"), None);
+    fn pinned(content: &[u8]) -> Pinned {
+        Pinned {
+            name: "x".into(),
+            version: "1".into(),
+            architecture: "all".into(),
+            sets: vec![Set::Lab],
+            source: "x".into(),
+            archive: Archive::Release,
+            path: "pool/main/x/x_1_all.deb".into(),
+            bytes: 3,
+            sha256: hex::encode(Sha256::digest(content)),
+        }
     }
 
     #[test]
     fn an_incomplete_cache_is_not_taken() {
-        let dir = std::env::temp_dir().join(format!("image-build-{}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
-        assert!(cached(&dir).is_none());
-        fs::write(dir.join(RECORD), r#"{"format":1,"kernel_release":"6","packages":[]}"#).unwrap();
-        assert!(cached(&dir).is_none(), "the record alone is not enough");
-        fs::remove_dir_all(&dir).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        assert!(cached(dir, "l").is_none());
+        fs::write(dir.join(RECORD), r#"{"format":2,"lock":"l","kernel_release":"6","packages":[]}"#).unwrap();
+        assert!(cached(dir, "l").is_none(), "the record alone is not enough");
+    }
+
+    #[test]
+    fn a_file_is_taken_for_its_bytes_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        assert!(!is(&path, &pinned(b"abc")));
+        for (content, expected) in [(b"abc", true), (b"abd", false)] {
+            fs::write(&path, content).unwrap();
+            assert_eq!(is(&path, &pinned(b"abc")), expected);
+        }
+    }
+
+    /// The cache answers without a mirror, in the lock's order; what is damaged there is asked for again and is gone.
+    #[test]
+    fn what_the_cache_has_needs_no_mirror_and_what_nobody_has_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = Lock { suite: "trixie".into(), packages: vec![pinned(b"abc")] };
+        let origin = Origin { cache: dir.path(), lock: &lock, snapshot: None };
+        let debs = dir.path().join("debs");
+        fs::create_dir(&debs).unwrap();
+        fs::write(debs.join("x_1_all.deb"), b"abc").unwrap();
+        let got = files(origin, &[Set::Lab], &mut |_| ()).unwrap();
+        assert_eq!(got[0].0.name, "x");
+        assert!(files(origin, &[Set::Host], &mut |_| ()).unwrap().is_empty());
     }
 }

@@ -108,10 +108,40 @@ fn paragraph(fields: &[(String, String)]) -> Option<Source> {
     })
 }
 
+/// Where the host gets Debian's archives from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirrors {
+    /// Roots of the release's archive.
+    pub release: Vec<String>,
+    /// Roots of the security updates' archive; empty if the host names none.
+    pub security: Vec<String>,
+}
+
+/// The host's mirrors.  `None` if it names no Debian mirror.
+#[must_use]
+pub fn mirrors(sources: &[Source]) -> Option<Mirrors> {
+    let (release, security) = archives(sources)?;
+    Some(Mirrors {
+        release: release.uris.clone(),
+        security: security.map(|source| source.uris.clone()).unwrap_or_default(),
+    })
+}
+
 /// The private source list: [`SUITE`] from the host's Debian mirror, and its security suite if the host has one.
 /// `keyring_exists` says whether [`ARCHIVE_KEYRING`] is there.  `None` if the host names no Debian mirror.
 #[must_use]
 pub fn private_list(sources: &[Source], keyring_exists: bool) -> Option<String> {
+    let (release, security) = archives(sources)?;
+    let mut text = stanza(release, SUITE, keyring_exists);
+    if let Some(source) = security {
+        text.push('\n');
+        text.push_str(&stanza(source, &format!("{SUITE}-security"), keyring_exists));
+    }
+    Some(text)
+}
+
+/// The source of a release, and that of security updates.
+fn archives(sources: &[Source]) -> Option<(&Source, Option<&Source>)> {
     let has = |source: &Source, name: &dyn Fn(&str) -> Option<String>| {
         source
             .suites
@@ -124,12 +154,7 @@ pub fn private_list(sources: &[Source], keyring_exists: bool) -> Option<String> 
         suite.strip_suffix("-security").or_else(|| suite.strip_suffix("/updates")).map(str::to_owned)
     };
     let main = sources.iter().find(|source| has(source, &plain))?;
-    let mut text = stanza(main, SUITE, keyring_exists);
-    if let Some(source) = sources.iter().find(|source| has(source, &security)) {
-        text.push('\n');
-        text.push_str(&stanza(source, &format!("{SUITE}-security"), keyring_exists));
-    }
-    Some(text)
+    Some((main, sources.iter().find(|source| has(source, &security))))
 }
 
 fn stanza(source: &Source, suite: &str, keyring_exists: bool) -> String {

@@ -10,7 +10,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use image_build::{Inputs, packages, uki};
+use image_build::{Inputs, Lock, Origin, packages, uki};
 
 const CA: &[u8] = b"-----BEGIN CERTIFICATE-----\ntest\n-----END CERTIFICATE-----\n";
 
@@ -34,6 +34,19 @@ fn cache() -> PathBuf {
         Some(path) => path.into(),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.xtask/cache"),
     }
+}
+
+/// The packages that the cache was filled from (SCALERFORGE_LOCK), else the committed ones.
+fn lock() -> Lock {
+    match std::env::var_os("SCALERFORGE_LOCK") {
+        Some(path) => Lock::parse(&fs::read_to_string(path).unwrap()).unwrap(),
+        None => Lock::committed().unwrap(),
+    }
+}
+
+fn fetch(cache: &Path) -> image_build::Packages {
+    let origin = Origin { cache, lock: &lock(), snapshot: None };
+    packages::fetch(origin, &mut |step| println!("{step}")).unwrap()
 }
 
 fn init(dir: &Path) -> PathBuf {
@@ -108,7 +121,7 @@ fn boot(dir: &Path, packages: &image_build::Packages, uki: &Path) -> String {
 fn the_real_packages_give_the_same_bytes_without_the_cache() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let cache = cache();
-    let packages = packages::fetch(&cache, &mut |step| println!("{step}")).unwrap();
+    let packages = fetch(&cache);
     let build = |dir: &Path, cache: Option<&Path>| {
         let inputs = Inputs { agent: &init(dir), ca_pem: CA, packages: &packages, extra_files: &[], cache };
         image_build::build(&inputs, &mut |step| println!("{step}")).unwrap()
@@ -123,7 +136,7 @@ fn the_real_packages_give_the_same_bytes_without_the_cache() {
 fn the_tpm_says_what_was_predicted() {
     let dir = tempfile::tempdir().unwrap();
     let cache = cache();
-    let packages = packages::fetch(&cache, &mut |step| println!("{step}")).unwrap();
+    let packages = fetch(&cache);
     let inputs = Inputs {
         agent: &init(dir.path()),
         ca_pem: CA,

@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use image_build::{Discovery, discovery, pe::Image};
+use image_build::{Discovery, Lock, Origin, discovery, pe::Image};
 
 const CA: &str = "-----BEGIN CERTIFICATE-----\ntest\n-----END CERTIFICATE-----\n";
 
@@ -15,6 +15,14 @@ fn cache() -> PathBuf {
     match std::env::var_os("SCALERFORGE_CACHE") {
         Some(path) => path.into(),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.xtask/cache"),
+    }
+}
+
+/// The packages that the cache was filled from (SCALERFORGE_LOCK), else the committed ones.
+fn lock() -> Lock {
+    match std::env::var_os("SCALERFORGE_LOCK") {
+        Some(path) => Lock::parse(&fs::read_to_string(path).unwrap()).unwrap(),
+        None => Lock::committed().unwrap(),
     }
 }
 
@@ -27,7 +35,9 @@ fn write_agent(path: &Path, body: u8) {
 }
 
 fn run(dir: &Path) -> Discovery {
-    discovery(&cache(), &dir.join("agent"), &dir.join("ca.pem"), &dir.join("out"), &mut |_| ()).unwrap()
+    let (cache, lock) = (cache(), lock());
+    let origin = Origin { cache: &cache, lock: &lock, snapshot: None };
+    discovery(origin, &dir.join("agent"), &dir.join("ca.pem"), &dir.join("out"), &mut |_| ()).unwrap()
 }
 
 #[test]

@@ -1,0 +1,104 @@
+//! What a UKI holds, read from the file itself and not from what was written beside it.
+
+use attest_evidence::ReferenceValues;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::manifest::FileEntry;
+use crate::members;
+use crate::pe::{Error, Image};
+use crate::uki;
+
+/// A UKI, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Inspection {
+    /// Name and version, from its os-release.
+    pub name: String,
+    /// SHA-256 of the file, hex.
+    pub uki_sha256: String,
+    /// Size of the file.
+    pub uki_bytes: usize,
+    /// The kernel's `uname -r`.
+    pub kernel_release: String,
+    /// The kernel's command line.
+    pub command_line: String,
+    /// Sections of the file, in its order.
+    pub sections: Vec<FileEntry>,
+    /// Files of the initramfs, as unpacked.
+    pub files: Vec<FileEntry>,
+}
+
+/// Takes a UKI apart.
+///
+/// # Errors
+/// When it is none.
+pub fn inspect(file: &[u8]) -> Result<Inspection, Error> {
+    let image = Image::parse(file)?;
+    let text = |name| String::from_utf8_lossy(image.section(name).unwrap_or_default()).trim().to_owned();
+    let initrd = image.section(".initrd").ok_or(Error::Malformed { what: "it has no initramfs" })?;
+    let files = members::open(initrd).unwrap_or_default();
+    Ok(Inspection {
+        name: name(&text(".osrel")),
+        uki_sha256: hex::encode(Sha256::digest(file)),
+        uki_bytes: file.len(),
+        kernel_release: text(".uname"),
+        command_line: text(".cmdline"),
+        sections: image
+            .sections()
+            .iter()
+            .filter_map(|section| Some(entry(&section.name, image.section(&section.name)?)))
+            .collect(),
+        files: files.iter().map(|(path, content)| entry(path, content)).collect(),
+    })
+}
+
+/// What a TPM will hold after this UKI has started, and the UKI's name.
+///
+/// # Errors
+/// When it is none.
+pub fn measure(file: &[u8]) -> Result<ReferenceValues, Error> {
+    let image = Image::parse(file)?;
+    let os_release = String::from_utf8_lossy(image.section(".osrel").unwrap_or_default()).into_owned();
+    uki::reference(&name(&os_release), file)
+}
+
+fn entry(path: &str, content: &[u8]) -> FileEntry {
+    FileEntry { path: path.to_owned(), bytes: content.len(), sha256: hex::encode(Sha256::digest(content)) }
+}
+
+/// `scalerforge-discovery-0.1.0` of `NAME="Scalerforge discovery"` and `VERSION_ID=0.1.0`.
+fn name(os_release: &str) -> String {
+    let field = |name: &str| {
+        let mut lines = os_release.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        value.unwrap_or("unknown").trim_matches('"').to_owned()
+    };
+    format!("{}-{}", field("NAME").to_lowercase().replace(' ', "-"), field("VERSION_ID"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpio::Archive;
+    use crate::pe::tests::tiny_with_room;
+
+    #[test]
+    fn it_says_what_is_inside() {
+        let mut archive = Archive::new();
+        archive.file("init", b"agent".to_vec(), true).unwrap();
+        let initrd = zstd::bulk::compress(&archive.to_bytes(), 3).unwrap();
+        let os_release = b"NAME=\"Scalerforge discovery\"\nVERSION_ID=9\n";
+        let uki = Image::parse(&tiny_with_room())
+            .unwrap()
+            .with_sections(&[(".osrel", os_release), (".cmdline", b"quiet"), (".initrd", &initrd)])
+            .unwrap();
+        let found = inspect(&uki).unwrap();
+        assert_eq!((found.name.as_str(), found.command_line.as_str()), ("scalerforge-discovery-9", "quiet"));
+        assert_eq!(found.files[0], entry("init (executable)", b"agent"));
+        assert!(
+            found.sections.iter().any(|section| section.path == ".initrd" && section.bytes == initrd.len())
+        );
+        assert!(inspect(b"MZ").is_err());
+        assert_eq!(name(""), "unknown-unknown");
+    }
+}

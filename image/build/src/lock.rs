@@ -1,0 +1,259 @@
+//! The package lock: which Debian packages images are made of, to the byte.
+//!
+//! `data/packages.json` is committed and compiled in; a build takes exactly these files or none.  `scalerforge image
+//! lock` writes a new one from the archive's signed lists, and [`Lock::changes`] says what that changes.  A line is a
+//! package, so that a change reads as one.  It refuses a lock with a package twice, a hash that is none, or a path that
+//! leaves the archive's pool.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// The lock that this program was built with.
+const COMMITTED: &str = include_str!("../data/packages.json");
+
+/// What a package is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Set {
+    /// Kernel and boot stub: parts of every image.
+    Boot,
+    /// Firmware of virtual machines and boot loaders of other people: served or tested with, in no image.
+    Lab,
+    /// The root file system of the host's system.
+    Host,
+    /// Programs that build images, run from the cache: in no image.
+    Tools,
+}
+
+/// Which of Debian's archives a package is in; they have different mirrors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Archive {
+    /// The release.
+    Release,
+    /// The release's security updates.
+    Security,
+}
+
+/// One package, to the byte.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pinned {
+    /// Binary package name.
+    pub name: String,
+    /// Debian version.
+    pub version: String,
+    /// Debian architecture.
+    pub architecture: String,
+    /// What it is for; a package can be for several.
+    pub sets: Vec<Set>,
+    /// Source package, with its version where that is another one.
+    pub source: String,
+    /// The archive that has it.
+    pub archive: Archive,
+    /// Path below the archive's root.
+    pub path: String,
+    /// Size of the .deb file.
+    pub bytes: u64,
+    /// SHA-256 of the .deb file, hex.
+    pub sha256: String,
+}
+
+/// Why a text is no lock.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not the format.
+    #[error("the package lock is not readable; write a new one with `scalerforge image lock`")]
+    Json(#[source] serde_json::Error),
+    /// The format, but nonsense.
+    #[error("the package lock has {what} for `{name}`; write a new one with `scalerforge image lock`")]
+    Odd {
+        /// What is wrong.
+        what: &'static str,
+        /// Package concerned.
+        name: String,
+    },
+}
+
+/// All packages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lock {
+    /// Debian's name for the release.
+    pub suite: String,
+    /// By name.
+    pub packages: Vec<Pinned>,
+}
+
+impl Lock {
+    /// The lock that this program was built with.
+    ///
+    /// # Errors
+    /// Only in a program that no test has seen.
+    pub fn committed() -> Result<Lock, Error> {
+        Lock::parse(COMMITTED)
+    }
+
+    /// Reads a lock file.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn parse(text: &str) -> Result<Lock, Error> {
+        let lock: Lock = serde_json::from_str(text).map_err(Error::Json)?;
+        for (index, package) in lock.packages.iter().enumerate() {
+            let odd = |what| Err(Error::Odd { what, name: package.name.clone() });
+            if hex::decode(&package.sha256).map_or(0, |hash| hash.len()) != 32 {
+                return odd("a SHA-256 that is none");
+            }
+            if !package.path.starts_with("pool/") || package.path.split('/').any(|part| part == "..") {
+                return odd("a path outside the archive's pool");
+            }
+            if lock.packages[..index].iter().any(|other| other.name == package.name) {
+                return odd("two entries");
+            }
+            if package.sets.is_empty() {
+                return odd("no use");
+            }
+        }
+        Ok(lock)
+    }
+
+    /// The file, a line for each package.
+    ///
+    /// # Errors
+    /// None in practice: all of it is text and numbers.
+    pub fn to_text(&self) -> Result<String, Error> {
+        let suite = serde_json::to_string(&self.suite).map_err(Error::Json)?;
+        let mut text = format!("{{\n\"suite\": {suite},\n\"packages\": [\n");
+        for (index, package) in self.packages.iter().enumerate() {
+            let comma = if index + 1 == self.packages.len() { "" } else { "," };
+            let line = serde_json::to_string(package).map_err(Error::Json)?;
+            let _ = writeln!(text, "{line}{comma}");
+        }
+        text.push_str("]\n}\n");
+        Ok(text)
+    }
+
+    /// Names the lock: the SHA-256 of its contents, hex.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        hex::encode(Sha256::digest(self.to_text().unwrap_or_default()))
+    }
+
+    /// The packages of some sets.
+    pub fn of<'a>(&'a self, sets: &'a [Set]) -> impl Iterator<Item = &'a Pinned> {
+        self.packages.iter().filter(|package| package.sets.iter().any(|set| sets.contains(set)))
+    }
+
+    /// What is different in `newer`: a line for each package that came, went or changed; empty if nothing did.
+    #[must_use]
+    pub fn changes(&self, newer: &Lock) -> Vec<String> {
+        let by_name = |lock: &'_ Lock| -> BTreeMap<String, Pinned> {
+            lock.packages.iter().map(|package| (package.name.clone(), package.clone())).collect()
+        };
+        let (old, new) = (by_name(self), by_name(newer));
+        let mut lines = Vec::new();
+        for (name, was) in &old {
+            match new.get(name) {
+                None => lines.push(format!("- {name} {}", was.version)),
+                Some(is) if is.version != was.version => {
+                    lines.push(format!("~ {name} {} -> {}", was.version, is.version));
+                }
+                Some(is) if is.sha256 != was.sha256 => {
+                    lines.push(format!("~ {name} {}: other bytes under the same version", was.version));
+                }
+                Some(is) if is != was => {
+                    lines.push(format!("~ {name} {}: moved or used for something else", was.version))
+                }
+                Some(_) => {}
+            }
+        }
+        lines.extend(
+            new.values()
+                .filter(|is| !old.contains_key(&is.name))
+                .map(|is| format!("+ {} {}", is.name, is.version)),
+        );
+        lines
+    }
+}
+
+impl Pinned {
+    /// File name in the cache.
+    #[must_use]
+    pub fn file(&self) -> String {
+        self.path.rsplit('/').next().unwrap_or_default().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pinned(name: &str, version: &str, byte: char) -> Pinned {
+        Pinned {
+            name: name.into(),
+            version: version.into(),
+            architecture: "amd64".into(),
+            sets: vec![Set::Boot],
+            source: name.into(),
+            archive: Archive::Release,
+            path: format!("pool/main/x/{name}_{version}.deb"),
+            bytes: 1,
+            sha256: byte.to_string().repeat(64),
+        }
+    }
+
+    fn lock(packages: &[Pinned]) -> Lock {
+        Lock { suite: "trixie".into(), packages: packages.to_vec() }
+    }
+
+    #[test]
+    fn the_committed_lock_is_read_and_written_the_same() {
+        let lock = Lock::committed().unwrap();
+        assert_eq!(lock.to_text().unwrap(), COMMITTED);
+        assert_eq!(lock.suite, crate::sources::SUITE);
+        for set in [Set::Boot, Set::Lab] {
+            assert!(lock.of(&[set]).count() > 1, "{set:?}");
+        }
+    }
+
+    #[test]
+    fn changes_are_told_by_name() {
+        let old = lock(&[
+            pinned("a", "1", 'a'),
+            pinned("b", "1", 'b'),
+            pinned("c", "1", 'c'),
+            pinned("e", "1", 'e'),
+        ]);
+        let new = lock(&[
+            pinned("a", "2", 'a'),
+            pinned("c", "1", 'd'),
+            pinned("d", "1", 'd'),
+            pinned("e", "1", 'e'),
+        ]);
+        let said = ["~ a 1 -> 2", "- b 1", "~ c 1: other bytes under the same version", "+ d 1"];
+        assert_eq!(old.changes(&new), said);
+        assert!(old.changes(&old).is_empty());
+        assert_ne!(old.digest(), new.digest());
+    }
+
+    #[test]
+    fn odd_locks_are_refused() {
+        let bent = |bend: &dyn Fn(&mut Pinned)| {
+            let mut package = pinned("a", "1", 'a');
+            bend(&mut package);
+            Lock::parse(&lock(&[package]).to_text().unwrap())
+        };
+        assert!(bent(&|_| ()).is_ok());
+        assert!(bent(&|package| package.sha256.truncate(62)).is_err());
+        assert!(bent(&|package| package.path = "pool/../../x.deb".into()).is_err());
+        assert!(bent(&|package| package.path = "/etc/x.deb".into()).is_err());
+        assert!(bent(&|package| package.sets.clear()).is_err());
+        let twice = lock(&[pinned("a", "1", 'a'), pinned("a", "2", 'b')]);
+        assert!(Lock::parse(&twice.to_text().unwrap()).is_err());
+        assert!(Lock::parse("{}").is_err());
+    }
+}

@@ -1,0 +1,166 @@
+//! Writes the package lock anew from the archive's signed lists, and downloads nothing but those.
+//!
+//! The only place that says "today's": which kernel the meta package stands for, and what the host's system needs
+//! (apt resolves it, `data/host.txt` adds and drops, each with its reason).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use crate::apt::{self, Apt};
+use crate::lock::{Archive, Lock, Pinned, Set};
+use crate::packages::{Error, KERNEL_PREFIX, file, open};
+use crate::sources;
+
+/// The package that always depends on the newest signed kernel.
+const KERNEL_META: &str = "linux-image-amd64";
+/// systemd's UEFI boot stub.
+const BOOT: [&str; 1] = ["systemd-boot-efi"];
+/// UEFI firmware for virtual machines, iPXE for firmware that can do no better, and the chain that Microsoft's and
+/// Debian's keys have signed, for hosts whose firmware trusts only those.
+const LAB: [&str; 4] = ["ovmf", "ipxe", "shim-signed", "grub-efi-amd64-signed"];
+/// What writes the host's root file system, with the libraries that it runs on.
+const TOOLS: [&str; 1] = ["erofs-utils"];
+/// What the host's system is made of.
+const HOST: &str = include_str!("../data/host.txt");
+
+/// Asks the host's mirror what there is today.
+///
+/// # Errors
+/// [`Error`].
+pub fn relock(cache: &Path, progress: &mut dyn FnMut(&str)) -> Result<Lock, Error> {
+    let (cache, _lock) = open(cache)?;
+    let dir = cache.join("apt");
+    if dir.exists() {
+        fs::remove_dir_all(&dir).map_err(file("remove", &dir))?;
+    }
+    let apt = Apt::prepare(&dir)?;
+    progress(&format!("package lists of Debian {}", sources::SUITE));
+    apt.get(&["update"], "Check the network and the host's apt sources with `apt-get update`.")?;
+    let kernel = kernel_package(&apt)?;
+    progress("what needs what");
+    let mut wanted: BTreeMap<String, BTreeSet<Set>> = BTreeMap::new();
+    let mut want = |names: &[String], set| {
+        for name in names {
+            wanted.entry(name.clone()).or_default().insert(set);
+        }
+    };
+    want(&[kernel.as_str(), BOOT[0]].map(str::to_owned), Set::Boot);
+    want(&LAB.map(str::to_owned), Set::Lab);
+    want(&closure(&apt, &TOOLS)?, Set::Tools);
+    let (take, drop) = host_list();
+    let mut host = closure(&apt, &take)?;
+    host.retain(|name| !drop.contains(&name.as_str()));
+    want(&host, Set::Host);
+    progress("hashes");
+    describe(&apt, &wanted)
+}
+
+/// Names to take with what they need, and names to leave out of that.
+pub(crate) fn host_list() -> (Vec<&'static str>, Vec<&'static str>) {
+    let mut lists = (Vec::new(), Vec::new());
+    for line in HOST.lines() {
+        let mut words = line.split_whitespace();
+        match (words.next(), words.next()) {
+            (Some("+"), Some(name)) => lists.0.push(name),
+            (Some("-"), Some(name)) => lists.1.push(name),
+            _ => {}
+        }
+    }
+    lists
+}
+
+fn kernel_package(apt: &Apt) -> Result<String, Error> {
+    let text = apt.cache(&["show", "--no-all-versions", KERNEL_META])?;
+    kernel_dependency(&text)
+        .ok_or_else(|| Error::Unexpected { what: format!("{KERNEL_META} depends on no kernel package") })
+}
+
+/// The first kernel package in the `Depends` field of what `apt-cache show` prints.
+fn kernel_dependency(text: &str) -> Option<String> {
+    let depends = text.lines().find_map(|line| line.strip_prefix("Depends:"))?;
+    let names = depends.split([',', '|']).filter_map(|part| part.split_whitespace().next());
+    names.into_iter().find(|name| name.starts_with(KERNEL_PREFIX) && *name != KERNEL_META).map(str::to_owned)
+}
+
+/// The packages and all that they depend on, by name.
+fn closure(apt: &Apt, names: &[&str]) -> Result<Vec<String>, Error> {
+    let arguments = [&["--simulate", "--no-install-recommends", "install"], names].concat();
+    let said = apt.get(&arguments, "The mirror may be in the middle of an update; try again in an hour.")?;
+    let mut found: Vec<String> = said
+        .lines()
+        .filter_map(|line| line.strip_prefix("Inst ")?.split_whitespace().next())
+        .map(str::to_owned)
+        .collect();
+    found.sort();
+    Ok(found)
+}
+
+/// Versions, hashes and places.
+fn describe(apt: &Apt, wanted: &BTreeMap<String, BTreeSet<Set>>) -> Result<Lock, Error> {
+    let names: Vec<&str> = wanted.keys().map(String::as_str).collect();
+    let shown = apt.cache(&[&["show"], names.as_slice()].concat())?;
+    let paragraphs: Vec<BTreeMap<&str, &str>> = shown.split("\n\n").map(fields).collect();
+    let hint = "The mirror may be in the middle of an update; try again in an hour.";
+    let uris = apt.get(&[&["-q", "--print-uris", "download"], names.as_slice()].concat(), hint)?;
+    let security = apt::bases(Archive::Security, None)?.first().cloned().unwrap_or_default();
+    let release = apt::bases(Archive::Release, None)?.first().cloned().unwrap_or_default();
+    let mut packages = Vec::new();
+    for line in uris.lines().filter(|line| line.starts_with('\'')) {
+        let odd = || Error::Unexpected { what: format!("apt said `{line}`") };
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [uri, _, _, hash] = words.as_slice() else { return Err(odd()) };
+        let sha256 = hash.strip_prefix("SHA256:").ok_or_else(odd)?;
+        let fields =
+            paragraphs.iter().find(|fields| fields.get("SHA256") == Some(&sha256)).ok_or_else(odd)?;
+        let field = |name| fields.get(name).map(|value| (*value).to_owned()).ok_or_else(odd);
+        let name = field("Package")?;
+        // One may be a prefix of the other; a host without security updates has one.
+        let secure = security != release
+            && uri.trim_start_matches('\'').starts_with(&format!("{}/", security.trim_end_matches('/')));
+        packages.push(Pinned {
+            version: field("Version")?,
+            architecture: field("Architecture")?,
+            sets: wanted.get(&name).ok_or_else(odd)?.iter().copied().collect(),
+            source: field("Source").unwrap_or_else(|_| name.clone()),
+            archive: if secure { Archive::Security } else { Archive::Release },
+            path: field("Filename")?,
+            bytes: field("Size")?.parse().map_err(|_| odd())?,
+            sha256: sha256.to_owned(),
+            name,
+        });
+    }
+    packages.sort_by(|one, two| one.name.cmp(&two.name));
+    if packages.len() != wanted.len() {
+        let what = format!("asked for {} packages, got {}", wanted.len(), packages.len());
+        return Err(Error::Unexpected { what });
+    }
+    Ok(Lock { suite: sources::SUITE.to_owned(), packages })
+}
+
+/// The fields of a paragraph, without those that go over several lines.
+fn fields(paragraph: &str) -> BTreeMap<&str, &str> {
+    let lines = paragraph.lines().filter(|line| !line.starts_with(char::is_whitespace));
+    lines.filter_map(|line| line.split_once(": ")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_meta_package_leads_to_the_kernel() {
+        let shown = "Package: linux-image-amd64\nDepends: foo (>= 1), linux-image-6.12.9+deb13-amd64 (= 6.12.9-1) | x\nSize: 1\n";
+        assert_eq!(kernel_dependency(shown).as_deref(), Some("linux-image-6.12.9+deb13-amd64"));
+        assert_eq!(kernel_dependency("Package: x\n"), None);
+    }
+
+    #[test]
+    fn the_host_list_gives_a_reason_for_each_name() {
+        let (take, drop) = host_list();
+        assert!(take.contains(&"systemd") && drop.contains(&"debconf"));
+        for line in HOST.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+            assert!(line.split_whitespace().count() > 4, "`{line}` needs a sign, a name and a reason");
+        }
+    }
+}
