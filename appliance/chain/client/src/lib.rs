@@ -43,7 +43,7 @@ pub use node::{NodeRecord, NodeState, NodeStatus, Nodes};
 pub use payment::{Payment, Source};
 pub use preflight::CostSheet;
 pub use publication::{Publication, Published};
-pub use reference::{Deployment, REFERENCE_CLASSES, REFERENCE_REGION, ReferenceClass};
+pub use reference::{Deployment, DevelopmentToken, REFERENCE_CLASSES, REFERENCE_REGION, ReferenceClass};
 pub use refusal::Refusal;
 pub use registry::{BATCH_MAX, Registry};
 pub use terms::{ClassTerms, Demand};

@@ -13,7 +13,7 @@ use alloy::{
 };
 use appliance_model::{Address, Icnt};
 use chain_contracts::{
-    Around, IcntMock, PassportMock, Permit2Mock, Plan, plan,
+    Around, IcntMock, IcntPlainMock, PassportMock, Permit2Mock, Plan, plan,
     terms::ScalerTerms::{
         self as terms, Class, setAttestorCall, setClassCall, setFactorsCall, setHyperNodeCall,
         setPassportTermsCall, setRegionCall,
@@ -126,6 +126,15 @@ const POLL_MILLISECONDS: u64 = 50;
 /// A development chain costs nothing, but a cap is demanded everywhere: 1000 gwei.
 const FEE_CAP: u128 = 1_000_000_000_000;
 
+/// Which token a development network has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DevelopmentToken {
+    /// One that takes permits (EIP-2612).
+    WithPermits,
+    /// One that takes approvals only.
+    Plain,
+}
+
 /// Where the reference contracts are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deployment {
@@ -163,6 +172,26 @@ impl Chain {
         grant: Icnt,
         gas_wei: u128,
     ) -> Result<Deployment, Error> {
+        let token = DevelopmentToken::WithPermits;
+        self.deploy_reference_with(deployer, token, operator, grant, gas_wei).await
+    }
+
+    /// [`Self::deploy_reference`] with the token of one's choice; a network keeps the one that it was made with.
+    ///
+    /// # Errors
+    /// As [`Self::deploy_reference`].
+    pub async fn deploy_reference_with(
+        &self,
+        deployer: &OperatorKey,
+        token: DevelopmentToken,
+        operator: Address,
+        grant: Icnt,
+        gas_wei: u128,
+    ) -> Result<Deployment, Error> {
+        let (token_name, token_code) = match token {
+            DevelopmentToken::WithPermits => ("IcntMock", IcntMock::BYTECODE.clone()),
+            DevelopmentToken::Plain => ("IcntPlainMock", IcntPlainMock::BYTECODE.clone()),
+        };
         self.demand_development().await?;
         self.settled(deployer.address()).await?;
         let sender = chain_address(deployer.address());
@@ -170,7 +199,7 @@ impl Chain {
         let around = Around { token, permit2, passports, owner: sender, treasury: sender };
         let plan = plan(sender, 3, around);
         let others = [
-            ("IcntMock", token, IcntMock::BYTECODE.clone()),
+            (token_name, token, token_code),
             ("Permit2Mock", permit2, Permit2Mock::BYTECODE.clone()),
             ("PassportMock", passports, PassportMock::BYTECODE.clone()),
         ];

@@ -335,6 +335,16 @@ mod tests {
                 "StillCommitted",
                 "1 days and 1 seconds",
             ),
+            (
+                revert_data("NotEnoughAttestors(uint256,uint256)", &[1, 3]),
+                "NotEnoughAttestors",
+                "wants the word of 3 attestors, and 1 have given it: get 2 more",
+            ),
+            (
+                revert_data("NotEnoughDeposit(uint256,uint256)", &[half_token, 3 * half_token]),
+                "NotEnoughDeposit",
+                "the owner's deposit is 0.5 ICNT but 1.5 ICNT are needed: deposit 1 ICNT more",
+            ),
             (revert_data("Panic(uint256)", &[0x11]), "Panic", "overflows the contract's arithmetic"),
             (revert_data("Panic(uint256)", &[0x32]), "Panic", "internal error"),
             (revert_data("SomebodyElses(uint256)", &[1]), "Unknown", "without a reason that is known here"),
@@ -347,6 +357,28 @@ mod tests {
             assert_eq!(refusal.error, error);
             assert!(refusal.sentence.contains(words), "{refusal}");
         }
+    }
+
+    /// Each artefact's errors with data of zeros, which every one of our errors can be read from.
+    #[test]
+    fn every_error_of_the_contracts_has_a_sentence() {
+        let artefacts = concat!(env!("CARGO_MANIFEST_DIR"), "/../contracts/artifacts");
+        let mut seen = 0;
+        for file in std::fs::read_dir(artefacts).unwrap() {
+            let path = file.unwrap().path();
+            let artefact: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+            let entries = artefact["abi"].as_array().unwrap();
+            for error in entries.iter().filter(|entry| entry["type"] == "error") {
+                let name = error["name"].as_str().unwrap();
+                let inputs = error["inputs"].as_array().unwrap();
+                let types: Vec<_> = inputs.iter().map(|input| input["type"].as_str().unwrap()).collect();
+                let data = revert_data(&format!("{name}({})", types.join(",")), &[0; 16]);
+                let refusal = Refusal::of_revert(&data);
+                assert_eq!(refusal.error, name, "{}: {refusal}", path.display());
+                seen += 1;
+            }
+        }
+        assert!(seen > 100, "{seen}");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "tests and what they stand on")]
 
 mod faults;
+mod nodes;
+mod payment;
 mod publication;
 mod registration;
 mod support;

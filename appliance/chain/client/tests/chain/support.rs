@@ -12,8 +12,8 @@ use alloy::{
 };
 use appliance_model::{Address, Digest, Icnt, NodeId, Permille, Seconds};
 use chain_client::{
-    AttestorBinding, Broadcast, Call, Chain, Count, Deployment, Error, Funds, Intent, OperatorKey, Payment,
-    Receipt, Registry, SignedTransaction,
+    AttestorBinding, Broadcast, Call, Chain, Count, Deployment, DevelopmentToken, Error, Funds, Intent,
+    OperatorKey, Payment, Receipt, Registry, SignedTransaction,
 };
 use p256::ecdsa::{Signature, SigningKey, signature::hazmat::PrehashSigner as _};
 use sha2::{Digest as _, Sha256};
@@ -46,6 +46,11 @@ pub(crate) fn secret(test: &str, what: &str) -> [u8; 32] {
 
 /// Starts a chain for `test`, deploys, and grants the operator 100 000 ICNT and a coin for gas.
 pub(crate) async fn world(test: &str) -> World {
+    world_with(test, DevelopmentToken::WithPermits).await
+}
+
+/// A world whose token is such.
+pub(crate) async fn world_with(test: &str, token: DevelopmentToken) -> World {
     let deployer = OperatorKey::from_secret(&secret(test, "deployer")).unwrap();
     let operator = OperatorKey::from_secret(&secret(test, "operator")).unwrap();
     let directory = tempfile::tempdir().unwrap();
@@ -72,7 +77,8 @@ pub(crate) async fn world(test: &str) -> World {
     };
     let chain = Chain::connect(&url, chain_devnet::CHAIN_ID).await.unwrap();
     let grant = Icnt::tokens(100_000).unwrap();
-    let deployment = chain.deploy_reference(&deployer, operator.address(), grant, COIN).await.unwrap();
+    let deployed = chain.deploy_reference_with(&deployer, token, operator.address(), grant, COIN);
+    let deployment = deployed.await.unwrap();
     let registry = Registry::open(&chain, deployment.registry).await.unwrap();
     World {
         test: test.into(),
@@ -238,6 +244,11 @@ impl World {
     /// Does what the call says, by the operator.
     pub(crate) async fn do_it(&self, call: &Call) -> Receipt {
         self.send(&self.sign(&self.operator, call).await.unwrap()).await
+    }
+
+    /// Does what the call says, by somebody who has a coin for it.
+    pub(crate) async fn do_as(&self, key: &OperatorKey, call: &Call) -> Receipt {
+        self.send(&self.sign(key, call).await.unwrap()).await
     }
 
     pub(crate) async fn approve(&self, amount: Icnt) -> Receipt {
