@@ -21,6 +21,7 @@ mod outbox;
 mod remedies;
 mod requests;
 mod schema;
+mod signatures;
 mod transactions;
 
 #[cfg(test)]
@@ -51,6 +52,9 @@ pub use hosts::{Advanced, HostRow, JournalRow, NewHost};
 pub use outbox::OutboxRow;
 pub use remedies::{RemedyLine, RemedyRow};
 pub use requests::{Ask, Asked, Limit, NewRequest, RequestEnd, RequestRow};
+pub use signatures::{
+    Admit, Admitted, Books, NewSignature, PermissionRow, ProposalRow, SignatureRow, Signer,
+};
 pub use transactions::{Purpose, StoredTransaction};
 
 /// An open store.

@@ -7,7 +7,7 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use crate::error::StoreError;
 
 /// Counts changes of the tables below.
-pub(crate) const VERSION: i64 = 10;
+pub(crate) const VERSION: i64 = 11;
 
 /// The tables of version 1.
 const TABLES: &str = "
@@ -195,9 +195,34 @@ CREATE TABLE attestation (
 ) STRICT;
 ";
 
+/// What version 11 adds: the book of signatures.
+const TABLES_11: &str = "
+CREATE TABLE spend_permission (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, account TEXT NOT NULL, chain INTEGER NOT NULL, words TEXT NOT NULL,
+  sheet TEXT NOT NULL, allowed_by TEXT NOT NULL, allowed_at INTEGER NOT NULL, revoked_at INTEGER
+) STRICT;
+CREATE TABLE spend (
+  account TEXT NOT NULL, chain INTEGER NOT NULL, slot TEXT NOT NULL, spend TEXT NOT NULL, at INTEGER NOT NULL,
+  PRIMARY KEY (account, chain, slot)
+) STRICT;
+CREATE INDEX spend_at ON spend(account, chain, at);
+CREATE TABLE signature (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, account TEXT NOT NULL, chain INTEGER NOT NULL,
+  slot TEXT NOT NULL, digest TEXT NOT NULL, words TEXT NOT NULL, spend TEXT NOT NULL,
+  permission INTEGER REFERENCES spend_permission(id), outcome TEXT NOT NULL, why TEXT, times INTEGER NOT NULL
+) STRICT;
+CREATE INDEX signature_of ON signature(account, chain, slot, id);
+CREATE TABLE proposal (
+  id TEXT PRIMARY KEY, account TEXT NOT NULL, chain INTEGER NOT NULL, slot TEXT NOT NULL, json TEXT NOT NULL,
+  call TEXT NOT NULL, raw BLOB, at INTEGER NOT NULL, UNIQUE (account, chain, slot)
+) STRICT;
+";
+
 /// What each version adds, from the first on.
-const STEPS: [&str; 10] =
-    [TABLES, TABLES_2, TABLES_3, TABLES_4, TABLES_5, TABLES_6, TABLES_7, TABLES_8, TABLES_9, TABLES_10];
+const STEPS: [&str; 11] = [
+    TABLES, TABLES_2, TABLES_3, TABLES_4, TABLES_5, TABLES_6, TABLES_7, TABLES_8, TABLES_9, TABLES_10,
+    TABLES_11,
+];
 
 pub(crate) fn prepare(connection: &Connection) -> Result<(), StoreError> {
     let sql = StoreError::sql("prepare its tables");

@@ -4,12 +4,13 @@
 //! the token's own: what is signed is then known to mean this token on this chain, and nothing else.
 
 use alloy::{
-    primitives::{B256, Bytes, U256, keccak256},
+    primitives::{Bytes, U256, keccak256},
     sol,
-    sol_types::{Eip712Domain, SolCall, SolStruct as _, SolValue as _},
+    sol_types::{Eip712Domain, SolCall, SolValue as _},
 };
 use appliance_model::{Address, Icnt};
 use chain_contracts::{nodes, vault};
+use chain_signer::{Allowance, Typed};
 use serde::{Deserialize, Serialize};
 
 use crate::{Block, Error, Funds, OperatorKey, Registry, registry::chain_address};
@@ -87,31 +88,6 @@ impl Payment {
     }
 }
 
-/// What is signed, as EIP-2612 and Permit2 have it.
-mod typed {
-    alloy::sol! {
-        struct Permit {
-            address owner;
-            address spender;
-            uint256 value;
-            uint256 nonce;
-            uint256 deadline;
-        }
-
-        struct TokenPermissions {
-            address token;
-            uint256 amount;
-        }
-
-        struct PermitTransferFrom {
-            TokenPermissions permitted;
-            address spender;
-            uint256 nonce;
-            uint256 deadline;
-        }
-    }
-}
-
 sol! {
     /// What tokens and Permit2 say of the domain that they check signatures in.
     interface Domains {
@@ -173,14 +149,8 @@ impl Registry {
             return Err(self.chain().nonsense(during, format!("token {} takes no permits", self.token())));
         };
         let deadline_unix = at.timestamp_unix.saturating_add(PERMIT_SECONDS);
-        let permit = typed::Permit {
-            owner: chain_address(key.address()),
-            spender: chain_address(self.vault()),
-            value: U256::from(amount.0),
-            nonce,
-            deadline: U256::from(deadline_unix),
-        };
-        let signature = sign(key, permit.eip712_signing_hash(&domain)).await?;
+        let allowance = self.asked_for(key, amount, nonce, deadline_unix);
+        let signature = sign(key, &Typed::permit(domain, &allowance)).await?;
         Ok(Payment { source: Source::Permit, nonce: [0; 32], deadline_unix, signature })
     }
 
@@ -193,17 +163,14 @@ impl Registry {
         // Permit2's nonces have no order: one that follows from what is paid at which block is free unless the very
         // same payment was made already.
         let nonce = keccak256((chain_address(key.address()), at.number, U256::from(amount.0)).abi_encode());
-        let transfer = typed::PermitTransferFrom {
-            permitted: typed::TokenPermissions {
-                token: chain_address(self.token()),
-                amount: U256::from(amount.0),
-            },
-            spender: chain_address(self.vault()),
-            nonce: nonce.into(),
-            deadline: U256::from(deadline_unix),
-        };
-        let signature = sign(key, transfer.eip712_signing_hash(&domain)).await?;
+        let allowance = self.asked_for(key, amount, nonce.into(), deadline_unix);
+        let signature = sign(key, &Typed::permit2(domain, &allowance)).await?;
         Ok(Payment { source: Source::Permit2, nonce: nonce.0, deadline_unix, signature })
+    }
+
+    fn asked_for(&self, key: &OperatorKey, amount: Icnt, nonce: U256, deadline_unix: u64) -> Allowance {
+        let (token, owner, spender) = (self.token(), key.address(), self.vault());
+        Allowance { token, owner, spender, amount, nonce, deadline_unix }
     }
 
     /// The token's domain and `owner`'s next nonce, if it takes permits.
@@ -272,7 +239,7 @@ impl Registry {
 }
 
 /// r, s and v of an EIP-712 signature.
-async fn sign(key: &OperatorKey, hash: B256) -> Result<Vec<u8>, Error> {
-    let signed = key.sign_typed_hash(hash).await;
-    signed.map_err(|source| Error::Signing { purpose: "a permit", source: Box::new(source) })
+async fn sign(key: &OperatorKey, typed: &Typed) -> Result<Vec<u8>, Error> {
+    let signed = key.sign_typed(typed).await;
+    signed.map(Vec::from).map_err(|source| Error::Signing { purpose: "a permit", source: Box::new(source) })
 }

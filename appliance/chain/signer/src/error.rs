@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use appliance_model::Address;
 
-use crate::{KeystoreError, PassphraseError};
+use crate::{BookError, KeystoreError, PassphraseError};
 
 /// Why a key file cannot be used.  The texts never repeat the file's content.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +59,12 @@ pub enum KeyError {
         #[source]
         source: PassphraseError,
     },
+    /// A signer elsewhere cannot be asked as configured.
+    #[error("the signer in another machine cannot be used: {why}; correct it in the configuration")]
+    Remote {
+        /// What is wrong.
+        why: String,
+    },
     /// The system gives no random bytes.
     #[error("operator key {path} was not made: the system gives no random bytes")]
     Random {
@@ -87,6 +93,59 @@ pub enum SignError {
         /// The account.
         account: Address,
     },
+    /// The signer in another machine does not answer.  Waiting helps.
+    #[error("the signer at {url} does not answer; this is tried again until it does (is it running?)")]
+    Down {
+        /// Scheme, host and port.
+        url: String,
+        /// What the transport said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It does not want to.
+    #[error("the signer at {url} refuses: {message}")]
+    Refused {
+        /// Scheme, host and port.
+        url: String,
+        /// Its words, cut.
+        message: String,
+    },
+    /// It answered something else.
+    #[error("the signer at {url} gave an answer that makes no sense: {what}; is it a Web3Signer?")]
+    Answer {
+        /// Scheme, host and port.
+        url: String,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// Something else was signed than was asked.
+    #[error(
+        "what came back for {account} is not what was to be signed: another {field}; it was not used. Do not trust that \
+         signer until you know why"
+    )]
+    Altered {
+        /// The account.
+        account: Address,
+        /// The first field that differs.
+        field: &'static str,
+    },
+    /// The book of signatures says no, or not yet.
+    #[error("account {account} signs nothing now")]
+    Book {
+        /// The account.
+        account: Address,
+        /// Why.
+        #[source]
+        source: BookError,
+    },
+    /// Typed data cannot be carried to a key that is elsewhere.
+    #[error(
+        "account {account} signs off line, where no permit can be made in time: pay out of a deposit or by an approval"
+    )]
+    NoTyped {
+        /// The account.
+        account: Address,
+    },
 }
 
 impl SignError {
@@ -94,7 +153,14 @@ impl SignError {
     #[must_use]
     pub fn is_waitable(&self) -> bool {
         match self {
-            Self::Failed { .. } | Self::Stranger { .. } => false,
+            // A limit of so much a day passes by itself; a permission is typed without anything here restarting.
+            Self::Down { .. } | Self::Book { .. } => true,
+            Self::Failed { .. }
+            | Self::Stranger { .. }
+            | Self::Refused { .. }
+            | Self::Answer { .. }
+            | Self::Altered { .. }
+            | Self::NoTyped { .. } => false,
         }
     }
 }

@@ -6,17 +6,22 @@ use std::{
     io::{Read as _, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::Path,
+    sync::Arc,
 };
 
 use alloy::{
-    consensus::{SignableTransaction as _, Signed, TxEip1559},
-    primitives::B256,
+    consensus::{SignableTransaction as _, Signed, TxEip1559, TxEnvelope},
+    eips::eip2718::Decodable2718 as _,
+    primitives::{B256, Signature},
     signers::{SignerSync as _, local::PrivateKeySigner},
 };
 use appliance_model::Address;
 use zeroize::Zeroizing;
 
-use crate::{Entropy, KeyError, Keystore, Passphrase, SignError};
+use crate::{
+    Ask, Book, BookError, Entropy, KeyError, Keystore, Line, Passphrase, RemoteSettings, SignError, Typed,
+    meaning, remote::Remote,
+};
 
 /// A keystore of other tools is some 500 bytes, a secret 67.
 const FILE_BYTES_MAX: u64 = 8192;
@@ -26,12 +31,16 @@ const FILE_BYTES_MAX: u64 = 8192;
 pub struct OperatorKey {
     address: Address,
     way: Way,
+    book: Option<Arc<dyn Book>>,
 }
 
 /// Where the secret is.
 #[derive(Clone)]
 enum Way {
     Here(PrivateKeySigner),
+    Remote(Arc<Remote>),
+    /// With a person, who carries files.
+    Elsewhere,
 }
 
 impl OperatorKey {
@@ -41,7 +50,8 @@ impl OperatorKey {
     /// [`KeyError::Secret`] for zero and for numbers above the curve's order.
     pub fn from_secret(secret: &[u8; 32]) -> Result<Self, KeyError> {
         let signer = PrivateKeySigner::from_bytes(&B256::new(*secret)).map_err(|_| KeyError::Secret)?;
-        Ok(Self { address: Address(signer.address().into_array()), way: Way::Here(signer) })
+        let address = Address(signer.address().into_array());
+        Ok(Self { address, way: Way::Here(signer), book: None })
     }
 
     /// Reads 64 hex digits from a file that nobody else can read.
@@ -134,18 +144,140 @@ impl OperatorKey {
         self.address
     }
 
-    /// Signs an EIP-1559 transaction.  What comes back is this account's and says what was asked, or it is an error.
+    /// The key of an account whose signer is another machine.
+    ///
+    /// # Errors
+    /// [`KeyError::Remote`] if it cannot be asked so; whether it answers shows when it is asked.
+    pub fn remote(settings: RemoteSettings) -> Result<Self, KeyError> {
+        let address = settings.account;
+        Ok(Self { address, way: Way::Remote(Arc::new(Remote::new(settings)?)), book: None })
+    }
+
+    /// The key of an account that signs elsewhere; its book makes proposals and takes what comes back.  Without a book it
+    /// signs nothing.
+    #[must_use]
+    pub fn elsewhere(address: Address) -> Self {
+        Self { address, way: Way::Elsewhere, book: None }
+    }
+
+    /// The same key, which signs only what `book` allows.
+    #[must_use]
+    pub fn with_book(mut self, book: Arc<dyn Book>) -> Self {
+        self.book = Some(book);
+        self
+    }
+
+    /// Signs an EIP-1559 transaction.  What comes back is this account's and says what was asked, or it is an error; of a
+    /// key that is elsewhere, gas and fees are those that were signed.
     ///
     /// # Errors
     /// [`SignError`].
     pub async fn sign(&self, transaction: TxEip1559) -> Result<Signed<TxEip1559>, SignError> {
         let hash = transaction.signature_hash();
-        let signature = match &self.way {
-            Way::Here(signer) => signer.sign_hash_sync(&hash),
+        let Some(book) = &self.book else {
+            let signature = self.signature(&transaction, hash).await?;
+            return Ok(transaction.into_signed(signature));
         };
-        let signature = signature.map_err(|source| SignError::Failed { account: self.address, source })?;
-        self.demand_own(&signature, hash)?;
+        let ask = self.ask(&transaction, hash);
+        if matches!(self.way, Way::Elsewhere) {
+            let (book, asked) = (Arc::clone(book), transaction.clone());
+            let raw = self.on_disk(move || book.brought(&ask, &asked)).await?;
+            return self.brought(&transaction, &raw);
+        }
+        let line = self.admit(book, ask).await?;
+        let signature = self.signature(&transaction, hash).await?;
+        self.note(book, line, &signature).await?;
         Ok(transaction.into_signed(signature))
+    }
+
+    /// Signs typed data: r ‖ s ‖ v, 65 bytes.
+    ///
+    /// # Errors
+    /// [`SignError`].
+    pub async fn sign_typed(&self, typed: &Typed) -> Result<[u8; 65], SignError> {
+        let line = match &self.book {
+            Some(book) => {
+                let ask = Ask {
+                    account: self.address,
+                    chain_id: typed.chain_id,
+                    slot: typed.slot.clone(),
+                    digest: typed.hash.0,
+                    words: typed.words.clone(),
+                    spend: typed.spend,
+                    understood: true,
+                };
+                Some((book, self.admit(book, ask).await?))
+            }
+            None => None,
+        };
+        let signature = match &self.way {
+            Way::Here(signer) => signer.sign_hash_sync(&typed.hash).map_err(|source| self.failed(source))?,
+            Way::Remote(remote) => remote.typed(typed).await?,
+            Way::Elsewhere => return Err(SignError::NoTyped { account: self.address }),
+        };
+        self.demand_own(&signature, typed.hash)?;
+        if let Some((book, line)) = line {
+            self.note(book, line, &signature).await?;
+        }
+        Ok(signature.as_bytes())
+    }
+
+    async fn signature(&self, transaction: &TxEip1559, hash: B256) -> Result<Signature, SignError> {
+        let signature = match &self.way {
+            Way::Here(signer) => signer.sign_hash_sync(&hash).map_err(|source| self.failed(source))?,
+            Way::Remote(remote) => remote.transaction(transaction).await?,
+            Way::Elsewhere => return Err(SignError::NoTyped { account: self.address }),
+        };
+        self.demand_own(&signature, hash)?;
+        Ok(signature)
+    }
+
+    /// What was signed elsewhere, if it does what is asked now.  Gas and fees may be older than the question.
+    fn brought(&self, asked: &TxEip1559, raw: &[u8]) -> Result<Signed<TxEip1559>, SignError> {
+        let mut expected = asked.clone();
+        if let Ok(TxEnvelope::Eip1559(signed)) = TxEnvelope::decode_2718(&mut &raw[..]) {
+            expected.gas_limit = signed.tx().gas_limit;
+            expected.max_fee_per_gas = signed.tx().max_fee_per_gas;
+            expected.max_priority_fee_per_gas = signed.tx().max_priority_fee_per_gas;
+        }
+        crate::remote::same(&expected, raw, self.address)
+    }
+
+    fn ask(&self, transaction: &TxEip1559, hash: B256) -> Ask {
+        let to = transaction.to.to().map(|to| Address(to.into_array()));
+        let mut found = meaning(to, transaction.value, &transaction.input);
+        let gas = u128::from(transaction.gas_limit).saturating_mul(transaction.max_fee_per_gas);
+        found.spend.gas_wei = found.spend.gas_wei.saturating_add(gas);
+        Ask {
+            account: self.address,
+            chain_id: transaction.chain_id,
+            slot: format!("nonce {}", transaction.nonce),
+            digest: hash.0,
+            words: found.words,
+            spend: found.spend,
+            understood: found.understood,
+        }
+    }
+
+    async fn admit(&self, book: &Arc<dyn Book>, ask: Ask) -> Result<Line, SignError> {
+        let book = Arc::clone(book);
+        self.on_disk(move || book.admit(&ask)).await
+    }
+
+    async fn note(&self, book: &Arc<dyn Book>, line: Line, signature: &Signature) -> Result<(), SignError> {
+        let (book, signature) = (Arc::clone(book), signature.as_bytes());
+        self.on_disk(move || book.signed(line, &signature)).await
+    }
+
+    /// Does something that waits for a disk.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, BookError> + Send + 'static,
+    ) -> Result<T, SignError> {
+        let account = self.address;
+        let failed = |source| SignError::Book { account, source };
+        let done = tokio::task::spawn_blocking(work).await;
+        done.map_err(|error| failed(BookError::Unwritten(Box::new(error))))?.map_err(failed)
     }
 
     /// Signs the hash of EIP-712 typed data: r, s and v.
@@ -154,16 +286,22 @@ impl OperatorKey {
     /// [`SignError`].
     pub async fn sign_typed_hash(&self, hash: B256) -> Result<Vec<u8>, SignError> {
         let signature = match &self.way {
-            Way::Here(signer) => signer.sign_hash_sync(&hash),
+            Way::Here(signer) => signer.sign_hash_sync(&hash).map_err(|source| self.failed(source))?,
+            Way::Remote(_) | Way::Elsewhere => return Err(SignError::NoTyped { account: self.address }),
         };
-        let signature = signature.map_err(|source| SignError::Failed { account: self.address, source })?;
         self.demand_own(&signature, hash)?;
         Ok(signature.as_bytes().to_vec())
     }
 
-    fn demand_own(&self, signature: &alloy::primitives::Signature, hash: B256) -> Result<(), SignError> {
+    fn failed(&self, source: alloy::signers::Error) -> SignError {
+        SignError::Failed { account: self.address, source }
+    }
+
+    fn demand_own(&self, signature: &Signature, hash: B256) -> Result<(), SignError> {
         let signer = signature.recover_address_from_prehash(&hash).ok();
-        if signer.is_some_and(|signer| signer.0 == self.address.0) {
+        // Of s in the upper half there are two for one word, and the chain takes only the lower.
+        let low = signature.normalize_s().is_none();
+        if low && signer.is_some_and(|signer| signer.0 == self.address.0) {
             return Ok(());
         }
         Err(SignError::Stranger { account: self.address })

@@ -64,7 +64,7 @@ const ROOMS: [(&str, Kind); 40] = [
 ];
 
 /// Arrows beyond the rule, each for its reason.
-const ALSO: [(&str, &str); 11] = [
+const ALSO: [(&str, &str); 12] = [
     // The store keeps enrol's records.
     ("appliance-store", "appliance-enrol"),
     // The DHCP server asks the policy what to offer.
@@ -78,6 +78,8 @@ const ALSO: [(&str, &str); 11] = [
     ("chain-client", "chain-contracts"),
     // The same room: whoever sends is handed a key that signs.
     ("chain-client", "chain-signer"),
+    // It reads what is signed by the contracts' own types: the caller's word is not taken.
+    ("chain-signer", "chain-contracts"),
     // One room in several crates: the sender sends the client's calls.
     ("chain-sender", "chain-client"),
     // The terms it reads are collateral's own type: the numbers of one block have one shape and one formula.
