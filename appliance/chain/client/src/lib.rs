@@ -13,6 +13,7 @@ mod again;
 mod call;
 mod chain;
 mod error;
+mod feed;
 mod funds;
 mod icn;
 mod intent;
@@ -32,6 +33,7 @@ pub use call::Call;
 pub use chain::{Block, Chain, Count, Fees, Finality};
 pub use chain_signer::{self as signer, KeyError, OperatorKey, SignError};
 pub use error::Error;
+pub use feed::{Feed, Heard};
 pub use funds::{Funds, Grant};
 pub use icn::{
     IcnBooking, IcnHoldings, IcnNode, IcnRegistration, IcnRegistry, IcnSettings, IcnStanding, NotASignature,

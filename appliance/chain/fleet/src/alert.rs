@@ -178,12 +178,12 @@ impl Alert {
         }
     }
 
-    /// The chain has not answered since then.
+    /// The chain with this id has not answered since then.
     #[must_use]
-    pub fn silent(rpc: &str, since_unix: u64, said: &str) -> Self {
+    pub fn silent(chain_id: u64, since_unix: u64, said: &str) -> Self {
         let text = format!(
-            "The chain at {rpc} has not answered since {}: {said}. Nothing is seen of the nodes until it does; \
-             windows to restore run on.",
+            "Chain {chain_id} has not answered since {}: {said}. Nothing is seen of the nodes until it does; windows to \
+             restore run on.",
             words::time(since_unix)
         );
         Self::of_trouble(Kind::ChainSilent, since_unix, text)

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests and what they stand on")]
 
 mod faults;
+mod feed;
 mod nodes;
 mod payment;
 mod publication;
