@@ -13,6 +13,7 @@ use appliance_model::{
     Address, Digest, HostId, Mac, NodeId, Ticket,
     burn_in::staged::{Course, Head, Peer, SpanConsent},
     inventory::Tpm,
+    real::Shape,
 };
 use serde::{Deserialize, Serialize};
 
@@ -125,6 +126,10 @@ pub enum Work {
     BurnIn(Box<BurnInOrder>),
     /// Consent to a registration with the host's key: only to what this boot's last registration quote was over.
     NodeConsent(NodeConsent),
+    /// Make the units real, and say what the kernel says of them then.
+    Carve(Box<Shape>),
+    /// Put back what was there before the first `Carve` of this machine.
+    Uncarve,
     /// Erase drives: each word on them is answered before the agent goes on.
     Erase(crate::erase::EraseOrder),
     /// Restart the machine.
@@ -301,6 +306,12 @@ pub enum Outcome {
         host_key: Address,
         /// r (32 bytes), s (32, the lower half), v (27 or 28).
         signature: String,
+    },
+    /// What the kernel says of the units: after `Carve`; instead of a quote over units that are not real any more;
+    /// after `Uncarve` without any group.
+    Carved {
+        /// The state as it was read, and what could not be made.
+        real: Box<Shape>,
     },
     /// Lines of a burn-in's result stream; more follow.
     BurnInLines {

@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod boot;
 pub mod burn_in;
+pub mod carve;
 pub mod erase;
 pub mod medium;
 pub mod operator;

@@ -7,7 +7,7 @@
 //! the document they stand in.  It knows no price, no chain and no other core.
 //!
 //! Read next: `class.rs` (judging classes), `plan.rs` (the carving), `tier.rs` (fast or slow), `root.rs` (the tree),
-//! `proof.rs` (one unit without the others), `fit.rs` (instances), `check.rs` and `check_fit.rs` (second opinions that
+//! `proof.rs` (one unit without the others), `real.rs` (what the host must be made to look like), `fit.rs` (instances), `check.rs` and `check_fit.rs` (second opinions that
 //! share no code with those they check).
 
 mod check;
@@ -19,6 +19,7 @@ mod fit;
 mod locality;
 mod plan;
 mod proof;
+mod real;
 mod root;
 mod tier;
 
@@ -29,5 +30,6 @@ pub use fault::Fault;
 pub use fit::{Fit, Placed, Share, fit_each, fit_together, hosts};
 pub use plan::{Carved, LeftOut, Refusal, carve};
 pub use proof::{PROOF_BYTES_MAX, ProofError, UnitProof, prove};
+pub use real::{compare, cpu_list, find_parts, real_in, shape, with_real};
 pub use root::{manifest_bytes, unit_root};
 pub use tier::{FAST_IOPS_MIN, FAST_P99_MICROSECONDS_MAX, Tiered};

@@ -230,6 +230,7 @@ pub fn erase_barred(stage: &Stage) -> Option<&'static str> {
         | Stage::Admitted { .. }
         | Stage::BurningIn { .. }
         | Stage::Carving { .. }
+        | Stage::Shaping { .. }
         | Stage::Binding { .. }
         | Stage::Sealing { .. }
         | Stage::Pricing { .. }

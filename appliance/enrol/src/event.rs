@@ -76,6 +76,8 @@ pub enum Event {
     },
     /// The machine was carved.
     Carved(Carved),
+    /// The units are real: the host's kernel says what was planned.
+    Shaped,
     /// The machine cannot be used as it is.
     Unfit(Refusal),
     /// Terms were read and the collateral computed.
@@ -168,6 +170,7 @@ impl Event {
                 Verdict::Inconclusive { reasons } => format!("burn-in inconclusive: {}", reasons.join("; ")),
             },
             Self::Carved(carved) => format!("carved as class {}", carved.class),
+            Self::Shaped => "made real: the kernel says what was planned".into(),
             Self::Priced(price) => format!("collateral {} at block {}", price.required, price.block),
             Self::Approved => "stake approved".into(),
             Self::Registered { transaction, block } => {

@@ -348,6 +348,7 @@ pub fn barred(stage: &Stage) -> Option<String> {
         | Stage::Admitted { .. }
         | Stage::BurningIn { .. }
         | Stage::Carving { .. }
+        | Stage::Shaping { .. }
         | Stage::Binding { .. }
         | Stage::Sealing { .. } => return None,
         Stage::Quarantined { was, .. } if was != "registered" => return None,

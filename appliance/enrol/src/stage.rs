@@ -128,6 +128,15 @@ pub enum Stage {
         /// The proof's record.
         attested: AttestedRecord,
     },
+    /// The agent makes the units real, and says what the kernel says of them.
+    Shaping {
+        /// The agent's boot.
+        boot: Boot,
+        /// The proof's record.
+        attested: AttestedRecord,
+        /// What was carved.
+        carved: Carved,
+    },
     /// The TPM has to sign the statement for registration.
     Binding {
         /// The agent's boot.
@@ -212,6 +221,8 @@ pub enum Order {
     QuoteAdmission,
     /// Run the burn-in.
     BurnIn,
+    /// Make the units real.
+    Carve,
     /// Quote for registration.
     QuoteRegistration,
 }
@@ -232,6 +243,7 @@ impl Stage {
             Self::Admitted { .. } => "admitted",
             Self::BurningIn { .. } => "burning-in",
             Self::Carving { .. } => "carving",
+            Self::Shaping { .. } => "shaping",
             Self::Binding { .. } => "binding",
             Self::Sealing { .. } => "sealing",
             Self::Pricing { .. } => "pricing",
@@ -251,6 +263,7 @@ impl Stage {
             Self::Challenged { .. } => Order::Activate,
             Self::Admitting { .. } => Order::QuoteAdmission,
             Self::BurningIn { .. } => Order::BurnIn,
+            Self::Shaping { .. } => Order::Carve,
             Self::Binding { .. } => Order::QuoteRegistration,
             Self::Found
             | Self::Booting { .. }
@@ -284,6 +297,7 @@ impl Stage {
             | Self::Admitted { .. }
             | Self::BurningIn { .. }
             | Self::Carving { .. }
+            | Self::Shaping { .. }
             | Self::Binding { .. }
             | Self::Sealing { .. }
             | Self::Pricing { .. }
@@ -313,6 +327,7 @@ impl Stage {
             | Self::Admitted { boot, .. }
             | Self::BurningIn { boot, .. }
             | Self::Carving { boot, .. }
+            | Self::Shaping { boot, .. }
             | Self::Binding { boot, .. }
             | Self::Sealing { boot, .. } => Some(boot),
             Self::Found
@@ -332,6 +347,7 @@ impl Stage {
             Self::Admitted { attested, .. }
             | Self::BurningIn { attested, .. }
             | Self::Carving { attested, .. }
+            | Self::Shaping { attested, .. }
             | Self::Binding { attested, .. }
             | Self::Sealing { attested, .. } => Some(attested.node),
             Self::Pricing { bound, .. }

@@ -73,6 +73,7 @@ pub fn step(stage: &Stage, event: Event, now: Now) -> Step {
             work::burning_in(boot, attested, (*done, *steps), event, now)
         }
         Stage::Carving { boot, attested } => work::carving(boot, attested, event, now),
+        Stage::Shaping { boot, attested, carved } => work::shaping(boot, attested, carved, event, now),
         Stage::Binding { boot, attested, carved } => work::binding(boot, attested, carved, event, now),
         Stage::Sealing { boot, carved, .. } => work::sealing(boot, carved, event, now),
         Stage::Pricing { bound, carved } => stake::pricing(bound, carved, event),

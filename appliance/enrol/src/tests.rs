@@ -76,6 +76,7 @@ pub(crate) fn stages() -> Vec<Stage> {
         Stage::Admitted { boot: boot.clone(), attested: attested.clone() },
         Stage::BurningIn { boot: boot.clone(), attested: attested.clone(), done: 1, steps: 3 },
         Stage::Carving { boot: boot.clone(), attested: attested.clone() },
+        Stage::Shaping { boot: boot.clone(), attested: attested.clone(), carved: carved.clone() },
         Stage::Binding { boot: boot.clone(), attested: attested.clone(), carved: carved.clone() },
         Stage::Sealing { boot, attested, carved: carved.clone(), evidence: digest(5) },
         Stage::Pricing { bound: bound.clone(), carved: carved.clone() },
@@ -96,7 +97,7 @@ pub(crate) fn stage(name: &str) -> Stage {
 }
 
 /// How many events can be made without a proof.
-pub(crate) const EVENTS: usize = 27;
+pub(crate) const EVENTS: usize = 28;
 
 /// The `index`-th event that can be made without a proof, with `number` in it.
 pub(crate) fn event(index: usize, number: u32) -> Event {
@@ -132,6 +133,7 @@ pub(crate) fn event(index: usize, number: u32) -> Event {
         23 => Event::AgentFailed { why: "no TPM".into() },
         24 => Event::Tick,
         25 => Event::Drifted(refusal("drift")),
+        26 => Event::Shaped,
         _ => Event::Retry,
     }
 }

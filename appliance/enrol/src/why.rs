@@ -60,6 +60,11 @@ fn words(stage: &Stage) -> (String, &'static str, &'static str) {
             "nothing; a power loss costs only the step that was running",
         ),
         Stage::Carving { .. } => (on("its units"), "the appliance, at once", NOTHING),
+        Stage::Shaping { .. } => (
+            on("the units to be made real on the host"),
+            AGENT,
+            "nothing; what the kernel does not grant is named, and ends in quarantine",
+        ),
         Stage::Binding { .. } => {
             (on("the TPM's signature under units, inventory and burn-in"), AGENT, NOTHING)
         }

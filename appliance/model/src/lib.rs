@@ -10,6 +10,7 @@ pub mod erase;
 mod ids;
 pub mod inventory;
 mod power;
+pub mod real;
 pub mod rules;
 mod time;
 pub mod units;

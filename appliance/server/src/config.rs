@@ -11,6 +11,7 @@ use std::{
 use appliance_model::{Address, Digest};
 
 mod burn_in;
+mod carve;
 pub(crate) mod firmware;
 mod reach;
 /// What people write.
@@ -63,6 +64,8 @@ pub struct Config {
     pub credentials: wire::Credentials,
     /// Where controllers are looked for.
     pub discovery: Option<Discovery>,
+    /// How units are made real where there is a choice.
+    pub carve: appliance_model::real::Wishes,
 }
 
 /// Where verifiers call, understood.
@@ -283,6 +286,7 @@ impl Reader<'_> {
             bmcs,
             credentials: self.credentials(wire.credentials)?,
             discovery: wire.discovery.map(|discovery| self.discovery(discovery)).transpose()?,
+            carve: self.carve(wire.carve)?,
         })
     }
 

@@ -62,6 +62,7 @@ pub(crate) async fn take(app: &Arc<App>, host: &HostRow, id: u64, outcome: Outco
         | Outcome::Activated { .. }
         | Outcome::Quoted { .. }
         | Outcome::NodeConsent { .. }
+        | Outcome::Carved { .. }
         | Outcome::BurnInLines { .. }
         | Outcome::BurnIn { .. }
         | Outcome::Leaving => {

@@ -16,7 +16,7 @@ use crate::{
     challenge::{self, Challenge},
     checks,
     evidence::{self, Quoted},
-    sightings,
+    shaping, sightings,
 };
 
 /// Takes the answer to the host's open order.
@@ -34,6 +34,7 @@ pub(crate) async fn take(app: &Arc<App>, host: &HostRow, outcome: Outcome) -> Re
         Outcome::Failed { why } => {
             Event::AgentFailed { why: why.chars().filter(|c| !c.is_control()).take(2000).collect() }
         }
+        Outcome::Carved { real } => shaping::shaped(app, host, *real).await?,
         Outcome::NodeConsent { .. } | Outcome::Erase(_) | Outcome::Leaving => return Ok(()),
     };
     app.advance(&host.id, event, None).await?;
@@ -52,6 +53,8 @@ fn answers(order: Order, outcome: &Outcome) -> bool {
         Outcome::Failed { .. } => order != Order::Wait,
         // Answers orders of another kind.
         Outcome::NodeConsent { .. } | Outcome::Erase(_) => false,
+        // Instead of a quote, where the units are not real any more.
+        Outcome::Carved { .. } => matches!(order, Order::Carve | Order::QuoteRegistration),
         Outcome::Leaving => true,
     }
 }

@@ -38,6 +38,7 @@ mod publish;
 mod remedy;
 mod requests;
 mod serve;
+mod shaping;
 mod sightings;
 pub mod site;
 mod stake;
@@ -80,5 +81,6 @@ fn document() -> utoipa::openapi::OpenApi {
         .merge_from(boot_api::Document::openapi())
         .merge_from(remedy::api::Document::openapi())
         .merge_from(erase::api::Document::openapi())
+        .merge_from(shaping::api::Document::openapi())
         .merge_from(burn_in::api::Document::openapi())
 }

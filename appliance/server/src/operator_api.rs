@@ -27,7 +27,7 @@ use utoipa::OpenApi;
 
 use crate::{
     app::{App, now},
-    boot_api, boot_ticket, burn_in, climb, erase, pages, remedy, verifier_api,
+    boot_api, boot_ticket, burn_in, climb, erase, pages, remedy, shaping, verifier_api,
 };
 
 pub(crate) fn router(app: Arc<App>) -> Router {
@@ -45,6 +45,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/live", get(live))
         .merge(remedy::api::router())
         .merge(erase::api::router())
+        .merge(shaping::api::router())
         .merge(burn_in::api::router())
         .with_state(app)
         .merge(boot)
@@ -351,6 +352,7 @@ async fn view(app: &Arc<App>, row: HostRow) -> Result<HostView, StoreError> {
         | Stage::Admitted { .. }
         | Stage::BurningIn { .. }
         | Stage::Carving { .. }
+        | Stage::Shaping { .. }
         | Stage::Binding { .. }
         | Stage::Sealing { .. }
         | Stage::Quarantined { .. } => (None, None),

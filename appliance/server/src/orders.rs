@@ -13,7 +13,7 @@ use crate::{
     app::{App, now},
     burn_in,
     challenge::Challenge,
-    custody, site,
+    custody, shaping, site,
 };
 
 /// The nonce of an open quote order: kept, so that the agent gets the same one however often it asks.
@@ -40,6 +40,7 @@ pub(crate) async fn work(app: &Arc<App>, host: &HostRow) -> Result<Work, StoreEr
         Order::Identify => Work::Identify,
         Order::Activate => activate(app, &host.id).await?,
         Order::BurnIn => burn_in::order(app, host).await?,
+        Order::Carve => shaping::order(app, host).await?,
         Order::QuoteAdmission => quote(app, host, false).await?,
         Order::QuoteRegistration => quote(app, host, true).await?,
     })

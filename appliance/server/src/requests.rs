@@ -21,7 +21,7 @@ use crate::{
     challenge::Challenge,
     consent,
     evidence::{self, Quoted},
-    intake, proof,
+    intake, proof, shaping,
 };
 
 /// Stage orders count moves of one host and stay far below this.
@@ -66,7 +66,7 @@ impl From<StoreError> for Unasked {
 /// Puts a verifier's question into the queue.
 pub(crate) async fn ask(app: &Arc<App>, host: &HostRow, question: Question) -> Result<Asked, Unasked> {
     let (ask, work) = match question {
-        Question::Quote(nonce) => (Ask::Quote, quote(app, host, |_| nonce).await?),
+        Question::Quote(nonce) => (Ask::Quote, quote(app, host, |_| nonce, None).await?),
         Question::Credential(work) => (Ask::Credential, work),
     };
     let asked = put(app, &host.id, ask, true, &work).await?;
@@ -83,12 +83,21 @@ pub(crate) fn ask_inventory(store: &Store, host: &HostId) -> Result<Asked, Store
 
 /// The site's own question: a quote for the newest block, so that anybody can see later how fresh it was.
 pub(crate) async fn reattest(app: &Arc<App>, host: &HostRow) -> Result<(), StoreError> {
+    reattest_with(app, host, None).await
+}
+
+/// The same; `manifest` names another state of the same units than the evidence before.
+pub(crate) async fn reattest_with(
+    app: &Arc<App>,
+    host: &HostRow,
+    manifest: Option<String>,
+) -> Result<(), StoreError> {
     let Some(head) = app.chain.head() else { return Ok(()) };
     let Some(node) = host.node else { return Ok(()) };
     let chain_id = app.config.chain.chain_id;
     let nonce =
         |sequence| Nonce::Block { chain_id, number: head.number, hash: head.hash, node: node.0, sequence };
-    match quote(app, host, nonce).await {
+    match quote(app, host, nonce, manifest).await {
         Ok(work) => put(app, &host.id, Ask::Quote, false, &work).await.map(drop)?,
         Err(Unasked::NoEvidence) => {}
         Err(Unasked::Store(error)) => return Err(error),
@@ -122,6 +131,12 @@ struct Row {
     sequence: u64,
 }
 
+/// The manifest of the last accepted evidence.
+pub(crate) fn quoted_manifest(store: &Store, host: &HostId) -> Result<Option<String>, StoreError> {
+    let manifest = row(store, host)?.and_then(|row| row.accepted.attachments.manifest);
+    Ok(manifest.and_then(|bytes| String::from_utf8(bytes).ok()))
+}
+
 fn row(store: &Store, host: &HostId) -> Result<Option<Row>, StoreError> {
     let (Some(newest), Some(accepted)) = (store.newest_evidence(host)?, store.accepted_evidence(host)?)
     else {
@@ -137,7 +152,12 @@ fn row(store: &Store, host: &HostId) -> Result<Option<Row>, StoreError> {
 }
 
 /// The order for a quote like that of the registration, for another nonce.
-async fn quote(app: &Arc<App>, host: &HostRow, nonce: impl FnOnce(u64) -> Nonce) -> Result<Work, Unasked> {
+async fn quote(
+    app: &Arc<App>,
+    host: &HostRow,
+    nonce: impl FnOnce(u64) -> Nonce,
+    manifest: Option<String>,
+) -> Result<Work, Unasked> {
     let id = host.id.clone();
     let row = app.db(move |store| row(store, &id)).await?.ok_or(Unasked::NoEvidence)?;
     let Purpose::Registration { target, .. } = row.accepted.statement.purpose else {
@@ -152,7 +172,10 @@ async fn quote(app: &Arc<App>, host: &HostRow, nonce: impl FnOnce(u64) -> Nonce)
             registry: appliance_model::Address(target.registry),
             operator: appliance_model::Address(target.operator),
         }),
-        manifest: row.accepted.attachments.manifest.and_then(|bytes| String::from_utf8(bytes).ok()),
+        manifest: match manifest {
+            Some(manifest) => Some(manifest),
+            None => row.accepted.attachments.manifest.and_then(|bytes| String::from_utf8(bytes).ok()),
+        },
         previous: Some(row.digest),
         sequence: row.sequence,
     }))
@@ -190,7 +213,13 @@ pub(crate) async fn take(app: &Arc<App>, host: &HostRow, id: u64, outcome: Outco
         (Ask::Consent, Outcome::NodeConsent { host_key, signature }) => {
             consent::take(app, &request, host_key, signature).await?;
         }
-        (Ask::Credential | Ask::Inventory | Ask::Quote | Ask::Consent, _) => {
+        (Ask::Carve, Outcome::Carved { real }) => shaping::again(app, host, &request, *real).await?,
+        (Ask::Uncarve, Outcome::Carved { real }) => {
+            shaping::keep(app, &host.id, None, &real).await?;
+            end(app, request.id, RequestEnd::Answered(Digest([0; 32])), None).await?;
+        }
+        (Ask::Quote, Outcome::Carved { real }) => shaping::instead(app, host, &request, *real).await?,
+        (Ask::Credential | Ask::Inventory | Ask::Quote | Ask::Consent | Ask::Carve | Ask::Uncarve, _) => {
             fail(app, &request, "the agent answered another question than it was asked".into()).await?;
         }
     }
@@ -232,7 +261,8 @@ async fn inventory(
         app.advance(&host.id, Event::Drifted(why), None).await?;
     }
     end(app, request.id, RequestEnd::Answered(digest), None).await?;
-    reattest(app, host).await
+    // A boot begins without groups and pages: they are made again before anything is quoted.
+    if shaping::ask(app, host, Ask::Carve).await? { Ok(()) } else { reattest(app, host).await }
 }
 
 fn inventory_in(evidence: &Evidence) -> Option<Inventory> {
@@ -266,7 +296,7 @@ async fn quoted(
     if order.previous != Some(row.digest) || order.sequence != row.sequence {
         return fail(app, request, "other evidence of this node came in between: ask again".into()).await;
     }
-    let (id, manifest) = (host.id.clone(), row.accepted.attachments.manifest.clone());
+    let (id, manifest) = (host.id.clone(), order.manifest.clone().map(String::into_bytes));
     let (file, ticket) = app
         .db(move |store| {
             let statement = &quoted.statement;
@@ -312,7 +342,7 @@ fn judge(
     let nonce = hex::decode(&order.nonce).ok().and_then(|bytes| Nonce::decode(&bytes).ok());
     let judged =
         proof::judge(app, &bytes, nonce, last.seen.clone(), ticket).map_err(|why| Refusal::from(&*why));
-    match judged.and_then(|proof| unchanged(last, file).map(|()| proof)) {
+    match judged.and_then(|proof| unchanged(order, last, file).map(|()| proof)) {
         Ok(proof) => (proof::accepted(&proof, bytes), None),
         Err(why) => {
             let judged = Judged::Refused { why: serde_json::to_string(&why).unwrap_or_default() };
@@ -322,8 +352,8 @@ fn judge(
 }
 
 /// Whether new evidence is of what was registered: same registry, units and parts.
-fn unchanged(last: &Row, file: &Evidence) -> Result<(), Refusal> {
-    if file.statement.purpose != last.accepted.statement.purpose {
+fn unchanged(order: &QuoteOrder, last: &Row, file: &Evidence) -> Result<(), Refusal> {
+    if Some(file.statement.purpose) != purpose(order, last) {
         let text = "the agent signed for another registry, operator or manifest than it was asked to".into();
         return Err(Refusal { rule: "statement".into(), text });
     }
@@ -335,6 +365,15 @@ fn unchanged(last: &Row, file: &Evidence) -> Result<(), Refusal> {
             Err(Refusal { rule: "inventory".into(), text })
         }
     }
+}
+
+/// What new evidence is to be for: as registered, but that its manifest may name another state of the same units.
+fn purpose(order: &QuoteOrder, last: &Row) -> Option<Purpose> {
+    let Purpose::Registration { target, unit_root, .. } = last.accepted.statement.purpose else {
+        return None;
+    };
+    let manifest = Digest::of(order.manifest.as_ref()?.as_bytes()).0;
+    Some(Purpose::Registration { target, unit_root, manifest })
 }
 
 /// What time brings for a ScalerNode: a refusal whose event was lost with the appliance, and the next re-attestation.

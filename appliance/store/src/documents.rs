@@ -34,6 +34,8 @@ pub enum Kind {
     Board,
     /// Manifest of units (JSON).
     Manifest,
+    /// What its kernel said of its units last (JSON).
+    Real,
     /// The host's signed consent to its registration (JSON).
     Consent,
     /// Evidence of admission (CBOR).
@@ -58,6 +60,7 @@ impl Kind {
             Self::BurnIn => "burn-in",
             Self::Board => "board",
             Self::Manifest => "manifest",
+            Self::Real => "real",
             Self::Consent => "consent",
             Self::Admission => "admission",
             Self::Registration => "registration",

@@ -27,6 +27,10 @@ pub enum Ask {
     Credential,
     /// Consent to a registration.
     Consent,
+    /// Make the units real, and say what the kernel says.
+    Carve,
+    /// Put back what was there before.
+    Uncarve,
 }
 
 impl Ask {
@@ -36,11 +40,13 @@ impl Ask {
             Self::Quote => "quote",
             Self::Credential => "credential",
             Self::Consent => "consent",
+            Self::Carve => "carve",
+            Self::Uncarve => "uncarve",
         }
     }
 
     fn of(name: &str) -> Option<Self> {
-        [Self::Inventory, Self::Quote, Self::Credential, Self::Consent]
+        [Self::Inventory, Self::Quote, Self::Credential, Self::Consent, Self::Carve, Self::Uncarve]
             .into_iter()
             .find(|ask| ask.name() == name)
     }

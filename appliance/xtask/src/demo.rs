@@ -36,6 +36,7 @@ const WAY: [&str; 17] = [
     "admitted",
     "burning-in",
     "carving",
+    "shaping",
     "binding",
     "sealing",
     "pricing",

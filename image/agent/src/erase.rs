@@ -124,7 +124,7 @@ impl Hands<'_> {
     }
 
     /// The drives as they answer now, and what the firmware booted.
-    fn drives_now(&self) -> Inventory {
+    pub(crate) fn drives_now(&self) -> Inventory {
         let mut inventory = probe::probe(&self.talk.root);
         let untold = inventory.drives.iter().any(|drive| drive.serial.is_none());
         // Some tell their serial to a command only, and that takes longer.

@@ -257,7 +257,8 @@ mod tests {
             change(&mut bent);
             differs(&bent, Some(&order))
         };
-        let rows: [(fn(&mut super::NodeConsent), Option<&str>); 8] = [
+        type Change = fn(&mut super::NodeConsent);
+        let rows: [(Change, Option<&str>); 8] = [
             (|c| c.node = NodeId([9; 32]), Some("the node")),
             (|c| c.target.chain_id = 1, Some("the chain")),
             (|c| c.target.registry = Address([9; 20]), Some("the registry")),

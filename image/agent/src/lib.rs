@@ -14,6 +14,7 @@
 
 pub mod aid;
 pub mod burn;
+pub mod carve;
 pub mod client;
 pub mod coldplug;
 pub mod console;

@@ -39,6 +39,11 @@ impl State {
         Ok(Self { dir: dir.to_owned(), boot_nonce })
     }
 
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Random per boot.
     pub fn boot_nonce(&self) -> Digest {
         self.boot_nonce

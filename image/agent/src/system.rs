@@ -43,9 +43,13 @@ pub fn take_console() {
 
 /// Mounts what every later step reads.  Called again for `efivarfs` once its module is there.
 pub fn mount_all() {
-    for (kind, path) in
-        [("proc", "/proc"), ("sysfs", "/sys"), ("tmpfs", "/run"), ("securityfs", "/sys/kernel/security")]
-    {
+    for (kind, path) in [
+        ("proc", "/proc"),
+        ("sysfs", "/sys"),
+        ("tmpfs", "/run"),
+        ("securityfs", "/sys/kernel/security"),
+        ("cgroup2", "/sys/fs/cgroup"),
+    ] {
         if let Err(error) = try_mount(kind, path) {
             say!("{path} could not be mounted ({error}): going on without it");
         }

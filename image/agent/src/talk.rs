@@ -66,6 +66,8 @@ impl Talk {
                 | Work::Activate { .. }
                 | Work::Quote(_)
                 | Work::NodeConsent(_)
+                | Work::Carve(_)
+                | Work::Uncarve
                 | Work::BurnIn(_)) => {
                     let outcome = match last {
                         Some((id, outcome)) if id == order.id => outcome,

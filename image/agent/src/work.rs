@@ -41,6 +41,8 @@ impl Hands<'_> {
                 self.activate(&credential_blob, &encrypted_secret, transcript)
             }
             Work::Quote(order) => self.quote(&order),
+            Work::Carve(wanted) => self.carve(&wanted),
+            Work::Uncarve => self.uncarve(),
             Work::NodeConsent(consent) => self.consent(&consent),
             Work::BurnIn(order) => self.burn_in(*order),
             // The loop deals with these before it comes here.
@@ -168,6 +170,9 @@ impl Hands<'_> {
         say!("quoting for {}", order.purpose);
         let nonce = Nonce::decode(&bytes("nonce", &order.nonce)?)
             .map_err(|error| format!("nonce: {}", chain(&error)))?;
+        if let Some(real) = self.unreal(order)? {
+            return Ok(Outcome::Carved { real: Box::new(real) });
+        }
         let purpose = self.purpose(order)?;
         let log =
             system::event_log(&self.talk.root).map_err(|error| system::no_log(&self.talk.root, &error))?;

@@ -5,4 +5,5 @@ mod fit;
 mod machine;
 mod place;
 mod proof;
+mod real;
 mod shapes;

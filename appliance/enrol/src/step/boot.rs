@@ -40,6 +40,7 @@ pub(super) fn booting(attempt: u32, until: Now, event: Event, now: Now) -> Step 
         | Event::StepDone { .. }
         | Event::BurnInDone { .. }
         | Event::Carved(_)
+        | Event::Shaped
         | Event::Unfit(_)
         | Event::Priced(_)
         | Event::Approved
@@ -72,6 +73,7 @@ pub(super) fn quarantined(event: Event, now: Now) -> Step {
         | Event::StepDone { .. }
         | Event::BurnInDone { .. }
         | Event::Carved(_)
+        | Event::Shaped
         | Event::Unfit(_)
         | Event::Priced(_)
         | Event::Approved
@@ -103,6 +105,7 @@ pub(super) fn found(event: Event, now: Now) -> Step {
         | Event::StepDone { .. }
         | Event::BurnInDone { .. }
         | Event::Carved(_)
+        | Event::Shaped
         | Event::Unfit(_)
         | Event::Priced(_)
         | Event::Approved

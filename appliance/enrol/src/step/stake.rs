@@ -26,6 +26,7 @@ pub(super) fn pricing(bound: &BoundRecord, carved: &Carved, event: Event) -> Ste
         | Event::StepDone { .. }
         | Event::BurnInDone { .. }
         | Event::Carved(_)
+        | Event::Shaped
         | Event::Unfit(_)
         | Event::Approved
         | Event::Registered { .. }
@@ -64,6 +65,7 @@ pub(super) fn approving(bound: &BoundRecord, carved: &Carved, price: &Price, eve
         | Event::StepDone { .. }
         | Event::BurnInDone { .. }
         | Event::Carved(_)
+        | Event::Shaped
         | Event::Unfit(_)
         | Event::Priced(_)
         | Event::Registered { .. }
@@ -102,6 +104,7 @@ pub(super) fn registering(bound: &BoundRecord, carved: &Carved, price: &Price, e
         | Event::StepDone { .. }
         | Event::BurnInDone { .. }
         | Event::Carved(_)
+        | Event::Shaped
         | Event::Unfit(_)
         | Event::Priced(_)
         | Event::Approved
@@ -134,6 +137,7 @@ pub(super) fn registered(event: Event) -> Step {
         | Event::StepDone { .. }
         | Event::BurnInDone { .. }
         | Event::Carved(_)
+        | Event::Shaped
         | Event::Unfit(_)
         | Event::Priced(_)
         | Event::Approved

@@ -25,6 +25,7 @@ pub(super) fn discovering(boot: &Boot, event: Event, now: Now) -> Step {
         | Event::StepDone { .. }
         | Event::BurnInDone { .. }
         | Event::Carved(_)
+        | Event::Shaped
         | Event::Priced(_)
         | Event::Approved
         | Event::Registered { .. }
@@ -57,6 +58,7 @@ pub(super) fn identifying(boot: &Boot, event: Event, now: Now) -> Step {
         | Event::StepDone { .. }
         | Event::BurnInDone { .. }
         | Event::Carved(_)
+        | Event::Shaped
         | Event::Unfit(_)
         | Event::Priced(_)
         | Event::Approved
@@ -92,6 +94,7 @@ pub(super) fn challenging(identity: Digest, boot: &Boot, event: Event, now: Now)
         | Event::StepDone { .. }
         | Event::BurnInDone { .. }
         | Event::Carved(_)
+        | Event::Shaped
         | Event::Unfit(_)
         | Event::Priced(_)
         | Event::Approved
@@ -136,6 +139,7 @@ pub(super) fn challenged(identity: Digest, boot: &Boot, until: Now, event: Event
         | Event::StepDone { .. }
         | Event::BurnInDone { .. }
         | Event::Carved(_)
+        | Event::Shaped
         | Event::Unfit(_)
         | Event::Priced(_)
         | Event::Approved
@@ -170,6 +174,7 @@ pub(super) fn admitting(identity: Digest, boot: &Boot, event: Event, now: Now) -
         | Event::StepDone { .. }
         | Event::BurnInDone { .. }
         | Event::Carved(_)
+        | Event::Shaped
         | Event::Unfit(_)
         | Event::Priced(_)
         | Event::Approved
@@ -203,6 +208,7 @@ pub(super) fn verifying(boot: &Boot, event: Event, now: Now) -> Step {
         | Event::StepDone { .. }
         | Event::BurnInDone { .. }
         | Event::Carved(_)
+        | Event::Shaped
         | Event::Unfit(_)
         | Event::Priced(_)
         | Event::Approved

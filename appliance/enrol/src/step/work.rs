@@ -26,6 +26,7 @@ pub(super) fn admitted(boot: &Boot, attested: &AttestedRecord, event: Event, now
         | Event::StepDone { .. }
         | Event::BurnInDone { .. }
         | Event::Carved(_)
+        | Event::Shaped
         | Event::Priced(_)
         | Event::Approved
         | Event::Registered { .. }
@@ -67,6 +68,7 @@ pub(super) fn burning_in(
         | Event::Rejected(_)
         | Event::Planned { .. }
         | Event::Carved(_)
+        | Event::Shaped
         | Event::Priced(_)
         | Event::Approved
         | Event::Registered { .. }
@@ -80,7 +82,7 @@ pub(super) fn carving(boot: &Boot, attested: &AttestedRecord, event: Event, now:
         Event::Hello(new) => hello(boot, new),
         Event::PowerLost | Event::Retry => power_on(1, now),
         Event::Carved(carved) => {
-            to(Stage::Binding { boot: boot.clone(), attested: attested.clone(), carved })
+            to(Stage::Shaping { boot: boot.clone(), attested: attested.clone(), carved })
         }
         Event::Unfit(why) => quarantine("carving", why),
         Event::Tick => ON_US,
@@ -99,12 +101,53 @@ pub(super) fn carving(boot: &Boot, attested: &AttestedRecord, event: Event, now:
         | Event::Planned { .. }
         | Event::StepDone { .. }
         | Event::BurnInDone { .. }
+        | Event::Shaped
         | Event::Priced(_)
         | Event::Approved
         | Event::Registered { .. }
         | Event::RegistrationRefused(_)
         | Event::Drifted(_)
         | Event::AgentFailed { .. } => STALE,
+    }
+}
+
+pub(super) fn shaping(
+    boot: &Boot,
+    attested: &AttestedRecord,
+    carved: &Carved,
+    event: Event,
+    now: Now,
+) -> Step {
+    match event {
+        Event::Hello(new) => hello(boot, new),
+        Event::PowerLost | Event::Retry => power_on(1, now),
+        Event::Shaped => {
+            to(Stage::Binding { boot: boot.clone(), attested: attested.clone(), carved: carved.clone() })
+        }
+        Event::Unfit(why) => quarantine("shaping", why),
+        Event::AgentFailed { why } => agent_failed("shaping", &why),
+        Event::Tick => ON_AGENT,
+        Event::Wanted
+        | Event::PoweredOn(_)
+        | Event::Inventory { .. }
+        | Event::Identity { .. }
+        | Event::ChallengeMade { .. }
+        | Event::IdentityRefused(_)
+        | Event::AnswerRight
+        | Event::AnswerWrong
+        | Event::Quoted { .. }
+        | Event::Attested(_)
+        | Event::Bound(_)
+        | Event::Rejected(_)
+        | Event::Planned { .. }
+        | Event::StepDone { .. }
+        | Event::BurnInDone { .. }
+        | Event::Carved(_)
+        | Event::Priced(_)
+        | Event::Approved
+        | Event::Registered { .. }
+        | Event::RegistrationRefused(_)
+        | Event::Drifted(_) => STALE,
     }
 }
 
@@ -128,6 +171,7 @@ pub(super) fn binding(
             Effect::VerifyRegistration { evidence },
         ),
         Event::Rejected(why) => rejected("binding", &why),
+        Event::Unfit(why) => quarantine("binding", why),
         Event::AgentFailed { why } => agent_failed("binding", &why),
         Event::Tick => ON_AGENT,
         Event::Wanted
@@ -144,7 +188,7 @@ pub(super) fn binding(
         | Event::StepDone { .. }
         | Event::BurnInDone { .. }
         | Event::Carved(_)
-        | Event::Unfit(_)
+        | Event::Shaped
         | Event::Priced(_)
         | Event::Approved
         | Event::Registered { .. }
@@ -176,6 +220,7 @@ pub(super) fn sealing(boot: &Boot, carved: &Carved, event: Event, now: Now) -> S
         | Event::StepDone { .. }
         | Event::BurnInDone { .. }
         | Event::Carved(_)
+        | Event::Shaped
         | Event::Unfit(_)
         | Event::Priced(_)
         | Event::Approved

@@ -104,7 +104,8 @@ fn the_way_from_the_first_proof_to_the_chain() {
             carving.clone(),
             vec![Effect::Carve],
         ),
-        (carving, Event::Carved(carved), stage("binding"), vec![]),
+        (carving, Event::Carved(carved), stage("shaping"), vec![]),
+        (stage("shaping"), Event::Shaped, stage("binding"), vec![]),
         (
             stage("binding"),
             Event::Quoted { evidence },
@@ -207,6 +208,8 @@ fn what_is_wrong_with_a_machine_is_a_quarantine_that_says_it() {
             "drive S1: 40 MiB/s",
         ),
         ("carving", Event::Unfit(refusal("no-class")), "no-class", "says no"),
+        ("shaping", Event::Unfit(refusal("carve-differs")), "carve-differs", "says no"),
+        ("binding", Event::Unfit(refusal("carve-differs")), "carve-differs", "says no"),
         ("binding", Event::Rejected(rejection()), "pcr-11", "PCR 11"),
         ("sealing", Event::Rejected(rejection()), "pcr-11", "PCR 11"),
         ("sealing", Event::IdentityRefused(refusal("moved")), "moved", "says no"),
@@ -216,7 +219,8 @@ fn what_is_wrong_with_a_machine_is_a_quarantine_that_says_it() {
     for (name, event, rule, words) in rows {
         check(&stage(name), event, NOW, &Quarantine(rule, words));
     }
-    for name in ["discovering", "identifying", "challenged", "admitting", "burning-in", "binding"] {
+    for name in ["discovering", "identifying", "challenged", "admitting", "burning-in", "shaping", "binding"]
+    {
         let failed = Event::AgentFailed { why: "no /dev/tpmrm0".into() };
         check(&stage(name), failed, NOW, &Quarantine("agent", "no /dev/tpmrm0"));
     }
@@ -283,6 +287,7 @@ fn answers_to_closed_questions_are_ignored() {
             Event::Planned { .. } => &["admitted"],
             Event::StepDone { .. } | Event::BurnInDone { .. } => &["burning-in"],
             Event::Carved(_) => &["carving"],
+            Event::Shaped => &["shaping"],
             Event::Priced(_) => &["pricing"],
             Event::Approved => &["approving"],
             Event::Registered { .. } => &["registering"],
@@ -290,9 +295,9 @@ fn answers_to_closed_questions_are_ignored() {
             Event::Rejected(_) => &["challenging", "admitting", "verifying", "binding", "sealing"],
             Event::IdentityRefused(_) => &["challenging", "verifying", "sealing"],
             Event::Wanted => &["found"],
-            Event::Unfit(_) => &["discovering", "admitted", "burning-in", "carving"],
+            Event::Unfit(_) => &["discovering", "admitted", "burning-in", "carving", "shaping", "binding"],
             Event::AgentFailed { .. } => {
-                &["discovering", "identifying", "challenged", "admitting", "burning-in", "binding"]
+                &["discovering", "identifying", "challenged", "admitting", "burning-in", "shaping", "binding"]
             }
             Event::PoweredOn(_) => &["booting"],
             Event::Drifted(_) => &["registered"],

@@ -40,6 +40,19 @@ pub struct Config {
     pub credentials: Credentials,
     /// Where controllers are looked for, beside those named here or imported.  Absent: nowhere.
     pub discovery: Option<Discovery>,
+    /// How units are made real on their hosts where there is a choice.
+    #[serde(default)]
+    pub carve: Carve,
+}
+
+/// How units are made real where there is a choice.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Carve {
+    /// Memory units are set aside as large pages of this size, KiB.  Absent: as ordinary memory with a limit.
+    pub page_kib: Option<u64>,
+    /// Virtual functions (SR-IOV) of each port that is sold.  Absent: ports stay as they are.
+    pub functions: Option<u32>,
 }
 
 /// What may be done with controllers' accounts.  Each line is a permission.
