@@ -10,7 +10,7 @@ use std::{
 use appliance_api::operator::{ChainView, NodeView};
 use appliance_model::{Address, Icnt};
 use chain_client::{Block, Chain, Error, Network, OperatorKey, Registry};
-use tokio::sync::Semaphore;
+use tokio::sync::Notify;
 
 use crate::{chain_of, config};
 
@@ -34,15 +34,17 @@ pub(crate) struct Target {
 /// The link.
 #[derive(Debug)]
 pub(crate) struct ChainLink {
-    rpc_url: String,
+    rpc_urls: Vec<String>,
     development: bool,
     config: config::Chain,
     operator: OperatorKey,
     /// Deploys the reference contracts; only a site without a fixed registry has one.
     deployer: Option<OperatorKey>,
     state: Mutex<State>,
-    /// One sender a key: who holds the permit may sign.
-    sender: Semaphore,
+    /// Rings when a call was queued.
+    bell: Notify,
+    /// Why nothing can be sent now.
+    sender_trouble: Mutex<Option<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -56,7 +58,7 @@ struct State {
 
 impl ChainLink {
     pub(crate) fn new(
-        rpc_url: String,
+        rpc_urls: Vec<String>,
         development: bool,
         config: config::Chain,
         operator: OperatorKey,
@@ -64,13 +66,14 @@ impl ChainLink {
     ) -> Self {
         let state = State { address: config.registry, ..State::default() };
         Self {
-            rpc_url,
+            rpc_urls,
             development,
             config,
             operator,
             deployer,
             state: Mutex::new(state),
-            sender: Semaphore::new(1),
+            bell: Notify::new(),
+            sender_trouble: Mutex::new(None),
         }
     }
 
@@ -83,7 +86,7 @@ impl ChainLink {
                 let trouble = chain_of(&error);
                 let mut state = self.state();
                 if state.trouble.as_ref() != Some(&trouble) {
-                    tracing::warn!(rpc = self.rpc_url, error = trouble, "the chain is not usable");
+                    tracing::warn!(rpc = self.shown_urls(), error = trouble, "the chain is not usable");
                 }
                 state.head = None;
                 state.trouble = Some(trouble);
@@ -104,7 +107,7 @@ impl ChainLink {
         let head = network.chain().head().await?;
         let mut state = self.state();
         if state.trouble.take().is_some() || state.network.is_none() {
-            tracing::info!(rpc = self.rpc_url, block = head.number, registry = %network.address(), "the chain answers");
+            tracing::info!(rpc = self.shown_urls(), block = head.number, registry = %network.address(), "the chain answers");
         }
         state.address = Some(network.address());
         state.network = Some(network);
@@ -113,7 +116,7 @@ impl ChainLink {
     }
 
     async fn open(&self) -> Result<Network, Error> {
-        let chain = Chain::connect(&self.rpc_url, self.config.chain_id).await?;
+        let chain = Chain::connect_any(&self.rpc_urls, self.config.chain_id).await?;
         let address = match (self.config.registry, &self.deployer) {
             (Some(address), _) => address,
             (None, Some(deployer)) => {
@@ -132,7 +135,7 @@ impl ChainLink {
             (Some(network), Some(head)) => Ok((Arc::clone(network), head)),
             _ => {
                 let trouble = state.trouble.clone().unwrap_or_else(|| "not reached yet".into());
-                Err(format!("the chain at {} is not usable: {trouble}", self.rpc_url))
+                Err(format!("the chain at {} is not usable: {trouble}", self.shown_urls()))
             }
         }
     }
@@ -146,6 +149,11 @@ impl ChainLink {
     pub(crate) fn target(&self) -> Option<Target> {
         let registry = self.state().address?;
         Some(Target { chain_id: self.config.chain_id, registry, operator: self.operator.address() })
+    }
+
+    /// The nodes' addresses, as people see them.
+    fn shown_urls(&self) -> String {
+        self.rpc_urls.join(" or ")
     }
 
     /// Whose collateral is put up: the operator's own account unless the site file names another.
@@ -165,14 +173,33 @@ impl ChainLink {
         self.config.fee_wei_max
     }
 
-    pub(crate) fn sender(&self) -> &Semaphore {
-        &self.sender
+    /// A call was queued: the sender looks at once.
+    pub(crate) fn wake_sender(&self) {
+        self.bell.notify_one();
+    }
+
+    /// Until somebody queues a call.
+    pub(crate) async fn sender_woken(&self) {
+        self.bell.notified().await;
+    }
+
+    /// Notes why nothing can be sent now.  Returns whether that is news.
+    pub(crate) fn note_sender(&self, trouble: Option<String>) -> bool {
+        let mut known = self.sender_trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = *known != trouble;
+        *known = trouble;
+        is_news
+    }
+
+    /// Why nothing can be sent now.
+    pub(crate) fn sender_trouble(&self) -> Option<String> {
+        self.sender_trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The chain as people see it.
     pub(crate) async fn view(&self) -> ChainView {
         let mut view = ChainView {
-            rpc_url: self.rpc_url.clone(),
+            rpc_url: self.shown_urls(),
             development: self.development,
             chain_id: self.config.chain_id,
             head: self.head().map(|head| head.number),

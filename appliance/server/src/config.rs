@@ -80,8 +80,8 @@ pub struct Verifier {
 /// The chain, understood.
 #[derive(Debug, Clone)]
 pub struct Chain {
-    /// JSON-RPC endpoint; `None` is the embedded chain.
-    pub rpc_url: Option<String>,
+    /// JSON-RPC endpoints of one chain; none is the embedded chain.
+    pub rpc_urls: Vec<String>,
     /// Chain id.
     pub chain_id: u64,
     /// Registry contract, if fixed.
@@ -330,19 +330,19 @@ impl Reader<'_> {
         };
         let registry = address("chain.registry", wire.registry)?;
         let owner = address("chain.owner", wire.owner)?;
-        if wire
-            .rpc_url
-            .as_ref()
-            .is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://"))
-        {
-            return Err(self.value(
-                "chain.rpc_url",
-                &wire.rpc_url.unwrap_or_default(),
-                "an http:// or https:// URL",
-            ));
+        let first = wire.rpc_url.into_iter().map(|url| ("chain.rpc_url", url));
+        let others = wire.rpc_urls.into_iter().map(|url| ("chain.rpc_urls", url));
+        let mut rpc_urls = Vec::new();
+        for (field, url) in first.chain(others) {
+            if !url.starts_with("http://") && !url.starts_with("https://") {
+                return Err(self.value(field, &url, "an http:// or https:// URL"));
+            }
+            if !rpc_urls.contains(&url) {
+                rpc_urls.push(url);
+            }
         }
         Ok(Chain {
-            rpc_url: wire.rpc_url,
+            rpc_urls,
             chain_id: wire.chain_id,
             registry,
             owner,

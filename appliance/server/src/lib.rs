@@ -37,6 +37,7 @@ mod publication;
 mod publish;
 mod remedy;
 mod requests;
+mod sending;
 mod serve;
 mod shaping;
 mod sightings;

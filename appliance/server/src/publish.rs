@@ -1,23 +1,25 @@
 //! Publishes on chain that a node's evidence exists, as often as the site file says: then anybody can see by when it was
 //! made, as its nonce shows after when.
 //!
-//! Signed bytes are stored before they are sent, and what was signed is sent until its receipt is there, whatever has
-//! become of the host meanwhile: a nonce that is never used would hold up every later transaction of the operator.
-//! Registrations go first.  Only evidence that the appliance itself asked for is published: its nonce names a block,
-//! and strangers cannot make the operator pay for their challenges.
+//! What is queued is seen through by the sender, whatever has become of the host meanwhile; registrations go first, and
+//! an offer that turns out too low is raised, so that nothing waits behind it for ever.  Only evidence that the appliance
+//! itself asked for is published: its nonce names a block, and strangers cannot make the operator pay for their
+//! challenges.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use appliance_enrol::Stage;
 use appliance_model::{Digest, HostId, Now, Seconds};
-use appliance_store::{HostRow, Judged, Kind, Purpose, StoreError, StoredTransaction};
+use appliance_store::{HostRow, Judged, Kind, StoreError};
 use attest_evidence::{Evidence, Nonce};
-use chain_client::{Count, Error, Network, NodeStatus, Outcome, SignedTransaction, TxHash};
+use chain_client::{Error, NodeStatus};
+use chain_sender::{Job, State, Urgency};
 
 use crate::{
     app::{App, now},
     chain_of,
     config::wire::Publish,
+    sending::{self, Errand},
 };
 
 /// How often it is looked for something to publish.
@@ -25,10 +27,6 @@ const ROUND: Duration = Duration::from_secs(2);
 
 /// After a failure that concerns one node, such as a contract's refusal.
 const PAUSE: Seconds = Seconds(60);
-
-/// How long one transaction is waited for before others get their turn.
-const RECEIPT_POLLS_MAX: u32 = 6;
-const RECEIPT_POLL: Duration = Duration::from_millis(500);
 
 /// When a host is looked at again; in memory, since all of it can be found out anew.
 type NextLook = HashMap<HostId, Now>;
@@ -50,18 +48,17 @@ pub(crate) async fn run(app: &Arc<App>) {
     }
 }
 
-/// Settles what is under way, then signs at most one more.
+/// Looks what became of what was queued, then queues at most one more.
 async fn round(app: &Arc<App>, next: &mut NextLook) -> Result<(), String> {
     let said = |error: StoreError| chain_of(&error);
-    let account = app.chain.operator().address();
-    let Ok(_permit) = app.chain.sender().acquire().await else { return Ok(()) };
-    let under_way = app.db(move |store| store.transactions_under_way(account)).await.map_err(said)?;
-    for (host, purpose, transaction) in &under_way {
-        if let Purpose::Publish(sequence) = purpose {
-            return settle(app, host, *sequence, transaction).await;
+    let mut under_way = false;
+    for job in sending::jobs(app).await.map_err(said)? {
+        if let Some((host, Errand::Publish(sequence))) = Errand::of(&job.id) {
+            let over = settle(app, next, &host, sequence, &job).await.map_err(said)?;
+            under_way |= !over;
         }
     }
-    if !under_way.is_empty() {
+    if under_way {
         return Ok(());
     }
     let Some((host, due)) = due(app, next).await.map_err(said)? else { return Ok(()) };
@@ -72,6 +69,39 @@ async fn round(app: &Arc<App>, next: &mut NextLook) -> Result<(), String> {
             Err(format!("evidence {} of host {}: {why}", due.sequence, host.id))
         }
     }
+}
+
+/// Takes note of how a publication ended.  Returns whether it has.
+async fn settle(
+    app: &Arc<App>,
+    next: &mut NextLook,
+    host: &HostId,
+    sequence: u64,
+    job: &Job,
+) -> Result<bool, StoreError> {
+    match &job.state {
+        State::Queued { .. } | State::Sent(_) | State::Included { .. } => return Ok(false),
+        State::Settled(place) => {
+            tracing::info!(%host, sequence, block = place.block, hash = %place.hash, "evidence published");
+        }
+        // It is on chain already, or later evidence is.
+        State::Found => next_look(next, host),
+        // The next evidence is another try.
+        State::Reverted(place) => {
+            tracing::warn!(%host, sequence, hash = %place.hash, block = place.block, "the contract undid a publication of evidence");
+            next_look(next, host);
+        }
+        State::Refused { sentence: why, .. } | State::Dead { why } => {
+            tracing::warn!(%host, sequence, why, "evidence was not published");
+            next_look(next, host);
+        }
+    }
+    sending::forget(app, &job.id).await?;
+    Ok(true)
+}
+
+fn next_look(next: &mut NextLook, host: &HostId) {
+    next.insert(host.clone(), now().after(PAUSE));
 }
 
 /// Evidence to be published.
@@ -131,12 +161,11 @@ fn newest(store: &appliance_store::Store, host: &HostId, published: u64) -> Resu
     Ok(None)
 }
 
-/// Signs and stores, then sends.
+/// Queues the publication, unless the registry says that it is of no use.
 async fn publish(app: &Arc<App>, host: &HostRow, due: &Due) -> Result<(), String> {
     let said = |error: Error| chain_of(&error);
     let Some(node) = host.node else { return Ok(()) };
     let (network, _) = app.chain.ready()?;
-    let key = app.chain.operator();
     let state = network.node(node).await.map_err(said)?;
     let Some(state) = state.filter(|state| state.status == NodeStatus::Registered) else {
         return Err("the registry does not have the node as registered".into());
@@ -145,82 +174,7 @@ async fn publish(app: &Arc<App>, host: &HostRow, due: &Due) -> Result<(), String
     if state.published_sequence >= due.sequence {
         return Err("it is on chain already, or later evidence is".into());
     }
-    let account = key.address();
-    let at_least = app.db(move |store| store.next_nonce(account)).await.map_err(|error| chain_of(&error))?;
-    let pending = network.chain().transaction_count(account, Count::Pending).await.map_err(said)?;
-    let nonce = pending.max(at_least.unwrap_or(0));
-    let fees = network.chain().fees(app.chain.fee_cap()).await.map_err(said)?;
     let call = network.publish_call(node, due.sequence, due.evidence).map_err(said)?;
-    let signed = network.chain().sign_call(key, &call, nonce, fees).await.map_err(said)?;
-    let stored =
-        StoredTransaction { nonce, hash: Digest(signed.hash.0), raw: signed.raw.clone(), done: false };
-    let (id, keep, purpose) = (host.id.clone(), stored.clone(), Purpose::Publish(due.sequence));
-    app.db(move |store| store.keep_transaction(&id, purpose, account, &keep, now()))
-        .await
-        .map_err(|error| chain_of(&error))?;
-    settle(app, &host.id, due.sequence, &stored).await
-}
-
-/// Sends stored bytes until their receipt is there, or their turn is over.
-async fn settle(
-    app: &Arc<App>,
-    host: &HostId,
-    sequence: u64,
-    stored: &StoredTransaction,
-) -> Result<(), String> {
-    let (network, _) = app.chain.ready()?;
-    let hash = TxHash(stored.hash.0);
-    if receipt(app, &network, host, sequence, hash).await? {
-        return Ok(());
-    }
-    let purpose = chain_client::Purpose::Publish;
-    let signed = SignedTransaction { raw: stored.raw.clone(), hash, nonce: stored.nonce, purpose };
-    match network.chain().broadcast(&signed).await {
-        Ok(how) => tracing::info!(%host, sequence, %hash, ?how, "evidence: broadcast"),
-        Err(error @ Error::NonceTaken { .. }) => {
-            let id = host.clone();
-            app.db(move |store| store.forget_transaction(&id, Purpose::Publish(sequence)))
-                .await
-                .map_err(|error| chain_of(&error))?;
-            return Err(chain_of(&error));
-        }
-        Err(error) => return Err(chain_of(&error)),
-    }
-    for _ in 0..RECEIPT_POLLS_MAX {
-        if receipt(app, &network, host, sequence, hash).await? {
-            return Ok(());
-        }
-        tokio::time::sleep(RECEIPT_POLL).await;
-    }
-    Ok(())
-}
-
-/// Whether the transaction is in a block; then that is noted.
-async fn receipt(
-    app: &Arc<App>,
-    network: &Network,
-    host: &HostId,
-    sequence: u64,
-    hash: TxHash,
-) -> Result<bool, String> {
-    let Some(receipt) = network.receipt(hash).await.map_err(|error| chain_of(&error))? else {
-        return Ok(false);
-    };
-    match receipt.outcome {
-        Outcome::Success => {
-            tracing::info!(%host, sequence, block = receipt.block, gas = receipt.gas_used, "evidence published");
-        }
-        // The nonce is used up all the same; the next evidence is another try.
-        Outcome::Reverted => {
-            tracing::warn!(%host, sequence, %hash, block = receipt.block, "the contract undid a publication of evidence");
-        }
-    }
-    let id = host.clone();
-    app.db(move |store| {
-        store.transaction_done(&id, Purpose::Publish(sequence), now())?;
-        store.prune_publications(&id)
-    })
-    .await
-    .map_err(|error| chain_of(&error))?;
-    Ok(true)
+    let id = Errand::Publish(due.sequence).id(&host.id)?;
+    sending::queue(app, id, call, None, Urgency::Idle).await.map_err(|error| chain_of(&error))
 }

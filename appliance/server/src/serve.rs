@@ -19,7 +19,7 @@ use crate::{
     chain::ChainLink,
     config::{Config, ConfigError},
     controllers::Controllers,
-    discovery, executor, operator_api, plain, publish, remedy, sightings,
+    discovery, executor, operator_api, plain, publish, remedy, sending, sightings,
     site::{self, Keys, SiteError},
     tls,
     vault::Vault,
@@ -110,9 +110,7 @@ pub async fn serve(
     };
     let inherited = inherited.map(|listener| adopt(listener, config.operator)).transpose()?;
     let signers = Signers::read(&config)?;
-    if let Some(url) = &config.chain.rpc_url {
-        right_chain(url, config.chain.chain_id).await?;
-    }
+    right_chain(&config.chain.rpc_urls, config.chain.chain_id).await?;
     // Everything that can be wrong with a site was looked at; only from here on is its directory written to.
     let clock = pxe_server::Clock::new(app::now);
     let (pxe, pxe_server) = pxe_server::PxeServer::start(
@@ -140,6 +138,7 @@ pub async fn serve(
         () = tls::serve(agents6, tls, agent_api::router(Arc::clone(&app))) => Ok(()),
         () = plain::serve(verifiers, verifier_api::router(Arc::clone(&app))) => Ok(()),
         () = app.chain.run() => Ok(()),
+        () = sending::run(&app) => Ok(()),
         () = publish::run(&app) => Ok(()),
         () = discovery::run(Arc::clone(&app)) => Ok(()),
         () = remedy::run(Arc::clone(&app)) => Ok(()),
@@ -247,8 +246,11 @@ impl Signers {
 
 /// A chain that is down is waited for later; a chain that is another one is a mistake in the site file.  Nothing is
 /// asked of it but its id.
-async fn right_chain(url: &str, id: u64) -> Result<(), ServeError> {
-    match chain_client::Chain::connect(url, id).await {
+async fn right_chain(urls: &[String], id: u64) -> Result<(), ServeError> {
+    if urls.is_empty() {
+        return Ok(());
+    }
+    match chain_client::Chain::connect_any(urls, id).await {
         Err(error @ (chain_client::Error::WrongChain { .. } | chain_client::Error::Url { .. })) => {
             Err(ServeError::Chain(error))
         }
@@ -259,8 +261,9 @@ async fn right_chain(url: &str, id: u64) -> Result<(), ServeError> {
 /// The link to the chain, and the embedded chain if that is what it leads to.
 async fn link(config: &Config, signers: Signers) -> Result<(ChainLink, Embedded), ServeError> {
     let Signers { operator, deployer } = signers;
-    if let Some(url) = &config.chain.rpc_url {
-        return Ok((ChainLink::new(url.clone(), false, config.chain.clone(), operator, deployer), None));
+    let rpc_urls = config.chain.rpc_urls.clone();
+    if !rpc_urls.is_empty() {
+        return Ok((ChainLink::new(rpc_urls, false, config.chain.clone(), operator, deployer), None));
     }
     let at = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let listener = listen("the development chain", at).await?;
@@ -272,7 +275,7 @@ async fn link(config: &Config, signers: Signers) -> Result<(ChainLink, Embedded)
     let genesis = site::genesis(config.chain.chain_id, deployer.as_ref());
     let devnet =
         chain_devnet::Devnet::open(&config.dir.join("chain"), &genesis).map_err(ServeError::Devnet)?;
-    let link = ChainLink::new(format!("http://{at}"), true, config.chain.clone(), operator, deployer);
+    let link = ChainLink::new(vec![format!("http://{at}")], true, config.chain.clone(), operator, deployer);
     Ok((link, Some((listener, devnet))))
 }
 

@@ -1,31 +1,31 @@
-//! Price, approve, register.  Signed bytes are stored before they are sent; what was sent once is sent again until its
-//! receipt is there; the chain itself has the last word on whether a node is registered.
+//! Price, approve, register.  The calls are queued once and seen through by the sender, whatever becomes of this process
+//! meanwhile; the chain itself has the last word on whether a node is registered.
 
 use std::{sync::Arc, time::Duration};
 
 use appliance_enrol::{Event, Price, Refusal, RegistrationIntent, Stage};
-use appliance_model::{Address, Digest, Icnt, Permille, Seconds};
-use appliance_store::{HostRow, Kind, Purpose, StoreError, StoredTransaction};
+use appliance_model::{Address, Digest, HostId, Icnt, Permille, Seconds};
+use appliance_store::{HostRow, Kind, Purpose, StoreError};
 use attest_evidence::Evidence;
 use attest_wire::Signature;
-use chain_client::{
-    Call, Count, Error, Funds, Intent, Network, Outcome, Receipt, SignedTransaction, Source, TxHash,
-};
+use chain_client::{Call, Error, Finality, Intent, Network, NodeState, Source, TxHash};
+use chain_sender::{Job, JobId, State, Urgency};
 
 use crate::{
-    app::{App, now},
+    app::App,
     chain_of,
     config::wire,
     executor::End,
     proof,
+    sending::{self, Errand},
 };
 
 /// A day.
 const DAY: u64 = 86_400;
 
-/// How long one try waits for a receipt before it makes room for others.
-const RECEIPT_POLLS_MAX: u32 = 6;
-const RECEIPT_POLL: Duration = Duration::from_millis(500);
+/// How long one try waits for the outcome before it makes room for others.
+const LOOKS_MAX: u32 = 12;
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Reads the terms at one block and computes the collateral.
 pub(crate) async fn price(app: &Arc<App>, host: &HostRow) -> Result<End, StoreError> {
@@ -51,34 +51,32 @@ pub(crate) async fn price(app: &Arc<App>, host: &HostRow) -> Result<End, StoreEr
     })))
 }
 
-/// Approves and registers; done when the registry has the node.
+/// Sees to it that the registry has the node: queues the calls for it, once, and looks how far they are.
 pub(crate) async fn register(app: &Arc<App>, host: &HostRow) -> Result<End, StoreError> {
-    // A permit is a place in the queue: two senders with one key would take each other's nonces.
-    let Ok(_permit) = app.chain.sender().acquire().await else { return Ok(End::later("the sender is gone")) };
-    let network = match app.chain.ready() {
-        Ok((network, _)) => network,
+    let (network, _) = match app.chain.ready() {
+        Ok(ready) => ready,
         Err(why) => return Ok(End::later(why)),
     };
-    let id = host.id.clone();
-    if let Some(other) = app.db(move |store| store.registration_under_way(&id)).await? {
-        return Ok(End::later(format!("the registration of {other} goes first")));
-    }
-    let Some(intent) = intent(app, host).await? else {
-        return Ok(refused(
-            "evidence",
-            "the registration evidence no longer verifies; retry the host".into(),
-        ));
+    let ids = Errand::Approve.id(&host.id).and_then(|approve| Ok((approve, Errand::Register.id(&host.id)?)));
+    let (approve, register) = match ids {
+        Ok(ids) => ids,
+        Err(why) => return Ok(End::later(why)),
     };
-    let end = Sender { app, host, network: &network, intent: &intent }.go().await?;
-    if let End::Done(Event::RegistrationRefused(_)) = &end {
-        let id = host.id.clone();
-        app.db(move |store| {
-            store.forget_transaction(&id, Purpose::Approve)?;
-            store.forget_transaction(&id, Purpose::Register)
-        })
-        .await?;
+    let way = Way { app, host, network: &network, approve, register };
+    if sending::state(app, &way.register).await?.is_none()
+        && let Some(end) = way.ask().await?
+    {
+        return Ok(end);
     }
-    Ok(end)
+    for _ in 0..LOOKS_MAX {
+        if let Some(end) = way.outcome().await? {
+            return Ok(end);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    let job = sending::state(app, &way.register).await?;
+    let why = job.map_or("it is asked for anew".into(), |job| sending::waits_for(app, &job.state));
+    Ok(End::Later { why, after: Seconds(1) })
 }
 
 /// The chain's terms for what was proven.  The evidence is verified anew: the store is not believed either.
@@ -154,180 +152,143 @@ fn name(app: &App, host: &HostRow) -> String {
     ascii.iter().skip(ascii.len().saturating_sub(30)).collect()
 }
 
-/// The transactions of a registration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Approve,
-    Register,
-}
-
-impl Part {
-    fn stored(self) -> Purpose {
-        match self {
-            Self::Approve => Purpose::Approve,
-            Self::Register => Purpose::Register,
-        }
-    }
-}
-
-struct Sender<'a> {
+/// One host's registration.
+struct Way<'a> {
     app: &'a Arc<App>,
     host: &'a HostRow,
     network: &'a Network,
-    intent: &'a Intent,
+    /// The names of its calls.
+    approve: JobId,
+    register: JobId,
 }
 
-impl Sender<'_> {
-    async fn go(&self) -> Result<End, StoreError> {
-        match self.network.node(self.intent.node).await {
-            // A machine that was registered, quarantined and mended is still the same node: it is not registered twice.
-            Ok(Some(node)) if node.owner == self.intent.owner => {
-                tracing::info!(host = %self.host.id, node = %node.node, "on chain already");
-                let id = self.host.id.clone();
-                let ours = self.app.db(move |store| store.transaction(&id, Purpose::Register)).await?;
-                if ours.is_none() {
-                    let why = "this node is registered for this owner from another appliance; retire it there first";
-                    return Ok(refused("registered", why.into()));
-                }
-            }
-            Ok(Some(node)) => {
-                let why =
-                    format!("this node is already registered for 0x{}; one TPM is one node", node.owner);
-                return Ok(refused("registered", why));
-            }
-            Ok(None) => match self.must_approve().await {
-                Ok(true) => {
-                    if let Err(end) = self.mined(Part::Approve).await? {
-                        return Ok(end);
-                    }
-                }
-                Ok(false) => {}
-                Err(error) => return Ok(sort(&error)),
-            },
-            Err(error) => return Ok(sort(&error)),
-        }
-        match self.mined(Part::Register).await? {
-            Err(end) => Ok(end),
-            Ok(receipt) => {
-                Ok(End::Done(Event::Registered { transaction: Digest(receipt.hash.0), block: receipt.block }))
-            }
-        }
-    }
-
-    /// The receipt of the transaction of that purpose: signs, stores and sends what is missing for it.
-    async fn mined(&self, part: Part) -> Result<Result<Receipt, End>, StoreError> {
-        let transaction = match self.signed(part).await? {
-            Ok(transaction) => transaction,
-            Err(end) => return Ok(Err(end)),
+impl Way<'_> {
+    /// Queues what is needed, unless there is a reason not to.
+    async fn ask(&self) -> Result<Option<End>, StoreError> {
+        let Some(intent) = intent(self.app, self.host).await? else {
+            let why = "the registration evidence no longer verifies; retry the host".into();
+            return Ok(Some(refused("evidence", why)));
         };
-        if let Ok(Some(receipt)) = self.network.receipt(transaction.hash).await {
-            return self.settled(part, receipt).await;
+        match self.network.node(intent.node).await {
+            Ok(Some(node)) => return self.is_there(&node, &intent).await.map(Some),
+            Ok(None) => {}
+            Err(error) => return Ok(Some(sort(&error))),
         }
-        match self.network.chain().broadcast(&transaction).await {
-            Ok(how) => {
-                tracing::info!(host = %self.host.id, ?part, hash = %transaction.hash, ?how, "broadcast")
-            }
-            Err(Error::NonceTaken { .. }) => {
-                let id = self.host.id.clone();
-                self.app.db(move |store| store.forget_transaction(&id, part.stored())).await?;
-                return Ok(Err(End::later("another transaction took this one's nonce; it is signed anew")));
-            }
-            Err(error) => return Ok(Err(sort(&error))),
+        if let Some(other) = self.goes_first().await? {
+            return Ok(Some(End::later(format!("the registration of {other} goes first"))));
         }
-        for _ in 0..RECEIPT_POLLS_MAX {
-            match self.network.receipt(transaction.hash).await {
-                Ok(Some(receipt)) => return self.settled(part, receipt).await,
-                Ok(None) => tokio::time::sleep(RECEIPT_POLL).await,
-                Err(error) => return Ok(Err(sort(&error))),
-            }
+        let calls = match self.calls(&intent).await {
+            Ok(calls) => calls,
+            Err(error) => return Ok(Some(sort(&error))),
+        };
+        let (approve, register) = calls;
+        let needs = approve.is_some().then(|| self.approve.clone());
+        if let Some(call) = approve {
+            sending::forget(self.app, &self.approve).await?;
+            sending::queue(self.app, self.approve.clone(), call, None, Urgency::Soon).await?;
         }
-        Ok(Err(End::Later {
-            why: format!("transaction {} is broadcast and in no block yet", transaction.hash),
-            after: Seconds(1),
-        }))
+        sending::queue(self.app, self.register.clone(), register, needs, Urgency::Soon).await?;
+        Ok(None)
     }
 
-    async fn settled(&self, part: Part, receipt: Receipt) -> Result<Result<Receipt, End>, StoreError> {
-        if receipt.outcome == Outcome::Reverted {
+    /// A node that is on chain already: ours, if we have the transaction that made it so.  A machine that was registered,
+    /// quarantined and mended is still the same node: it is not registered twice.
+    async fn is_there(&self, node: &NodeState, intent: &Intent) -> Result<End, StoreError> {
+        if node.owner != intent.owner {
+            let why = format!("this node is already registered for 0x{}; one TPM is one node", node.owner);
+            return Ok(refused("registered", why));
+        }
+        tracing::info!(host = %self.host.id, node = %node.node, "on chain already");
+        let id = self.host.id.clone();
+        let ours = self.app.db(move |store| store.transaction(&id, Purpose::Register)).await?;
+        let Some(ours) = ours else {
             let why =
-                format!("transaction {} was undone by the contract in block {}", receipt.hash, receipt.block);
-            return Ok(Err(refused("reverted", why)));
+                "this node is registered for this owner from another appliance; retire it there first".into();
+            return Ok(refused("registered", why));
+        };
+        match self.network.receipt(TxHash(ours.hash.0)).await {
+            Ok(Some(receipt)) => {
+                Ok(End::Done(Event::Registered { transaction: ours.hash, block: receipt.block }))
+            }
+            Ok(None) => Ok(End::later(format!("transaction 0x{} is in no block now", ours.hash))),
+            Err(error) => Ok(sort(&error)),
         }
-        let ours = receipt.registered.as_ref().is_some_and(|event| event.node == self.intent.node);
-        if part == Part::Register && !ours {
-            let why = format!(
-                "transaction {} is in block {} and registered no node of ours",
-                receipt.hash, receipt.block
-            );
-            return Ok(Err(refused("receipt", why)));
-        }
-        let id = self.host.id.clone();
-        self.app.db(move |store| store.transaction_done(&id, part.stored(), now())).await?;
-        Ok(Ok(receipt))
     }
 
-    /// The stored transaction, or a new one, stored.
-    async fn signed(&self, part: Part) -> Result<Result<SignedTransaction, End>, StoreError> {
-        let id = self.host.id.clone();
-        let account = self.app.chain.operator().address();
-        let (stored, next) = self
-            .app
-            .db(move |store| Ok((store.transaction(&id, part.stored())?, store.next_nonce(account)?)))
-            .await?;
-        let kind = match part {
-            Part::Approve => chain_client::Purpose::Approve,
-            Part::Register => chain_client::Purpose::Register,
+    /// Another host whose registration is asked for and in no block: a permit carries the token's next number, and a
+    /// second approval would replace the first one's allowance.
+    async fn goes_first(&self) -> Result<Option<HostId>, StoreError> {
+        let waits = |job: &Job| {
+            let (host, errand) = Errand::of(&job.id)?;
+            let is_other = host != self.host.id && matches!(errand, Errand::Approve | Errand::Register);
+            let open = !job.state.is_over() && !job.state.has_succeeded(Finality::Latest);
+            (is_other && open).then_some(host)
         };
-        if let Some(stored) = stored {
-            let hash = TxHash(stored.hash.0);
-            return Ok(Ok(SignedTransaction { raw: stored.raw, hash, nonce: stored.nonce, purpose: kind }));
-        }
-        let transaction = match self.sign(part, next.unwrap_or(0)).await {
-            Ok(transaction) => transaction,
-            Err(error) => return Ok(Err(sort(&error))),
-        };
-        let stored = StoredTransaction {
-            nonce: transaction.nonce,
-            hash: Digest(transaction.hash.0),
-            raw: transaction.raw.clone(),
-            done: false,
-        };
-        let id = self.host.id.clone();
-        self.app.db(move |store| store.keep_transaction(&id, part.stored(), account, &stored, now())).await?;
-        Ok(Ok(transaction))
+        Ok(sending::jobs(self.app).await?.iter().find_map(waits))
     }
 
-    async fn sign(&self, part: Part, at_least: u64) -> Result<SignedTransaction, Error> {
-        let (chain, key) = (self.network.chain(), self.app.chain.operator());
-        let nonce = chain.transaction_count(key.address(), Count::Pending).await?.max(at_least);
-        let fees = chain.fees(self.app.chain.fee_cap()).await?;
-        let call = match part {
-            Part::Approve => self.network.approve_call(self.intent.collateral),
-            Part::Register => self.register_call().await?,
-        };
-        chain.sign_call(key, &call, nonce, fees).await
-    }
-
-    /// Where the collateral comes from, as things stand now.
-    async fn source(&self) -> Result<(Funds, Source), Error> {
-        let (owner, operator) = (self.intent.owner, self.app.chain.operator().address());
+    /// What has to be called, from where the collateral comes as things stand now.
+    async fn calls(&self, intent: &Intent) -> Result<(Option<Call>, Call), Error> {
+        let (owner, key) = (intent.owner, self.app.chain.operator());
         let at = self.network.chain().head().await?;
-        let funds = self.network.funds_at(at, owner, operator).await?;
-        let source = self.network.source(&funds, self.intent.collateral).await?;
-        Ok((funds, source))
+        let funds = self.network.funds_at(at, owner, key.address()).await?;
+        let source = self.network.source(&funds, intent.collateral).await?;
+        let must_approve = source == Source::Approval && funds.allowance < intent.collateral;
+        let payment = self.network.pay(key, source, intent.collateral, funds.at).await?;
+        let register = self.network.register_call(intent, &payment)?;
+        Ok((must_approve.then(|| self.network.approve_call(intent.collateral)), register))
     }
 
-    /// A token without permits has to be approved first, and so much of it as is not approved yet.
-    async fn must_approve(&self) -> Result<bool, Error> {
-        let (funds, source) = self.source().await?;
-        Ok(source == Source::Approval && funds.allowance < self.intent.collateral)
+    /// How the registration ended, once it has.
+    async fn outcome(&self) -> Result<Option<End>, StoreError> {
+        let Some(job) = sending::state(self.app, &self.register).await? else { return Ok(None) };
+        if let Some(place) = sending::done(&job.state) {
+            let node = self.host.node;
+            let node = match node {
+                Some(node) => self.network.node(node).await,
+                None => Ok(None),
+            };
+            return match node {
+                Ok(Some(_)) => {
+                    let transaction = Digest(place.hash.0);
+                    Ok(Some(End::Done(Event::Registered { transaction, block: place.block })))
+                }
+                Ok(None) => {
+                    let why =
+                        format!("the registry does not show what transaction {} registered", place.hash);
+                    Ok(Some(End::later(why)))
+                }
+                Err(error) => Ok(Some(sort(&error))),
+            };
+        }
+        let end = match job.state {
+            State::Refused { error, sentence } => refused(&error, sentence),
+            State::Reverted(place) => {
+                let (hash, block) = (place.hash, place.block);
+                refused("reverted", format!("transaction {hash} was undone by the contract in block {block}"))
+            }
+            // What it needed failed, or the node appeared by itself: looked at anew.
+            State::Dead { why } => {
+                self.forget().await?;
+                End::later(why)
+            }
+            State::Found => {
+                self.forget().await?;
+                return Ok(self.ask().await?.or(Some(End::later("the registry has the node"))));
+            }
+            State::Queued { .. } | State::Sent(_) | State::Included { .. } | State::Settled(_) => {
+                return Ok(None);
+            }
+        };
+        if matches!(end, End::Done(_)) {
+            self.forget().await?;
+        }
+        Ok(Some(end))
     }
 
-    async fn register_call(&self) -> Result<Call, Error> {
-        let (funds, source) = self.source().await?;
-        let key = self.app.chain.operator();
-        let payment = self.network.pay(key, source, self.intent.collateral, funds.at).await?;
-        self.network.register_call(self.intent, &payment)
+    async fn forget(&self) -> Result<(), StoreError> {
+        sending::forget(self.app, &self.register).await?;
+        sending::forget(self.app, &self.approve).await
     }
 }
 

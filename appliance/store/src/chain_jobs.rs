@@ -66,6 +66,20 @@ impl Store {
         rows.collect::<Result<_, _>>().map_err(sql)
     }
 
+    /// The records of all the account's jobs, oldest first.
+    ///
+    /// # Errors
+    /// If the store cannot read.
+    pub fn chain_jobs(&self, account: Address) -> Result<Vec<String>, StoreError> {
+        let connection = self.lock();
+        let sql = StoreError::sql("read the sender's jobs");
+        let mut statement = connection
+            .prepare("SELECT record FROM chain_job WHERE account = ?1 ORDER BY rowid")
+            .map_err(&sql)?;
+        let rows = statement.query_map([account.to_string()], |row| row.get(0)).map_err(&sql)?;
+        rows.collect::<Result<_, _>>().map_err(sql)
+    }
+
     /// The record of the job of that name.
     ///
     /// # Errors

@@ -87,6 +87,37 @@ impl Store {
             .map_err(StoreError::sql("keep a signed transaction"))
     }
 
+    /// Keeps a transaction that is in a block, in the place of one of the same purpose.
+    ///
+    /// # Errors
+    /// If the store cannot write.
+    pub fn record_transaction(
+        &self,
+        host: &HostId,
+        purpose: Purpose,
+        account: Address,
+        transaction: &StoredTransaction,
+        now: Now,
+    ) -> Result<(), StoreError> {
+        // Replaces one of the same nonce too: the chain has the last word on whose that was.
+        self.lock()
+            .execute(
+                "INSERT OR REPLACE INTO chain_transaction (host, purpose, account, nonce, hash, raw, at, done_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)",
+                params![
+                    host.as_str(),
+                    purpose.name(),
+                    account.to_string(),
+                    integer(transaction.nonce),
+                    transaction.hash.to_string(),
+                    transaction.raw,
+                    integer(now.0)
+                ],
+            )
+            .map(drop)
+            .map_err(StoreError::sql("keep a transaction that is in a block"))
+    }
+
     /// The transaction of that purpose, if one was signed.
     ///
     /// # Errors

@@ -121,8 +121,9 @@ impl Signed {
 }
 
 /// How far a job is.
+// Not tagged from within: serde buffers such a value, and its buffer has no 128-bit numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "state", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum State {
     /// Not signed yet.
     Queued {

@@ -50,6 +50,9 @@ pub struct Limits {
     pub resend: Seconds,
     /// How long a nonce must have been somebody else's, in final blocks, before the call gets another one.
     pub gone: Seconds,
+    /// How long a contract must go on refusing a call before that counts: a node that lags, or a block that is about to
+    /// be replaced, refuses what is fine.
+    pub refused: Seconds,
     /// Jobs with a nonce at most: nodes keep few transactions of one account in their pools.
     pub in_flight_max: usize,
 }
@@ -58,7 +61,8 @@ impl Limits {
     /// What fits a chain with a block every few seconds.
     #[must_use]
     pub fn usual(fee_cap: u128) -> Self {
-        Self { fee_cap, stuck: Seconds(30), resend: Seconds(10), gone: Seconds(20), in_flight_max: 16 }
+        let (stuck, resend, gone, refused) = (Seconds(30), Seconds(10), Seconds(20), Seconds(6));
+        Self { fee_cap, stuck, resend, gone, refused, in_flight_max: 16 }
     }
 }
 
@@ -72,6 +76,8 @@ pub struct Memory {
     pub sent: BTreeMap<TxHash, Now>,
     /// Since when a job's nonce has been somebody else's.
     gone: BTreeMap<JobId, Now>,
+    /// Since when a contract refuses a job.
+    refused: BTreeMap<JobId, Now>,
     /// The lowest nonce that nobody uses although higher ones wait, and since when.
     gap: Option<(u64, Now)>,
 }
@@ -254,8 +260,20 @@ pub fn raised(old: Fees, wanted: Fees, cap: u128) -> Option<Fees> {
         .filter(|fees| fees.max_priority_fee_per_gas <= fees.max_fee_per_gas)
 }
 
-/// Whether a contract's refusal of a job counts: not while what the job needs may still be taken out of the chain.
-#[must_use]
-pub fn refusal_counts(needed: Option<&State>) -> bool {
-    needed.is_none_or(|state| state.has_succeeded(Finality::Safe))
+/// Whether a contract's refusal of a job counts: not the first one, and not while what the job needs may still be taken
+/// out of the chain.
+pub fn refusal_counts(
+    job: &JobId,
+    needed: Option<&State>,
+    memory: &mut Memory,
+    limits: &Limits,
+    now: Now,
+) -> bool {
+    let since = *memory.refused.entry(job.clone()).or_insert(now);
+    now >= since.after(limits.refused) && needed.is_none_or(|state| state.has_succeeded(Finality::Safe))
+}
+
+/// A job was not refused after all.
+pub(crate) fn accepted(job: &JobId, memory: &mut Memory) {
+    memory.refused.remove(job);
 }

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// After a failure that concerns one job.
-const PAUSE: Seconds = Seconds(5);
+const PAUSE: Seconds = Seconds(3);
 
 /// Sends one account's jobs.  There must be only one for an account.
 #[derive(Debug)]
@@ -244,11 +244,16 @@ impl<J: Journal, S: Site> Sender<J, S> {
         }
         self.chain.agree_on_code(job.call.to).await.map_err(Trouble::Chain)?;
         let gas_limit = match chain.gas_limit(&job.call, self.key.address()).await {
-            Ok(gas_limit) => gas_limit,
+            Ok(gas_limit) => {
+                plan::accepted(&job.id, &mut self.memory);
+                gas_limit
+            }
             Err(error) if error.is_waitable() => return Err(Trouble::Chain(error)),
             Err(error) => {
+                let needed = needed(jobs, over, job);
+                let counts = plan::refusal_counts(&job.id, needed, &mut self.memory, &self.limits, now);
                 let state = match error.refusal() {
-                    Some(refusal) if plan::refusal_counts(needed(jobs, over, job)) => {
+                    Some(refusal) if counts => {
                         State::Refused { error: refusal.error.clone(), sentence: refusal.sentence.clone() }
                     }
                     Some(_) | None => later(error.to_string()),
@@ -293,7 +298,7 @@ impl<J: Journal, S: Site> Sender<J, S> {
     async fn send(&mut self, id: &JobId, bytes: &SignedTransaction, now: Now) -> Result<(), Trouble> {
         match self.chain.broadcast(bytes).await {
             Ok(how @ (Broadcast::Accepted | Broadcast::AlreadyKnown | Broadcast::AlreadyMined)) => {
-                tracing::debug!(job = %id, hash = %bytes.hash, nonce = bytes.nonce, ?how, "sent");
+                tracing::info!(job = %id, hash = %bytes.hash, nonce = bytes.nonce, ?how, "broadcast");
             }
             Err(error @ (Error::Down { .. } | Error::Disagree { .. } | Error::WrongChain { .. })) => {
                 return Err(Trouble::Chain(error));

@@ -267,7 +267,10 @@ pub struct Trust {
 pub struct Chain {
     /// JSON-RPC endpoint.  Absent: the embedded development chain.
     pub rpc_url: Option<String>,
-    /// Chain id that the endpoint must report.
+    /// More endpoints of the same chain: asked where one does not answer.  Nothing is sent while two disagree.
+    #[serde(default)]
+    pub rpc_urls: Vec<String>,
+    /// Chain id that every endpoint must report.
     pub chain_id: u64,
     /// Registry contract.  Absent: deploy the reference contracts, on a development chain only.
     pub registry: Option<String>,
