@@ -1,6 +1,9 @@
 //! `scalerforge chain`: what the appliance sees of its chain, and a development chain to run by itself.
 
 mod key;
+mod numbers;
+mod preflight;
+mod what_if;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -20,6 +23,10 @@ pub(crate) enum Verb {
     /// Keystore files: make one, look at one, take a key into one.
     #[command(subcommand)]
     Key(key::Verb),
+    /// Everything that would stop a registration, and what it costs; nothing is signed.  Exit status 1: it is refused.
+    Preflight(Box<preflight::Preflight>),
+    /// What a commitment costs, what ends before it does, and what is missing on which day, by numbers that you declare.
+    WhatIf(Box<what_if::WhatIf>),
     /// Run a development chain by itself.  It proves nothing to anybody.
     Devnet {
         /// Where it keeps its blocks.
@@ -44,6 +51,8 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Status { appliance } => status(&appliance)?,
         Verb::Key(verb) => return key::run(verb),
+        Verb::Preflight(call) => return preflight::run(&call),
+        Verb::WhatIf(call) => return what_if::run(&call),
         Verb::Devnet { dir, listen, chain_id, fund, interval_ms } => {
             let key = chain_client::OperatorKey::read(&fund)?;
             let genesis = appliance_server::site::genesis(chain_id, Some(&key));

@@ -7,6 +7,9 @@ use appliance_model::Address;
 
 use crate::{Refusal, TxHash};
 
+/// A gwei in wei.
+const GWEI: u128 = 1_000_000_000;
+
 /// Texts that a node sends are cut here: they end up in journals and on screens.
 const NODE_TEXT_MAX: usize = 300;
 
@@ -108,7 +111,8 @@ pub enum Error {
     },
     /// The chain is dearer than the operator wants to pay.  Waiting helps.
     #[error(
-        "the chain asks {base_fee} wei per gas, above the cap of {cap}: waiting until it is cheaper (or raise the cap)"
+        "the chain asks {base_fee} wei per gas, above the cap of {cap}: waiting until it is cheaper (or raise \
+         chain.fee_gwei_max to {})", .base_fee.div_ceil(GWEI)
     )]
     FeesAboveCap {
         /// The latest block's base fee plus the tip, wei per gas.

@@ -11,26 +11,27 @@
 mod abi;
 mod country;
 mod layout;
+mod network;
 mod node;
 mod refusal;
 mod selector;
 
-use alloy::{
-    primitives::U256,
-    rpc::types::TransactionRequest,
-    sol_types::{SolCall as _, SolValue as _},
-};
+use std::sync::{Arc, Mutex};
+
+use alloy::{primitives::U256, rpc::types::TransactionRequest, sol_types::SolCall as _};
 use appliance_collateral::Terms;
 use appliance_model::{Address, Icnt};
 
 use self::{
     abi::{Icn, Params, Token},
     layout::{Found, Layout},
+    network::{Ours, name_of},
     node::amount,
 };
-use crate::{Block, Call, Chain, Error, Intent, Purpose, Refusal};
+use crate::{Block, Call, Chain, Error, Intent, Purpose, Refusal, terms::choose};
 
 pub use country::{country, location};
+pub(crate) use network::unknown;
 pub use node::{
     Booking as IcnBooking, Node as IcnNode, Registration as IcnRegistration, Standing as IcnStanding,
 };
@@ -51,6 +52,8 @@ pub struct IcnSettings {
     pub registry: Address,
     /// ICNT on this chain.
     pub token: Address,
+    /// ICN's number of the hardware provider: nodes of others are not ours, whatever their names.
+    pub hp_id: u64,
     /// The registration's call.
     pub register: RegisterSignature,
 }
@@ -72,6 +75,7 @@ pub struct IcnRegistry {
     chain: Chain,
     settings: IcnSettings,
     version: u64,
+    ours: Arc<Mutex<Ours>>,
 }
 
 impl IcnRegistry {
@@ -106,7 +110,7 @@ impl IcnRegistry {
             Err(error) => return Err(missing(settings.token, "token that is ICNT", error.to_string())),
         }
         let version = Layout { chain, registry: settings.registry, at }.version().await?;
-        Ok(Self { chain: chain.clone(), settings, version })
+        Ok(Self { chain: chain.clone(), settings, version, ours: Arc::default() })
     }
 
     /// The chain.
@@ -201,7 +205,7 @@ impl IcnRegistry {
     }
 
     /// The call that registers a node.  Of `intent` ICN is told ten fields: it knows no quote, no units and no longest
-    /// booking.
+    /// booking.  The node's name there is made from its id, so that it can be found again.
     ///
     /// # Errors
     /// [`Error::Refused`] where no chain needs to be asked to see that it cannot be.
@@ -209,7 +213,7 @@ impl IcnRegistry {
         intent.check().map_err(|refusal| Error::Refused { during: "checking the registration", refusal })?;
         let params = Params {
             regionId: intent.region.clone(),
-            name: intent.name.clone(),
+            name: name_of(intent.node),
             hpId: U256::from(intent.hp_id),
             capacity: U256::from(intent.capacity),
             location: intent.location,
@@ -265,55 +269,7 @@ impl IcnRegistry {
         Ok(None)
     }
 
-    /// Whether the token would move `amount` from `account` to the registry, in the state after `at`.  Some tokens answer
-    /// `false` instead of failing; nothing is sent.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] where it would not; [`Error::Down`] and the like.
-    pub async fn demand_movable(&self, at: Block, account: Address, amount: Icnt) -> Result<(), Error> {
-        demand_movable(&self.chain, self.settings.token, self.settings.registry, at, account, amount).await
-    }
-
     fn layout(&self, at: u64) -> Layout<'_> {
         Layout { chain: &self.chain, registry: self.settings.registry, at }
     }
-}
-
-/// Refuses a token that would not move `amount` from `account` to `to`, or let itself be moved: by an error, or by `false`.
-pub(crate) async fn demand_movable(
-    chain: &Chain,
-    token: Address,
-    to: Address,
-    at: Block,
-    account: Address,
-    amount: Icnt,
-) -> Result<(), Error> {
-    let receiver = to.0.into();
-    let number = U256::from(amount.0);
-    let asked = [
-        ("transfer", Token::transferCall { to: receiver, amount: number }.abi_encode()),
-        ("approve", Token::approveCall { spender: receiver, amount: number }.abi_encode()),
-    ];
-    let during = "asking the token whether it would move the collateral";
-    for (name, input) in asked {
-        let request =
-            TransactionRequest::default().from(account.0.into()).to(token.0.into()).input(input.into());
-        let answer = chain.call(during, request, at.number).await?;
-        // Old tokens answer nothing, and revert when they refuse.
-        if answer.is_empty() || bool::abi_decode(&answer) == Ok(true) {
-            continue;
-        }
-        let sentence = format!(
-            "the token 0x{token} answers `false` to {name} of {amount} by 0x{account}: it would not move, and the gas \
-             would be lost; ask its issuer whether it is paused or the account is blocked, and correct the address if it \
-             is not ICNT"
-        );
-        return Err(Error::Refused { during, refusal: Refusal::new("TokenReturnsFalse", sentence) });
-    }
-    Ok(())
-}
-
-/// `choose one of …`.
-fn choose(known: &[String]) -> String {
-    if known.is_empty() { "it has none at all".into() } else { format!("choose one of {}", known.join(", ")) }
 }

@@ -27,6 +27,7 @@ mod reference;
 mod refusal;
 mod registry;
 mod terms;
+mod token;
 mod transaction;
 
 pub use call::Call;
@@ -43,7 +44,7 @@ pub use intent::{AttestorBinding, Intent};
 pub use network::Network;
 pub use node::{NodeRecord, NodeState, NodeStatus, Nodes};
 pub use payment::{Payment, Source};
-pub use preflight::CostSheet;
+pub use preflight::{CostSheet, Limits};
 pub use publication::{Publication, Published};
 pub use reference::{Deployment, DevelopmentToken, REFERENCE_CLASSES, REFERENCE_REGION, ReferenceClass};
 pub use refusal::Refusal;

@@ -6,8 +6,8 @@
 use appliance_model::{Address, Digest, Icnt, NodeId};
 
 use crate::{
-    Block, Call, Chain, CostSheet, Demand, Error, Funds, Intent, NodeState, Nodes, OperatorKey, Payment,
-    Published, Receipt, Registry, Source, TxHash,
+    Block, Call, Chain, CostSheet, Demand, Error, Funds, IcnRegistry, Intent, Limits, NodeState, Nodes,
+    OperatorKey, Payment, Published, Receipt, Registry, Source, TxHash, icn::unknown,
 };
 
 /// A network on a chain.
@@ -16,6 +16,8 @@ use crate::{
 pub enum Network {
     /// The reference network of `chain-contracts`.
     Reference(Registry),
+    /// ICN's own registry, as far as it is known.
+    Icn(IcnRegistry),
 }
 
 impl Network {
@@ -24,6 +26,7 @@ impl Network {
     pub fn chain(&self) -> &Chain {
         match self {
             Self::Reference(registry) => registry.chain(),
+            Self::Icn(icn) => icn.chain(),
         }
     }
 
@@ -32,6 +35,7 @@ impl Network {
     pub fn address(&self) -> Address {
         match self {
             Self::Reference(registry) => registry.address(),
+            Self::Icn(icn) => icn.address(),
         }
     }
 
@@ -43,6 +47,7 @@ impl Network {
     pub async fn demand(&self, at: Block, region: &str, class: &str, capacity: u64) -> Result<Demand, Error> {
         match self {
             Self::Reference(registry) => registry.terms_at(at, region, class).await?.demand(capacity),
+            Self::Icn(icn) => icn.demand(at, region, class, capacity).await,
         }
     }
 
@@ -53,6 +58,7 @@ impl Network {
     pub async fn funds_at(&self, at: Block, owner: Address, operator: Address) -> Result<Funds, Error> {
         match self {
             Self::Reference(registry) => registry.funds_at(at, owner, operator).await,
+            Self::Icn(icn) => icn.funds_at(at, owner, operator).await,
         }
     }
 
@@ -64,10 +70,11 @@ impl Network {
         &self,
         intent: &Intent,
         operator: Address,
-        fee_cap: u128,
+        limits: impl Into<Limits> + Send,
     ) -> Result<CostSheet, Error> {
         match self {
-            Self::Reference(registry) => registry.preflight(intent, operator, fee_cap).await,
+            Self::Reference(registry) => registry.preflight(intent, operator, limits).await,
+            Self::Icn(icn) => icn.preflight(intent, operator, limits).await,
         }
     }
 
@@ -78,6 +85,7 @@ impl Network {
     pub async fn source(&self, funds: &Funds, amount: Icnt) -> Result<Source, Error> {
         match self {
             Self::Reference(registry) => registry.source(funds, amount).await,
+            Self::Icn(_) => Ok(Source::Approval),
         }
     }
 
@@ -94,6 +102,7 @@ impl Network {
     ) -> Result<Payment, Error> {
         match self {
             Self::Reference(registry) => registry.pay(key, source, amount, at).await,
+            Self::Icn(_) => Ok(Payment::approval()),
         }
     }
 
@@ -102,6 +111,7 @@ impl Network {
     pub fn approve_call(&self, amount: Icnt) -> Call {
         match self {
             Self::Reference(registry) => registry.approve_call(amount),
+            Self::Icn(icn) => icn.approve_call(amount),
         }
     }
 
@@ -112,6 +122,7 @@ impl Network {
     pub fn register_call(&self, intent: &Intent, payment: &Payment) -> Result<Call, Error> {
         match self {
             Self::Reference(registry) => registry.register_call(intent, payment),
+            Self::Icn(icn) => icn.register_call(intent),
         }
     }
 
@@ -122,6 +133,7 @@ impl Network {
     pub fn register_batch_call(&self, intents: &[Intent], payment: &Payment) -> Result<Call, Error> {
         match self {
             Self::Reference(registry) => registry.register_batch_call(intents, payment),
+            Self::Icn(_) => Err(unknown("registration of several nodes at once")),
         }
     }
 
@@ -132,14 +144,18 @@ impl Network {
     pub fn publish_call(&self, node: NodeId, sequence: u64, evidence: Digest) -> Result<Call, Error> {
         match self {
             Self::Reference(registry) => registry.publish_call(node, sequence, evidence),
+            Self::Icn(_) => Err(unknown("place for evidence")),
         }
     }
 
     /// Ends a node whose commitment is over.
-    #[must_use]
-    pub fn retire_call(&self, node: NodeId) -> Call {
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where the network's own way of that is not known.
+    pub fn retire_call(&self, node: NodeId) -> Result<Call, Error> {
         match self {
-            Self::Reference(registry) => registry.retire_call(node),
+            Self::Reference(registry) => Ok(registry.retire_call(node)),
+            Self::Icn(_) => Err(unknown("way to retire a node")),
         }
     }
 
@@ -150,6 +166,7 @@ impl Network {
     pub async fn node(&self, node: NodeId) -> Result<Option<NodeState>, Error> {
         match self {
             Self::Reference(registry) => registry.node(node).await,
+            Self::Icn(icn) => icn.node(node).await,
         }
     }
 
@@ -160,6 +177,7 @@ impl Network {
     pub async fn nodes(&self) -> Result<Nodes, Error> {
         match self {
             Self::Reference(registry) => registry.nodes().await,
+            Self::Icn(icn) => icn.nodes().await,
         }
     }
 
@@ -170,6 +188,7 @@ impl Network {
     pub async fn receipt(&self, hash: TxHash) -> Result<Option<Receipt>, Error> {
         match self {
             Self::Reference(registry) => registry.receipt(hash).await,
+            Self::Icn(icn) => icn.receipt(hash).await,
         }
     }
 
@@ -185,6 +204,7 @@ impl Network {
     ) -> Result<Option<Published>, Error> {
         match self {
             Self::Reference(registry) => registry.publication(node, evidence, near).await,
+            Self::Icn(_) => Ok(None),
         }
     }
 }

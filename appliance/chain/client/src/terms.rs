@@ -1,6 +1,8 @@
 //! What the reference network asks of a node of one class, all of it read at one block.
 
-use alloy::primitives::Uint;
+use std::collections::BTreeMap;
+
+use alloy::{primitives::Uint, providers::Provider as _, rpc::types::Filter, sol_types::SolEvent as _};
 use appliance_collateral::{NetworkTerms, Parts, SlashTerms};
 use appliance_model::{Icnt, Seconds};
 use chain_contracts::terms::ScalerTerms as abi;
@@ -8,8 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Block, Error, Refusal, Registry,
-    registry::{amount, small},
+    registry::{amount, chain_address, small},
 };
+
+/// Classes that a refusal lists at most, and characters of each.
+const LISTED_MAX: usize = 32;
+const NAMED_CHARS_MAX: usize = 60;
 
 /// A class's terms, and the block at which all of them were read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,10 +117,24 @@ impl Registry {
         let during = "reading the collateral terms";
         let (chain, to, number) = (self.chain(), self.terms_contract(), at.number);
         let call = abi::classIdOfCall { regionId: region.into(), hwClass: class.into() };
-        let class_id = chain.view(during, to, &call, number).await?;
+        let class_id = match chain.view(during, to, &call, number).await {
+            Err(Error::Refused { refusal, .. }) if refusal.error.starts_with("InvalidHwClass") => 0,
+            Err(Error::Refused { refusal, .. }) if refusal.error == "InvalidRegion" => {
+                let sentence = format!(
+                    "the network knows no region `{region}`: {}",
+                    choose(&self.known_classes(at).await)
+                );
+                return Err(Error::Refused { during, refusal: Refusal::new("InvalidRegion", sentence) });
+            }
+            other => other?,
+        };
         let found = chain.view(during, to, &abi::classCall { id: class_id }, number).await?;
         if !found.known {
-            let sentence = format!("region `{region}` takes no new nodes of hardware class `{class}`");
+            let known = self.known_classes(at).await;
+            let sentence = format!(
+                "region `{region}` takes no new nodes of hardware class `{class}`: {}",
+                choose(&known)
+            );
             return Err(Error::Refused { during, refusal: Refusal::new("InvalidHwClass", sentence) });
         }
         let factor = chain.view(during, to, &abi::marketAdjustmentFactorCall {}, number).await?;
@@ -145,5 +165,33 @@ impl Registry {
                 bps_max: found.slashBpsMax,
             },
         })
+    }
+
+    /// Regions and classes that take nodes, as far as the contract's log tells of them: for a hint, so that a chain that
+    /// gives out no logs costs nothing but the hint.
+    async fn known_classes(&self, at: Block) -> Vec<String> {
+        let filter = Filter::new()
+            .address(chain_address(self.terms_contract()))
+            .event_signature(abi::ClassSet::SIGNATURE_HASH)
+            .from_block(0)
+            .to_block(at.number);
+        let asked = self.chain().provider().get_logs(&filter);
+        let Ok(logs) = self.chain().ask("looking for classes", asked).await else { return Vec::new() };
+        let mut known = BTreeMap::new();
+        for event in logs.iter().filter_map(|log| abi::ClassSet::decode_log_data(log.data()).ok()) {
+            let named: String = format!("{}/{}", event.regionId, event.hwClass);
+            let named = named.chars().filter(|c| !c.is_control()).take(NAMED_CHARS_MAX).collect::<String>();
+            known.insert(event.classId, event.terms.known.then_some(named));
+        }
+        known.into_values().flatten().take(LISTED_MAX).collect()
+    }
+}
+
+/// `choose one of …`.
+pub(crate) fn choose(known: &[String]) -> String {
+    if known.is_empty() {
+        "ask which there are".into()
+    } else {
+        format!("choose one of {}", known.join(", "))
     }
 }

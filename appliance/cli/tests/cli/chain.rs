@@ -40,3 +40,33 @@ fn a_key_is_made_shown_and_taken_over_without_ever_being_printed() {
     // Without a terminal or a file there is nobody to ask.
     refused(&run(&["chain", "key", "new", path(&dir.path().join("new.json"))]), &["no terminal"]);
 }
+
+#[test]
+fn what_a_commitment_comes_to_is_shown_without_an_appliance() {
+    let dir = tempfile::tempdir().unwrap();
+    let template = run(&["chain", "what-if", "--template"]);
+    assert!(template.status.success());
+    let file = dir.path().join("numbers.toml");
+    std::fs::write(&file, &template.stdout).unwrap();
+    let shown = text(&run(&["chain", "what-if", "--numbers", path(&file)]).stdout);
+    for words in [
+        "committed from 2027-01-01 to 2029-12-16, 1080 days",
+        "the warranty             ENDS 2029-06-30, 169 days too early: as declared",
+        "drive EXAMPLE1",
+        "costs are paid",
+        "can begin until 715 days after the registration",
+        "1 days and 1 s",
+    ] {
+        assert!(shown.contains(words), "no `{words}` in: {shown}");
+    }
+    let arguments = ["chain", "what-if", "--json", "--numbers", path(&file)];
+    let more = ["--price", "0.01", "--price", "0.02", "--commitment", "1080", "--commitment", "1440"];
+    let json: serde_json::Value =
+        serde_json::from_slice(&run(&[&arguments[..], &more[..]].concat()).stdout).unwrap();
+    let days: Vec<_> =
+        json["prices"].as_array().unwrap().iter().map(|row| row["break_even_days"].clone()).collect();
+    assert_eq!(days.len(), 4);
+    assert!(days[0].is_null() && days[1].is_u64(), "{days:?}");
+    std::fs::write(&file, "[node]\ncapacity = -1\n").unwrap();
+    refused(&run(&["chain", "what-if", "--numbers", path(&file)]), &["line 2", "--template"]);
+}

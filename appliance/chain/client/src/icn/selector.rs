@@ -86,6 +86,16 @@ impl RegisterSignature {
         self.selector
     }
 
+    /// What a call registers, if it is one of this signature.
+    pub(super) fn decode(&self, input: &[u8]) -> Option<Params> {
+        let arguments = input.strip_prefix(self.selector.as_slice())?;
+        match self.form {
+            Form::Struct => <Params as SolValue>::abi_decode(arguments).ok(),
+            Form::List => Vec::<Params>::abi_decode(arguments).ok()?.into_iter().next(),
+            Form::Flat => <Params as SolValue>::abi_decode_params(arguments).ok(),
+        }
+    }
+
     /// The call's bytes.
     pub(super) fn encode(&self, params: &Params) -> Vec<u8> {
         let arguments = match self.form {
@@ -171,8 +181,11 @@ mod tests {
         assert_eq!(flat.encode(&params), call.abi_encode());
         let single: RegisterSignature = "0x00000001".parse().unwrap();
         let encoded = single.encode(&params);
+        assert_eq!((single.decode(&encoded), flat.decode(&encoded)), (Some(params.clone()), None));
+        assert_eq!(flat.decode(&flat.encode(&params)), Some(params.clone()));
         assert_eq!(<Params as SolValue>::abi_decode(&encoded[4..]), Ok(params.clone()));
         let list: RegisterSignature = format!("enrol({FIELDS}[])").parse().unwrap();
+        assert_eq!(list.decode(&list.encode(&params)), Some(params.clone()));
         let decoded = Vec::<Params>::abi_decode(&list.encode(&params)[4..]).unwrap();
         assert_eq!(decoded, [params]);
     }

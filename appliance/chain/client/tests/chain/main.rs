@@ -1,8 +1,11 @@
 //! The client against the embedded development chain, over real HTTP.
 #![expect(clippy::unwrap_used, reason = "tests and what they stand on")]
 
+mod bad_input;
 mod faults;
 mod feed;
+mod front;
+mod icn;
 mod nodes;
 mod payment;
 mod publication;
