@@ -2,6 +2,7 @@
 //! (`operator`), and what HyperNodes ask of it (`verifier`).  Types only; the server implements them, the CLI, the page and the agent use them.
 
 pub mod agent;
+pub mod alerts;
 pub mod boot;
 pub mod burn_in;
 pub mod carve;

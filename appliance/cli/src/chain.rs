@@ -1,5 +1,6 @@
 //! `scalerforge chain`: what the appliance sees of its chain, and a development chain to run by itself.
 
+mod alerts;
 mod key;
 mod numbers;
 mod preflight;
@@ -20,6 +21,8 @@ pub(crate) enum Verb {
         #[command(flatten)]
         appliance: Appliance,
     },
+    /// What people must know of the nodes.  Exit status 1: something urgent is open.
+    Alerts(alerts::Alerts),
     /// Keystore files: make one, look at one, take a key into one.
     #[command(subcommand)]
     Key(key::Verb),
@@ -50,6 +53,7 @@ pub(crate) enum Verb {
 pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Status { appliance } => status(&appliance)?,
+        Verb::Alerts(asked) => return alerts::run(&asked),
         Verb::Key(verb) => return key::run(verb),
         Verb::Preflight(call) => return preflight::run(&call),
         Verb::WhatIf(call) => return what_if::run(&call),

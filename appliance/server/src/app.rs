@@ -13,8 +13,9 @@ use appliance_store::{Advanced, Store, StoreError};
 use tokio::sync::watch;
 
 use crate::{
-    board::Boards, burn_in::Desks, chain::ChainLink, config::Config, controllers::Controllers,
-    partners::Partners, publication::Publications, site::Keys, strangers::Strangers,
+    board::Boards, burn_in::Desks, chain::ChainLink, chain_watch::Watch, config::Config,
+    controllers::Controllers, partners::Partners, publication::Publications, site::Keys,
+    strangers::Strangers,
 };
 
 /// How far a host's order is, as its agent last said.  Kept in memory: it is worth nothing after a restart.
@@ -40,6 +41,7 @@ pub(crate) struct App {
     pub(crate) desks: Desks,
     pub(crate) partners: Partners,
     pub(crate) boards: Boards,
+    pub(crate) watch: Watch,
     live: Mutex<Live>,
     changed: watch::Sender<u64>,
     started: Now,
@@ -88,6 +90,7 @@ impl App {
             desks: Desks::default(),
             partners: Partners::default(),
             boards: Boards::default(),
+            watch: Watch::default(),
             live: Mutex::default(),
             changed: watch::Sender::new(0),
             started: now(),

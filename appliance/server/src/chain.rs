@@ -161,6 +161,11 @@ impl ChainLink {
         self.config.owner.unwrap_or_else(|| self.operator.address())
     }
 
+    /// Whether it is the embedded chain, which proves nothing to anybody.
+    pub(crate) fn is_development(&self) -> bool {
+        self.development
+    }
+
     pub(crate) fn operator(&self) -> &OperatorKey {
         &self.operator
     }

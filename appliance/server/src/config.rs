@@ -10,6 +10,7 @@ use std::{
 
 use appliance_model::{Address, Digest};
 
+mod alerts;
 mod burn_in;
 mod carve;
 pub(crate) mod firmware;
@@ -17,6 +18,7 @@ mod reach;
 /// What people write.
 pub mod wire;
 
+pub use alerts::Alerts;
 pub use burn_in::BurnIn;
 pub use firmware::Firmware;
 pub use reach::{Discovery, Span};
@@ -64,6 +66,8 @@ pub struct Config {
     pub credentials: wire::Credentials,
     /// Where controllers are looked for.
     pub discovery: Option<Discovery>,
+    /// Who is told of alerts.
+    pub alerts: Option<Alerts>,
     /// How units are made real where there is a choice.
     pub carve: appliance_model::real::Wishes,
 }
@@ -286,6 +290,7 @@ impl Reader<'_> {
             bmcs,
             credentials: self.credentials(wire.credentials)?,
             discovery: wire.discovery.map(|discovery| self.discovery(discovery)).transpose()?,
+            alerts: wire.alerts.map(|alerts| self.alerts(&alerts)).transpose()?,
             carve: self.carve(wire.carve)?,
         })
     }

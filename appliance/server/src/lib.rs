@@ -13,6 +13,7 @@ pub mod boot_serve;
 mod boot_ticket;
 mod burn_in;
 mod chain;
+mod chain_watch;
 mod challenge;
 pub mod checks;
 mod climb;
@@ -82,6 +83,7 @@ fn document() -> utoipa::openapi::OpenApi {
         .merge_from(boot_api::Document::openapi())
         .merge_from(remedy::api::Document::openapi())
         .merge_from(erase::api::Document::openapi())
+        .merge_from(chain_watch::api::Document::openapi())
         .merge_from(shaping::api::Document::openapi())
         .merge_from(burn_in::api::Document::openapi())
 }

@@ -27,7 +27,7 @@ use utoipa::OpenApi;
 
 use crate::{
     app::{App, now},
-    boot_api, boot_ticket, burn_in, climb, erase, pages, remedy, shaping, verifier_api,
+    boot_api, boot_ticket, burn_in, chain_watch, climb, erase, pages, remedy, shaping, verifier_api,
 };
 
 pub(crate) fn router(app: Arc<App>) -> Router {
@@ -45,6 +45,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/live", get(live))
         .merge(remedy::api::router())
         .merge(erase::api::router())
+        .merge(chain_watch::api::router())
         .merge(shaping::api::router())
         .merge(burn_in::api::router())
         .with_state(app)

@@ -1,4 +1,5 @@
-//! The operator's pages, embedded: the rack, a host's burn-in, its acceptance report, the fleet by model.
+//! The operator's pages, embedded: the rack, a host's burn-in, its acceptance report, the fleet by model,
+//! the stake.
 //!
 //! They are files of `appliance/ui` and ask the API as anybody would; nothing is filled in here.  What hardware says is
 //! text in them, and were it taken for markup, the browser is told to run scripts of this server's own files only.
@@ -19,9 +20,10 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Where, what kind, which file.
-const FILES: [(&str, &str, &str); 12] = [
+const FILES: [(&str, &str, &str); 14] = [
     ("/", HTML, include_str!("../../ui/index.html")),
     ("/models", HTML, include_str!("../../ui/models.html")),
+    ("/stake", HTML, include_str!("../../ui/stake.html")),
     ("/hosts/{id}/burn-in", HTML, include_str!("../../ui/burn-in.html")),
     ("/hosts/{id}/burn-in/report", HTML, include_str!("../../ui/report.html")),
     ("/ui/page.css", CSS, include_str!("../../ui/page.css")),
@@ -31,6 +33,7 @@ const FILES: [(&str, &str, &str); 12] = [
     ("/ui/index.js", SCRIPT, include_str!("../../ui/index.js")),
     ("/ui/burn-in.js", SCRIPT, include_str!("../../ui/burn-in.js")),
     ("/ui/models.js", SCRIPT, include_str!("../../ui/models.js")),
+    ("/ui/stake.js", SCRIPT, include_str!("../../ui/stake.js")),
     ("/ui/report.js", SCRIPT, include_str!("../../ui/report.js")),
 ];
 

@@ -17,6 +17,7 @@ use crate::{
     app::{self, App, Parts},
     board,
     chain::ChainLink,
+    chain_watch,
     config::{Config, ConfigError},
     controllers::Controllers,
     discovery, executor, operator_api, plain, publish, remedy, sending, sightings,
@@ -145,6 +146,8 @@ pub async fn serve(
         () = remedy::images::serve(images, Arc::clone(&app)) => Ok(()),
         () = sightings::run(Arc::clone(&app)) => Ok(()),
         () = board::run(Arc::clone(&app)) => Ok(()),
+        () = chain_watch::run(&app) => Ok(()),
+        () = chain_watch::post::run(&app) => Ok(()),
         ended = chain(devnet) => ended.map_err(ServeError::Devnet),
     }
 }

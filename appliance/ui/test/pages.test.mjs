@@ -1,10 +1,10 @@
-// The burn-in's pages in a real browser: what a person sees, reads aloud, opens, and prints.
+// The burn-in's pages and the stake's in a real browser: what a person sees, reads aloud, opens, and prints.
 
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import test, { after, before } from "node:test";
 import { open } from "../../../attest/verify-web/test/browser/chromium.mjs";
-import { start } from "./server.mjs";
+import { stake, start } from "./server.mjs";
 
 const TEXT_MILLISECONDS_MAX = 30_000;
 let server;
@@ -168,4 +168,35 @@ test("the acceptance report fits on paper and has all that a signature stands fo
     await fits();
   }
   await keepPictures("report-fail");
+});
+
+test("the stake says what is lost when, in words, and an alert is read once", async () => {
+  const view = stake();
+  const text = await visit("/stake", "An anomaly of berlin-SCF4820018", "2 nodes, 2 to know", "development chain 777077, read to block 4711");
+  for (const words of ["5 h 29 min", "costs 570 ICNT at once", "4800 ICNT of 4800 ICNT wanted", "3 of 50", "180 ICNT of 5000 ICNT", "840 ICNT", "SCF4820021: 60 ICNT, 20 ICNT missing"]) await waitFor(words);
+  // The gravest node comes first, and what it calls itself is text.
+  const names = await all("#nodes h3", "one.textContent");
+  assert.ok(names[0].startsWith(view.nodes[1].name) && names[1].startsWith(view.nodes[0].name), names.join());
+  assert.equal((await all("img", "1")).length, 0);
+  // What runs out is a bar with a name, a share and words; it goes on by itself.
+  const bars = await all("#nodes [role=progressbar]", "[one.getAttribute('aria-label'), Number(one.getAttribute('aria-valuenow'))]");
+  assert.deepEqual(bars[0], ["To restore without cost", 77]);
+  const seconds = () => page.evaluate("document.querySelector('#alerts .soft').textContent");
+  const before = await seconds();
+  assert.match(before, /left$/);
+  // The cost sheet says what each amount follows from.
+  await page.evaluate("document.querySelector('#costs details').open = true");
+  await waitFor("2 x 100 ICNT x market factor 1 x 30 %");
+  await keepPictures("stake");
+  assert.equal(await page.evaluate("document.querySelector('#costs details').open"), true, text);
+  // He reads the urgent one: it goes, and the appliance knows.
+  await page.evaluate("document.querySelector('#alerts button').click()");
+  await waitFor("2 nodes, 1 to know");
+  assert.deepEqual(server.acknowledged, [view.alerts[0].id]);
+  // Restored: the next picture says so, and what he had opened stays open.
+  const whole = { ...view.nodes[1], status: "active", words: "Active: its collateral is whole and it can be booked.", countdowns: view.nodes[1].countdowns.slice(1) };
+  server.tell({ ...view, alerts: [], nodes: [view.nodes[0], whole], trouble: "the chain at http://127.0.0.1:1 is not usable" });
+  await waitFor("Nothing. Every node is as it should be", "this may be old: the chain at http://127.0.0.1:1 is not usable");
+  assert.equal(await page.evaluate("document.querySelector('#costs details').open"), true);
+  assert.equal((await all("#nodes [role=progressbar]", "1")).length, 2);
 });

@@ -21,18 +21,36 @@ const stories = (folder) => {
 
 const route = (path) => {
   if (path === "/models") return "models.html";
+  if (path === "/stake") return "stake.html";
   if (/^\/hosts\/[^/]+\/burn-in$/.test(path)) return "burn-in.html";
   if (/^\/hosts\/[^/]+\/burn-in\/report$/.test(path)) return "report.html";
   return /^\/ui\/[a-z-]+\.(js|css)$/.test(path) ? path.slice(4) : undefined;
 };
+
+/** What is at stake, as `StakeView` of appliance/api has it; a test of the server reads this file too. */
+export const stake = () => JSON.parse(readFileSync(join(UI, "test/stake.json"), "utf8"));
 
 /** Starts it.  `shown` says which story is shown instead of another: so a burn-in goes on while somebody looks. */
 export const start = async () => {
   const folder = mkdtempSync(join(tmpdir(), "burn-in-pages-"));
   stories(folder);
   const shown = new Map();
+  // Pages that look at the stake, and what they have acknowledged.
+  const lookers = new Set();
+  const acknowledged = [];
+  const tell = (view) => lookers.forEach((one) => one.write(`event: stake\ndata: ${JSON.stringify(view)}\n\n`));
   const server = createServer((request, answer) => {
     const { pathname } = new URL(request.url, "http://appliance");
+    if (pathname === "/api/v1/stake/live") {
+      answer.writeHead(200, { "content-type": "text/event-stream" });
+      lookers.add(answer.on("close", () => lookers.delete(answer)));
+      return answer.write(`event: stake\ndata: ${JSON.stringify(stake())}\n\n`);
+    }
+    const alert = pathname.match(/^\/api\/v1\/chain\/alerts\/([^/]+)\/acknowledge$/)?.[1];
+    if (alert && request.method === "POST") {
+      acknowledged.push(decodeURIComponent(alert));
+      return answer.writeHead(200, { "content-type": "application/json" }).end("[]");
+    }
     const file = route(pathname);
     if (file) return answer.writeHead(200, { "content-type": TYPES[file.split(".").pop()] }).end(readFileSync(UI + file));
     const host = pathname.match(/^\/api\/v1\/hosts\/([a-z-]+)\/burn-in$/)?.[1];
@@ -52,5 +70,5 @@ export const start = async () => {
     server.close();
     rmSync(folder, { recursive: true, force: true });
   };
-  return { url, shown, stop, story: (name) => JSON.parse(readFileSync(join(folder, `${name}.json`), "utf8")) };
+  return { url, shown, stop, tell, acknowledged, story: (name) => JSON.parse(readFileSync(join(folder, `${name}.json`), "utf8")) };
 };

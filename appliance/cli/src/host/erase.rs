@@ -8,7 +8,10 @@ use appliance_model::HostId;
 use clap::Args;
 
 use super::print;
-use crate::{client::Appliance, say};
+use crate::{
+    client::{Appliance, encoded},
+    say,
+};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(500);
@@ -177,13 +180,4 @@ fn watch(asked: &Erase, mut view: EraseView) -> anyhow::Result<ExitCode> {
 fn ended(view: &EraseView) -> ExitCode {
     let bad = view.drives.iter().any(|drive| matches!(drive.state.as_str(), "failed" | "refused"));
     if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS }
-}
-
-/// For a path or query (RFC 3986): all but unreserved characters.
-fn encoded(text: &str) -> String {
-    let one = |byte: u8| match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    text.bytes().map(one).collect()
 }

@@ -40,6 +40,8 @@ pub struct Config {
     pub credentials: Credentials,
     /// Where controllers are looked for, beside those named here or imported.  Absent: nowhere.
     pub discovery: Option<Discovery>,
+    /// Who is told of alerts, beside those who look.  Absent: nobody.
+    pub alerts: Option<Alerts>,
     /// How units are made real on their hosts where there is a choice.
     #[serde(default)]
     pub carve: Carve,
@@ -53,6 +55,16 @@ pub struct Carve {
     pub page_kib: Option<u64>,
     /// Virtual functions (SR-IOV) of each port that is sold.  Absent: ports stay as they are.
     pub functions: Option<u32>,
+}
+
+/// Who is told of alerts.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Alerts {
+    /// Where each is posted as JSON: https, or http on this machine.
+    pub webhook_url: String,
+    /// File with the secret that signs them: what the receiver knows this site by.
+    pub webhook_secret_file: String,
 }
 
 /// What may be done with controllers' accounts.  Each line is a permission.
