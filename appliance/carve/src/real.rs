@@ -24,9 +24,9 @@ const PAGE_BYTES: u64 = 4096;
 /// What a machine emulator needs beside its guest's large pages: QEMU's own tables are below a fiftieth.
 const OVERHEAD_PART: u64 = 50;
 
-/// What is to be there for these units.
+/// What is to be there for these units of the machine that `inventory` describes.
 #[must_use]
-pub fn shape(manifest: &Manifest, wishes: Wishes) -> Shape {
+pub fn shape(manifest: &Manifest, inventory: &Inventory, wishes: Wishes) -> Shape {
     let mut shape = Shape::empty(unit_root(manifest));
     shape.groups.push(whole(manifest, wishes));
     let mut kinds: Vec<&str> = Vec::new();
@@ -49,7 +49,11 @@ pub fn shape(manifest: &Manifest, wishes: Wishes) -> Shape {
                 shape.drives.push(Drive { unit: unit.id.clone(), serial: serial.clone(), bytes: *bytes });
             }
             Resource::Network { mac, .. } => {
-                shape.ports.push(Port { unit: unit.id.clone(), mac: *mac, functions: wishes.functions });
+                let port = inventory.nics.iter().find(|nic| nic.mac == Some(*mac));
+                // A port without virtual functions is sold as it is; one with fewer has as many as it can.
+                let most = port.and_then(|nic| nic.functions_max);
+                let functions = most.and_then(|most| wishes.functions.map(|wanted| wanted.min(most)));
+                shape.ports.push(Port { unit: unit.id.clone(), mac: *mac, functions });
             }
             Resource::Gpu { uuid, bytes } | Resource::GpuSlice { uuid, bytes, .. } => {
                 shape.gpus.push(Gpu { unit: unit.id.clone(), uuid: uuid.clone(), bytes: *bytes });

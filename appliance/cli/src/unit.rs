@@ -1,4 +1,6 @@
-//! `scalerforge unit`: one unit of a node, shown without the others.
+//! `scalerforge unit`: one unit of a node, shown without the others; and what the units of a host are made of.
+
+mod real;
 
 use std::{
     path::{Path, PathBuf},
@@ -23,6 +25,12 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Make the units of a host real: groups, large pages, virtual functions.  Drives are left as they are.
+    Carve(real::Carve),
+    /// Put back what was there before the units of a host were made.  A registered node is refused.
+    Uncarve(real::Uncarve),
+    /// What a host's kernel says of its units.  Exit status 0: as planned, 1: something that is sold is missing.
+    Real(real::Real),
     /// Write the proof of one unit, to standard output: whoever has it needs neither manifest nor evidence file.
     Prove {
         /// The evidence file, or a host id of the appliance.
@@ -58,6 +66,9 @@ pub(crate) struct Root {
 
 pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     match verb {
+        Verb::Carve(asked) => real::carve(&asked),
+        Verb::Uncarve(asked) => real::uncarve(&asked),
+        Verb::Real(asked) => real::real(&asked),
         Verb::Prove { what, unit, appliance } => {
             let evidence = decode(&bytes(&what, &appliance)?, &what)?;
             let manifest = evidence.attachments.manifest.as_deref().ok_or_else(|| {

@@ -328,6 +328,9 @@ pub struct Nic {
     /// Counters that are not zero, by the kernel's names, since the driver was loaded.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub counters: BTreeMap<String, u64>,
+    /// Virtual functions (SR-IOV) that it can have; absent where it can have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub functions_max: Option<u32>,
     /// What is at the other end of the cable (LLDP).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub neighbours: Vec<Neighbour>,

@@ -12,6 +12,7 @@ use appliance_carve::{compare, real_in, shape, with_real};
 use appliance_enrol::{Event, Refusal, Stage};
 use appliance_model::{
     Digest, HostId,
+    inventory::Inventory,
     real::{Difference, Shape},
     units::Manifest,
 };
@@ -166,10 +167,13 @@ pub(crate) async fn kept(app: &Arc<App>, host: &HostId) -> Result<Option<Kept>, 
 /// The units of a host, and what they are made of.
 pub(crate) async fn plan(app: &Arc<App>, host: &HostId) -> Result<Option<(Manifest, Shape)>, StoreError> {
     let id = host.clone();
-    let bytes = app.db(move |store| store.document(&id, Kind::Manifest)).await?;
-    let manifest: Option<Manifest> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    Ok(manifest.map(|manifest| {
-        let wanted = shape(&manifest, app.config.carve);
+    let (manifest, inventory) = app
+        .db(move |store| Ok((store.document(&id, Kind::Manifest)?, store.document(&id, Kind::Inventory)?)))
+        .await?;
+    let manifest: Option<Manifest> = manifest.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let inventory: Option<Inventory> = inventory.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    Ok(manifest.zip(inventory).map(|(manifest, inventory)| {
+        let wanted = shape(&manifest, &inventory, app.config.carve);
         (manifest, wanted)
     }))
 }

@@ -37,6 +37,7 @@ pub(crate) fn read(tree: &Tree, inventory: &mut Inventory) {
             pci,
             node,
             mtu: tree.number(&path("mtu")),
+            functions_max: tree.number(&path("device/sriov_totalvfs")).filter(|most| *most > 0),
             counters: counters(tree, &path("statistics"), |_| true),
             name: Some(name),
             ..Nic::default()

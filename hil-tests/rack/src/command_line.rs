@@ -153,7 +153,13 @@ fn network(line: &mut Line, index: usize, spec: &HostSpec, boot: BootTarget) {
     line.add("-netdev", tap("net0", &Lan::boot_tap(index)));
     line.add("-device", format!("virtio-net-pci,id=nic0,netdev=net0,mac={}{order},romfile=", spec.boot_mac));
     line.add("-netdev", tap("net1", &Lan::data_tap(index)));
-    line.add("-device", format!("e1000e,id=nic1,netdev=net1,mac={},romfile=", spec.data_mac));
+    if spec.functions {
+        // Virtual functions need numbers of their own, which a port of the bridge has and the root bus has not.
+        line.add("-device", "pcie-root-port,id=port1,chassis=1,slot=1".to_owned());
+        line.add("-device", format!("igb,id=nic1,bus=port1,netdev=net1,mac={},romfile=", spec.data_mac));
+    } else {
+        line.add("-device", format!("e1000e,id=nic1,netdev=net1,mac={},romfile=", spec.data_mac));
+    }
     // A server room has no UEFI shell; with one, OVMF would start it before the drives once a network override had
     // struck them from the stored order.
     line.add("-fw_cfg", "name=opt/org.tianocore/EFIShellSupport,string=n");

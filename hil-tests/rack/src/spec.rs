@@ -29,8 +29,10 @@ pub struct HostSpec {
     pub drives: Vec<DriveSpec>,
     /// Address of NIC 0, virtio-net on the provisioning LAN.
     pub boot_mac: Mac,
-    /// Address of NIC 1, e1000e on the unserved data LAN.
+    /// Address of NIC 1, on the unserved data LAN.
     pub data_mac: Mac,
+    /// Whether NIC 1 is an 82576, which has virtual functions, instead of an e1000e.
+    pub functions: bool,
     /// Where the TPM's endorsement certificate comes from.
     pub ek: EkKind,
 }
@@ -120,6 +122,7 @@ impl HostSpec {
             ],
             boot_mac: Mac([0x52, 0x54, 0x00, 0x77, index, 0x00]),
             data_mac: Mac([0x52, 0x54, 0x00, 0x77, index, 0x01]),
+            functions: false,
             ek: EkKind::Genuine,
         }
     }

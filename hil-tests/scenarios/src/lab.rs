@@ -59,6 +59,8 @@ pub struct LabConfig {
     pub profile: String,
     /// More lines for the site file's section `[burn_in]`.
     pub burn_in: String,
+    /// Lines of the site file's section `[carve]`.
+    pub carve: String,
     /// Serve the image whose agent was altered.
     pub altered_image: bool,
     /// How long an agent may be silent.
@@ -91,6 +93,7 @@ impl LabConfig {
             chain: Chain::Embedded,
             profile: "demo".into(),
             burn_in: String::new(),
+            carve: String::new(),
             altered_image: false,
             silence_seconds_max: 15,
             reattest_seconds: None,

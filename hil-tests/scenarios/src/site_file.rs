@@ -102,6 +102,8 @@ listen = "{verifier}"
 [burn_in]
 profile = "{profile}"
 {burn_in}
+[carve]
+{carve}
 [trust]
 endorsement_dir = "endorsement"
 allow_software_tpm = true
@@ -126,6 +128,7 @@ publish = "{publish}"
         agent6 = if lab.v6 { "listen6 = \"[fd77::1]:8443\"" } else { "" },
         profile = lab.profile,
         burn_in = lab.burn_in,
+        carve = lab.carve,
         registration = REGISTRATION,
         publish = lab.publish,
     );

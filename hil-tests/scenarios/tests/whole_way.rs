@@ -15,7 +15,10 @@ const RSS_BYTES_MAX: u64 = 150 << 20;
 fn two_servers_become_scalernodes_and_a_stranger_can_check_them() -> anyhow::Result<()> {
     run(|| async {
         let artefacts = Artefacts::find()?;
-        let lab = Lab::start(LabConfig::new("whole-way", 2), &artefacts).await?;
+        let mut config = LabConfig::new("whole-way", 2);
+        config.carve = "page_kib = 2048\nfunctions = 2".into();
+        config.hosts[1].functions = true;
+        let lab = Lab::start(config, &artefacts).await?;
         let all = |hosts: &[appliance_api::operator::HostView]| {
             let ended = |host: &&appliance_api::operator::HostView| {
                 matches!(host.stage.as_str(), "registered" | "quarantined")
@@ -35,6 +38,7 @@ fn two_servers_become_scalernodes_and_a_stranger_can_check_them() -> anyhow::Res
             ensure!(on_chain.name.ends_with(&host.serial), "{on_chain:?} is not {}", host.serial);
             ensure!(on_chain.class == "lab" && on_chain.collateral == "3 ICNT", "{on_chain:?}");
             two_witnesses(&lab, &host.id).await?;
+            units_are_real(&lab, &host.id, &host.serial).await?;
             stranger(&lab, &artefacts, node, &on_chain.evidence).await?;
         }
         let nodes: Vec<&str> = hosts.iter().filter_map(|host| host.node.as_deref()).collect();
@@ -64,6 +68,31 @@ async fn two_witnesses(lab: &Lab, id: &str) -> anyhow::Result<()> {
     }
     let errors: Vec<_> = detail.findings.iter().filter(|finding| finding["severity"] == "error").collect();
     ensure!(errors.is_empty(), "the witnesses disagree: {errors:?}");
+    Ok(())
+}
+
+/// A real kernel says what was planned: cores that are the units' alone, memory in large pages, virtual functions.
+async fn units_are_real(lab: &Lab, id: &str, serial: &str) -> anyhow::Result<()> {
+    let (code, text, err) = lab.command(&["unit", "real", id, "--json"].map(AsRef::as_ref)).await?;
+    ensure!(code == 0, "{text}{err}");
+    let view: serde_json::Value = serde_json::from_str(&text)?;
+    ensure!(view["differences"] == serde_json::json!([]), "{text}");
+    let real = &view["real"];
+    ensure!(
+        real["groups"][0]["alone"] == true && real["groups"][0]["cpus"] == serde_json::json!([1]),
+        "{text}"
+    );
+    ensure!(real["pages"][0]["count"].as_u64().is_some_and(|count| count >= 128), "{text}");
+    let ports = real["ports"].as_array().context("no ports")?;
+    let functions: Vec<u64> = ports.iter().filter_map(|port| port["functions"].as_u64()).collect();
+    let spec = lab.rack.hosts().iter().map(|host| host.spec()).find(|spec| spec.serial == serial);
+    let wanted: &[u64] = if spec.is_some_and(|spec| spec.functions) { &[2] } else { &[] };
+    ensure!(functions == wanted, "{text}");
+    // A node is what it was registered with.
+    let permit = format!("UNCARVE {serial}");
+    let arguments = ["unit", "uncarve", id, "--permit", &permit];
+    let (code, _, err) = lab.command(&arguments.map(AsRef::as_ref)).await?;
+    ensure!(code != 0 && err.contains("registered ScalerNode"), "{err}");
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use appliance_carve::{compare, cpu_list, find_parts, real_in, shape, with_real};
 use appliance_model::{
     Digest,
+    inventory::Inventory,
     real::{Shape, Wishes},
     units::Manifest,
 };
@@ -12,6 +13,13 @@ use crate::machine::{self, carve, complete, report};
 fn manifest() -> Manifest {
     let inventory = complete();
     carve(&inventory, &report(&inventory, 50_000)).unwrap().manifest
+}
+
+/// Its ports can have virtual functions.
+fn able() -> Inventory {
+    let mut inventory = complete();
+    inventory.nics.iter_mut().for_each(|nic| nic.functions_max = Some(8));
+    inventory
 }
 
 const ALL: Wishes = Wishes { page_kib: Some(2048), functions: Some(4) };
@@ -26,7 +34,7 @@ fn made(wanted: &Shape) -> Shape {
 #[test]
 fn a_machine_made_as_planned_has_no_difference() {
     for wishes in [Wishes::default(), ALL] {
-        let wanted = shape(&manifest(), wishes);
+        let wanted = shape(&manifest(), &able(), wishes);
         assert_eq!(compare(&wanted, &made(&wanted)), [], "{wishes:?}");
     }
 }
@@ -34,7 +42,7 @@ fn a_machine_made_as_planned_has_no_difference() {
 #[test]
 fn the_units_own_no_core_of_the_hosts_and_all_memory_has_its_pages() {
     let manifest = manifest();
-    let wanted = shape(&manifest, ALL);
+    let wanted = shape(&manifest, &able(), ALL);
     let all = &wanted.groups[0];
     assert!(all.alone && manifest.reserved_cpus.iter().all(|cpu| !all.cpus.contains(cpu)));
     let cpus: Vec<u32> = wanted.groups.iter().skip(1).flat_map(|group| group.cpus.clone()).collect();
@@ -50,8 +58,17 @@ fn the_units_own_no_core_of_the_hosts_and_all_memory_has_its_pages() {
 }
 
 #[test]
+fn a_port_has_no_more_functions_than_it_can() {
+    let mut inventory = able();
+    for (most, expected) in [(None, None), (Some(2), Some(2)), (Some(4), Some(4)), (Some(64), Some(4))] {
+        inventory.nics.iter_mut().for_each(|nic| nic.functions_max = most);
+        assert_eq!(shape(&manifest(), &inventory, ALL).ports[0].functions, expected, "{most:?}");
+    }
+}
+
+#[test]
 fn every_difference_names_its_unit() {
-    let wanted = shape(&manifest(), ALL);
+    let wanted = shape(&manifest(), &able(), ALL);
     type Change = fn(&mut Shape);
     let rows: [(Change, &str, bool); 13] = [
         (|s| s.unit_root = Digest([9; 32]), "all: unit root", false),
@@ -86,7 +103,7 @@ fn every_difference_names_its_unit() {
 #[test]
 fn the_manifest_says_what_is_real_and_its_units_stay_what_they_were() {
     let manifest = manifest();
-    let real = shape(&manifest, ALL);
+    let real = shape(&manifest, &able(), ALL);
     let bytes = with_real(&manifest, &real);
     let text = std::str::from_utf8(&bytes).unwrap();
     assert_eq!(real_in(text).unwrap(), Some(real));
@@ -110,7 +127,7 @@ fn lists_are_written_as_the_kernel_writes_them() {
 fn the_largest_machine_is_shaped_whole() {
     let inventory = machine::inventory(machine::DGX);
     let manifest = carve(&inventory, &report(&inventory, 50_000)).unwrap().manifest;
-    let wanted = shape(&manifest, ALL);
+    let wanted = shape(&manifest, &inventory, ALL);
     assert!(wanted.groups.len() > 256);
     let bytes = with_real(&manifest, &wanted).len();
     assert!(bytes < 256 << 10, "{bytes} bytes leave evidence room for its logs");

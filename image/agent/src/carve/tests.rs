@@ -37,14 +37,14 @@ fn manifest() -> Manifest {
 
 fn inventory() -> Inventory {
     Inventory {
-        nics: vec![Nic { mac: Some(MAC), ..Nic::default() }],
+        nics: vec![Nic { mac: Some(MAC), functions_max: Some(8), ..Nic::default() }],
         drives: vec![Drive { serial: Serial::parse("D1"), bytes: 512, ..Drive::default() }],
         ..Inventory::default()
     }
 }
 
 fn wanted() -> Shape {
-    shape(&manifest(), Wishes { page_kib: Some(2048), functions: Some(4) })
+    shape(&manifest(), &inventory(), Wishes { page_kib: Some(2048), functions: Some(4) })
 }
 
 /// The files that a kernel puts into a new group.
