@@ -102,6 +102,15 @@ pub enum SignError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// What a cloud knows us by is not to be had.  Whatever keeps the file fresh may mend it.
+    #[error("the credentials that {account} signs with are not to be had")]
+    Credentials {
+        /// The account.
+        account: Address,
+        /// Why.
+        #[source]
+        source: Box<KeyError>,
+    },
     /// It does not want to.
     #[error("the signer at {url} refuses: {message}")]
     Refused {
@@ -154,7 +163,7 @@ impl SignError {
     pub fn is_waitable(&self) -> bool {
         match self {
             // A limit of so much a day passes by itself; a permission is typed without anything here restarting.
-            Self::Down { .. } | Self::Book { .. } => true,
+            Self::Down { .. } | Self::Book { .. } | Self::Credentials { .. } => true,
             Self::Failed { .. }
             | Self::Stranger { .. }
             | Self::Refused { .. }

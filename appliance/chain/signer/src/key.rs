@@ -19,8 +19,8 @@ use appliance_model::Address;
 use zeroize::Zeroizing;
 
 use crate::{
-    Ask, Book, BookError, Entropy, KeyError, Keystore, Line, Passphrase, RemoteSettings, SignError, Typed,
-    meaning, remote::Remote,
+    Ask, Book, BookError, Entropy, KeyError, Keystore, KmsSettings, Line, Passphrase, RemoteSettings,
+    SignError, Typed, kms::Kms, meaning, remote::Remote,
 };
 
 /// A keystore of other tools is some 500 bytes, a secret 67.
@@ -39,6 +39,7 @@ pub struct OperatorKey {
 enum Way {
     Here(PrivateKeySigner),
     Remote(Arc<Remote>),
+    Kms(Arc<Kms>),
     /// With a person, who carries files.
     Elsewhere,
 }
@@ -150,7 +151,16 @@ impl OperatorKey {
     /// [`KeyError::Remote`] if it cannot be asked so; whether it answers shows when it is asked.
     pub fn remote(settings: RemoteSettings) -> Result<Self, KeyError> {
         let address = settings.account;
-        Ok(Self { address, way: Way::Remote(Arc::new(Remote::new(settings)?)), book: None })
+        Ok(Self { address, way: Way::Remote(Arc::new(Remote::new(&settings)?)), book: None })
+    }
+
+    /// The key of an account in a cloud's KMS.
+    ///
+    /// # Errors
+    /// [`KeyError::Remote`] if it cannot be asked so; whether it answers shows when it is asked.
+    pub fn kms(settings: KmsSettings) -> Result<Self, KeyError> {
+        let address = settings.account;
+        Ok(Self { address, way: Way::Kms(Arc::new(Kms::new(settings)?)), book: None })
     }
 
     /// The key of an account that signs elsewhere; its book makes proposals and takes what comes back.  Without a book it
@@ -213,6 +223,7 @@ impl OperatorKey {
         let signature = match &self.way {
             Way::Here(signer) => signer.sign_hash_sync(&typed.hash).map_err(|source| self.failed(source))?,
             Way::Remote(remote) => remote.typed(typed).await?,
+            Way::Kms(kms) => kms.sign(typed.hash).await?,
             Way::Elsewhere => return Err(SignError::NoTyped { account: self.address }),
         };
         self.demand_own(&signature, typed.hash)?;
@@ -226,6 +237,7 @@ impl OperatorKey {
         let signature = match &self.way {
             Way::Here(signer) => signer.sign_hash_sync(&hash).map_err(|source| self.failed(source))?,
             Way::Remote(remote) => remote.transaction(transaction).await?,
+            Way::Kms(kms) => kms.sign(hash).await?,
             Way::Elsewhere => return Err(SignError::NoTyped { account: self.address }),
         };
         self.demand_own(&signature, hash)?;
@@ -280,19 +292,6 @@ impl OperatorKey {
         done.map_err(|error| failed(BookError::Unwritten(Box::new(error))))?.map_err(failed)
     }
 
-    /// Signs the hash of EIP-712 typed data: r, s and v.
-    ///
-    /// # Errors
-    /// [`SignError`].
-    pub async fn sign_typed_hash(&self, hash: B256) -> Result<Vec<u8>, SignError> {
-        let signature = match &self.way {
-            Way::Here(signer) => signer.sign_hash_sync(&hash).map_err(|source| self.failed(source))?,
-            Way::Remote(_) | Way::Elsewhere => return Err(SignError::NoTyped { account: self.address }),
-        };
-        self.demand_own(&signature, hash)?;
-        Ok(signature.as_bytes().to_vec())
-    }
-
     fn failed(&self, source: alloy::signers::Error) -> SignError {
         SignError::Failed { account: self.address, source }
     }
@@ -315,7 +314,7 @@ impl fmt::Debug for OperatorKey {
 }
 
 /// The bytes of a file that nobody but its owner can read.
-fn closed_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+pub(crate) fn closed_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let failed = |source| KeyError::File { path: path.into(), doing: "read", source };
     let file = File::open(path).map_err(failed)?;
     let mode = file.metadata().map_err(failed)?.mode() & 0o7777;

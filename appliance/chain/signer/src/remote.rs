@@ -42,20 +42,37 @@ impl fmt::Debug for RemoteSettings {
     }
 }
 
-/// The connection.
+/// A signer that answers JSON-RPC.
 #[derive(Debug)]
 pub(crate) struct Remote {
-    http: reqwest::Client,
-    url: reqwest::Url,
-    /// Scheme, host and port: a path may hold a key.
-    shown: String,
+    http: Http,
     account: Address,
 }
 
+/// Where something that signs is, and how it and we know each other.
+pub(crate) struct Server<'a> {
+    pub(crate) url: &'a str,
+    pub(crate) authority_pem: Option<&'a [u8]>,
+    pub(crate) identity_pem: Option<&'a [u8]>,
+}
+
+/// A connection with limits.
+#[derive(Debug)]
+pub(crate) struct Http {
+    client: reqwest::Client,
+    url: reqwest::Url,
+    /// Scheme, host and port: a path may hold a key.
+    shown: String,
+}
+
 impl Remote {
-    pub(crate) fn new(settings: RemoteSettings) -> Result<Self, KeyError> {
-        let (http, url, shown) = client(&settings)?;
-        Ok(Self { http, url, shown, account: settings.account })
+    pub(crate) fn new(settings: &RemoteSettings) -> Result<Self, KeyError> {
+        let http = Http::new(&Server {
+            url: &settings.url,
+            authority_pem: settings.authority_pem.as_deref(),
+            identity_pem: settings.identity_pem.as_ref().map(|pem| pem.as_slice()),
+        })?;
+        Ok(Self { http, account: settings.account })
     }
 
     pub(crate) async fn transaction(&self, asked: &TxEip1559) -> Result<Signature, SignError> {
@@ -90,12 +107,69 @@ impl Remote {
     }
 
     async fn call(&self, method: &str, params: Value) -> Result<Value, SignError> {
+        let question = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let headers = [("content-type", Zeroizing::new("application/json".to_owned()))];
+        let found = self.http.post(question.to_string(), &headers).await?;
+        if let Some(error) = found.get("error").filter(|error| !error.is_null()) {
+            return Err(self.http.refused(error));
+        }
+        found.get("result").cloned().ok_or_else(|| self.http.nonsense("it holds no result"))
+    }
+
+    fn nonsense(&self, what: &'static str) -> SignError {
+        self.http.nonsense(what)
+    }
+}
+
+impl Http {
+    pub(crate) fn new(server: &Server<'_>) -> Result<Self, KeyError> {
+        let wrong = |why: &str| KeyError::Remote { why: why.to_owned() };
+        let url = reqwest::Url::parse(server.url).map_err(|_| wrong("its URL is none"))?;
+        let host = url.host_str().unwrap_or_default().to_owned();
+        let local = host == "localhost" || host.starts_with("127.") || host == "[::1]";
+        match url.scheme() {
+            "https" => {}
+            "http" if local => {}
+            _ => return Err(wrong("it has to be https://, or http:// on this machine")),
+        }
+        // Fails only if there is one already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = reqwest::Client::builder()
+            .timeout(Duration::from_secs(ANSWER_SECONDS_MAX))
+            .connect_timeout(Duration::from_secs(CONNECT_SECONDS_MAX))
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy();
+        if let Some(pem) = server.authority_pem {
+            let authorities = reqwest::Certificate::from_pem_bundle(pem)
+                .map_err(|_| wrong("its authority's certificate is no PEM"))?;
+            builder = builder.tls_certs_only(authorities);
+        }
+        if let Some(pem) = server.identity_pem {
+            let identity =
+                reqwest::Identity::from_pem(pem).map_err(|_| wrong("our certificate and key are no PEM"))?;
+            builder = builder.identity(identity);
+        }
+        let client = builder.build().map_err(|_| wrong("TLS cannot be set up with these certificates"))?;
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        let shown = format!("{}://{host}{port}", url.scheme());
+        Ok(Self { client, url, shown })
+    }
+
+    /// The JSON in the answer to a POST.
+    pub(crate) async fn post(
+        &self,
+        body: String,
+        headers: &[(&'static str, Zeroizing<String>)],
+    ) -> Result<Value, SignError> {
         let down = |source: reqwest::Error| SignError::Down {
             url: self.shown.clone(),
             source: Box::new(source.without_url()),
         };
-        let question = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-        let mut answer = self.http.post(self.url.clone()).json(&question).send().await.map_err(down)?;
+        let mut request = self.client.post(self.url.clone()).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, value.as_str());
+        }
+        let mut answer = request.send().await.map_err(down)?;
         let status = answer.status();
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(down)? {
@@ -109,20 +183,29 @@ impl Remote {
             return Err(SignError::Down { url: self.shown.clone(), source: source.into() });
         }
         let found: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        if let Some(error) = found.get("error").filter(|error| !error.is_null()) {
-            let message = error.get("message").and_then(Value::as_str).unwrap_or("no reason");
-            return Err(SignError::Refused { url: self.shown.clone(), message: cut(message) });
+        if status.is_success() {
+            return Ok(found);
         }
-        match found.get("result") {
-            Some(result) if status.is_success() => Ok(result.clone()),
-            _ => {
-                Err(SignError::Refused { url: self.shown.clone(), message: format!("HTTP status {status}") })
-            }
-        }
+        // JSON-RPC and Google say it in `error`, AWS at the top.
+        let error = found.get("error").filter(|error| error.is_object()).unwrap_or(&found);
+        let message = ["message", "Message"].iter().find_map(|name| error.get(*name).and_then(Value::as_str));
+        let kind = found.get("__type").and_then(Value::as_str).unwrap_or_default();
+        let message = format!("HTTP status {status} {kind} {}", message.unwrap_or_default());
+        Err(SignError::Refused { url: self.shown.clone(), message: cut(message.trim_end()) })
     }
 
-    fn nonsense(&self, what: &'static str) -> SignError {
+    pub(crate) fn nonsense(&self, what: &'static str) -> SignError {
         SignError::Answer { url: self.shown.clone(), what }
+    }
+
+    /// Host and port, as they stand in a request.
+    pub(crate) fn host(&self) -> String {
+        self.shown.split_once("://").map_or_else(String::new, |(_, host)| host.to_owned())
+    }
+
+    fn refused(&self, error: &Value) -> SignError {
+        let message = error.get("message").and_then(Value::as_str).unwrap_or("no reason");
+        SignError::Refused { url: self.shown.clone(), message: cut(message) }
     }
 }
 
@@ -161,39 +244,6 @@ pub fn same(asked: &TxEip1559, raw: &[u8], account: Address) -> Result<Signed<Tx
         return Err(SignError::Stranger { account });
     }
     Ok(signed)
-}
-
-fn client(settings: &RemoteSettings) -> Result<(reqwest::Client, reqwest::Url, String), KeyError> {
-    let wrong = |why: &str| KeyError::Remote { why: why.to_owned() };
-    let url = reqwest::Url::parse(&settings.url).map_err(|_| wrong("its URL is none"))?;
-    let host = url.host_str().unwrap_or_default().to_owned();
-    let local = host == "localhost" || host.starts_with("127.") || host == "[::1]";
-    match url.scheme() {
-        "https" => {}
-        "http" if local => {}
-        _ => return Err(wrong("it has to be https://, or http:// on this machine")),
-    }
-    // Fails only if there is one already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = reqwest::Client::builder()
-        .timeout(Duration::from_secs(ANSWER_SECONDS_MAX))
-        .connect_timeout(Duration::from_secs(CONNECT_SECONDS_MAX))
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy();
-    if let Some(pem) = &settings.authority_pem {
-        let authorities = reqwest::Certificate::from_pem_bundle(pem)
-            .map_err(|_| wrong("its authority's certificate is no PEM"))?;
-        builder = builder.tls_certs_only(authorities);
-    }
-    if let Some(pem) = &settings.identity_pem {
-        let identity =
-            reqwest::Identity::from_pem(pem).map_err(|_| wrong("our certificate and key are no PEM"))?;
-        builder = builder.identity(identity);
-    }
-    let http = builder.build().map_err(|_| wrong("TLS cannot be set up with these certificates"))?;
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    let shown = format!("{}://{host}{port}", url.scheme());
-    Ok((http, url, shown))
 }
 
 pub(crate) fn cut(text: &str) -> String {

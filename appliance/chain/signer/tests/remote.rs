@@ -261,3 +261,94 @@ async fn typed_data_goes_as_wallets_show_it() {
     assert_eq!(typed.signer(&signature), Some(account()));
     assert!(typed.words[0].contains("take 1.5 ICNT"), "{:?}", typed.words);
 }
+
+/// Secrets of a test, which only their owner reads.
+fn closed(dir: &std::path::Path, text: &str) -> std::path::PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let file = dir.join("credentials");
+    std::fs::write(&file, text).expect("a file of the test");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("its mode");
+    file
+}
+
+/// What a cloud's KMS answers to what it was asked, both halves of s in turn.
+#[tokio::test]
+async fn keys_in_clouds_sign_by_one_request() {
+    use alloy::signers::k256::ecdsa::{Signature, SigningKey, signature::hazmat::PrehashSigner as _};
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    use chain_signer::{Cloud, KmsSettings};
+
+    let aws = Cloud::Aws { key: "alias/operator".into(), region: "eu-central-1".into() };
+    let name = "projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1";
+    let google = Cloud::Google { key: name.into() };
+    let keys = r#"{"Version":1,"AccessKeyId":"AKID","SecretAccessKey":"wJalr","SessionToken":"tok"}"#;
+    let key = SigningKey::from_slice(&[0x11; 32]).unwrap();
+    let low: Signature = key.sign_prehash(asked().signature_hash().as_slice()).unwrap();
+    let low = low.normalize_s().unwrap_or(low);
+    let high = Signature::from_scalars(*low.r(), -*low.s()).unwrap();
+    for (cloud, credentials, field, signature) in [
+        (aws.clone(), keys, "Signature", low),
+        (aws, keys, "Signature", high),
+        (google.clone(), "ya29.token\n", "signature", low),
+        (google, "ya29.token\n", "signature", high),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let settings = |account| KmsSettings {
+            cloud: cloud.clone(),
+            account,
+            credentials_file: closed(dir.path(), credentials),
+            endpoint: Some(format!("{URL}{}", listener.local_addr().unwrap().port())),
+            authority_pem: None,
+            clock: || appliance_model::Now(1_440_938_160_000),
+        };
+        let answer = (200, json!({ field: STANDARD.encode(signature.to_der()) }).to_string());
+        let server = || async {
+            let (stream, _) = listener.accept().await.unwrap();
+            serve_one(stream, &answer).await.unwrap()
+        };
+        let kms = OperatorKey::kms(settings(account())).unwrap();
+        let (signed, question) = tokio::join!(kms.sign(asked()), server());
+        assert_eq!(TxEnvelope::from(signed.unwrap()).encoded_2718(), raw(asked(), &signer()));
+        let digest = STANDARD.encode(asked().signature_hash());
+        match &cloud {
+            Cloud::Aws { .. } => assert_eq!(
+                question,
+                json!({ "KeyId": "alias/operator", "Message": digest, "MessageType": "DIGEST", "SigningAlgorithm": "ECDSA_SHA_256" })
+            ),
+            Cloud::Google { .. } => assert_eq!(question, json!({ "digest": { "sha256": digest } })),
+        }
+        // A key that is not of the account that the site file names signs nothing for us.
+        let other = OperatorKey::kms(settings(Address([9; 20]))).unwrap();
+        let (signed, _) = tokio::join!(other.sign(asked()), server());
+        assert!(matches!(signed.unwrap_err(), SignError::Stranger { .. }));
+        // Credentials are read anew each time, and waited for.
+        std::fs::write(dir.path().join("credentials"), "\u{1}").unwrap();
+        let error = kms.sign(asked()).await.unwrap_err();
+        assert!(error.is_waitable() && matches!(error, SignError::Credentials { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_cloud_refuses_is_quoted() {
+    use chain_signer::{Cloud, KmsSettings};
+    let dir = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let key = OperatorKey::kms(KmsSettings {
+        cloud: Cloud::Aws { key: "k".into(), region: "eu-central-1".into() },
+        account: account(),
+        credentials_file: closed(dir.path(), r#"{"AccessKeyId":"AKID","SecretAccessKey":"wJalr"}"#),
+        endpoint: Some(format!("{URL}{}", listener.local_addr().unwrap().port())),
+        authority_pem: None,
+        clock: || appliance_model::Now(0),
+    })
+    .unwrap();
+    let answer = (400, json!({ "__type": "AccessDeniedException", "Message": "not yours" }).to_string());
+    let server = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        serve_one(stream, &answer).await
+    };
+    let (signed, _) = tokio::join!(key.sign(asked()), server);
+    let said = signed.unwrap_err().to_string();
+    assert!(said.contains("AccessDeniedException not yours") && !said.contains("wJalr"), "{said}");
+}
