@@ -11,4 +11,5 @@ export { unitRootOf } from "./attachments.js";
 export { parseEventLog, replay } from "./eventlog.js";
 export { parseDeniedFirmware, parseReference, type LastSeen, type Policy, type Reference } from "./policy.js";
 export { firstFailure, isAccepted, verdictJson, type Check, type Verdict } from "./verdict.js";
+export { checkUnitProof, type UnitAnswer } from "./unitproof.js";
 export { verify } from "./verify.js";
