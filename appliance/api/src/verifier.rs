@@ -54,6 +54,41 @@ pub struct NodeIdentity {
     pub tpm_firmware: String,
 }
 
+/// An attestor's word that the node's attestation key sits in its TPM: EIP-712 `Binding(bytes32 nodeId,bytes32 akX,bytes32
+/// akY,uint64 validUntil)` in the registry's domain (`Scalerforge registry`, `1`).
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AttestorWord {
+    /// Until when it may be used, seconds since 1970.
+    pub valid_until: u64,
+    /// r, s in the lower half, and 27 or 28, as wallets give it: 130 hex digits.
+    pub signature: String,
+}
+
+/// What attestors of a node say their word about, and who has given it.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AttestorsView {
+    /// The chain that the node is registered on.
+    pub chain_id: u64,
+    /// The registry, 40 hex digits.
+    pub registry: String,
+    /// Hardware class of the node.
+    pub class: String,
+    /// Attestors that the class wants; absent while the chain does not answer.
+    pub wanted: Option<u8>,
+    /// Words that were given about the attestation key the node has now.
+    pub given: Vec<AttestorView>,
+}
+
+/// Who gave its word.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AttestorView {
+    /// Its account, 40 hex digits.
+    pub attestor: String,
+    /// Until when it may be used, seconds since 1970.
+    pub valid_until: u64,
+}
+
 /// A node that answers verifiers.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct VerifiableNode {

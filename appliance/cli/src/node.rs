@@ -12,19 +12,21 @@ use anyhow::{Context as _, anyhow, bail};
 use appliance_api::{
     operator::ProblemView,
     verifier::{
-        CredentialAnswer, CredentialChallenge, NodeIdentity, NonceChallenge, PublicationView, VerifiableNode,
+        AttestorWord, CredentialAnswer, CredentialChallenge, NodeIdentity, NonceChallenge, PublicationView,
+        VerifiableNode,
     },
 };
-use appliance_model::{Digest, NodeId};
+use appliance_model::{Address, Digest, NodeId};
 use appliance_server::site::random;
 use attest_evidence::{EVIDENCE_BYTES_MAX, Evidence, Nonce};
 use attest_verify::{
-    Attested, Policy,
+    Attested, Policy, attestor,
     binding::{Seen, challenger_public, sign_binding},
     challenge::{is_answer, make_credential, transcript},
     verify,
 };
 use attest_wire::Public;
+use chain_client::OperatorKey;
 use clap::{Args, Subcommand};
 
 use crate::{
@@ -79,6 +81,30 @@ pub(crate) enum Verb {
         #[command(flatten)]
         trust: Trust,
     },
+    /// As an attestor: have the TPM of a node that waits for its registration open a credential made here, and sign for
+    /// the registry that this endorsement key holds this attestation key.  Exit status as of `bind`.
+    Attest(Box<Attest>),
+}
+
+/// What an attestor says, and to whom.
+#[derive(Debug, Args)]
+pub(crate) struct Attest {
+    #[command(flatten)]
+    node: Node,
+    /// File with the attestor's secp256k1 private key, 64 hex digits, private (chmod 600).
+    #[arg(long)]
+    key: PathBuf,
+    /// The chain that the registry is on.
+    #[arg(long)]
+    chain_id: u64,
+    /// The registry.
+    #[arg(long)]
+    registry: Address,
+    /// How long the word is good, days.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=365))]
+    days: u64,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 /// Which node, and where.
@@ -96,6 +122,7 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Challenge { node, out, trust, json } => challenge(&node, out.as_deref(), &trust, json),
         Verb::Publication { node, sequence } => publication(&node, sequence),
         Verb::Bind { node, key, trust } => bind(&node, &key, &trust),
+        Verb::Attest(attest) => attest.run(),
     }
 }
 
@@ -168,35 +195,11 @@ fn bind(node: &Node, key: &Path, trust: &Trust) -> anyhow::Result<ExitCode> {
     let nonce = random()?;
     let policy = trust.policy(Some(Nonce::Verifier(nonce)))?;
     let evidence = decode(&node.challenge(nonce)?, "the appliance's answer")?;
-    // Only a key in an order of its own is worth a signature: restricted, in its TPM, of a chain that holds.
-    let proof = match accepted(&evidence, node.node, &policy) {
-        Ok(proof) => proof,
+    let activated = match node.activated(&evidence, &policy)? {
+        Ok(activated) => activated,
         Err(why) => return Ok(refused(&why)),
     };
-    let certificate = proof.ek_certificate_digest();
-    let identity: NodeIdentity =
-        serde_json::from_slice(&node.get("identity")?).with_context(|| odd(&node.url))?;
-    if hex::decode(&identity.ek_public).ok().as_ref() != Some(&evidence.endorsements.ek_public) {
-        return Ok(refused("the appliance shows another endorsement key than its evidence has"));
-    }
-    let ek = Public::parse(&evidence.endorsements.ek_public).context("the node's endorsement key")?;
-    let ak = Public::parse(&evidence.tpm.ak_public).context("the node's attestation key")?;
-    let secret = random()?;
-    let credential = make_credential(&ek, &ak.name(), &secret, &[random()?, random()?].concat())?;
-    let transcript = transcript(&certificate, &ak.name(), &node.node.0, &random()?);
-    let body = CredentialChallenge {
-        credential_blob: hex::encode(credential.credential_blob),
-        encrypted_secret: hex::encode(credential.encrypted_secret),
-        transcript: Digest(transcript).to_string(),
-    };
-    let bytes = node.post("credential", serde_json::to_vec(&body)?, "application/json")?;
-    let given: CredentialAnswer = serde_json::from_slice(&bytes).with_context(|| odd(&node.url))?;
-    if !is_answer(&secret, &transcript, &hex::decode(&given.answer).unwrap_or_default()) {
-        return Ok(refused(
-            "the answer to the credential is wrong: no TPM with this endorsement key holds this attestation key, or \
-             somebody on the way altered the answer",
-        ));
-    }
+    let Activated { certificate, ak, proof } = activated;
     let seen = Seen {
         ek_certificate: certificate,
         ak_name: &ak.name(),
@@ -209,6 +212,83 @@ fn bind(node: &Node, key: &Path, trust: &Trust) -> anyhow::Result<ExitCode> {
     say!("bound: endorsement certificate {} holds attestation key {}", Digest(certificate), ak.name());
     say!("challenger {}", hex::encode(public));
     Ok(ExitCode::SUCCESS)
+}
+
+impl Attest {
+    fn run(&self) -> anyhow::Result<ExitCode> {
+        let secret = OperatorKey::secret(&self.key)?;
+        let attestor = attestor::account(&secret)
+            .with_context(|| format!("{} is no secp256k1 private key", self.key.display()))?;
+        // What is to be registered, or was: the credential, not the quote, is what is made now.
+        let evidence = decode(&self.node.get("evidence")?, "the appliance's answer")?;
+        let activated = match self.node.activated(&evidence, &self.trust.policy(None)?)? {
+            Ok(activated) => activated,
+            Err(why) => return Ok(refused(&why)),
+        };
+        let (ak_x, ak_y) =
+            coordinates(&activated.ak).context("the node's attestation key is not on curve P-256")?;
+        let valid_until = unix_seconds() + self.days * 86_400;
+        let word = attestor::Word { node: self.node.node.0, ak_x, ak_y, valid_until };
+        let registry = attestor::Registry { chain_id: self.chain_id, address: self.registry.0 };
+        let signed = word.sign(&registry, &secret).context("this key cannot sign")?;
+        let body = AttestorWord { valid_until, signature: hex::encode(signed.0) };
+        self.node.post("attestations", serde_json::to_vec(&body)?, "application/json")?;
+        let (certificate, ak) = (Digest(activated.certificate), activated.ak.name());
+        say!("attested: endorsement certificate {certificate} holds attestation key {ak}");
+        say!("attestor 0x{}, good for {} days", Address(attestor), self.days);
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn coordinates(ak: &Public) -> Option<([u8; 32], [u8; 32])> {
+    let point = ak.p256_point()?;
+    Some((*point.get(1..33)?.first_chunk()?, *point.get(33..65)?.first_chunk()?))
+}
+
+/// A TPM that has shown that it holds both keys.
+struct Activated {
+    /// SHA-256 of the endorsement key's certificate.
+    certificate: [u8; 32],
+    ak: Public,
+    proof: Attested,
+}
+
+impl Node {
+    /// Believes nothing: the evidence has to hold, and the TPM has to open a credential that was made here, for the keys
+    /// in it.  Or why this is not so.
+    fn activated(&self, evidence: &Evidence, policy: &Policy) -> anyhow::Result<Result<Activated, String>> {
+        // Only a key in an order of its own is worth a signature: restricted, in its TPM, of a chain that holds.
+        let proof = match accepted(evidence, self.node, policy) {
+            Ok(proof) => proof,
+            Err(why) => return Ok(Err(why)),
+        };
+        let certificate = proof.ek_certificate_digest();
+        let identity: NodeIdentity =
+            serde_json::from_slice(&self.get("identity")?).with_context(|| odd(&self.url))?;
+        if hex::decode(&identity.ek_public).ok().as_ref() != Some(&evidence.endorsements.ek_public) {
+            return Ok(Err("the appliance shows another endorsement key than its evidence has".into()));
+        }
+        let ek = Public::parse(&evidence.endorsements.ek_public).context("the node's endorsement key")?;
+        let ak = Public::parse(&evidence.tpm.ak_public).context("the node's attestation key")?;
+        let secret = random()?;
+        let credential = make_credential(&ek, &ak.name(), &secret, &[random()?, random()?].concat())?;
+        let transcript = transcript(&certificate, &ak.name(), &self.node.0, &random()?);
+        let body = CredentialChallenge {
+            credential_blob: hex::encode(credential.credential_blob),
+            encrypted_secret: hex::encode(credential.encrypted_secret),
+            transcript: Digest(transcript).to_string(),
+        };
+        let bytes = self.post("credential", serde_json::to_vec(&body)?, "application/json")?;
+        let given: CredentialAnswer = serde_json::from_slice(&bytes).with_context(|| odd(&self.url))?;
+        if !is_answer(&secret, &transcript, &hex::decode(&given.answer).unwrap_or_default()) {
+            return Ok(Err(
+                "the answer to the credential is wrong: no TPM with this endorsement key holds this \
+                 attestation key, or somebody on the way altered the answer"
+                    .into(),
+            ));
+        }
+        Ok(Ok(Activated { certificate, ak, proof }))
+    }
 }
 
 fn accepted(evidence: &Evidence, node: NodeId, policy: &Policy) -> Result<Attested, String> {

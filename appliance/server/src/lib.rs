@@ -7,6 +7,7 @@
 
 mod agent_api;
 mod app;
+mod attestors;
 mod board;
 mod boot_api;
 pub mod boot_serve;

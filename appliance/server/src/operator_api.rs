@@ -27,7 +27,8 @@ use utoipa::OpenApi;
 
 use crate::{
     app::{App, now},
-    boot_api, boot_ticket, burn_in, chain_watch, climb, erase, pages, remedy, shaping, verifier_api,
+    attestors, boot_api, boot_ticket, burn_in, chain_watch, climb, erase, pages, remedy, shaping,
+    verifier_api,
 };
 
 pub(crate) fn router(app: Arc<App>) -> Router {
@@ -99,7 +100,9 @@ fn is_own(headers: &HeaderMap) -> bool {
         verifier_api::publication,
         verifier_api::challenge,
         verifier_api::credential,
-        verifier_api::bindings
+        verifier_api::bindings,
+        attestors::asked,
+        attestors::give
     ),
     components(schemas(
         HostView,

@@ -13,7 +13,7 @@ use chain_sender::{Job, JobId, State, Urgency};
 
 use crate::{
     app::App,
-    chain_of,
+    attestors, chain_of,
     config::wire,
     executor::End,
     proof,
@@ -165,7 +165,7 @@ struct Way<'a> {
 impl Way<'_> {
     /// Queues what is needed, unless there is a reason not to.
     async fn ask(&self) -> Result<Option<End>, StoreError> {
-        let Some(intent) = intent(self.app, self.host).await? else {
+        let Some(mut intent) = intent(self.app, self.host).await? else {
             let why = "the registration evidence no longer verifies; retry the host".into();
             return Ok(Some(refused("evidence", why)));
         };
@@ -174,6 +174,10 @@ impl Way<'_> {
             Ok(None) => {}
             Err(error) => return Ok(Some(sort(&error))),
         }
+        intent.bindings = match attestors::bindings(self.app, self.host, &intent).await? {
+            Ok(bindings) => bindings,
+            Err(why) => return Ok(Some(End::later(why))),
+        };
         if let Some(other) = self.goes_first().await? {
             return Ok(Some(End::later(format!("the registration of {other} goes first"))));
         }

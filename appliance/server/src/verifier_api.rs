@@ -17,7 +17,7 @@ use appliance_api::{
 };
 use appliance_enrol::Stage;
 use appliance_model::{Digest, NodeId, Now, Seconds};
-use appliance_store::{Asked, EvidenceRow, HostRow, Judged, RequestEnd, StoreError};
+use appliance_store::{Asked, EvidenceRow, HostRow, Judged, Kind, RequestEnd, StoreError};
 use attest_evidence::{Nonce, binding::BINDING_BYTES_MAX, binding::SignedBinding};
 use attest_verify::crypto::{Crypto as _, Pure};
 use attest_wire::Public;
@@ -35,6 +35,7 @@ use utoipa::IntoParams;
 
 use crate::{
     app::{App, now},
+    attestors,
     challenge::Challenge,
     publication::{self, Unpublished},
     requests::{self, ANSWER_SECONDS_MAX, Question, Unasked},
@@ -61,6 +62,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/nodes/{node}/challenge", post(challenge))
         .route("/v1/nodes/{node}/credential", post(credential))
         .route("/v1/nodes/{node}/bindings", post(bindings))
+        .route("/v1/nodes/{node}/attestations", get(attestors::asked).post(attestors::give))
         .layer(DefaultBodyLimit::max(VERIFIER_BODY_BYTES_MAX))
         .with_state(app)
 }
@@ -93,11 +95,20 @@ impl From<StoreError> for Refused {
     }
 }
 
-fn bad(what: &str) -> Refused {
+pub(crate) fn bad(what: &str) -> Refused {
     Plainly(StatusCode::BAD_REQUEST, what.to_owned())
 }
 
 async fn host(app: &Arc<App>, text: &str) -> Result<HostRow, Refused> {
+    found(app, text, Stage::answers_verifiers).await
+}
+
+/// The node, if it waits for its registration or is registered.
+pub(crate) async fn attested_host(app: &Arc<App>, text: &str) -> Result<HostRow, Refused> {
+    found(app, text, Stage::answers_attestors).await
+}
+
+async fn found(app: &Arc<App>, text: &str, answers: fn(&Stage) -> bool) -> Result<HostRow, Refused> {
     let unknown = || {
         let shown: String = text.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
         Plainly(
@@ -107,7 +118,7 @@ async fn host(app: &Arc<App>, text: &str) -> Result<HostRow, Refused> {
     };
     let node: NodeId = text.parse().map_err(|_| unknown())?;
     let host = app.db(move |store| store.host_by_node(node)).await?;
-    host.filter(|host| host.stage.answers_verifiers()).ok_or_else(unknown)
+    host.filter(|host| answers(&host.stage)).ok_or_else(unknown)
 }
 
 /// All nodes that answer verifiers.
@@ -169,7 +180,7 @@ async fn identity(
     State(app): State<Arc<App>>,
     Path(text): Path<String>,
 ) -> Result<Json<NodeIdentity>, Refused> {
-    let host = host(&app, &text).await?;
+    let host = attested_host(&app, &text).await?;
     let known = known(&app, &host).await?;
     Ok(Json(NodeIdentity {
         node: known.node.to_string(),
@@ -181,7 +192,7 @@ async fn identity(
     }))
 }
 
-async fn known(app: &Arc<App>, host: &HostRow) -> Result<Challenge, Refused> {
+pub(crate) async fn known(app: &Arc<App>, host: &HostRow) -> Result<Challenge, Refused> {
     Challenge::load(app, &host.id).await?.ok_or_else(|| {
         Plainly(
             StatusCode::NOT_FOUND,
@@ -195,8 +206,13 @@ async fn known(app: &Arc<App>, host: &HostRow) -> Result<Challenge, Refused> {
 #[utoipa::path(get, path = "/v1/nodes/{node}/evidence", tag = "verifier", params(("node" = String, Path)),
     responses((status = 200, content_type = "application/cbor"), (status = 404, body = ProblemView)))]
 async fn newest(State(app): State<Arc<App>>, Path(text): Path<String>) -> Result<Response, Refused> {
-    let host = host(&app, &text).await?;
+    let host = attested_host(&app, &text).await?;
     let id = host.id.clone();
+    if !host.stage.answers_verifiers() {
+        // What is to be registered: attestors read it before they say anything.
+        let bytes = app.db(move |store| store.document(&id, Kind::Registration)).await?;
+        return Ok(cbor(bytes.ok_or_else(none_kept)?));
+    }
     let newest = app.db(move |store| store.newest_evidence(&id)).await?.map(|row| row.digest);
     file(&app, &host, newest).await
 }
@@ -219,13 +235,16 @@ async fn file(app: &Arc<App>, host: &HostRow, digest: Option<Digest>) -> Result<
         Some(digest) => app.db(move |store| store.evidence_file(&id, digest)).await?,
         None => None,
     };
-    let bytes = bytes.ok_or_else(|| {
-        Plainly(
-            StatusCode::NOT_FOUND,
-            "the node has no such evidence; GET /v1/nodes/NODE lists what is kept".into(),
-        )
-    })?;
-    Ok(([(header::CONTENT_TYPE, "application/cbor")], bytes).into_response())
+    Ok(cbor(bytes.ok_or_else(none_kept)?))
+}
+
+fn none_kept() -> Refused {
+    let why = "the node has no such evidence; GET /v1/nodes/NODE lists what is kept";
+    Plainly(StatusCode::NOT_FOUND, why.into())
+}
+
+fn cbor(bytes: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, "application/cbor")], bytes).into_response()
 }
 
 /// Which evidence's publication.
@@ -306,7 +325,7 @@ async fn credential(
     Path(text): Path<String>,
     body: Bytes,
 ) -> Result<Json<CredentialAnswer>, Refused> {
-    let host = host(&app, &text).await?;
+    let host = attested_host(&app, &text).await?;
     let asked: CredentialChallenge = serde_json::from_slice(&body).map_err(|_| {
         bad("the body is not {\"credential_blob\", \"encrypted_secret\", \"transcript\"} in hex")
     })?;

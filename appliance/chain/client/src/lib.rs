@@ -10,6 +10,7 @@
 //! The contracts are in `chain-contracts`, the embedded chain in `chain-devnet`.
 
 mod again;
+mod attestors;
 mod call;
 mod chain;
 mod error;

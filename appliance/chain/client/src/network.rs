@@ -51,6 +51,24 @@ impl Network {
         }
     }
 
+    /// Whether the word of `attestor` about an attestation key counts for nodes of this class.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a region or class that is not known; [`Error::Down`] and the like.
+    pub async fn attestor_counts(
+        &self,
+        at: Block,
+        region: &str,
+        class: &str,
+        attestor: Address,
+    ) -> Result<bool, Error> {
+        match self {
+            Self::Reference(registry) => registry.attestor_counts(at, region, class, attestor).await,
+            // ICN asks for nobody's word.
+            Self::Icn(_) => Ok(false),
+        }
+    }
+
     /// What there is for registrations after `at`.
     ///
     /// # Errors

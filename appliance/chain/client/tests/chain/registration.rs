@@ -282,3 +282,18 @@ async fn refused(world: &World, intent: &Intent, error: &str, words: &str) {
         other => panic!("{error}: {other:?}"),
     }
 }
+
+#[tokio::test]
+async fn whose_word_counts_is_the_contracts_to_say() {
+    let world = world("attestors").await;
+    let at = world.chain.head().await.unwrap();
+    let (deployer, operator) = (world.deployer.address(), world.operator.address());
+    for (class, attestor, counts) in
+        [("storage", deployer, true), ("storage", operator, false), ("lab", deployer, false)]
+    {
+        let found = world.registry.attestor_counts(at, "eu-west", class, attestor).await.unwrap();
+        assert_eq!(found, counts, "{class} {attestor}");
+    }
+    let error = world.registry.attestor_counts(at, "eu-west", "ether", deployer).await.unwrap_err();
+    assert_eq!(error.refusal().unwrap().error, "InvalidHwClass");
+}
