@@ -10,4 +10,5 @@ pub mod erase;
 pub mod medium;
 pub mod operator;
 pub mod remedy;
+pub mod signing;
 pub mod verifier;

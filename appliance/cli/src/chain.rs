@@ -4,6 +4,8 @@ mod alerts;
 mod key;
 mod numbers;
 mod preflight;
+mod sign;
+mod spend;
 mod what_if;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
@@ -26,6 +28,20 @@ pub(crate) enum Verb {
     /// Keystore files: make one, look at one, take a key into one.
     #[command(subcommand)]
     Key(key::Verb),
+    /// What the operator's account may spend; with amounts, allow it: costs are shown, and the words have to be typed.
+    Permit(Box<spend::Permit>),
+    /// Take a permission back.
+    Revoke(spend::Revoke),
+    /// The book of signatures: each one asked for, what it means, what became of it.
+    Audit(spend::Audit),
+    /// Transactions that wait to be signed elsewhere, and a file of one.
+    Export(sign::Export),
+    /// Sign an exported transaction here, where the key is.  Needs no appliance.
+    Sign(Box<sign::Sign>),
+    /// Bring a signed transaction back.
+    Import(sign::Import),
+    /// Exported transactions as a file for a Safe's transaction builder, and the hash that its owners compare.
+    Safe(Box<sign::SafeFile>),
     /// Everything that would stop a registration, and what it costs; nothing is signed.  Exit status 1: it is refused.
     Preflight(Box<preflight::Preflight>),
     /// What a commitment costs, what ends before it does, and what is missing on which day, by numbers that you declare.
@@ -55,6 +71,13 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Status { appliance } => status(&appliance)?,
         Verb::Alerts(asked) => return alerts::run(&asked),
         Verb::Key(verb) => return key::run(verb),
+        Verb::Permit(verb) => return spend::permit(*verb),
+        Verb::Revoke(verb) => return spend::revoke(&verb),
+        Verb::Audit(verb) => return spend::audit(&verb),
+        Verb::Export(verb) => return sign::export(&verb),
+        Verb::Sign(verb) => return sign::sign(&verb),
+        Verb::Import(verb) => return sign::import(&verb),
+        Verb::Safe(verb) => return sign::safe(&verb),
         Verb::Preflight(call) => return preflight::run(&call),
         Verb::WhatIf(call) => return what_if::run(&call),
         Verb::Devnet { dir, listen, chain_id, fund, interval_ms } => {

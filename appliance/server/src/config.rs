@@ -15,6 +15,7 @@ mod burn_in;
 mod carve;
 pub(crate) mod firmware;
 mod reach;
+mod signer;
 /// What people write.
 pub mod wire;
 
@@ -22,6 +23,7 @@ pub use alerts::Alerts;
 pub use burn_in::BurnIn;
 pub use firmware::Firmware;
 pub use reach::{Discovery, Span};
+pub use signer::Signer;
 
 /// A site file that was understood.
 #[derive(Debug)]
@@ -94,6 +96,8 @@ pub struct Chain {
     pub owner: Option<Address>,
     /// File with the operator's key.
     pub operator_key_file: PathBuf,
+    /// Where the operator's key is.
+    pub signer: Signer,
     /// Fee cap in wei a unit of gas.
     pub fee_wei_max: u128,
     /// Which evidence is published.
@@ -335,6 +339,9 @@ impl Reader<'_> {
         };
         let registry = address("chain.registry", wire.registry)?;
         let owner = address("chain.owner", wire.owner)?;
+        let signer = Signer::understood(self.dir, wire.signer).map_err(|text| {
+            self.value("chain.signer.account", &text, "an EVM address: 0x and 40 hex digits")
+        })?;
         let first = wire.rpc_url.into_iter().map(|url| ("chain.rpc_url", url));
         let others = wire.rpc_urls.into_iter().map(|url| ("chain.rpc_urls", url));
         let mut rpc_urls = Vec::new();
@@ -352,6 +359,7 @@ impl Reader<'_> {
             registry,
             owner,
             operator_key_file: self.dir.join(wire.operator_key_file),
+            signer,
             fee_wei_max: u128::from(wire.fee_gwei_max) * 1_000_000_000,
             publish: wire.publish,
         })

@@ -43,6 +43,7 @@ mod sending;
 mod serve;
 mod shaping;
 mod sightings;
+mod signing;
 pub mod site;
 mod stake;
 mod strangers;
@@ -84,6 +85,7 @@ fn document() -> utoipa::openapi::OpenApi {
         .merge_from(boot_api::Document::openapi())
         .merge_from(remedy::api::Document::openapi())
         .merge_from(erase::api::Document::openapi())
+        .merge_from(signing::api::Document::openapi())
         .merge_from(chain_watch::api::Document::openapi())
         .merge_from(shaping::api::Document::openapi())
         .merge_from(burn_in::api::Document::openapi())

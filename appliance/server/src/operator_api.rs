@@ -27,7 +27,7 @@ use utoipa::OpenApi;
 
 use crate::{
     app::{App, now},
-    attestors, boot_api, boot_ticket, burn_in, chain_watch, climb, erase, pages, remedy, shaping,
+    attestors, boot_api, boot_ticket, burn_in, chain_watch, climb, erase, pages, remedy, shaping, signing,
     verifier_api,
 };
 
@@ -46,6 +46,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/live", get(live))
         .merge(remedy::api::router())
         .merge(erase::api::router())
+        .merge(signing::api::router())
         .merge(chain_watch::api::router())
         .merge(shaping::api::router())
         .merge(burn_in::api::router())

@@ -20,7 +20,7 @@ use crate::{
     chain_watch,
     config::{Config, ConfigError},
     controllers::Controllers,
-    discovery, executor, operator_api, plain, publish, remedy, sending, sightings,
+    discovery, executor, operator_api, plain, publish, remedy, sending, sightings, signing,
     site::{self, Keys, SiteError},
     tls,
     vault::Vault,
@@ -122,7 +122,8 @@ pub async fn serve(
     .await
     .map_err(ServeError::Pxe)?;
     let store = appliance_store::Store::open(&dir.join("store.sqlite")).map_err(ServeError::Store)?;
-    let (link, devnet) = link(&config, signers).await?;
+    let book = signing::StoreBook::open(dir).map_err(ServeError::Store)?;
+    let (link, devnet) = link(&config, signers.with_book(book)).await?;
     let (makers, intermediates) = roots.len();
     let controllers = controllers(dir);
     let app = App::new(Parts { config, keys, store, pxe, chain: link, roots, controllers });
@@ -238,12 +239,17 @@ struct Signers {
 impl Signers {
     fn read(config: &Config) -> Result<Self, ServeError> {
         let key = |file: &Path| OperatorKey::read(file).map_err(ServeError::OperatorKey);
-        let operator = key(&config.chain.operator_key_file)?;
+        let operator = signing::key(&config.chain).map_err(ServeError::OperatorKey)?;
         let deployer = match config.chain.registry {
             Some(_) => None,
             None => Some(key(&config.dir.join(site::DEPLOYER_KEY))?),
         };
         Ok(Self { operator, deployer })
+    }
+
+    /// The operator's key signs what the book allows, from now on.
+    fn with_book(self, book: signing::StoreBook) -> Self {
+        Self { operator: self.operator.with_book(Arc::new(book)), deployer: self.deployer }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     app::App,
     attestors, chain_of,
     config::wire,
+    consent,
     executor::End,
     proof,
     sending::{self, Errand},
@@ -173,6 +174,9 @@ impl Way<'_> {
             Ok(Some(node)) => return self.is_there(&node, &intent).await.map(Some),
             Ok(None) => {}
             Err(error) => return Ok(Some(sort(&error))),
+        }
+        if let Some(end) = consent::wanting(self.app, self.host, &intent).await? {
+            return Ok(Some(end));
         }
         intent.bindings = match attestors::bindings(self.app, self.host, &intent).await? {
             Ok(bindings) => bindings,

@@ -48,7 +48,7 @@ pub struct Proposal {
     pub collateral: Icnt,
     /// Seconds since 1970; not signed after that.
     pub expires_unix: u64,
-    /// SHA-256 of all above as JSON without spaces, in this order.
+    /// SHA-256 of this as JSON without spaces, in this order, with zeros in its own place.
     pub sha256: Digest,
 }
 
@@ -163,12 +163,7 @@ impl Proposal {
     }
 
     fn checksum(&self) -> Digest {
-        let mut bare = self.clone();
-        bare.sha256 = Digest([0; 32]);
-        let mut fields = serde_json::to_value(&bare).unwrap_or_default();
-        if let Some(fields) = fields.as_object_mut() {
-            fields.remove("sha256");
-        }
-        Digest::of(fields.to_string().as_bytes())
+        let bare = Self { sha256: Digest([0; 32]), ..self.clone() };
+        Digest::of(serde_json::to_string(&bare).unwrap_or_default().as_bytes())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::{path, refused, run, text};
+use crate::{path, refused, run, running::Appliance, site::Site, text};
 
 fn closed(file: &std::path::Path, content: &str) {
     std::fs::write(file, content).unwrap();
@@ -69,4 +69,54 @@ fn what_a_commitment_comes_to_is_shown_without_an_appliance() {
     assert!(days[0].is_null() && days[1].is_u64(), "{days:?}");
     std::fs::write(&file, "[node]\ncapacity = -1\n").unwrap();
     refused(&run(&["chain", "what-if", "--numbers", path(&file)]), &["line 2", "--template"]);
+}
+
+#[test]
+fn what_may_be_spent_is_typed_after_its_cost_was_shown() {
+    let site = Site::new();
+    // Any id but that of a development chain: a signature for it might be worth something.
+    site.edit("chain_id = 777077", "chain_id = 777078");
+    let appliance = Appliance::of(site);
+    let spending = appliance.read(&["chain", "permit"]);
+    assert_eq!((&spending["demanded"], &spending["permissions"]), (&true.into(), &serde_json::json!([])));
+    let permit = |tokens: &str, say: &str| {
+        run(&[
+            "chain",
+            "permit",
+            "--tokens",
+            tokens,
+            "--gas",
+            "0.5",
+            "--nodes",
+            "10",
+            "--until",
+            "2099-12-31",
+            "--say",
+            say,
+            "--appliance",
+            &appliance.url,
+        ])
+    };
+    let words = "SPEND 500 ICNT 0.5 COIN 10 NODES A DAY UNTIL 2099-12-31";
+    let mistyped = permit("500", "SPEND 500 ICNT");
+    let shown = text(&mistyped.stdout);
+    assert_eq!(mistyped.status.code(), Some(2));
+    assert!(shown.contains("stake up to 500 ICNT") && shown.contains("gwei"), "{shown}");
+    assert!(text(&mistyped.stderr).contains("nothing was allowed"));
+    assert_eq!(appliance.read(&["chain", "permit"])["permissions"], serde_json::json!([]));
+    refused(&permit("a lot", words), &["amounts are digits"]);
+    refused(&permit("1.1.1", words), &["a permission is words such as", "Nothing was allowed"]);
+    let allowed = permit("500", words);
+    assert!(text(&allowed.stdout).contains("chain revoke 1"), "{}", text(&allowed.stderr));
+    let spending = appliance.read(&["chain", "permit"]);
+    assert_eq!(
+        (&spending["permissions"][0]["words"], &spending["permissions"][0]["holds"]),
+        (&words.into(), &true.into())
+    );
+    assert!(appliance.read(&["chain", "audit"]).is_array());
+    let revoke = run(&["chain", "revoke", "1", "--appliance", &appliance.url]);
+    assert!(revoke.status.success());
+    assert_eq!(appliance.read(&["chain", "permit"])["permissions"][0]["holds"], false);
+    refused(&run(&["chain", "revoke", "1", "--appliance", &appliance.url]), &["no permission 1"]);
+    assert_eq!(appliance.read(&["chain", "export"]), serde_json::json!([]));
 }

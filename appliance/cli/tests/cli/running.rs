@@ -10,7 +10,7 @@ use crate::{path, refused, run, scalerforge, site::Site, text};
 
 pub(crate) struct Appliance {
     child: Child,
-    url: String,
+    pub(crate) url: String,
     pub(crate) site: Site,
 }
 

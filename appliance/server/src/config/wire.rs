@@ -289,13 +289,20 @@ pub struct Chain {
     /// Account whose deposit pays and to which collateral returns; it has made the operator's account its operator, with
     /// limits.  Absent: the operator's own account, as on a development chain.
     pub owner: Option<String>,
-    /// File with the operator's key.
+    /// File with the operator's key, where no other signer is named: for development.
+    #[serde(default = "operator_key")]
     pub operator_key_file: String,
+    /// Where the operator's key is, if not in that file.
+    pub signer: Option<super::signer::Wire>,
     /// The most a transaction may pay a unit of gas, in gwei.
     pub fee_gwei_max: u64,
     /// Which of a node's evidence is published on chain.
     #[serde(default)]
     pub publish: Publish,
+}
+
+fn operator_key() -> String {
+    "operator.key".into()
 }
 
 /// Which of a node's evidence is published on chain, so that anybody can see by when it existed.
