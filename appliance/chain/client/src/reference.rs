@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use alloy::{
     primitives::{Address as ChainAddress, B256, U256},
-    rpc::types::TransactionRequest,
-    sol_types::SolCall,
+    rpc::types::{Filter, TransactionRequest},
+    sol_types::{SolCall, SolEvent as _},
 };
 use appliance_model::{Address, Icnt};
 use chain_contracts::{
@@ -118,6 +118,8 @@ const PASSPORT_SECONDS: u32 = 48 * 30 * 86_400;
 /// Full node parts, in percent, that have to be there: ICN's figure.
 const COLLATERAL_PERCENT: u8 = 30;
 
+/// Blocks of a development chain in which its deployment is looked for.
+const FIRST_BLOCKS: u64 = 9_999;
 /// How long a deployment waits for each of its transactions.
 const MINED_SECONDS_MAX: u64 = 60;
 const NOT_MINED: &str = "was not mined within a minute";
@@ -274,29 +276,31 @@ impl Chain {
         Ok(())
     }
 
+    /// Region, classes and the attestor: each only where it is not yet.
     async fn set_classes(&self, deployer: &OperatorKey, registry: &Registry) -> Result<(), Error> {
         let at: Block = self.head().await?;
-        let to = registry.terms_contract();
-        let mut region_known = false;
+        let (to, region) = (registry.terms_contract(), REFERENCE_REGION.to_owned());
         for reference in REFERENCE_CLASSES {
-            match registry.terms_at(at, REFERENCE_REGION, reference.class).await {
+            let class = reference.class;
+            match registry.terms_at(at, REFERENCE_REGION, class).await {
                 Ok(_) => continue,
-                Err(Error::Refused { .. }) => {}
+                Err(Error::Refused { refusal, .. }) => {
+                    // Later classes read the same block: the region is said once.
+                    if refusal.error == "InvalidRegion" && class == REFERENCE_CLASSES[0].class {
+                        let call = setRegionCall { regionId: region.clone(), known: true };
+                        self.asked(deployer, "the region", to, &call).await?;
+                    }
+                }
                 Err(other) => return Err(other),
             }
-            let region = REFERENCE_REGION.to_owned();
-            if !region_known {
-                // Neither can be read back; both may be said twice.
-                let call = setRegionCall { regionId: region.clone(), known: true };
-                self.asked(deployer, "the region", to, &call).await?;
-                let attestor = chain_address(deployer.address());
-                let call = setAttestorCall { attestor, place: 0, known: true };
-                self.asked(deployer, "the attestor", to, &call).await?;
-                region_known = true;
-            }
-            let call =
-                setClassCall { regionId: region, hwClass: reference.class.into(), terms: reference.terms() };
-            self.asked(deployer, &format!("class {}", reference.class), to, &call).await?;
+            let (region, hw_class) = (region.clone(), class.to_owned());
+            let call = setClassCall { regionId: region, hwClass: hw_class, terms: reference.terms() };
+            self.asked(deployer, &format!("class {class}"), to, &call).await?;
+        }
+        let attestor = deployer.address();
+        if !registry.was_named(attestor).await? {
+            let call = setAttestorCall { attestor: chain_address(attestor), place: 0, known: true };
+            self.asked(deployer, "the attestor", to, &call).await?;
         }
         Ok(())
     }
@@ -368,6 +372,21 @@ impl Chain {
             }
             tokio::time::sleep(Duration::from_millis(POLL_MILLISECONDS)).await;
         }
+    }
+}
+
+impl Registry {
+    /// Whether a deployment has said already that this is the attestor.  The contract has no view of it but its log; on a
+    /// chain too long for one question it is said again, which changes nothing.
+    async fn was_named(&self, attestor: Address) -> Result<bool, Error> {
+        let last = self.chain().head().await?.number.min(FIRST_BLOCKS);
+        let filter = Filter::new()
+            .address(chain_address(self.terms_contract()))
+            .event_signature(terms::AttestorSet::SIGNATURE_HASH)
+            .topic1(chain_address(attestor).into_word())
+            .from_block(0_u64)
+            .to_block(last);
+        Ok(!self.chain().logs("looking at what is deployed", &filter).await?.is_empty())
     }
 }
 

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests and what they stand on")]
 
 mod bad_input;
+mod deployment;
 mod faults;
 mod feed;
 mod front;

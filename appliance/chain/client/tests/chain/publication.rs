@@ -10,9 +10,8 @@ use alloy_trie::{Nibbles, nodes::TrieNode, proof::verify_proof};
 use appliance_model::{Digest, NodeId};
 use chain_client::{Block, Chain, Error, Outcome, Publication, Published, Purpose, Registry};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::{FEE_CAP, Machine, World, ask, world};
+use crate::support::{FEE_CAP, Machine, Says, World, ask, between, world};
 
 /// A world with a registered machine.
 async fn registered(test: &str) -> (World, Machine, Digest) {
@@ -141,47 +140,6 @@ async fn every_place_in_a_full_block_is_proven() {
     assert_eq!(places, [0, 1, 15, 16, 126, 127, 128, 131]);
 }
 
-/// A node that answers as the real one does, but for one method.
-async fn lying(url: String, method: &'static str, lie: fn(&mut Value)) -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let shown = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = Vec::new();
-            let body = loop {
-                let mut part = [0; 4096];
-                let count = stream.read(&mut part).await.unwrap();
-                request.extend_from_slice(&part[..count]);
-                let text = String::from_utf8_lossy(&request);
-                let body = text
-                    .split_once("\r\n\r\n")
-                    .and_then(|(_, body)| serde_json::from_str::<Value>(body).ok());
-                if let Some(body) = body {
-                    break body;
-                }
-                assert!(count > 0, "a whole request");
-            };
-            let named = body["method"].as_str().unwrap().to_owned();
-            // Not every node has that method, and those that have it are asked in the other tests.
-            let mut result = match named.as_str() {
-                "debug_getRawHeader" => Value::Null,
-                _ => ask(&url, &named, body["params"].clone()).await,
-            };
-            if method == named {
-                lie(&mut result);
-            }
-            let answer = json!({"jsonrpc": "2.0", "id": body["id"], "result": result}).to_string();
-            let head = format!(
-                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
-                answer.len()
-            );
-            stream.write_all((head + &answer).as_bytes()).await.unwrap();
-        }
-    });
-    shown
-}
-
 #[tokio::test]
 async fn a_node_that_lies_about_a_block_gives_no_publication() {
     let (world, machine, _) = registered("lies").await;
@@ -190,7 +148,7 @@ async fn a_node_that_lies_about_a_block_gives_no_publication() {
     type Lie = fn(&mut Value);
     let rows: [(&str, Lie, Result<(), &str>); 8] = [
         // A node without that method is as good, and one that answers it wrongly is not believed.
-        ("debug_getRawHeader", |_| {}, Ok(())),
+        ("debug_getRawHeader", |header| *header = Value::Null, Ok(())),
         ("debug_getRawHeader", |header| *header = json!("0xc0"), Ok(())),
         ("eth_getBlockReceipts", |receipts| *receipts = Value::Null, Err("has no receipts")),
         ("eth_getBlockReceipts", |receipts| receipts[0]["status"] = json!("0x0"), Err("hash to")),
@@ -200,7 +158,13 @@ async fn a_node_that_lies_about_a_block_gives_no_publication() {
         ("eth_getBlockByHash", |block| *block = Value::Null, Err("knows no block")),
     ];
     for (method, lie, expected) in rows {
-        let url = lying(world.url.clone(), method, lie).await;
+        let url = between(&world.url, move |named, _| match named {
+            named if named == method => Says::Lie(lie),
+            // Not every node has that method, and those that have it are asked in the other tests.
+            "debug_getRawHeader" => Says::Lie(|header| *header = Value::Null),
+            _ => Says::Truth,
+        })
+        .await;
         let chain = Chain::connect(&url, world.chain.id()).await.unwrap();
         let registry = Registry::open(&chain, world.registry.address()).await.unwrap();
         let found = registry.publication(machine.node, evidence, Some(receipt.block)).await;

@@ -57,19 +57,6 @@ async fn a_node_is_registered_and_read_back() {
 }
 
 #[tokio::test]
-async fn a_deployment_run_twice_changes_nothing() {
-    let world = world("twice").await;
-    let (grant, operator) = (Icnt::tokens(100_000).unwrap(), world.operator.address());
-    let sent =
-        world.chain.transaction_count(world.deployer.address(), chain_client::Count::Latest).await.unwrap();
-    let again = world.chain.deploy_reference(&world.deployer, operator, grant, 1).await.unwrap();
-    assert_eq!(again, world.deployment);
-    let now =
-        world.chain.transaction_count(world.deployer.address(), chain_client::Count::Latest).await.unwrap();
-    assert_eq!(now, sent);
-}
-
-#[tokio::test]
 async fn contract_and_core_compute_the_same_collateral() {
     let world = world("formula").await;
     let at = world.chain.head().await.unwrap();

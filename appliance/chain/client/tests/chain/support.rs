@@ -17,6 +17,7 @@ use chain_client::{
 };
 use p256::ecdsa::{Signature, SigningKey, signature::hazmat::PrehashSigner as _};
 use sha2::{Digest as _, Sha256};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// 100 gwei: above what either chain asks.
 pub(crate) const FEE_CAP: u128 = 100_000_000_000;
@@ -49,8 +50,18 @@ pub(crate) async fn world(test: &str) -> World {
     world_with(test, DevelopmentToken::WithPermits).await
 }
 
-/// A world whose token is such.
-pub(crate) async fn world_with(test: &str, token: DevelopmentToken) -> World {
+/// A chain without contracts on it.
+pub(crate) struct Bare {
+    pub(crate) url: String,
+    pub(crate) chain: Chain,
+    pub(crate) deployer: OperatorKey,
+    pub(crate) operator: OperatorKey,
+    server: Option<tokio::task::JoinHandle<()>>,
+    directory: tempfile::TempDir,
+}
+
+/// Starts a chain for `test`, whose deployer has coins.
+pub(crate) async fn world_bare(test: &str) -> Bare {
     let deployer = OperatorKey::from_secret(&secret(test, "deployer")).unwrap();
     let operator = OperatorKey::from_secret(&secret(test, "operator")).unwrap();
     let directory = tempfile::tempdir().unwrap();
@@ -76,31 +87,101 @@ pub(crate) async fn world_with(test: &str, token: DevelopmentToken) -> World {
         }
     };
     let chain = Chain::connect(&url, chain_devnet::CHAIN_ID).await.unwrap();
+    Bare { url, chain, deployer, operator, server, directory }
+}
+
+/// A world whose token is such.
+pub(crate) async fn world_with(test: &str, token: DevelopmentToken) -> World {
+    let Bare { url, chain, deployer, operator, server, directory } = world_bare(test).await;
     let grant = Icnt::tokens(100_000).unwrap();
     let deployed = chain.deploy_reference_with(&deployer, token, operator.address(), grant, COIN);
     let deployment = deployed.await.unwrap();
     let registry = Registry::open(&chain, deployment.registry).await.unwrap();
-    World {
-        test: test.into(),
-        url,
-        chain,
-        deployer,
-        operator,
-        deployment,
-        registry,
-        server,
-        _directory: directory,
-    }
+    let test = test.into();
+    World { test, url, chain, deployer, operator, deployment, registry, server, _directory: directory }
 }
 
 /// A bare JSON-RPC call, for what only tests do to a chain.
 pub(crate) async fn ask(url: &str, method: &str, params: serde_json::Value) -> serde_json::Value {
+    let answer = post(url, method, params).await;
+    assert!(answer.get("error").is_none(), "{method}: {answer}");
+    answer["result"].clone()
+}
+
+/// The whole answer to a call, errors included.
+async fn post(url: &str, method: &str, params: serde_json::Value) -> serde_json::Value {
     let body = serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let answer: serde_json::Value = client.post(url).json(&body).send().await.unwrap().json().await.unwrap();
-    assert!(answer.get("error").is_none(), "{method}: {answer}");
-    answer["result"].clone()
+    client.post(url).json(&body).send().await.unwrap().json().await.unwrap()
+}
+
+/// What a node between us and the chain makes of a question.
+pub(crate) enum Says {
+    /// The chain's answer.
+    Truth,
+    /// The chain's answer, altered.
+    Lie(fn(&mut serde_json::Value)),
+    /// An error of JSON-RPC.
+    No(String),
+    /// Nothing; the chain does not hear of it.
+    Nothing,
+    /// Nothing, but the chain has heard it.
+    NothingMore,
+}
+
+/// A node that hands questions on as `rule` says; gives its URL.
+pub(crate) async fn between<R>(url: &str, mut rule: R) -> String
+where
+    R: FnMut(&str, &serde_json::Value) -> Says + Send + 'static,
+{
+    let (url, listener) = (url.to_owned(), tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let shown = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let body = question(&mut stream).await;
+            let method = body["method"].as_str().unwrap();
+            let says = rule(method, &body["params"]);
+            let mut answer = match &says {
+                Says::Nothing => continue,
+                Says::No(message) => {
+                    let error = serde_json::json!({"code": -32005, "message": message});
+                    serde_json::json!({"jsonrpc": "2.0", "error": error})
+                }
+                Says::Truth | Says::Lie(_) | Says::NothingMore => {
+                    post(&url, method, body["params"].clone()).await
+                }
+            };
+            match says {
+                Says::Lie(lie) => lie(&mut answer["result"]),
+                Says::NothingMore => continue,
+                Says::Truth | Says::No(_) | Says::Nothing => {}
+            }
+            answer["id"] = body["id"].clone();
+            let answer = answer.to_string();
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
+            let text = format!("{head}content-length: {}\r\n\r\n{answer}", answer.len());
+            stream.write_all(text.as_bytes()).await.unwrap();
+        }
+    });
+    shown
+}
+
+/// The JSON of a request.
+async fn question(stream: &mut tokio::net::TcpStream) -> serde_json::Value {
+    let mut request = Vec::new();
+    loop {
+        let mut part = [0; 4096];
+        let count = stream.read(&mut part).await.unwrap();
+        request.extend_from_slice(&part[..count]);
+        let text = String::from_utf8_lossy(&request);
+        let body = text.split_once("\r\n\r\n").map(|(_, body)| serde_json::from_str(body));
+        if let Some(Ok(body)) = body {
+            return body;
+        }
+        assert!(count > 0, "a whole request");
+    }
 }
 
 /// A machine's TPM as far as a registry can see it: a key that signs TPMS_ATTEST bytes.
