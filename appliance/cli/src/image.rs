@@ -11,7 +11,10 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand};
-use image_build::{Lock, Origin};
+use image_build::{
+    Lock, Origin,
+    installed::{self, Order},
+};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{host::print, say};
@@ -35,6 +38,29 @@ pub(crate) enum Verb {
         /// site's keys.  Its public key is printed: what verifiers are told.
         #[arg(long)]
         sign_key: Option<PathBuf>,
+        /// Print the reference values as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Build the system of installed hosts: a disk with a verified root, and the reference values of what starts it.
+    BuildHost {
+        /// The site's certificate authority (ca.pem).
+        #[arg(long)]
+        ca: PathBuf,
+        /// The agent, statically linked.
+        #[arg(long)]
+        agent: PathBuf,
+        /// The start program (image-start), statically linked.
+        #[arg(long)]
+        start: PathBuf,
+        /// Where hosts find the appliance: https://ADDRESS:PORT.  It is measured with the rest of the root.
+        #[arg(long)]
+        appliance: String,
+        /// Where host.raw, host.efi, host.erofs, host.verity and what describes them go.
+        #[arg(long)]
+        out: PathBuf,
+        #[command(flatten)]
+        from: Source,
         /// Print the reference values as JSON.
         #[arg(long)]
         json: bool,
@@ -80,6 +106,10 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Build { ca, agent, out, from, sign_key, json } => {
             build(&ca, &agent, &out, &from, sign_key.as_deref(), json)
         }
+        Verb::BuildHost { ca, agent, start, appliance, out, from, json } => {
+            let order = Order { agent: &agent, start: &start, ca: &ca, appliance: &appliance, out: &out };
+            build_host(&order, &from, json)
+        }
         Verb::Lock { out, cache, json } => lock(&out, &cache, json),
         Verb::Inspect(inspect) => show::inspect(&inspect),
         Verb::Diff(diff) => show::diff(&diff),
@@ -96,8 +126,8 @@ fn build(
     json: bool,
 ) -> anyhow::Result<ExitCode> {
     let key = sign_key.map(secret_key).transpose()?;
-    let lock = from.lock.as_deref().map_or_else(|| Ok(Lock::committed()?), read_lock)?;
-    let origin = Origin { cache: &from.cache, lock: &lock, snapshot: from.snapshot.as_deref() };
+    let lock = from.lock()?;
+    let origin = from.origin(&lock);
     let built = steps(|progress| image_build::discovery(origin, agent, ca, out, progress))?;
     let signer = key.map(|key| image_build::signed::sign(&built.reference_corim, &built.corim(), &key));
     let signer = signer.transpose()?;
@@ -112,6 +142,33 @@ fn build(
         None => say!("{}  not signed by this build: --sign-key", built.reference_corim.display()),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn build_host(order: &Order<'_>, from: &Source, json: bool) -> anyhow::Result<ExitCode> {
+    let lock = from.lock()?;
+    let made = steps(|progress| installed::installed(from.origin(&lock), order, progress))?;
+    let reference = installed::reference(order.out)?;
+    if json {
+        print(&reference)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    say!("{}", order.out.join("host.raw").display());
+    for (what, bytes) in [("root", made.root_bytes), ("verity", made.verity_bytes), ("UKI", made.uki_bytes)] {
+        say!("{:>8.1} MiB  {what}", show::size(bytes));
+    }
+    say!("root hash {}", made.root_hash);
+    show::reference(&reference);
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Source {
+    fn lock(&self) -> anyhow::Result<Lock> {
+        self.lock.as_deref().map_or_else(|| Ok(Lock::committed()?), read_lock)
+    }
+
+    fn origin<'a>(&'a self, lock: &'a Lock) -> Origin<'a> {
+        Origin { cache: &self.cache, lock, snapshot: self.snapshot.as_deref() }
+    }
 }
 
 fn lock(out: &Path, cache: &Path, json: bool) -> anyhow::Result<ExitCode> {

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::cpio::{self, Archive};
 use crate::elf;
 use crate::manifest::{FileEntry, Manifest};
-use crate::modules::{self, Picked, Tree};
+use crate::modules::{self, Picked, Tree, Wanted};
 use crate::packages::Packages;
 use crate::pe;
 use crate::uki::{self, Parts};
@@ -131,8 +131,14 @@ pub fn build(inputs: &Inputs<'_>, progress: &mut dyn FnMut(&str)) -> Result<Buil
     let stub = read(&inputs.packages.stub())?;
     let kernel = read(&inputs.packages.kernel())?;
     let kernel_release = inputs.packages.kernel_release();
-    let parts =
-        Parts { stub: &stub, kernel: &kernel, kernel_release, initrd: &initrd, os_release: &os_release };
+    let parts = Parts {
+        stub: &stub,
+        kernel: &kernel,
+        kernel_release,
+        initrd: &initrd,
+        os_release: &os_release,
+        command_line: uki::COMMAND_LINE,
+    };
     let uki = uki::assemble(&parts).map_err(Error::Uki)?;
     check_size(uki.len(), agent_bytes)?;
     let reference = uki::reference(NAME, &uki).map_err(Error::Uki)?;
@@ -158,7 +164,7 @@ fn describe((path, content): (&str, &[u8])) -> FileEntry {
     FileEntry { path: path.to_owned(), bytes: content.len(), sha256: hex::encode(Sha256::digest(content)) }
 }
 
-fn read_agent(path: &Path) -> Result<Vec<u8>, Error> {
+pub(crate) fn read_agent(path: &Path) -> Result<Vec<u8>, Error> {
     let agent = read(path)?;
     let refuse = |why: String| Error::Agent { path: path.to_owned(), why };
     match elf::needs_loader(&agent) {
@@ -168,7 +174,7 @@ fn read_agent(path: &Path) -> Result<Vec<u8>, Error> {
     }
 }
 
-fn check_ca(pem: &[u8]) -> Result<(), Error> {
+pub(crate) fn check_ca(pem: &[u8]) -> Result<(), Error> {
     let text = std::str::from_utf8(pem).map_err(|_| Error::Ca { why: "it is not text" })?;
     if text.contains("PRIVATE KEY") {
         return Err(Error::Ca { why: "it contains a private key, which every server would receive" });
@@ -190,7 +196,7 @@ fn os_release() -> String {
     )
 }
 
-fn modules_archive(packages: &Packages, picked: &Picked) -> Result<Archive, cpio::Error> {
+pub(crate) fn modules_archive(packages: &Packages, picked: &Picked) -> Result<Archive, cpio::Error> {
     let mut archive = Archive::new();
     let base = format!("lib/modules/{}", packages.kernel_release());
     for module in picked.modules.values() {
@@ -225,13 +231,17 @@ fn own_archive(
 }
 
 fn pick_modules(packages: &Packages) -> Result<Picked, Error> {
+    pick(packages, &modules::parse_list(modules::DISCOVERY_DRIVERS).map_err(Error::Modules)?)
+}
+
+/// The modules of a list, read from the kernel package.
+pub(crate) fn pick(packages: &Packages, list: &[Wanted]) -> Result<Picked, Error> {
     let root = packages.modules();
     let mut paths = Vec::new();
     walk(&root, &root.join("kernel"), &mut paths)?;
     let builtin = read(&root.join("modules.builtin"))?;
     let tree = Tree::new(paths, &String::from_utf8_lossy(&builtin));
-    let list = modules::parse_list(modules::DISCOVERY_DRIVERS).map_err(Error::Modules)?;
-    modules::pick(&list, &tree, &mut |path| unpacked(&root.join(path))).map_err(Error::Modules)
+    modules::pick(list, &tree, &mut |path| unpacked(&root.join(path))).map_err(Error::Modules)
 }
 
 fn walk(root: &Path, dir: &Path, paths: &mut Vec<String>) -> Result<(), Error> {
@@ -273,12 +283,12 @@ fn unpacked(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-fn compress(raw: &[u8]) -> Result<Vec<u8>, Error> {
+pub(crate) fn compress(raw: &[u8]) -> Result<Vec<u8>, Error> {
     zstd::bulk::compress(raw, ZSTD_LEVEL).map_err(Error::Compress)
 }
 
 /// Compresses, or takes what an earlier build compressed from exactly these bytes in exactly this way.
-fn compress_cached(
+pub(crate) fn compress_cached(
     raw: &[u8],
     cache: Option<&Path>,
     progress: &mut dyn FnMut(&str),

@@ -24,7 +24,7 @@ use crate::sbom::{self, Licensed, Subject};
 use crate::signed;
 
 /// This crate's own code and data: a changed builder may build other bytes.
-const OWN_SOURCES: [(&str, &[u8]); 29] = [
+const OWN_SOURCES: [(&str, &[u8]); 36] = [
     ("apt.rs", include_bytes!("apt.rs")),
     ("build.rs", include_bytes!("build.rs")),
     ("cpio.rs", include_bytes!("cpio.rs")),
@@ -35,8 +35,13 @@ const OWN_SOURCES: [(&str, &[u8]); 29] = [
     ("disk.rs", include_bytes!("disk.rs")),
     ("drivers.txt", include_bytes!("../data/drivers.txt")),
     ("elf.rs", include_bytes!("elf.rs")),
+    ("host-drivers.txt", include_bytes!("../data/host-drivers.txt")),
+    ("host-files.txt", include_bytes!("../data/host-files.txt")),
+    ("host-overlay.txt", include_bytes!("../data/host-overlay.txt")),
+    ("host.rs", include_bytes!("host.rs")),
     ("host.txt", include_bytes!("../data/host.txt")),
     ("inspect.rs", include_bytes!("inspect.rs")),
+    ("installed.rs", include_bytes!("installed.rs")),
     ("lib.rs", include_bytes!("lib.rs")),
     ("lock.rs", include_bytes!("lock.rs")),
     ("manifest.rs", include_bytes!("manifest.rs")),
@@ -51,6 +56,8 @@ const OWN_SOURCES: [(&str, &[u8]); 29] = [
     ("sbom.rs", include_bytes!("sbom.rs")),
     ("signed.rs", include_bytes!("signed.rs")),
     ("sources.rs", include_bytes!("sources.rs")),
+    ("start-drivers.txt", include_bytes!("../data/start-drivers.txt")),
+    ("tools.rs", include_bytes!("tools.rs")),
     ("tree.rs", include_bytes!("tree.rs")),
     ("uki.rs", include_bytes!("uki.rs")),
     ("verity.rs", include_bytes!("verity.rs")),

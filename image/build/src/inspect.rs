@@ -52,14 +52,14 @@ pub fn inspect(file: &[u8]) -> Result<Inspection, Error> {
     })
 }
 
-/// What a TPM will hold after this UKI has started, and the UKI's name.
+/// What a TPM will hold after this UKI has started, by way of a boot loader if there is one, and the UKI's name.
 ///
 /// # Errors
 /// When it is none.
-pub fn measure(file: &[u8]) -> Result<ReferenceValues, Error> {
+pub fn measure(loader: Option<&[u8]>, file: &[u8]) -> Result<ReferenceValues, Error> {
     let image = Image::parse(file)?;
     let os_release = String::from_utf8_lossy(image.section(".osrel").unwrap_or_default()).into_owned();
-    uki::reference(&name(&os_release), file)
+    uki::reference_behind(&name(&os_release), loader, file)
 }
 
 fn entry(path: &str, content: &[u8]) -> FileEntry {

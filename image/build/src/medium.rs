@@ -7,7 +7,7 @@
 
 use std::io::{self, Cursor, Write as _};
 
-use fatfs::{FileSystem, FormatVolumeOptions, FsOptions, format_volume};
+use fatfs::{Date, DateTime, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider, format_volume};
 
 /// A sector of a CD.
 const SECTOR: usize = 2048;
@@ -69,13 +69,32 @@ pub(crate) fn volume(uki: &[u8]) -> io::Result<Vec<u8>> {
     let options = FormatVolumeOptions::new().total_sectors(blocks).volume_label(label).volume_id(0x5ca1_ef09);
     format_volume(&mut disk, options)?;
     {
-        let files = FileSystem::new(&mut disk, FsOptions::new())?;
+        let files = FileSystem::new(&mut disk, options_without_clock())?;
         let boot = files.root_dir().create_dir("EFI")?.create_dir("BOOT")?;
         let mut file = boot.create_file("BOOTX64.EFI")?;
         file.write_all(uki)?;
         file.flush()?;
     }
     Ok(disk.into_inner())
+}
+
+/// How our volumes are opened: everything on them is dated 1980-01-01, the first day that FAT has.  Firmware refuses to
+/// rename a file without a date, and the boot loader counts tries by renaming.
+pub(crate) fn options_without_clock() -> FsOptions {
+    FsOptions::new().time_provider(&FirstDay)
+}
+
+#[derive(Debug)]
+struct FirstDay;
+
+impl TimeProvider for FirstDay {
+    fn get_current_date(&self) -> Date {
+        Date { year: 1980, month: 1, day: 1 }
+    }
+
+    fn get_current_date_time(&self) -> DateTime {
+        DateTime { date: self.get_current_date(), time: Time { hour: 0, min: 0, sec: 0, millis: 0 } }
+    }
 }
 
 /// One partition of type EFI system (UEFI 2.10, 5.2), which is the volume.

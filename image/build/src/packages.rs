@@ -187,6 +187,12 @@ impl Packages {
         self.root().join("usr/lib/systemd/boot/efi/linuxx64.efi.stub")
     }
 
+    /// The boot loader of installed hosts, which counts the tries of a slot.
+    #[must_use]
+    pub fn boot_loader(&self) -> PathBuf {
+        self.root().join("usr/lib/systemd/boot/efi/systemd-bootx64.efi")
+    }
+
     /// UEFI firmware for virtual machines, without Secure Boot.  Read-only.
     #[must_use]
     pub fn ovmf_code(&self) -> PathBuf {
@@ -252,6 +258,7 @@ impl Packages {
             self.kernel(),
             self.modules(),
             self.stub(),
+            self.boot_loader(),
             self.ovmf_code(),
             self.ovmf_code_secure_boot(),
             self.ovmf_vars(),

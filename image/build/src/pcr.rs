@@ -30,12 +30,15 @@ pub struct Pcr4 {
     pub secure_boot_on: [u8; 32],
 }
 
-/// PCR 4 for the first boot option starting `uki`, whose inner kernel is `kernel`.
-pub fn pcr4(uki: &Image<'_>, kernel: &Image<'_>) -> Result<Pcr4, Error> {
+/// PCR 4 for the first boot option starting `uki`, by way of `loader` if there is one; its inner kernel is `kernel`.
+pub fn pcr4(loader: Option<&Image<'_>>, uki: &Image<'_>, kernel: &Image<'_>) -> Result<Pcr4, Error> {
     let mut pcr = UNTOUCHED;
     extend(&mut pcr, &digest(BOOT_OPTION_ACTION));
     // EV_SEPARATOR: the digest of four zero bytes.
     extend(&mut pcr, &digest(&[0; 4]));
+    if let Some(loader) = loader {
+        extend(&mut pcr, &loader.authenticode()?);
+    }
     extend(&mut pcr, &uki.authenticode()?);
     let secure_boot_on = pcr;
     extend(&mut pcr, &kernel.authenticode()?);
@@ -109,10 +112,11 @@ mod tests {
         let (one, two, kernel) =
             (Image::parse(&one).unwrap(), Image::parse(&two).unwrap(), Image::parse(&kernel).unwrap());
         assert_ne!(pcr11(&one), pcr11(&two));
-        let (four, other) = (pcr4(&one, &kernel).unwrap(), pcr4(&two, &kernel).unwrap());
+        let (four, other) = (pcr4(None, &one, &kernel).unwrap(), pcr4(None, &two, &kernel).unwrap());
         assert_ne!(four.secure_boot_off, other.secure_boot_off);
         assert_ne!(four.secure_boot_on, other.secure_boot_on);
         assert_ne!(four.secure_boot_on, four.secure_boot_off);
+        assert_ne!(pcr4(Some(&two), &one, &kernel).unwrap(), four);
     }
 
     #[test]

@@ -19,8 +19,8 @@ const BOOT: [&str; 1] = ["systemd-boot-efi"];
 /// UEFI firmware for virtual machines, iPXE for firmware that can do no better, and the chain that Microsoft's and
 /// Debian's keys have signed, for hosts whose firmware trusts only those.
 const LAB: [&str; 4] = ["ovmf", "ipxe", "shim-signed", "grub-efi-amd64-signed"];
-/// What writes the host's root file system, with the libraries that it runs on.
-const TOOLS: [&str; 1] = ["erofs-utils"];
+/// What writes the host's root file system and the index of its modules, with the libraries that they run on.
+const TOOLS: [&str; 2] = ["erofs-utils", "kmod"];
 /// What the host's system is made of.
 const HOST: &str = include_str!("../data/host.txt");
 

@@ -27,24 +27,32 @@ pub struct Parts<'a> {
     pub initrd: &'a [u8],
     /// Text of `/etc/os-release`.
     pub os_release: &'a str,
+    /// The kernel's command line.
+    pub command_line: &'a str,
 }
 
 /// The UKI file.
 pub fn assemble(parts: &Parts<'_>) -> Result<Vec<u8>, Error> {
     Image::parse(parts.stub)?.with_sections(&[
         (".osrel", parts.os_release.as_bytes()),
-        (".cmdline", COMMAND_LINE.as_bytes()),
+        (".cmdline", parts.command_line.as_bytes()),
         (".uname", parts.kernel_release.as_bytes()),
         (".initrd", parts.initrd),
         (".linux", parts.kernel),
     ])
 }
 
-/// The reference values of a UKI, computed from the finished file.
+/// The reference values of a UKI that firmware starts, computed from the finished file.
 pub fn reference(name: &str, uki: &[u8]) -> Result<ReferenceValues, Error> {
+    reference_behind(name, None, uki)
+}
+
+/// The reference values of a UKI that a boot loader starts, if there is one.
+pub fn reference_behind(name: &str, loader: Option<&[u8]>, uki: &[u8]) -> Result<ReferenceValues, Error> {
+    let loader = loader.map(Image::parse).transpose()?;
     let image = Image::parse(uki)?;
     let kernel = image.section(".linux").ok_or(Error::Malformed { what: "it has no kernel inside" })?;
-    let four = pcr::pcr4(&image, &Image::parse(kernel)?)?;
+    let four = pcr::pcr4(loader.as_ref(), &image, &Image::parse(kernel)?)?;
     let entry = |pcr: u8, accepted: &[([u8; 32], &str)]| ReferencePcr {
         pcr,
         accepted: accepted

@@ -19,7 +19,7 @@ const LARGEST: usize = 12;
 
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
-    /// A UKI, or a build folder with discovery.efi in it.
+    /// A UKI, or a build folder with discovery.efi or host.efi in it.
     image: PathBuf,
     /// Print everything as JSON.
     #[arg(long)]
@@ -39,8 +39,11 @@ pub(crate) struct Diff {
 
 #[derive(Debug, Args)]
 pub(crate) struct Measure {
-    /// A UKI, or a build folder with discovery.efi in it.
+    /// A UKI, or a build folder with discovery.efi or host.efi in it.
     image: PathBuf,
+    /// The boot loader that starts it, where the firmware does not do so itself.
+    #[arg(long)]
+    loader: Option<PathBuf>,
     /// Print the reference values as JSON.
     #[arg(long)]
     json: bool,
@@ -97,7 +100,12 @@ pub(crate) fn diff(options: &Diff) -> anyhow::Result<ExitCode> {
 
 pub(crate) fn measure(options: &Measure) -> anyhow::Result<ExitCode> {
     let (path, bytes) = uki(&options.image)?;
-    let values = image_build::inspect::measure(&bytes).with_context(|| odd(&path))?;
+    let loader = options
+        .loader
+        .as_deref()
+        .map(|path| fs::read(path).with_context(|| format!("cannot read {}", path.display())));
+    let loader = loader.transpose()?;
+    let values = image_build::inspect::measure(loader.as_deref(), &bytes).with_context(|| odd(&path))?;
     if options.json {
         print(&values)?;
     } else {
@@ -117,7 +125,8 @@ pub(super) fn reference(values: &ReferenceValues) {
 }
 
 fn uki(path: &Path) -> anyhow::Result<(PathBuf, Vec<u8>)> {
-    let file = if path.is_dir() { path.join("discovery.efi") } else { path.to_owned() };
+    let in_folder = ["discovery.efi", "host.efi"].map(|name| path.join(name));
+    let file = in_folder.into_iter().find(|file| file.is_file()).unwrap_or_else(|| path.to_owned());
     let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
     Ok((file, bytes))
 }
@@ -126,7 +135,7 @@ fn odd(path: &Path) -> String {
     format!("{} is no UKI of ours", path.display())
 }
 
-fn size(bytes: usize) -> f64 {
+pub(super) fn size(bytes: usize) -> f64 {
     u64::try_from(bytes).map_or(f64::INFINITY, mebibytes)
 }
 
