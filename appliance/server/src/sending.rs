@@ -74,7 +74,8 @@ pub(crate) async fn queue(
     urgency: Urgency,
 ) -> Result<(), StoreError> {
     let (account, queued_at) = (app.chain.operator().address(), now());
-    let job = Job { id, account, call, needs, urgency, queued_at, state: State::new(queued_at) };
+    let state = State::new(queued_at);
+    let job = Job { id, account, call, needs, urgency, queued_at, reverts: 0, state };
     let row = row(&job).map_err(odd)?;
     if app.db(move |store| store.add_chain_job(&row)).await? {
         tracing::info!(job = %job.id, "queued for the chain");

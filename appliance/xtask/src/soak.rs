@@ -50,6 +50,10 @@ pub(crate) struct Soak {
     /// Makes so many random calls on the contracts and checks their invariants, instead of fuzzing.
     #[arg(long, conflicts_with = "targets")]
     chain_calls: Option<u64>,
+    /// Lets the sender work through so many seeded storms of kills, re-organisations and faults of RPC nodes, instead of
+    /// fuzzing.
+    #[arg(long, conflicts_with_all = ["targets", "chain_calls"])]
+    chain_matrix: Option<u64>,
     /// Only these targets.
     #[arg(value_parser = TARGETS)]
     targets: Vec<String>,
@@ -76,12 +80,18 @@ const SHORT_MINUTES: f64 = 0.1;
 
 /// Every target for some seconds.
 pub(crate) fn short(root: &Path) -> anyhow::Result<()> {
-    run_all(root, &Soak { minutes: SHORT_MINUTES, chain_calls: None, targets: Vec::new() })
+    run_all(
+        root,
+        &Soak { minutes: SHORT_MINUTES, chain_calls: None, chain_matrix: None, targets: Vec::new() },
+    )
 }
 
 pub(crate) fn run_all(root: &Path, soak: &Soak) -> anyhow::Result<()> {
     if let Some(calls) = soak.chain_calls {
         return chain(root, calls);
+    }
+    if let Some(seeds) = soak.chain_matrix {
+        return matrix(root, seeds);
     }
     let folder = root.join("hil-tests/fuzz");
     // Dependencies' build scripts must not be instrumented, and are not when the platform is named.
@@ -134,6 +144,12 @@ fn chain(root: &Path, calls: u64) -> anyhow::Result<()> {
             "--nocapture",
         ])
         .env("SCALERFORGE_CHAIN_CALLS", calls.to_string()))
+}
+
+fn matrix(root: &Path, seeds: u64) -> anyhow::Result<()> {
+    run(cargo(root)
+        .args(["test", "--quiet", "-p", "chain-sender", "--test", "matrix", "--", "--nocapture"])
+        .env("SCALERFORGE_CHAIN_MATRIX", seeds.to_string()))
 }
 
 /// The platform that the compiler builds for.

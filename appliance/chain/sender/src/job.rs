@@ -79,6 +79,8 @@ pub struct Job {
     pub urgency: Urgency,
     /// When it was asked for.
     pub queued_at: Now,
+    /// How often the contract has undone it, each time in a final block.
+    pub reverts: u8,
     /// How far it is.
     pub state: State,
 }

@@ -16,5 +16,5 @@ mod sender;
 
 pub use job::{Attempt, Job, JobId, NoJobId, Signed, State, Urgency};
 pub use journal::{Journal, JournalError, Site};
-pub use plan::{Act, Limits, Memory, Offer, Seen, follow, next, raised, refusal_counts};
+pub use plan::{Act, Limits, Memory, Offer, Seen, follow, moved, next, raised, refusal_counts};
 pub use sender::{Round, Sender, Trouble};

@@ -157,6 +157,34 @@ fn nonce_lost(job: &Job, now: Now) -> State {
     State::Queued { not_before: now, why: Some(why.into()) }
 }
 
+/// How often a call that a contract undid is looked at again: its gas is lost each time.
+const REVERTS_MAX: u8 = 2;
+
+/// The job in its next state.  One that was undone in a final block has had no effect and never will by that nonce: it is
+/// queued again, and its simulation says whether it is refused now.  That happens to good calls after a re-organisation
+/// in which somebody took the nonce of what they need.
+#[must_use]
+pub fn moved(job: &Job, state: State, now: Now) -> Job {
+    let job = Job { state, ..job.clone() };
+    match &job.state {
+        State::Reverted(place)
+            if job.reverts < REVERTS_MAX && job.call.purpose != chain_client::Purpose::Fill =>
+        {
+            let why = format!("transaction {} was undone by the contract; it is looked at again", place.hash);
+            let reverts = job.reverts.saturating_add(1);
+            Job { reverts, state: State::Queued { not_before: now, why: Some(why) }, ..job }
+        }
+        State::Queued { .. }
+        | State::Sent(_)
+        | State::Included { .. }
+        | State::Settled(_)
+        | State::Reverted(_)
+        | State::Found
+        | State::Refused { .. }
+        | State::Dead { .. } => job,
+    }
+}
+
 /// What to do now.  `over` are the states of jobs that others need and that are over.  At most one act signs a new
 /// nonce: what it comes to decides about the next.
 pub fn next(

@@ -142,7 +142,7 @@ impl<J: Journal, S: Site> Sender<J, S> {
         let next = plan::follow(job, needed.as_ref(), seen, &mut self.memory, &self.limits, now);
         let Some(next) = next else { return Ok(false) };
         self.confirm(job, &next, seen).await?;
-        self.write(jobs, index, next).await
+        self.write(jobs, index, next, now).await
     }
 
     /// What can't be taken back is asked of every node.
@@ -164,9 +164,9 @@ impl<J: Journal, S: Site> Sender<J, S> {
         }
     }
 
-    async fn write(&self, jobs: &mut [Job], index: usize, state: State) -> Result<bool, Trouble> {
+    async fn write(&self, jobs: &mut [Job], index: usize, state: State, now: Now) -> Result<bool, Trouble> {
         let Some(job) = jobs.get_mut(index) else { return Ok(false) };
-        let next = Job { state, ..job.clone() };
+        let next = plan::moved(job, state, now);
         self.journal.put(&next).await.map_err(Trouble::Journal)?;
         say(&next);
         *job = next;
@@ -220,7 +220,7 @@ impl<J: Journal, S: Site> Sender<J, S> {
         signed.attempts.push(Attempt { transaction: transaction.clone(), fees });
         signed.since = now;
         let id = job.id.clone();
-        self.write(jobs, index, State::Sent(signed)).await?;
+        self.write(jobs, index, State::Sent(signed), now).await?;
         self.send(&id, &transaction, now).await.map(|()| true)
     }
 
@@ -237,10 +237,10 @@ impl<J: Journal, S: Site> Sender<J, S> {
         let Some(job) = jobs.get(index) else { return Ok(false) };
         let later = |why: String| State::Queued { not_before: now.after(PAUSE), why: Some(why) };
         if self.site.is_there(job).await.map_err(Trouble::Chain)? {
-            return self.write(jobs, index, State::Found).await;
+            return self.write(jobs, index, State::Found, now).await;
         }
         if let Err(why) = self.site.may_sign(job).await {
-            return self.write(jobs, index, later(why)).await;
+            return self.write(jobs, index, later(why), now).await;
         }
         self.chain.agree_on_code(job.call.to).await.map_err(Trouble::Chain)?;
         let gas_limit = match chain.gas_limit(&job.call, self.key.address()).await {
@@ -258,14 +258,14 @@ impl<J: Journal, S: Site> Sender<J, S> {
                     }
                     Some(_) | None => later(error.to_string()),
                 };
-                return self.write(jobs, index, state).await;
+                return self.write(jobs, index, state, now).await;
             }
         };
         let transaction =
             chain.sign_again(&self.key, &job.call, gas_limit, nonce, fees).await.map_err(Trouble::Chain)?;
         let id = job.id.clone();
         let attempts = vec![Attempt { transaction: transaction.clone(), fees }];
-        self.write(jobs, index, State::Sent(Signed { nonce, gas_limit, attempts, since: now })).await?;
+        self.write(jobs, index, State::Sent(Signed { nonce, gas_limit, attempts, since: now }), now).await?;
         self.send(&id, &transaction, now).await.map(|()| true)
     }
 
@@ -287,7 +287,8 @@ impl<J: Journal, S: Site> Sender<J, S> {
         let attempts = vec![Attempt { transaction: transaction.clone(), fees }];
         let state = State::Sent(Signed { nonce, gas_limit, attempts, since: now });
         let urgency = Urgency::Soon;
-        let job = Job { id: id.clone(), account, call, needs: None, urgency, queued_at: now, state };
+        let job =
+            Job { id: id.clone(), account, call, needs: None, urgency, queued_at: now, reverts: 0, state };
         self.journal.put(&job).await.map_err(Trouble::Journal)?;
         say(&job);
         jobs.push(job);

@@ -1,11 +1,13 @@
 //! The sender against a real chain that misbehaves: kills at any request and any write, re-organisations, nodes that
 //! fail, lag and lie, fee spikes above the cap, dropped transactions, stolen nonces.  Each run has a seed; in the end
-//! every call was made exactly once, and nothing was sent that was not on disk.
+//! every call was made exactly once, every machine is registered once, the money is where it
+//! should be, and nothing was sent that was not on disk.
 //!
 //! `cargo xtask soak --chain-matrix N` runs N seeds; the tests' run a few.  `SCALERFORGE_CHAIN_SEED` runs one.
 
 mod backend;
 mod disk;
+mod machines;
 mod proxy;
 mod scenario;
 mod seeds;
@@ -54,7 +56,7 @@ fn every_call_is_made_once_whatever_happens() {
     };
     println!(
         "{} runs, {} failed: {} rounds, {} kills, {} re-organisations, {} nonces stolen, {} transactions dropped, \
-         {} fee spikes, {} lies, {} outages",
+         {} fee spikes, {} lies, {} outages, {} registrations undone",
         results.len(),
         failed.len(),
         sum(|tally| tally.rounds),
@@ -64,7 +66,8 @@ fn every_call_is_made_once_whatever_happens() {
         sum(|tally| tally.dropped),
         sum(|tally| tally.spikes),
         sum(|tally| tally.lies),
-        sum(|tally| tally.outages)
+        sum(|tally| tally.outages),
+        sum(|tally| tally.reverts)
     );
     assert!(failed.is_empty(), "seeds {:?} failed", failed.iter().map(|(seed, _)| seed).collect::<Vec<_>>());
 }

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use alloy::primitives::{Address as ChainAddress, Bytes, U256};
-use appliance_model::{Address, Now};
-use chain_client::{Chain, Error, Fees};
+use appliance_model::{Address, Icnt, Now};
+use chain_client::{Call, Chain, Error, Fees, NodeStatus, Registry};
 use chain_devnet::CHAIN_ID;
 use chain_sender::{Job, JobId, Limits, Sender, Site, State, Trouble, Urgency};
 use serde_json::json;
@@ -14,23 +14,28 @@ use tokio::sync::Mutex;
 use crate::{
     backend::{Backend, FINAL_LAG},
     disk::{Disk, Killer},
+    machines,
     proxy::{Lie, Node},
     seeds::Dice,
-    world::{FEE_CAP, World, amount, operator},
+    world::{FEE_CAP, GRANT, MACHINES, World, amount, operator},
 };
 
 /// Rounds of the storm, and those after it at most.
 const STORM: u64 = 40;
 const CALM_MAX: u64 = 200;
-/// Jobs of a run.
-const GIFTS: u8 = 6;
+/// Gifts of a run.
+const GIFTS: u8 = 4;
 
-/// Nothing outside the sender knows of gifts: that each is made once is the nonces' work alone.
-struct Nobody;
+/// What the chain shows of a job's effect.  Nothing outside the sender knows of gifts: that each is made once is the
+/// nonces' work alone.
+struct Onlooker(Registry);
 
-impl Site for Nobody {
-    async fn is_there(&self, _: &Job) -> Result<bool, Error> {
-        Ok(false)
+impl Site for Onlooker {
+    async fn is_there(&self, job: &Job) -> Result<bool, Error> {
+        match job.id.as_str().strip_prefix("register ").and_then(|index| index.parse().ok()) {
+            Some(index) => Ok(self.0.node(machines::node(index)).await?.is_some()),
+            None => Ok(false),
+        }
     }
 
     async fn may_sign(&self, _: &Job) -> Result<(), String> {
@@ -49,6 +54,7 @@ pub(crate) struct Tally {
     pub(crate) lies: u64,
     pub(crate) outages: u64,
     pub(crate) rounds: u64,
+    pub(crate) reverts: u64,
 }
 
 struct Run<'a> {
@@ -58,7 +64,7 @@ struct Run<'a> {
     nodes: [Node; 2],
     killer: Arc<Killer>,
     dir: tempfile::TempDir,
-    sender: Option<Sender<Disk, Nobody>>,
+    sender: Option<Sender<Disk, Onlooker>>,
     now: Now,
     start: u64,
     tally: Tally,
@@ -78,8 +84,34 @@ pub(crate) async fn run(world: &World, seed: u64) -> Tally {
     run.tally
 }
 
-fn id(index: u8) -> JobId {
-    JobId::try_from(format!("gift {index}")).expect("a name")
+fn id(name: &str) -> JobId {
+    JobId::try_from(name.to_owned()).expect("a name")
+}
+
+/// All jobs of a run: gifts, one of which waits for another and one for a quiet moment; an approval, and registrations
+/// which need it.
+fn jobs(world: &World, now: Now) -> Vec<Job> {
+    let job = |name: String, call: Call, needs: Option<&str>, urgency: Urgency| Job {
+        id: id(&name),
+        account: operator().address(),
+        call,
+        needs: needs.map(id),
+        urgency,
+        queued_at: now,
+        reverts: 0,
+        state: State::new(now),
+    };
+    let gift = |index: u8| {
+        let urgency = if index == 3 { Urgency::Idle } else { Urgency::Soon };
+        job(format!("gift {index}"), world.gift(index), (index == 2).then_some("gift 0"), urgency)
+    };
+    let register = |(index, call): (usize, &Call)| {
+        job(format!("register {index}"), call.clone(), Some("approve"), Urgency::Soon)
+    };
+    let mut jobs: Vec<Job> = (0..GIFTS).map(gift).collect();
+    jobs.push(job("approve".into(), world.approve.clone(), None, Urgency::Soon));
+    jobs.extend(world.registers.iter().enumerate().map(register));
+    jobs
 }
 
 impl<'a> Run<'a> {
@@ -105,25 +137,18 @@ impl<'a> Run<'a> {
 
     fn queue(&self) {
         let disk = Disk::open(self.dir.path(), &self.killer);
-        for index in 0..GIFTS {
-            disk.add(&Job {
-                id: id(index),
-                account: operator().address(),
-                call: self.world.gift(index),
-                needs: (index == 3).then(|| id(0)),
-                urgency: if index == 5 { Urgency::Idle } else { Urgency::Soon },
-                queued_at: self.now,
-                state: State::new(self.now),
-            });
+        for job in jobs(self.world, self.now) {
+            disk.add(&job);
         }
     }
 
     /// A sender that knows nothing but the disk and the nodes' addresses.
-    async fn start_sender(&mut self) -> Option<Sender<Disk, Nobody>> {
+    async fn start_sender(&mut self) -> Option<Sender<Disk, Onlooker>> {
         let urls = [&self.nodes[0].url, &self.nodes[1].url];
         let chain = Chain::connect_any(&urls, CHAIN_ID).await.ok()?;
+        let registry = Registry::open(&chain, self.world.registry).await.ok()?;
         let disk = Disk::open(self.dir.path(), &self.killer);
-        Some(Sender::new(chain, operator(), Limits::usual(FEE_CAP), disk, Nobody))
+        Some(Sender::new(chain, operator(), Limits::usual(FEE_CAP), disk, Onlooker(registry)))
     }
 
     /// One round; with `deadly`, perhaps the sender's last.
@@ -244,37 +269,70 @@ impl<'a> Run<'a> {
             self.round(false).await;
             self.backend.lock().await.mine(true).await;
             let disk = Disk::open(self.dir.path(), &self.killer);
-            if (0..GIFTS).all(|index| disk.read(&id(index)).state.is_over()) {
+            if self.states(&disk).iter().all(|(_, state)| state.is_over()) {
                 return;
             }
         }
         let disk = Disk::open(self.dir.path(), &self.killer);
-        let states: Vec<_> = (0..GIFTS).map(|index| disk.read(&id(index)).state).collect();
-        panic!("not through after {CALM_MAX} calm rounds: {states:#?}");
+        panic!("not through after {CALM_MAX} calm rounds: {:#?}", self.states(&disk));
+    }
+
+    fn states(&self, disk: &Disk) -> Vec<(JobId, State)> {
+        let names = jobs(self.world, self.now).into_iter().map(|job| job.id);
+        names.map(|id| (id.clone(), disk.read(&id).state)).collect()
     }
 
     /// What the chain and the journal say in the end.
     async fn judge(&mut self) {
         assert_eq!(self.killer.early(), Vec::<String>::new(), "sent before it was stored");
         let disk = Disk::open(self.dir.path(), &self.killer);
-        for index in 0..GIFTS {
-            let state = disk.read(&id(index)).state;
-            assert!(matches!(state, State::Settled(_)), "gift {index}: {state:?}");
+        for (id, state) in self.states(&disk) {
+            assert!(matches!(state, State::Settled(_)), "{id}: {state:?}");
         }
+        self.nodes_are_registered().await;
         let mut backend = self.backend.lock().await;
         let account = ChainAddress::from(operator().address().0);
         let sent = backend.sent_by(account, self.start).await;
-        for index in 0..GIFTS {
-            let input = Bytes::from(self.world.gift(index).input);
-            let times = sent.iter().filter(|(other, fine)| *other == input && *fine).count();
-            assert_eq!(times, 1, "gift {index} was made {times} times");
-            assert_eq!(
-                balance(&mut backend, self.world.token, World::recipient(index)).await,
-                U256::from(amount(index))
-            );
+        for job in jobs(self.world, self.now) {
+            let times = sent.iter().filter(|(other, fine)| other[..] == job.call.input[..] && *fine).count();
+            assert_eq!(times, 1, "{} was done {times} times", job.id);
         }
-        assert!(sent.iter().all(|(_, fine)| *fine), "gas was spent on what failed");
+        // We pay for what fails only where a fork gave a stolen nonce to somebody else, so that a registration came before
+        // its approval.
+        let failed = u64::try_from(sent.iter().filter(|(_, fine)| !*fine).count()).expect("few");
+        let storm = self.tally.thefts > 0 && self.tally.reorganisations > 0;
+        assert!(failed == 0 || storm, "{failed} failed");
+        self.tally.reverts = failed;
+        let mut given = U256::ZERO;
+        for index in 0..GIFTS {
+            let gift = U256::from(amount(index));
+            assert_eq!(balance(&mut backend, self.world.token, World::recipient(index)).await, gift);
+            given += gift;
+        }
+        let (locked, vault) = (U256::from(self.world.collateral.0), ChainAddress::from(self.world.vault.0));
+        assert_eq!(balance(&mut backend, self.world.token, vault).await, locked, "collateral in the vault");
+        let all = U256::from(Icnt::tokens(GRANT).expect("an amount").0);
+        assert_eq!(
+            balance(&mut backend, self.world.token, account).await,
+            all - given - locked,
+            "what is left"
+        );
         assert!(backend.coin(account).await > U256::from(FEE_CAP), "gas money is left");
+    }
+
+    /// Every machine has exactly one live registration, and nothing more may be taken.
+    async fn nodes_are_registered(&self) {
+        let chain = Chain::connect(&self.nodes[0].url, CHAIN_ID).await.expect("a node");
+        let registry = Registry::open(&chain, self.world.registry).await.expect("a registry");
+        let found = registry.nodes().await.expect("the nodes");
+        assert!(found.complete && found.nodes.len() == usize::from(MACHINES), "{:?}", found.nodes);
+        for index in 0..MACHINES {
+            let state = registry.node(machines::node(index)).await.expect("an answer").expect("a node");
+            assert_eq!((state.status, state.owner), (NodeStatus::Registered, operator().address()));
+        }
+        let (at, account) = (chain.head().await.expect("a head"), operator().address());
+        let funds = registry.funds_at(at, account, account).await.expect("funds");
+        assert_eq!(funds.allowance, Icnt(0), "an approval was made again");
     }
 }
 

@@ -9,9 +9,11 @@ use alloy::{
     sol_types::SolCall as _,
 };
 use appliance_model::{Address, Icnt};
-use chain_client::{Call, Chain, Fees, OperatorKey, Purpose};
+use chain_client::{Call, Chain, DevelopmentToken, Fees, OperatorKey, Payment, Purpose, Registry};
 use chain_contracts::IcntMock;
 use chain_devnet::{CHAIN_ID, Devnet, Genesis};
+
+use crate::machines;
 
 /// 100 gwei.
 pub(crate) const FEE_CAP: u128 = 100_000_000_000;
@@ -25,7 +27,18 @@ pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) genesis: Genesis,
     pub(crate) token: Address,
+    pub(crate) registry: Address,
+    pub(crate) vault: Address,
+    /// Takes the collateral of all machines.
+    pub(crate) approve: Call,
+    /// Registers each.
+    pub(crate) registers: Vec<Call>,
+    /// Collateral of all machines.
+    pub(crate) collateral: Icnt,
 }
+
+/// Machines that are registered in a run.
+pub(crate) const MACHINES: u8 = 3;
 
 /// The operator's key.
 pub(crate) fn operator() -> OperatorKey {
@@ -60,9 +73,21 @@ impl World {
         let chain = Chain::connect(&url, CHAIN_ID).await.expect("the chain answers");
         let grant = Icnt::tokens(GRANT).expect("an amount");
         let operator = operator().address();
-        let deployed = chain.deploy_reference(&deployer, operator, grant, COIN).await.expect("contracts");
+        // No permits: an approval and what it allows are two transactions, whose order counts.
+        let plain = DevelopmentToken::Plain;
+        let deployed = chain.deploy_reference_with(&deployer, plain, operator, grant, COIN).await;
+        let deployed = deployed.expect("contracts");
+        let registry = Registry::open(&chain, deployed.registry).await.expect("a registry");
+        let (mut registers, mut collateral) = (Vec::new(), Icnt(0));
+        for index in 0..MACHINES {
+            let intent = machines::intent(&chain, &registry, index).await;
+            collateral = Icnt(collateral.0 + intent.collateral.0);
+            registers.push(registry.register_call(&intent, &Payment::approval()).expect("a call"));
+        }
+        let approve = registry.approve_call(collateral);
         server.abort();
-        Self { dir, genesis, token: deployed.token }
+        let (token, vault, registry) = (deployed.token, deployed.vault, deployed.registry);
+        Self { dir, genesis, token, registry, vault, approve, registers, collateral }
     }
 
     pub(crate) fn path(&self) -> &Path {
