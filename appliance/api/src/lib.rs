@@ -9,6 +9,7 @@ pub mod carve;
 pub mod erase;
 pub mod medium;
 pub mod operator;
+pub mod preflight;
 pub mod remedy;
 pub mod signing;
 pub mod verifier;

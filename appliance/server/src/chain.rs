@@ -9,7 +9,7 @@ use std::{
 
 use appliance_api::operator::{ChainView, NodeView};
 use appliance_model::{Address, Icnt};
-use chain_client::{Block, Chain, Error, Network, OperatorKey, Registry};
+use chain_client::{Block, Chain, Error, IcnRegistry, Network, OperatorKey, Registry};
 use tokio::sync::Notify;
 
 use crate::{chain_of, config};
@@ -117,6 +117,9 @@ impl ChainLink {
 
     async fn open(&self) -> Result<Network, Error> {
         let chain = Chain::connect_any(&self.rpc_urls, self.config.chain_id).await?;
+        if let Some(settings) = self.config.icn {
+            return IcnRegistry::open(&chain, settings).await.map(Network::Icn);
+        }
         let address = match (self.config.registry, &self.deployer) {
             (Some(address), _) => address,
             (None, Some(deployer)) => {

@@ -10,6 +10,7 @@ use std::{
 
 use appliance_model::{Address, Digest};
 
+mod adapter;
 mod alerts;
 mod burn_in;
 mod carve;
@@ -19,6 +20,7 @@ mod signer;
 /// What people write.
 pub mod wire;
 
+pub use adapter::Adapter;
 pub use alerts::Alerts;
 pub use burn_in::BurnIn;
 pub use firmware::Firmware;
@@ -94,6 +96,8 @@ pub struct Chain {
     pub registry: Option<Address>,
     /// Whose collateral it is; the operator's own account if absent.
     pub owner: Option<Address>,
+    /// ICN, if the registry is theirs.
+    pub icn: Option<chain_client::IcnSettings>,
     /// File with the operator's key.
     pub operator_key_file: PathBuf,
     /// Where the operator's key is.
@@ -277,7 +281,7 @@ impl Reader<'_> {
             agent6,
             operator: self.socket("operator.listen", &wire.operator.listen)?,
             verifier: wire.verifier.map(|verifier| self.verifier(verifier)).transpose()?,
-            chain: self.chain(wire.chain)?,
+            chain: self.chain(wire.chain, wire.registration.hp_id)?,
             firmware: wire.firmware.map(|firmware| self.firmware(firmware)).transpose()?,
             endorsement_dir: self.dir.join(&wire.trust.endorsement_dir),
             allow_software_tpm: wire.trust.allow_software_tpm,
@@ -330,7 +334,9 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn chain(&self, wire: wire::Chain) -> Result<Chain, ConfigError> {
+    fn chain(&self, wire: wire::Chain, hp_id: u64) -> Result<Chain, ConfigError> {
+        let icn = adapter::Said::of(&wire, hp_id).understood();
+        let icn = icn.map_err(|(field, text, should)| self.value(field, &text, should))?;
         let address = |field, text: Option<String>| {
             text.map(|text| {
                 text.parse().map_err(|_| self.value(field, &text, "an EVM address: 0x and 40 hex digits"))
@@ -358,10 +364,12 @@ impl Reader<'_> {
             chain_id: wire.chain_id,
             registry,
             owner,
+            icn,
             operator_key_file: self.dir.join(wire.operator_key_file),
             signer,
             fee_wei_max: u128::from(wire.fee_gwei_max) * 1_000_000_000,
-            publish: wire.publish,
+            // ICN has no place for evidence.
+            publish: if icn.is_some() { wire::Publish::Registration } else { wire.publish },
         })
     }
 

@@ -34,6 +34,7 @@ mod pages;
 mod partners;
 mod plain;
 mod power;
+mod preflight;
 mod proof;
 mod publication;
 mod publish;
@@ -83,6 +84,7 @@ fn document() -> utoipa::openapi::OpenApi {
     use utoipa::OpenApi as _;
     operator_api::Document::openapi()
         .merge_from(boot_api::Document::openapi())
+        .merge_from(preflight::Document::openapi())
         .merge_from(remedy::api::Document::openapi())
         .merge_from(erase::api::Document::openapi())
         .merge_from(signing::api::Document::openapi())

@@ -27,8 +27,8 @@ use utoipa::OpenApi;
 
 use crate::{
     app::{App, now},
-    attestors, boot_api, boot_ticket, burn_in, chain_watch, climb, erase, pages, remedy, shaping, signing,
-    verifier_api,
+    attestors, boot_api, boot_ticket, burn_in, chain_watch, climb, erase, pages, preflight, remedy, shaping,
+    signing, verifier_api,
 };
 
 pub(crate) fn router(app: Arc<App>) -> Router {
@@ -44,6 +44,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/hosts/{id}/retry", post(retry))
         .route("/api/v1/chain", get(chain))
         .route("/api/v1/live", get(live))
+        .merge(preflight::router())
         .merge(remedy::api::router())
         .merge(erase::api::router())
         .merge(signing::api::router())

@@ -8,7 +8,7 @@ use appliance_model::{Address, Digest, HostId, Icnt, Permille, Seconds};
 use appliance_store::{HostRow, Kind, Purpose, StoreError};
 use attest_evidence::Evidence;
 use attest_wire::Signature;
-use chain_client::{Call, Error, Finality, Intent, Network, NodeState, Source, TxHash};
+use chain_client::{Call, Error, Finality, Intent, Limits, Network, NodeState, TxHash};
 use chain_sender::{Job, JobId, State, Urgency};
 
 use crate::{
@@ -81,7 +81,7 @@ pub(crate) async fn register(app: &Arc<App>, host: &HostRow) -> Result<End, Stor
 }
 
 /// The chain's terms for what was proven.  The evidence is verified anew: the store is not believed either.
-async fn intent(app: &Arc<App>, host: &HostRow) -> Result<Option<Intent>, StoreError> {
+pub(crate) async fn intent(app: &Arc<App>, host: &HostRow) -> Result<Option<Intent>, StoreError> {
     let Stage::Registering { carved, price, .. } = &host.stage else { return Ok(None) };
     let id = host.id.clone();
     let Some(bytes) = app.db(move |store| store.document(&id, Kind::Registration)).await? else {
@@ -93,6 +93,12 @@ async fn intent(app: &Arc<App>, host: &HostRow) -> Result<Option<Intent>, StoreE
     let quote = Evidence::decode(&bytes).ok().and_then(|evidence| Quote::of(&evidence));
     Ok(quote
         .map(|quote| encode(app.chain.owner(), proven, quote, &app.config.registration, &name(app, host))))
+}
+
+/// Calls of ours that are not over: as many transactions may wait in the pool without being stuck.
+pub(crate) async fn in_flight(app: &Arc<App>) -> Result<u64, StoreError> {
+    let open = sending::jobs(app).await?.iter().filter(|job| !job.state.is_over()).count();
+    Ok(u64::try_from(open).unwrap_or(u64::MAX))
 }
 
 /// The signed part of the evidence, as the contract checks it.
@@ -185,7 +191,8 @@ impl Way<'_> {
         if let Some(other) = self.goes_first().await? {
             return Ok(Some(End::later(format!("the registration of {other} goes first"))));
         }
-        let calls = match self.calls(&intent).await {
+        let in_flight = in_flight(self.app).await?;
+        let calls = match self.calls(&intent, in_flight).await {
             Ok(calls) => calls,
             Err(error) => return Ok(Some(sort(&error))),
         };
@@ -235,16 +242,15 @@ impl Way<'_> {
         Ok(sending::jobs(self.app).await?.iter().find_map(waits))
     }
 
-    /// What has to be called, from where the collateral comes as things stand now.
-    async fn calls(&self, intent: &Intent) -> Result<(Option<Call>, Call), Error> {
-        let (owner, key) = (intent.owner, self.app.chain.operator());
-        let at = self.network.chain().head().await?;
-        let funds = self.network.funds_at(at, owner, key.address()).await?;
-        let source = self.network.source(&funds, intent.collateral).await?;
-        let must_approve = source == Source::Approval && funds.allowance < intent.collateral;
-        let payment = self.network.pay(key, source, intent.collateral, funds.at).await?;
-        let register = self.network.register_call(intent, &payment)?;
-        Ok((must_approve.then(|| self.network.approve_call(intent.collateral)), register))
+    /// What has to be called, from where the collateral comes as things stand now.  Nothing is signed, not even a permit,
+    /// for what would be refused.
+    async fn calls(&self, intent: &Intent, in_flight: u64) -> Result<(Option<Call>, Call), Error> {
+        let (network, key) = (self.network, self.app.chain.operator());
+        let limits = Limits { fee_wei_max: self.app.chain.fee_cap(), in_flight };
+        let sheet = network.preflight(intent, key.address(), limits).await?;
+        let payment = network.pay(key, sheet.source, intent.collateral, sheet.at).await?;
+        let register = network.register_call(intent, &payment)?;
+        Ok((sheet.approve.map(|amount| network.approve_call(amount)), register))
     }
 
     /// How the registration ended, once it has.
@@ -307,6 +313,8 @@ fn refused(rule: &str, text: String) -> End {
 /// A contract's refusal is final until something changes; everything else is worth another try.
 fn sort(error: &Error) -> End {
     match error.refusal() {
+        // A block may take what is in the way.
+        Some(refusal) if refusal.error == "NonceStuck" => End::later(refusal.sentence.clone()),
         Some(refusal) => refused(&refusal.error, refusal.sentence.clone()),
         None => End::later(chain_of(error)),
     }

@@ -7,7 +7,8 @@
 //!
 //! It refuses to sign what was not simulated, to talk to a chain with another id than the configured one, to pay
 //! above the fee cap, and to deploy anything on a chain that does not call itself a development chain.
-//! The contracts are in `chain-contracts`, the embedded chain in `chain-devnet`.
+//! [`Network`] is the contracts of this project (`chain-contracts`) or ICN's own ([`IcnRegistry`]); the embedded chain is
+//! `chain-devnet`.
 
 mod again;
 mod attestors;

@@ -120,3 +120,54 @@ fn what_may_be_spent_is_typed_after_its_cost_was_shown() {
     refused(&run(&["chain", "revoke", "1", "--appliance", &appliance.url]), &["no permission 1"]);
     assert_eq!(appliance.read(&["chain", "export"]), serde_json::json!([]));
 }
+
+/// A development chain with the contracts on it, at this URL; and the registry.
+async fn contracts(dir: &std::path::Path) -> (String, String) {
+    let deployer = chain_client::OperatorKey::from_secret(&[0x22; 32]).unwrap();
+    let genesis = appliance_server::site::genesis(chain_devnet::CHAIN_ID, Some(&deployer));
+    let devnet = chain_devnet::Devnet::open(dir, &genesis).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(chain_devnet::serve(listener, devnet));
+    let chain = chain_client::Chain::connect(&url, chain_devnet::CHAIN_ID).await.unwrap();
+    let grant = appliance_model::Icnt::tokens(100).unwrap();
+    let made = chain.deploy_reference(&deployer, deployer.address(), grant, 0).await.unwrap();
+    (url, made.registry.to_string())
+}
+
+#[test]
+fn a_registration_that_cannot_be_is_refused_with_what_would_mend_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let (url, registry) = runtime.block_on(contracts(&dir.path().join("chain")));
+    let file = dir.path().join("intent.json");
+    let (zero, one) = ("0".repeat(64), format!("{}1", "0".repeat(63)));
+    let operator = "0x19e7e376e7c213b7e7e7e46cc70a5dd086daff2a";
+    let mut intent = serde_json::json!({
+        "owner": operator, "region": "eu-west", "class": "lab", "name": "n".repeat(31), "hp_id": 1, "capacity": 2,
+        "location": 215, "reservation_price": "1", "reward_share": 1000, "commitment": 93_312_000,
+        "max_booking": 86_400, "collateral": "1", "node": zero, "ak_x": zero, "ak_y": zero,
+        "statement_digest": zero, "unit_root": zero, "evidence_digest": zero, "quote": "00",
+        "signature_r": one, "signature_s": one,
+    });
+    let ask = |intent: &serde_json::Value, more: &[&str]| {
+        std::fs::write(&file, intent.to_string()).unwrap();
+        let always = ["chain", "preflight", "--intent", path(&file), "--rpc", &url, "--registry", &registry];
+        run(&[&always[..], &["--operator", operator], more].concat())
+    };
+    let said = ask(&intent, &["--chain-id", "777077"]);
+    assert_eq!(said.status.code(), Some(1), "{}", text(&said.stderr));
+    assert!(
+        text(&said.stdout).contains("31 bytes; it must have 1 to 30 (InvalidName)"),
+        "{}",
+        text(&said.stdout)
+    );
+    intent["name"] = "n".into();
+    let said = ask(&intent, &["--chain-id", "777077", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
+    assert_eq!(json["refused"]["error"], "NotEnoughCollateral");
+    intent["collateral"] = "6000000000000000000".into();
+    let said = ask(&intent, &["--chain-id", "777077"]);
+    assert!(text(&said.stdout).contains("send it 6 ICNT"), "{}", text(&said.stdout));
+    refused(&ask(&intent, &["--chain-id", "8453"]), &["has id 777077", "says 8453"]);
+}

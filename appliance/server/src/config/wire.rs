@@ -286,6 +286,13 @@ pub struct Chain {
     pub chain_id: u64,
     /// Registry contract.  Absent: deploy the reference contracts, on a development chain only.
     pub registry: Option<String>,
+    /// Which contracts the registry is.
+    #[serde(default)]
+    pub adapter: super::Adapter,
+    /// ICNT on this chain, where `adapter` is `icn`.
+    pub token: Option<String>,
+    /// The registration's signature or selector at ICN, where `adapter` is `icn`: it is not public.
+    pub register_signature: Option<String>,
     /// Account whose deposit pays and to which collateral returns; it has made the operator's account its operator, with
     /// limits.  Absent: the operator's own account, as on a development chain.
     pub owner: Option<String>,
