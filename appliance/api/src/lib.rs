@@ -7,6 +7,7 @@ pub mod boot;
 pub mod burn_in;
 pub mod carve;
 pub mod erase;
+pub mod fleet;
 pub mod medium;
 pub mod operator;
 pub mod preflight;

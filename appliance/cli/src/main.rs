@@ -13,6 +13,7 @@ mod client;
 mod endorsement;
 mod erase;
 mod evidence;
+mod fleet;
 mod host;
 mod image;
 mod ipmi;
@@ -84,6 +85,9 @@ enum Noun {
     /// Nodes of other people's sites, as a HyperNode sees them.
     #[command(subcommand)]
     Node(node::Verb),
+    /// Servers registered together.
+    #[command(subcommand)]
+    Fleet(fleet::Verb),
     /// Certificates of erased drives.
     #[command(subcommand)]
     Erase(erase::Verb),
@@ -126,6 +130,7 @@ fn main() -> ExitCode {
         Noun::Unit(verb) => unit::run(verb),
         Noun::Evidence(verb) => evidence::run(verb),
         Noun::Node(verb) => node::run(verb),
+        Noun::Fleet(verb) => fleet::run(verb),
         Noun::Erase(verb) => erase::run(verb),
         Noun::Endorsement(verb) => endorsement::run(verb),
         Noun::Chain(verb) => chain::run(verb),

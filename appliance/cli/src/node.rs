@@ -1,6 +1,8 @@
 //! `scalerforge node`: a HyperNode's side.  It believes nothing that the appliance says: evidence is verified here, the
 //! credential is made here, and what is signed is what the TPM has shown.
 
+mod retire;
+
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
@@ -84,6 +86,8 @@ pub(crate) enum Verb {
     /// As an attestor: have the TPM of a node that waits for its registration open a credential made here, and sign for
     /// the registry that this endorsement key holds this attestation key.  Exit status as of `bind`.
     Attest(Box<Attest>),
+    /// A node of this site leaves: what stands against it, what is left to do; with --i-allow, let it go.
+    Retire(retire::Retire),
 }
 
 /// What an attestor says, and to whom.
@@ -122,6 +126,7 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Challenge { node, out, trust, json } => challenge(&node, out.as_deref(), &trust, json),
         Verb::Publication { node, sequence } => publication(&node, sequence),
         Verb::Bind { node, key, trust } => bind(&node, &key, &trust),
+        Verb::Retire(asked) => retire::run(&asked),
         Verb::Attest(attest) => attest.run(),
     }
 }

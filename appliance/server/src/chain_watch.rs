@@ -24,6 +24,8 @@ pub(crate) mod api;
 mod gas;
 pub(crate) mod post;
 
+pub(crate) use gas::coin;
+
 /// How often the chain is looked at.
 const ROUND: Duration = Duration::from_secs(2);
 

@@ -26,8 +26,10 @@ mod discovery;
 mod erase;
 mod evidence;
 mod executor;
+mod fleet;
 mod intake;
 mod ipmi;
+mod offboard;
 mod operator_api;
 mod orders;
 mod pages;
@@ -87,8 +89,10 @@ fn document() -> utoipa::openapi::OpenApi {
         .merge_from(preflight::Document::openapi())
         .merge_from(remedy::api::Document::openapi())
         .merge_from(erase::api::Document::openapi())
+        .merge_from(shaping::api::Document::openapi())
         .merge_from(signing::api::Document::openapi())
         .merge_from(chain_watch::api::Document::openapi())
-        .merge_from(shaping::api::Document::openapi())
+        .merge_from(fleet::api::Document::openapi())
+        .merge_from(offboard::Document::openapi())
         .merge_from(burn_in::api::Document::openapi())
 }

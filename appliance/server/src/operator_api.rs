@@ -27,8 +27,8 @@ use utoipa::OpenApi;
 
 use crate::{
     app::{App, now},
-    attestors, boot_api, boot_ticket, burn_in, chain_watch, climb, erase, pages, preflight, remedy, shaping,
-    signing, verifier_api,
+    attestors, boot_api, boot_ticket, burn_in, chain_watch, climb, erase, fleet, offboard, pages, preflight,
+    remedy, shaping, signing, verifier_api,
 };
 
 pub(crate) fn router(app: Arc<App>) -> Router {
@@ -47,9 +47,11 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(preflight::router())
         .merge(remedy::api::router())
         .merge(erase::api::router())
+        .merge(shaping::api::router())
         .merge(signing::api::router())
         .merge(chain_watch::api::router())
-        .merge(shaping::api::router())
+        .merge(fleet::api::router())
+        .merge(offboard::router())
         .merge(burn_in::api::router())
         .with_state(app)
         .merge(boot)

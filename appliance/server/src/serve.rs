@@ -20,7 +20,7 @@ use crate::{
     chain_watch,
     config::{Config, ConfigError},
     controllers::Controllers,
-    discovery, executor, operator_api, plain, publish, remedy, sending, sightings, signing,
+    discovery, executor, fleet, offboard, operator_api, plain, publish, remedy, sending, sightings, signing,
     site::{self, Keys, SiteError},
     tls,
     vault::Vault,
@@ -149,6 +149,8 @@ pub async fn serve(
         () = board::run(Arc::clone(&app)) => Ok(()),
         () = chain_watch::run(&app) => Ok(()),
         () = chain_watch::post::run(&app) => Ok(()),
+        () = fleet::run(&app) => Ok(()),
+        () = offboard::run(&app) => Ok(()),
         ended = chain(devnet) => ended.map_err(ServeError::Devnet),
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     config::wire,
     consent,
     executor::End,
-    proof,
+    fleet, proof,
     sending::{self, Errand},
 };
 
@@ -58,6 +58,9 @@ pub(crate) async fn register(app: &Arc<App>, host: &HostRow) -> Result<End, Stor
         Ok(ready) => ready,
         Err(why) => return Ok(End::later(why)),
     };
+    if let Some(end) = fleet::standing(app, host).await? {
+        return Ok(end);
+    }
     let ids = Errand::Approve.id(&host.id).and_then(|approve| Ok((approve, Errand::Register.id(&host.id)?)));
     let (approve, register) = match ids {
         Ok(ids) => ids,

@@ -80,6 +80,8 @@ impl Ledger {
                 class: class.clone(),
                 capacity: *capacity,
                 committed_until_unix: *committed_until_unix,
+                registered_by: entry.transaction,
+                registered_in: entry.block,
                 ..NodeState::new(entry.node, entry.at_unix)
             };
             self.nodes.insert(entry.node, node);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use appliance_collateral::{Gap, Parts, SlashTerms, Standing};
-use appliance_model::{Address, Icnt, NodeId, Seconds};
+use appliance_model::{Address, Digest, Icnt, NodeId, Seconds};
 
 /// Bookings remembered a node.  Units of one node are some hundreds at most; ended bookings go first.
 const BOOKINGS_MAX: usize = 1_000;
@@ -27,6 +27,10 @@ pub struct NodeState {
     pub capacity: u64,
     /// Seconds since 1970.
     pub registered_at_unix: u64,
+    /// The transaction that registered it.
+    pub registered_by: Digest,
+    /// The block that has it.
+    pub registered_in: u64,
     /// Seconds since 1970.
     pub committed_until_unix: u64,
     /// Where it is in its life.
@@ -188,6 +192,8 @@ impl NodeState {
             class: String::new(),
             capacity: 0,
             registered_at_unix,
+            registered_by: Digest([0; 32]),
+            registered_in: 0,
             committed_until_unix: 0,
             life: Life::Registered,
             standing,

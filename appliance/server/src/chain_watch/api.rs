@@ -23,7 +23,7 @@ use chain_client::{Funds, Grant};
 use serde::Deserialize;
 use utoipa::OpenApi;
 
-use super::{chain_unix, gas::coin};
+use super::{chain_unix, coin};
 use crate::{
     app::{App, now},
     chain_of,

@@ -41,7 +41,7 @@ pub(super) async fn look(app: &Arc<App>, registry: &Network, source: &str) -> Re
 }
 
 /// An amount of the chain's own coin, to a millionth, rounded down.
-pub(super) fn coin(wei: u128) -> String {
+pub(crate) fn coin(wei: u128) -> String {
     const COIN: u128 = 1_000_000_000_000_000_000;
     let (whole, micro) = (wei / COIN, wei % COIN / 1_000_000_000_000);
     let text = format!("{whole}.{micro:06}");
