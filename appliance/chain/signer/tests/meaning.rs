@@ -171,10 +171,11 @@ fn a_proposal_comes_back_as_it_went_or_not_at_all() {
     }
     // A checksum made anew does not let words lie.
     let compact = serde_json::to_string(&made).unwrap();
+    let summed = |digest: &str| format!("\"sha256\":\"{digest}\"");
+    let none = summed(&"0".repeat(64));
     let zeros =
-        compact.replace(&made.sha256.to_string(), &"0".repeat(64)).replace("stakes 5 ICNT", "stakes 0 ICNT");
-    let digest = Digest::of(zeros.as_bytes()).to_string();
-    let lying = zeros.replace(&"0".repeat(64), &digest);
+        compact.replace(&summed(&made.sha256.to_string()), &none).replace("stakes 5 ICNT", "stakes 0 ICNT");
+    let lying = zeros.replace(&none, &summed(&Digest::of(zeros.as_bytes()).to_string()));
     let lying = Proposal::read(lying.as_bytes(), 1).unwrap_err();
     assert!(matches!(&lying, NoProposal::Lies { means } if means.contains("5 ICNT")), "{lying}");
     // What is brought back is compared.
