@@ -30,8 +30,9 @@ const ORDERS_FROM: u64 = 1 << 32;
 /// How long an agent may take.  A hardware TPM needs a second for a quote, and up to ten to make the key for it.
 pub(crate) const ANSWER_SECONDS_MAX: Seconds = Seconds(30);
 
-/// An inventory waits for the agent of this boot: probing a full server takes minutes, and nobody holds the line.
-const INVENTORY_SECONDS_MAX: Seconds = Seconds(900);
+/// An inventory waits for the agent of this boot: probing a full server takes minutes, and so does setting terabytes of
+/// large pages aside; nobody holds the line.
+const LONG_ANSWER_SECONDS_MAX: Seconds = Seconds(900);
 
 /// A re-attestation that was overtaken by a verifier's challenge, or found the agent silent, is asked for again so soon.
 const REATTEST_RETRY_SECONDS_MAX: u64 = 30;
@@ -77,7 +78,7 @@ pub(crate) async fn ask(app: &Arc<App>, host: &HostRow, question: Question) -> R
 /// Asks for an inventory of this boot: the agent of a new boot vouches for nothing until it has taken one.
 pub(crate) fn ask_inventory(store: &Store, host: &HostId) -> Result<Asked, StoreError> {
     let work = serde_json::to_string(&Work::Inventory { bmc_account: None }).unwrap_or_default();
-    let until = now().after(INVENTORY_SECONDS_MAX);
+    let until = now().after(LONG_ANSWER_SECONDS_MAX);
     store.ask(host, &NewRequest { ask: Ask::Inventory, from_outside: false, work, until }, LIMIT, now())
 }
 
@@ -114,7 +115,11 @@ pub(crate) async fn put(
     work: &Work,
 ) -> Result<Asked, StoreError> {
     let work = serde_json::to_string(work).unwrap_or_default();
-    let request = NewRequest { ask, from_outside, work, until: now().after(ANSWER_SECONDS_MAX) };
+    let seconds = match ask {
+        Ask::Inventory | Ask::Carve | Ask::Uncarve => LONG_ANSWER_SECONDS_MAX,
+        Ask::Quote | Ask::Credential | Ask::Consent => ANSWER_SECONDS_MAX,
+    };
+    let request = NewRequest { ask, from_outside, work, until: now().after(seconds) };
     let id = host.clone();
     let asked = app.db(move |store| store.ask(&id, &request, LIMIT, now())).await?;
     tracing::info!(%host, ?ask, from_outside, ?asked, "asked an agent");
@@ -260,9 +265,11 @@ async fn inventory(
     if let Some(why) = why {
         app.advance(&host.id, Event::Drifted(why), None).await?;
     }
+    // A boot begins without groups and pages: they are made again before anything is quoted, so that order is there
+    // before this one is answered.
+    let carves = shaping::ask(app, host, Ask::Carve).await?;
     end(app, request.id, RequestEnd::Answered(digest), None).await?;
-    // A boot begins without groups and pages: they are made again before anything is quoted.
-    if shaping::ask(app, host, Ask::Carve).await? { Ok(()) } else { reattest(app, host).await }
+    if carves { Ok(()) } else { reattest(app, host).await }
 }
 
 fn inventory_in(evidence: &Evidence) -> Option<Inventory> {

@@ -27,7 +27,8 @@ pub enum Ask {
     Credential,
     /// Consent to a registration.
     Consent,
-    /// Make the units real, and say what the kernel says.
+    /// Make the units real, and say what the kernel says.  Before all others but an inventory: until then there is
+    /// nothing that a quote could vouch for.
     Carve,
     /// Put back what was there before.
     Uncarve,
@@ -177,7 +178,7 @@ impl Store {
         self.lock()
             .query_row(
                 "SELECT * FROM request WHERE host = ?1 AND ended_at IS NULL AND until > ?2
-                 ORDER BY ask <> 'inventory', id LIMIT 1",
+                 ORDER BY ask <> 'inventory', ask <> 'carve', id LIMIT 1",
                 params![host.as_str(), integer(now.0)],
                 |row| Ok(read(row)),
             )

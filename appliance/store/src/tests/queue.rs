@@ -46,14 +46,17 @@ fn one_request_of_a_kind_is_open() {
     assert_eq!(ask(&request(Ask::Quote, true, 30), NOW), Asked::Busy(at(30)));
     assert_eq!(ask(&request(Ask::Quote, false, 30), NOW), Asked::Busy(at(30)));
     let credential = id(ask(&request(Ask::Credential, true, 30), NOW));
+    let carve = id(ask(&request(Ask::Carve, false, 900), NOW));
     let inventory = id(ask(&request(Ask::Inventory, false, 900), NOW));
-    // The inventory first, then in the order they came; and another boot's inventory is another one.
+    // The inventory first, then the units, then in the order they came; and another boot's inventory is another one.
     let next = |now| store.open_request(&host, now).unwrap().map(|request| request.id);
     assert_eq!(next(NOW), Some(inventory));
     let again = id(ask(&request(Ask::Inventory, false, 900), NOW));
     assert_eq!(next(NOW), Some(again));
     let answered = RequestEnd::Answered(digest(1));
     assert!(store.end_request(again, &answered, None, NOW).unwrap());
+    assert_eq!(next(NOW), Some(carve));
+    assert!(store.end_request(carve, &answered, None, NOW).unwrap());
     assert_eq!(next(NOW), Some(challenge));
     // The appliance died and is back: all of it is still there.
     drop(store);
