@@ -2,10 +2,10 @@
 
 use alloy::{
     consensus::{Header, Transaction as _},
-    primitives::U256,
+    primitives::{Address, Bytes, U256},
 };
 use revm::{
-    Context, Database, ExecuteEvm as _, MainBuilder as _, MainContext as _,
+    Context, Database, ExecuteEvm as _, MainBuilder as _, MainContext as _, SystemCallEvm as _,
     context::{BlockEnv, TxEnv},
     context_interface::result::{EVMError, ExecutionResult, ResultAndState},
     primitives::hardfork::SpecId,
@@ -32,6 +32,21 @@ pub(crate) fn run<DB: Database>(
         cfg.tx_gas_limit_cap = Some(TX_GAS_MAX);
     });
     context.build_mainnet().transact(tx)
+}
+
+/// Asks in the name of a contract, which sends no transactions (EIP-3607) but may be asked for, as geth allows.
+pub(crate) fn ask_as_contract<DB: Database>(
+    db: DB,
+    chain_id: u64,
+    block: BlockEnv,
+    (from, to): (Address, Address),
+    data: Bytes,
+) -> Result<ExecutionResult, EVMError<DB::Error>> {
+    let context = Context::mainnet().with_db(db).with_block(block).modify_cfg_chained(|cfg| {
+        cfg.set_spec_and_mainnet_gas_params(SpecId::OSAKA);
+        cfg.chain_id = chain_id;
+    });
+    context.build_mainnet().system_call_with_caller(from, to, data).map(|done| done.result)
 }
 
 /// What the EVM needs to know of the block.

@@ -38,7 +38,7 @@ pub(crate) fn call(chain: &Chain, params: &Params, now: u64) -> Result<Value, Re
     params.refuse(2, "state overrides")?;
     params.refuse(3, "block overrides")?;
     let trial = Trial::new(chain, params.need(0)?, params.block(1)?, now)?;
-    match trial.run(trial.tx.gas_limit)? {
+    match trial.ask()? {
         ExecutionResult::Success { output, .. } => Ok(json!(output.into_data())),
         ExecutionResult::Revert { output, .. } => Err(reverted(output)),
         ExecutionResult::Halt { reason, .. } => Err(Refusal::server(reason.to_string())),
@@ -137,6 +137,23 @@ impl<'a> Trial<'a> {
             TxKind::Call(to) => self.tx.data.is_empty() && self.view.code(to).is_empty(),
             TxKind::Create => false,
         }
+    }
+
+    /// The message as a question: in anybody's name, a contract's too if it sends no coin.
+    fn ask(&self) -> Result<ExecutionResult, Refusal> {
+        let TxKind::Call(to) = self.tx.kind else { return self.run(self.tx.gas_limit) };
+        if !self.tx.value.is_zero() || self.view.code(self.tx.caller).is_empty() {
+            return self.run(self.tx.gas_limit);
+        }
+        let (env, names) = (evm::block_env(&self.header), (self.tx.caller, to));
+        evm::ask_as_contract(
+            WrapDatabaseRef(self.view),
+            self.chain.chain_id,
+            env,
+            names,
+            self.tx.data.clone(),
+        )
+        .map_err(|why| Refusal::server(why.to_string()))
     }
 
     fn run(&self, gas: u64) -> Result<ExecutionResult, Refusal> {

@@ -8,7 +8,7 @@ use alloy::{
     signers::SignerSync as _,
     sol_types::{SolCall as _, SolEvent as _},
 };
-use chain_contracts::{IcntMock, token::IcntMock as Token};
+use chain_contracts::{IcntMock, ScalerTerms, token::IcntMock as Token};
 use p256::ecdsa::signature::hazmat::PrehashSigner as _;
 use revm::primitives::hardfork::SpecId;
 use serde_json::{Value, json};
@@ -158,6 +158,17 @@ fn what_cannot_run_is_refused_in_the_same_words() {
     assert_eq!(send(&evm, raise(1_100, FEE_MAX / 10 * 11)), none);
     evm.mine();
     evm.pair.agree("eth_getTransactionCount", &json!([from, "latest"]));
+}
+
+#[test]
+fn a_question_may_be_asked_in_a_contracts_name() {
+    let mut world = World::new();
+    let call = ScalerTerms::removeCall { id: 1, capacity: U256::ZERO.to() }.abi_encode();
+    for (from, allowed) in [(world.plan.nodes, true), (world.plan.vault, false), (world.governor, false)] {
+        let message = json!({"from": from, "to": world.plan.terms, "data": hex::encode_prefixed(&call)});
+        assert_eq!(world.evm.call(&message).is_ok(), allowed, "{from}");
+    }
+    world.evm.mine();
 }
 
 #[test]
