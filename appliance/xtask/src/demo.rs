@@ -24,7 +24,7 @@ const HOSTS_MAX: u8 = 8;
 const LIMIT: Duration = Duration::from_secs(1800);
 
 /// Stages in the order of the way.
-const WAY: [&str; 17] = [
+const WAY: [&str; 18] = [
     "found",
     "booting",
     "discovering",

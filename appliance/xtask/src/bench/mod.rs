@@ -5,6 +5,7 @@
 
 mod agent;
 mod api;
+mod carve;
 mod dhcp;
 mod http;
 mod lan;
@@ -46,6 +47,8 @@ enum What {
     Memory(memory::Walk),
     /// The agent with nothing to do.
     Agent(agent::Idle),
+    /// Carving the largest machine.
+    Carve(carve::Rounds),
 }
 
 /// How long, and for whom.
@@ -64,8 +67,10 @@ pub(super) struct How {
 
 pub(crate) fn run(root: &Path, bench: &Bench) -> anyhow::Result<()> {
     // BMCs stand on the loopback, above port 1,024; memory and files are everybody's.
-    let everybodys =
-        matches!(bench.what, What::Redfish(_) | What::Memory(_) | What::Storage(_) | What::Agent(_));
+    let everybodys = matches!(
+        bench.what,
+        What::Redfish(_) | What::Memory(_) | What::Storage(_) | What::Agent(_) | What::Carve(_)
+    );
     if !everybodys && !tools::is_root()? {
         bail!("servers stand in network namespaces with ports below 1,024: run this as root");
     }
@@ -77,6 +82,7 @@ pub(crate) fn run(root: &Path, bench: &Bench) -> anyhow::Result<()> {
         What::Storage(how) => storage::run(root, how),
         What::Memory(how) => memory::run(root, how),
         What::Agent(how) => agent::run(root, how),
+        What::Carve(how) => carve::run(root, how),
     }
 }
 
