@@ -156,7 +156,8 @@ impl ChainLink {
 
     /// The nodes' addresses, as people see them.
     fn shown_urls(&self) -> String {
-        self.rpc_urls.join(" or ")
+        let shown: Vec<String> = self.rpc_urls.iter().map(|url| chain_client::shown_url(url)).collect();
+        shown.join(" or ")
     }
 
     /// Whose collateral is put up: the operator's own account unless the site file names another.

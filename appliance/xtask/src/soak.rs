@@ -54,6 +54,9 @@ pub(crate) struct Soak {
     /// fuzzing.
     #[arg(long, conflicts_with_all = ["targets", "chain_calls"])]
     chain_matrix: Option<u64>,
+    /// Builds the disk of an installed host twice and boots it, instead of fuzzing: minutes of emulation.
+    #[arg(long, conflicts_with_all = ["targets", "chain_calls", "chain_matrix"])]
+    host_disk: bool,
     /// Only these targets.
     #[arg(value_parser = TARGETS)]
     targets: Vec<String>,
@@ -82,7 +85,13 @@ const SHORT_MINUTES: f64 = 0.1;
 pub(crate) fn short(root: &Path) -> anyhow::Result<()> {
     run_all(
         root,
-        &Soak { minutes: SHORT_MINUTES, chain_calls: None, chain_matrix: None, targets: Vec::new() },
+        &Soak {
+            minutes: SHORT_MINUTES,
+            chain_calls: None,
+            chain_matrix: None,
+            host_disk: false,
+            targets: Vec::new(),
+        },
     )
 }
 
@@ -92,6 +101,9 @@ pub(crate) fn run_all(root: &Path, soak: &Soak) -> anyhow::Result<()> {
     }
     if let Some(seeds) = soak.chain_matrix {
         return matrix(root, seeds);
+    }
+    if soak.host_disk {
+        return host_disk(root);
     }
     let folder = root.join("hil-tests/fuzz");
     // Dependencies' build scripts must not be instrumented, and are not when the platform is named.
@@ -150,6 +162,19 @@ fn matrix(root: &Path, seeds: u64) -> anyhow::Result<()> {
     run(cargo(root)
         .args(["test", "--quiet", "-p", "chain-sender", "--test", "matrix", "--", "--nocapture"])
         .env("SCALERFORGE_CHAIN_MATRIX", seeds.to_string()))
+}
+
+fn host_disk(root: &Path) -> anyhow::Result<()> {
+    run(cargo(root).args([
+        "test",
+        "-p",
+        "image-build",
+        "--test",
+        "hil_host",
+        "--",
+        "--ignored",
+        "--nocapture",
+    ]))
 }
 
 /// The platform that the compiler builds for.

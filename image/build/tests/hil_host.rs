@@ -50,7 +50,7 @@ fn installed_disk(dir: &Path, image: &Path) -> PathBuf {
 }
 
 #[test]
-#[ignore = "minutes: two builds and two boots"]
+#[ignore = "minutes: two builds and two boots; `cargo xtask soak --host-disk` runs it"]
 fn the_host_is_built_the_same_twice_and_boots_as_predicted() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();

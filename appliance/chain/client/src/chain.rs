@@ -400,7 +400,33 @@ fn transport(rpc_url: &str) -> Result<(Http<reqwest::Client>, String, bool), Err
         builder = builder.no_proxy();
     }
     let http = builder.build().map_err(|_| wrong())?;
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    let shown_url = format!("{}://{host}{port}", url.scheme());
+    let shown_url = shown_parts(&url, &host);
     Ok((Http::with_client(http, url), shown_url, local))
+}
+
+/// Scheme, host and port of an RPC URL: what may be shown of it, because paths and users hold access keys.  Nothing of what
+/// is no URL.
+#[must_use]
+pub fn shown_url(rpc_url: &str) -> String {
+    let url = reqwest::Url::parse(rpc_url).ok();
+    url.map(|url| shown_parts(&url, url.host_str().unwrap_or_default())).unwrap_or_default()
+}
+
+fn shown_parts(url: &reqwest::Url, host: &str) -> String {
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{host}{port}", url.scheme())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn access_keys_in_urls_are_not_shown() {
+        let shown = super::shown_url;
+        assert_eq!(
+            shown("https://user:secret@node.example:8443/v2/secret?key=secret"),
+            "https://node.example:8443"
+        );
+        assert_eq!(shown("http://127.0.0.1:8545/"), "http://127.0.0.1:8545");
+        assert_eq!(shown("secret"), "");
+    }
 }

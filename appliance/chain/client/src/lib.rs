@@ -33,7 +33,7 @@ mod token;
 mod transaction;
 
 pub use call::Call;
-pub use chain::{Block, Chain, Count, Fees, Finality};
+pub use chain::{Block, Chain, Count, Fees, Finality, shown_url};
 pub use chain_signer::{self as signer, KeyError, OperatorKey, SignError};
 pub use error::Error;
 pub use feed::{Feed, Heard};

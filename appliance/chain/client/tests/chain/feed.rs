@@ -161,13 +161,6 @@ async fn fleet(test: &str, count: usize) {
 }
 
 #[tokio::test]
-async fn forty_nodes_are_registered_in_two_batches() {
-    fleet("forty", 40).await;
-}
-
-/// `cargo nextest run -p chain-client --run-ignored only thousand`
-#[tokio::test]
-#[ignore = "six seconds; forty nodes show the same"]
 async fn a_thousand_nodes_are_registered_in_forty_batches() {
     fleet("thousand", 1_000).await;
 }
