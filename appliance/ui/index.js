@@ -4,7 +4,7 @@ import { ask, at, el, hostPath, sync, write } from "./draw.js";
 
 // The way a host goes, in order; a stage's place in it is its progress.
 const WAY = ["found", "booting", "discovering", "identifying", "challenging", "challenged", "admitting", "verifying", "admitted", "burning-in", "carving", "shaping", "binding", "sealing", "pricing", "approving", "registering", "registered"];
-const ENDS = ["registered", "quarantined"];
+const ENDS = ["registered", "retired", "quarantined"];
 
 const card = (host) => {
   const way = el("div", { class: "way", role: "img" }, ...WAY.map((name) => el("i", { title: name })));

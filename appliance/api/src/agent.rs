@@ -10,12 +10,14 @@
 use std::collections::BTreeMap;
 
 use appliance_model::{
-    Address, Digest, HostId, Mac, NodeId, Ticket,
+    Address, Digest, HostId, Mac, NodeId, Serial, Ticket,
     burn_in::staged::{Course, Head, Peer, SpanConsent},
     inventory::Tpm,
     real::Shape,
 };
 use serde::{Deserialize, Serialize};
+
+pub mod host;
 
 /// The protocol this module describes.
 pub const PROTOCOL: u32 = 1;
@@ -48,6 +50,9 @@ pub struct Hello {
     pub macs: Vec<Mac>,
     /// Random per boot: a hello repeated after a lost answer is the same hello.
     pub boot_nonce: Digest,
+    /// Which installed system the agent runs in; absent in the discovery image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub residence: Option<host::Residence>,
 }
 
 /// How an agent came by its boot ticket: what the ticket proves depends on it.
@@ -102,6 +107,11 @@ pub struct Order {
 pub enum Work {
     /// Nothing now: ask again.
     Wait,
+    /// Stay as you are: a person holds this machine.  Then ask again.
+    Hold {
+        /// Who, and what ends it; for the console.
+        why: String,
+    },
     /// Take an inventory.
     Inventory {
         /// An account to be made first, from inside, on the machine's own controller; absent where the site allows none
@@ -128,10 +138,20 @@ pub enum Work {
     NodeConsent(NodeConsent),
     /// Make the units real, and say what the kernel says of them then.
     Carve(Box<Shape>),
-    /// Put back what was there before the first `Carve` of this machine.
-    Uncarve,
+    /// Put back what was there before the first `Carve` of this machine, and say what the kernel says then of what had
+    /// been made.
+    Uncarve(Box<Shape>),
     /// Erase drives: each word on them is answered before the agent goes on.
     Erase(crate::erase::EraseOrder),
+    /// Put a release onto a drive, or into the slot that does not run.
+    Install(Box<host::InstallOrder>),
+    /// Mark the running slot good and raise the TPM's floor to its epoch.  Refused unless exactly this release runs.
+    Promote {
+        /// What the appliance has seen a fresh quote of.
+        release: host::Release,
+    },
+    /// Restart into the slot that does not run.  It is tried as often as a new one, and must be promoted.
+    Switch,
     /// Restart the machine.
     Reboot,
     /// Switch the machine off.
@@ -308,7 +328,7 @@ pub enum Outcome {
         signature: String,
     },
     /// What the kernel says of the units: after `Carve`; instead of a quote over units that are not real any more;
-    /// after `Uncarve` without any group.
+    /// after `Uncarve`, what is left of them.
     Carved {
         /// The state as it was read, and what could not be made.
         real: Box<Shape>,
@@ -327,6 +347,38 @@ pub enum Outcome {
     },
     /// What is said of one drive that is to be erased; more may follow.
     Erase(crate::erase::EraseWord),
+    /// The drive holds something, and the order did not name it: nothing was written.
+    Occupied {
+        /// Serial or WWN.
+        drive: Serial,
+        /// What was found.
+        found: Vec<host::FoundPartition>,
+        /// SHA-256 over what was found: an order that names it allows that to be lost.
+        digest: Digest,
+    },
+    /// A release stands in a slot, was read back through its hash tree, and is next to be booted.
+    Installed {
+        /// Serial or WWN.
+        drive: Serial,
+        /// Which.
+        slot: host::Slot,
+        /// Root hash of what was read back from the drive.
+        root_hash: Digest,
+        /// Name of the boot loader's entry.
+        entry: String,
+        /// The firmware's boot option that was made for the drive, and put first; absent where none was needed, or the
+        /// firmware took none: then the drive's fallback path is what it can be booted by.
+        boot_option: Option<u16>,
+        /// How long all that took.
+        milliseconds: u64,
+    },
+    /// The running slot is marked good.
+    Promoted {
+        /// Which.
+        slot: host::Slot,
+        /// The floor as the TPM has it now; absent on a machine without a TPM.
+        floor: Option<u32>,
+    },
     /// The order could not be carried out.
     Failed {
         /// What was tried, what came back.
@@ -380,93 +432,4 @@ pub struct Problem {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The wire, byte by byte.  **If this fails, change your code, not this test**: images with these bytes are served.
-    #[test]
-    fn protocol_1() {
-        let order = Order {
-            id: 7,
-            work: Work::Quote(QuoteOrder {
-                purpose: "registration".into(),
-                nonce: "a1".into(),
-                node: NodeId([1; 32]),
-                target: Some(Target { chain_id: 5, registry: Address([2; 20]), operator: Address([3; 20]) }),
-                manifest: Some("{}".into()),
-                previous: None,
-                sequence: 1,
-            }),
-        };
-        let [one, two, three] = ["01".repeat(32), "02".repeat(20), "03".repeat(20)];
-        let wanted = format!(
-            r#"{{"id":7,"work":{{"kind":"quote","purpose":"registration","nonce":"a1","node":"{one}","target":{{"chain_id":5,"registry":"{two}","operator":"{three}"}},"manifest":"{{}}","previous":null,"sequence":1}}}}"#
-        );
-        assert_eq!(serde_json::to_string(&order).unwrap(), wanted);
-        let wait = Order { id: 0, work: Work::Wait };
-        assert_eq!(serde_json::to_string(&wait).unwrap(), r#"{"id":0,"work":{"kind":"wait"}}"#);
-        for bmc_account in [None, Some(BmcAccount { user: "u".into(), password: "p4ssword".into() })] {
-            let inventory = Order { id: 1, work: Work::Inventory { bmc_account: bmc_account.clone() } };
-            let account = bmc_account.map_or("", |_| r#","bmc_account":{"user":"u","password":"p4ssword"}"#);
-            let wanted = format!(r#"{{"id":1,"work":{{"kind":"inventory"{account}}}}}"#);
-            assert_eq!(serde_json::to_string(&inventory).unwrap(), wanted);
-            assert!(!format!("{inventory:?}").contains("p4ssword"));
-            assert!(serde_json::from_str::<Order>(&wanted).is_ok());
-        }
-        let hello = format!(
-            r#"{{"protocol":1,"agent":"0.1.0","ticket":"{}","boot_url":null,"serial":"S1","uuid":null,"macs":["52:54:00:00:00:01"],"boot_nonce":"{one}"}}"#,
-            "09".repeat(16)
-        );
-        let parsed: Hello = serde_json::from_str(&hello).unwrap();
-        assert_eq!(serde_json::to_string(&parsed).unwrap(), hello);
-        let told = hello.replace(r#","boot_url""#, r#","ticket_source":"dhcp","boot_url""#);
-        let parsed: Hello = serde_json::from_str(&told).unwrap();
-        assert_eq!(parsed.ticket_source, Some(TicketSource::Dhcp));
-        assert_eq!(serde_json::to_string(&parsed).unwrap(), told);
-        let report = format!(r#"{{"order":7,"outcome":{{"kind":"activated","answer":"{one}"}}}}"#);
-        let parsed: Report = serde_json::from_str(&report).unwrap();
-        assert_eq!(serde_json::to_string(&parsed).unwrap(), report);
-    }
-
-    /// Burn-in in stages, byte by byte.  **If this fails, change your code, not this test.**
-    #[test]
-    fn protocol_1_burn_in() {
-        let zeros = "00".repeat(32);
-        let order = format!(
-            r#"{{"id":9,"work":{{"kind":"burn-in","course":{{"profile":"demo","profile_digest":"{zeros}","serial":"S1","stages":[{{"name":"cpu","seconds_max":9,"waves":[[{{"id":"cpu/cpu-compare","work":{{"kind":"cpu-compare"}},"seconds":4}}]]}}]}},"consents":[{{"serial":"D1","start":0,"bytes":4096}}],"profile":"version = 2","models":{{"drive D1":"M"}},"peers":[],"so_far":{{"lines":2,"sha256":"{zeros}"}}}}}}"#
-        );
-        let parsed: Order = serde_json::from_str(&order).unwrap();
-        assert!(matches!(&parsed.work, Work::BurnIn(order) if order.so_far.lines == 2));
-        assert_eq!(serde_json::to_string(&parsed).unwrap(), order);
-        let report = r#"{"order":9,"outcome":{"kind":"burn-in-lines","from":2,"lines":"{}\n"}}"#;
-        let parsed: Report = serde_json::from_str(report).unwrap();
-        assert_eq!(serde_json::to_string(&parsed).unwrap(), report);
-        let progress = r#"{"order":9,"permille":5,"note":"n","devices":[{"task":"t","device":"cpu","permille":7,"seconds_left":3}]}"#;
-        let parsed: Progress = serde_json::from_str(progress).unwrap();
-        assert_eq!(serde_json::to_string(&parsed).unwrap(), progress);
-        let short = r#"{"order":9,"permille":5,"note":"n"}"#;
-        let parsed: Progress = serde_json::from_str(short).unwrap();
-        assert_eq!(serde_json::to_string(&parsed).unwrap(), short);
-    }
-
-    #[test]
-    fn a_session_does_not_print() {
-        let json = format!(r#"{{"host":"h-0123456789ab","session":"{}"}}"#, "ab".repeat(32));
-        let welcome: Welcome = serde_json::from_str(&json).unwrap();
-        assert_eq!(format!("{welcome:?}"), "Welcome { host: h-0123456789ab, session: .. }");
-    }
-
-    #[test]
-    fn a_boot_url_holds_its_ticket() {
-        let hex = "00112233445566778899aabbccddeeff";
-        let ticket: Ticket = hex.parse().unwrap();
-        for (url, expected) in [
-            (format!("http://10.77.0.1:8080/boot/{hex}/discovery.efi"), Some(ticket)),
-            (format!("http://10.77.0.1:8080/boot/{hex}"), Some(ticket)),
-            (format!("http://10.77.0.1:8080/boot/{hex}0/discovery.efi"), None),
-            (format!("http://10.77.0.1:8080/image/{hex}/discovery.efi"), None),
-        ] {
-            assert_eq!(ticket_in(&url), expected, "{url}");
-        }
-    }
-}
+mod tests;

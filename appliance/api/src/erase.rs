@@ -63,6 +63,40 @@ pub struct ErasePermission {
     pub by: String,
 }
 
+/// What wiping a host would do: every drive of its inventory erased.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct WipePlanView {
+    /// Host id.
+    pub host: String,
+    /// SHA-256 over host and drives: what a permission repeats.
+    pub plan: String,
+    /// The drives.
+    pub drives: Vec<ErasePlanDrive>,
+    /// Drives that tell no serial: nobody can name them, so they are left.
+    pub unnamed: Vec<String>,
+    /// What has to be typed.
+    pub words: String,
+    /// End of the commitment that the host's owner gave on chain, seconds since 1970; it stands in the words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub committed_until_unix: Option<u64>,
+    /// What of it the chain would not take back: commitment, booking, open case.
+    pub against: Vec<String>,
+    /// Why nothing is wiped now, whatever is typed; absent where it may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub barred: Option<String>,
+}
+
+/// Permission to wipe.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct WipePermission {
+    /// The plan's words, typed.
+    pub words: String,
+    /// The plan's digest.
+    pub plan: String,
+    /// Who allows it.
+    pub by: String,
+}
+
 /// How an erase stands.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct EraseView {

@@ -12,6 +12,7 @@ use appliance_model::{
         staged::{Course, Done, Figure, Head, Outcome, Report, Unit},
     },
     inventory::{Bus, Drive, Gpu, Inventory, Nic, NodeMemory, System, Thread},
+    real::Wishes,
     rules::Placement,
 };
 use firmware_checks_baseline::Library;
@@ -86,7 +87,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("plan check root fit");
     for _ in 0..ROUNDS {
         let started = Instant::now();
-        let carved = carve(&machine, &burn_in, &rules, &placement)?;
+        let carved = carve(&machine, &burn_in, &rules, &placement, Wishes::default())?;
         let planned = started.elapsed();
         let manifest = black_box(&carved.manifest);
         let faults = check(&machine, manifest).len()

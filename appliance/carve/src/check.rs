@@ -6,12 +6,16 @@ use std::collections::{HashMap, HashSet};
 use appliance_model::{
     Mac,
     burn_in::staged::{Done, Figure, Outcome, Report},
-    inventory::{Gpu, Grade, Inventory},
+    inventory::{Gpu, Grade, Inventory, MigPlace},
     rules::{ClassRules, Measure},
     units::{Manifest, Resource, Tier},
 };
 
-use crate::{Fault, check_place};
+use crate::{Fault, check_drives, check_place};
+
+/// A kernel counts what it has not taken for itself: boots of one machine differ by pages, releases by some MiB.  A
+/// manifest that fitted fits after those, too; what is sold is never more than what is counted.
+const MEMORY_WOBBLE_BYTES: u64 = 64 << 20;
 
 /// All faults of `manifest` against the machine that `inventory` describes; none means it may be signed.
 #[must_use]
@@ -21,10 +25,10 @@ pub fn check(inventory: &Inventory, manifest: &Manifest) -> Vec<Fault> {
     checker.order();
     checker.cpus();
     checker.memory();
-    checker.drives();
     checker.ports();
     checker.gpus();
     let mut faults = checker.faults;
+    faults.extend(check_drives::check(inventory, manifest));
     faults.extend(check_place::check(inventory, manifest));
     faults
 }
@@ -109,9 +113,10 @@ fn sum(manifest: &Manifest, measure: Measure) -> u128 {
             Resource::Compute { .. } => if_so(measure == Measure::Cores, 1),
             Resource::Memory { bytes } => if_so(measure == Measure::MemoryGibibytes, (*bytes).into()),
             Resource::Storage { bytes, tier, .. } => {
+                // Drives are counted by serial, below.
                 let counted = measure == Measure::DriveTebibytes
                     || measure == Measure::FastDriveTebibytes && *tier == Tier::Fast;
-                if_so(measure == Measure::Drives, 1) + if_so(counted, (*bytes).into())
+                if_so(counted, (*bytes).into())
             }
             Resource::Network { mbps, .. } => {
                 if_so(measure == Measure::NetworkGigabits, mbps.unwrap_or(0).into())
@@ -122,7 +127,8 @@ fn sum(manifest: &Manifest, measure: Measure) -> u128 {
     };
     let whole: u128 = manifest.units.iter().map(|unit| one(&unit.resource)).sum();
     match measure {
-        Measure::Cores | Measure::Drives | Measure::Gpus | Measure::GpuSlices => whole,
+        Measure::Drives => check_drives::count(manifest),
+        Measure::Cores | Measure::Gpus | Measure::GpuSlices => whole,
         Measure::MemoryGibibytes => whole / (1 << 30),
         Measure::DriveTebibytes | Measure::FastDriveTebibytes => whole / (1 << 40),
         Measure::NetworkGigabits => whole / 1_000,
@@ -235,10 +241,11 @@ impl Checker<'_> {
         }
         let total = self.inventory.memory_bytes.unwrap_or_default();
         let promised = sold + u128::from(self.manifest.reserved_bytes);
-        if promised > u128::from(total) {
+        let counted = |bytes: u64| u128::from(bytes) + u128::from(MEMORY_WOBBLE_BYTES);
+        if promised > counted(total) || sold > u128::from(total) {
             self.faults.push(Fault::Oversold { place: "the machine".into(), bytes: total, sold: promised });
         }
-        if self.manifest.reserved_bytes < total / 20 {
+        if counted(self.manifest.reserved_bytes) < u128::from(total / 20) {
             let found = self.manifest.reserved_bytes;
             self.faults.push(Fault::Starved { what: "bytes of memory", found, least: total / 20 });
         }
@@ -252,35 +259,8 @@ impl Checker<'_> {
         }
         for (node, sold) in on_node {
             let bytes = there.get(&node).copied().unwrap_or_default();
-            if sold > u128::from(bytes) {
+            if sold > counted(bytes) {
                 self.faults.push(Fault::Oversold { place: format!("node {node}"), bytes, sold });
-            }
-        }
-    }
-
-    fn drives(&mut self) {
-        let mut taken = HashSet::new();
-        for unit in &self.manifest.units {
-            let Resource::Storage { serial, bytes, .. } = &unit.resource else { continue };
-            let part = format!("drive {serial}");
-            if !taken.insert(serial.as_str()) {
-                self.faults.push(Fault::Twice { id: unit.id.clone(), part: part.clone() });
-            }
-            let mut found =
-                self.inventory.drives.iter().filter(|drive| drive.serial.as_ref() == Some(serial));
-            match (found.next(), found.next()) {
-                (Some(drive), None) => {
-                    self.same(&unit.id, &part, "bytes", Some(*bytes), Some(drive.bytes));
-                    let gone = drive.smart.as_ref().is_some_and(|judged| judged.grade == Grade::Fail);
-                    if gone || drive.health.as_ref().is_some_and(|health| health.passed == Some(false)) {
-                        self.faults.push(Fault::Failing { id: unit.id.clone(), part });
-                    }
-                }
-                (Some(_), Some(_)) => {
-                    let part = format!("{part}, a serial that two drives have");
-                    self.faults.push(Fault::Twice { id: unit.id.clone(), part });
-                }
-                (None, _) => self.faults.push(Fault::Absent { id: unit.id.clone(), part }),
             }
         }
     }
@@ -306,6 +286,7 @@ impl Checker<'_> {
 
     fn gpus(&mut self) {
         let mut taken = HashSet::new();
+        let mut places: Vec<(&str, u32, u32)> = Vec::new();
         for unit in &self.manifest.units {
             let (uuid, own, bytes) = match &unit.resource {
                 Resource::Gpu { uuid, bytes } => (uuid, uuid, bytes),
@@ -332,9 +313,40 @@ impl Checker<'_> {
                 self.faults.push(Fault::Cut { id: unit.id.clone(), part, whole });
             } else if whole {
                 self.same(&unit.id, &part, "bytes", Some(*bytes), Some(gpu.bytes));
+            } else if let Resource::GpuSlice { place: Some(place), .. } = &unit.resource {
+                self.placed(&unit.id, gpu, (*bytes, *place), &mut places);
             } else {
                 self.slice(&unit.id, gpu, own, *bytes);
             }
+        }
+    }
+
+    /// A part that the site cuts: of a kind that this GPU has, where one may begin, and on no other.
+    fn placed<'a>(
+        &mut self,
+        id: &str,
+        gpu: &'a Gpu,
+        (bytes, place): (u64, MigPlace),
+        cut: &mut Vec<(&'a str, u32, u32)>,
+    ) {
+        let part = format!("{} slices of GPU {} from {}", place.slices, gpu.uuid, place.start);
+        let kinds = gpu.mig.iter().flat_map(|mig| &mig.profiles);
+        let kind =
+            kinds.into_iter().find(|kind| kind.slices == place.slices && kind.starts.contains(&place.start));
+        let Some(kind) = kind else {
+            self.faults.push(Fault::Absent { id: id.to_owned(), part });
+            return;
+        };
+        self.same(id, &part, "bytes", Some(bytes), Some(kind.bytes));
+        let end = place.start.saturating_add(kind.size);
+        if cut.iter().any(|(other, from, to)| *other == gpu.uuid && *from < end && place.start < *to) {
+            self.faults.push(Fault::Twice { id: id.to_owned(), part });
+        }
+        cut.push((&gpu.uuid, place.start, end));
+        let same = cut.iter().filter(|(other, ..)| *other == gpu.uuid).count();
+        let sold = u128::from(bytes).saturating_mul(u128::try_from(same).unwrap_or(u128::MAX));
+        if sold > u128::from(gpu.bytes) {
+            self.faults.push(Fault::Oversold { place: format!("GPU {}", gpu.uuid), bytes: gpu.bytes, sold });
         }
     }
 

@@ -30,6 +30,9 @@ pub(crate) struct Totals {
     pub(crate) gpu_slices: u64,
 }
 
+/// Where the first part of a drive that is sold in parts begins.
+const FIRST_PART: u64 = 1 << 20;
+
 impl Totals {
     pub(crate) fn of(units: &[Unit]) -> Self {
         let mut totals = Self::default();
@@ -37,8 +40,9 @@ impl Totals {
             match &unit.resource {
                 Resource::Compute { .. } => totals.cores += 1,
                 Resource::Memory { bytes } => add(&mut totals.memory_bytes, *bytes),
-                Resource::Storage { bytes, tier, .. } => {
-                    totals.drives += 1;
+                Resource::Storage { bytes, tier, start, .. } => {
+                    // Parts of a drive stand in order; the first one counts for the drive.
+                    totals.drives += u64::from(start.is_none_or(|start| start == FIRST_PART));
                     add(&mut totals.drive_bytes, *bytes);
                     match tier {
                         Tier::Fast => add(&mut totals.fast_bytes, *bytes),

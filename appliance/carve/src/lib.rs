@@ -11,6 +11,7 @@
 //! share no code with those they check).
 
 mod check;
+mod check_drives;
 mod check_fit;
 mod check_place;
 mod class;
@@ -21,6 +22,7 @@ mod plan;
 mod proof;
 mod real;
 mod root;
+mod slices;
 mod tier;
 
 pub use check::{check, check_class, check_tiers};

@@ -11,6 +11,7 @@ use appliance_model::{
     Serial,
     burn_in::{Verdict, staged::Report},
     inventory::{Drive, Gpu, Grade, Inventory},
+    real::Wishes,
     rules::{ClassRules, FailureDomains, Placement},
     units::{Manifest, Resource, Unit},
 };
@@ -18,11 +19,19 @@ use appliance_model::{
 use crate::{
     class::{self, Decision, Judged, Totals},
     locality::{Bridges, of_gpu, of_socket},
+    slices,
     tier::{Tiered, tier},
 };
 
 /// Most entries of one kind in an inventory; the largest real machines have about 2,000 threads.
 const PARTS_MAX: usize = 8_192;
+
+/// Where the first part of a drive begins, and how much is left behind the last: room for a partition table and its copy
+/// (UEFI 2.10, 5.3), and the boundary on which all parts begin.
+const PART_START: u64 = 1 << 20;
+
+/// As many partitions have room in a table of the usual size.
+const PARTS_OF_A_DRIVE_MAX: u64 = 128;
 
 /// Most units of one kind: their numbers have four digits, and past that ids would not rise.
 const UNITS_OF_A_KIND_MAX: usize = 10_000;
@@ -130,6 +139,7 @@ pub fn carve(
     burn_in: &Report,
     rules: &ClassRules,
     placement: &Placement,
+    wishes: Wishes,
 ) -> Result<Carved, Refusal> {
     bounded(inventory)?;
     let serial = inventory.system.serial.clone().ok_or(Refusal::NoSerial)?;
@@ -147,10 +157,12 @@ pub fn carve(
     let bridges = Bridges::of(inventory);
     let mut units = Numbered::default();
     compute(inventory, sold, &mut units);
-    gpus(inventory, &bridges, &mut units, &mut left_out);
+    gpus(inventory, wishes.gpu_slices, &bridges, &mut units, &mut left_out);
     memory(inventory, total, home, &mut units)?;
     nics(inventory, &bridges, &mut units, &mut left_out);
-    let tiers = drives(inventory, burn_in, &bridges, &mut units, &mut left_out);
+    let (sellable, unsold) = sellable(inventory, burn_in);
+    left_out.extend(unsold);
+    let tiers = drives(sellable, wishes.part_bytes, &bridges, &mut units, &mut left_out);
     units.bounded()?;
     let totals = Totals::of(&units.units);
     let decision = class::classify(totals, rules).map_err(|rejected| Refusal::NoClass { rejected })?;
@@ -300,14 +312,11 @@ fn memory(inventory: &Inventory, total: u64, home: u32, units: &mut Numbered) ->
     Ok(())
 }
 
-fn drives(
-    inventory: &Inventory,
-    burn_in: &Report,
-    bridges: &Bridges<'_>,
-    units: &mut Numbered,
-    left_out: &mut Vec<LeftOut>,
-) -> Vec<Tiered> {
-    let mut sellable: BTreeMap<Serial, (&Drive, Tiered)> = BTreeMap::new();
+type Sellable<'a> = BTreeMap<Serial, (&'a Drive, Tiered)>;
+
+/// The drives that burn-in measured, and why the others are not sold.
+fn sellable<'a>(inventory: &'a Inventory, burn_in: &Report) -> (Sellable<'a>, Vec<LeftOut>) {
+    let (mut sellable, mut left_out) = (Sellable::new(), Vec::new());
     for drive in &inventory.drives {
         match tier(drive, &inventory.drives, burn_in) {
             Ok(tiered) => {
@@ -316,14 +325,43 @@ fn drives(
             Err(why) => left_out.push(LeftOut { what: name(drive), why }),
         }
     }
+    (sellable, left_out)
+}
+
+fn drives(
+    sellable: Sellable<'_>,
+    part_bytes: Option<u64>,
+    bridges: &Bridges<'_>,
+    units: &mut Numbered,
+    left_out: &mut Vec<LeftOut>,
+) -> Vec<Tiered> {
     let mut tiers = Vec::new();
     for (serial, (drive, tiered)) in sellable {
-        let resource = Resource::Storage { serial, bytes: drive.bytes, tier: tiered.tier };
         let pcie = bridges.path(drive.pci.as_deref());
-        units.put("storage", Unit { pcie, ..Unit::new("", resource, drive.node) });
+        let mut put = |bytes, start| {
+            let resource = Resource::Storage { serial: serial.clone(), bytes, tier: tiered.tier, start };
+            let unit = Unit::new("", resource, drive.node);
+            units.put("storage", Unit { pcie: pcie.clone(), ..unit });
+        };
+        match part_bytes.and_then(|size| Some((size, parts(drive.bytes, size)?))) {
+            Some((size, count)) => {
+                (0..count).for_each(|part| put(size, Some(PART_START + part * size)));
+                let rest = drive.bytes - count * size;
+                let why = format!("{rest} bytes of it are its table, and less than a part of {size} bytes");
+                left_out.push(LeftOut { what: name(drive), why });
+            }
+            None => put(drive.bytes, None),
+        }
         tiers.push(tiered);
     }
     tiers
+}
+
+/// How many parts of `size` bytes a drive holds; `None` where it is sold whole, as fewer than two go on it.
+fn parts(bytes: u64, size: u64) -> Option<u64> {
+    let room = bytes.checked_sub(2 * PART_START)?;
+    let count = room.checked_div(size)?.min(PARTS_OF_A_DRIVE_MAX);
+    (count >= 2 && size.is_multiple_of(PART_START)).then_some(count)
 }
 
 fn name(drive: &Drive) -> String {
@@ -355,13 +393,21 @@ fn nics(inventory: &Inventory, bridges: &Bridges<'_>, units: &mut Numbered, left
 }
 
 /// Whole GPUs; or of one that is cut into parts, the parts.
-fn gpus(inventory: &Inventory, bridges: &Bridges<'_>, units: &mut Numbered, left_out: &mut Vec<LeftOut>) {
+fn gpus(
+    inventory: &Inventory,
+    wanted: Option<u32>,
+    bridges: &Bridges<'_>,
+    units: &mut Numbered,
+    left_out: &mut Vec<LeftOut>,
+) {
     let mut seen = BTreeSet::new();
     let mut gpus: Vec<_> = inventory.gpus.iter().collect();
     gpus.sort_by_key(|gpu| &gpu.uuid);
-    let mut slices = Vec::new();
+    let mut sliced = Vec::new();
     for gpu in gpus {
-        if let Some(why) = unsold(gpu, &mut seen) {
+        let cut = gpu.mig.as_ref().filter(|mig| mig.on).zip(wanted);
+        let planned = cut.map_or_else(Vec::new, |(mig, wanted)| slices::parts(gpu, mig, wanted));
+        if let Some(why) = unsold(gpu, !planned.is_empty(), &mut seen) {
             let what = format!("GPU {} at {}", gpu.model, gpu.pci.as_deref().unwrap_or("an unknown address"));
             left_out.push(LeftOut { what, why });
             continue;
@@ -375,25 +421,30 @@ fn gpus(inventory: &Inventory, bridges: &Bridges<'_>, units: &mut Numbered, left
             units.put("gpu", unit(Resource::Gpu { uuid: gpu.uuid.clone(), bytes: gpu.bytes }));
             continue;
         };
+        if !planned.is_empty() {
+            sliced.extend(planned.into_iter().map(unit));
+            continue;
+        }
         let mut parts: Vec<_> = mig.instances.iter().collect();
         parts.sort_by_key(|part| &part.uuid);
         for part in parts {
-            slices.push(unit(Resource::GpuSlice {
+            sliced.push(unit(Resource::GpuSlice {
                 uuid: part.uuid.clone(),
                 gpu: gpu.uuid.clone(),
                 profile: part.model.clone(),
                 bytes: part.bytes,
+                place: None,
             }));
         }
     }
     // `gpu-slice-` comes after `gpu-` and a digit.
-    for slice in slices {
+    for slice in sliced {
         units.put("gpu-slice", slice);
     }
 }
 
 /// Why a GPU is not sold, neither whole nor in parts.
-fn unsold<'a>(gpu: &'a Gpu, seen: &mut BTreeSet<&'a str>) -> Option<String> {
+fn unsold<'a>(gpu: &'a Gpu, planned: bool, seen: &mut BTreeSet<&'a str>) -> Option<String> {
     if gpu.uuid.is_empty() || !seen.insert(&gpu.uuid) {
         return Some("it has no UUID of its own".into());
     }
@@ -402,8 +453,11 @@ fn unsold<'a>(gpu: &'a Gpu, seen: &mut BTreeSet<&'a str>) -> Option<String> {
         return Some(format!("its health is judged as failing: {}", reasons.join("; ")));
     }
     let mig = gpu.mig.as_ref().filter(|mig| mig.on)?;
-    if mig.instances.is_empty() {
-        return Some("MIG is on, and it is cut into nothing: make instances, or switch MIG off".into());
+    if mig.instances.is_empty() && !planned {
+        return Some(
+            "MIG is on, and it is cut into nothing: make instances, say `gpu_slices`, or switch MIG off"
+                .into(),
+        );
     }
     for part in &mig.instances {
         if part.uuid.is_empty() || !seen.insert(&part.uuid) {

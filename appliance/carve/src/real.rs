@@ -2,13 +2,13 @@
 //! ports, GPUs.  The agent makes it and reads it back; nobody here touches a machine.
 //!
 //! Processes of all units live below one group whose CPUs are nobody else's, so that the host's reserve is kept by the
-//! kernel and not by good manners.  Drives are sold as they are: nothing is written.
+//! kernel and not by good manners.  Whole drives are sold as they are: nothing is written; parts are partitions.
 
 use std::collections::BTreeMap;
 
 use appliance_model::{
     inventory::Inventory,
-    real::{Difference, Drive, Gpu, Group, Pages, Port, Shape, Wishes},
+    real::{Classes, Difference, Drive, Gpu, GpuPart, Group, Pages, Port, Shape, Wishes},
     units::{Manifest, Resource, Unit},
 };
 
@@ -45,18 +45,24 @@ pub fn shape(manifest: &Manifest, inventory: &Inventory, wishes: Wishes) -> Shap
                     *place = place.saturating_add(*bytes);
                 }
             }
-            Resource::Storage { serial, bytes, .. } => {
-                shape.drives.push(Drive { unit: unit.id.clone(), serial: serial.clone(), bytes: *bytes });
+            Resource::Storage { serial, bytes, start, .. } => {
+                let (unit, serial) = (unit.id.clone(), serial.clone());
+                shape.drives.push(Drive { unit, serial, bytes: *bytes, start: *start });
             }
-            Resource::Network { mac, .. } => {
+            Resource::Network { mac, mbps } => {
                 let port = inventory.nics.iter().find(|nic| nic.mac == Some(*mac));
                 // A port without virtual functions is sold as it is; one with fewer has as many as it can.
                 let most = port.and_then(|nic| nic.functions_max);
                 let functions = most.and_then(|most| wishes.functions.map(|wanted| wanted.min(most)));
-                shape.ports.push(Port { unit: unit.id.clone(), mac: *mac, functions });
+                let classes = if most.is_none() { classes(*mbps, wishes) } else { None };
+                shape.ports.push(Port { unit: unit.id.clone(), mac: *mac, functions, classes });
             }
-            Resource::Gpu { uuid, bytes } | Resource::GpuSlice { uuid, bytes, .. } => {
-                shape.gpus.push(Gpu { unit: unit.id.clone(), uuid: uuid.clone(), bytes: *bytes });
+            Resource::Gpu { uuid, bytes } => {
+                shape.gpus.push(Gpu { unit: unit.id.clone(), uuid: uuid.clone(), bytes: *bytes, part: None });
+            }
+            Resource::GpuSlice { uuid, gpu, bytes, place, .. } => {
+                let part = place.map(|place| GpuPart { gpu: gpu.clone(), place, uuid: None });
+                shape.gpus.push(Gpu { unit: unit.id.clone(), uuid: uuid.clone(), bytes: *bytes, part });
             }
         }
     }
@@ -134,9 +140,18 @@ fn limits(bytes: u64, wishes: Wishes) -> (Option<u64>, Option<u64>) {
     }
 }
 
-/// Adds to `found` those parts of `wanted` that the machine of this inventory has.
+/// Traffic classes of a port of this speed: equal shares, one of them the host's.  A link that does not tell its speed
+/// cannot be divided.
+fn classes(mbps: Option<u32>, wishes: Wishes) -> Option<Classes> {
+    let (count, mbps_max) = (wishes.classes?, mbps?);
+    let mbps = mbps_max.checked_div(count.checked_add(1)?)?;
+    (count > 0 && mbps > 0).then_some(Classes { count, mbps, mbps_max })
+}
+
+/// Adds to `found` those parts of `wanted` that the machine of this inventory has.  An inventory does not know how a
+/// drive is cut: parts of drives are for who reads partition tables.
 pub fn find_parts(wanted: &Shape, inventory: &Inventory, found: &mut Shape) {
-    for drive in &wanted.drives {
+    for drive in wanted.drives.iter().filter(|drive| drive.start.is_none()) {
         let own = inventory.drives.iter().filter(|one| one.serial.as_ref() == Some(&drive.serial));
         let sizes: Vec<u64> = own.map(|one| one.bytes).collect();
         // A drive of several namespaces has one serial; what was sold is one of them.
@@ -146,6 +161,10 @@ pub fn find_parts(wanted: &Shape, inventory: &Inventory, found: &mut Shape) {
         }
     }
     for gpu in &wanted.gpus {
+        if let Some(part) = &gpu.part {
+            found.gpus.extend(cut(gpu, part, inventory));
+            continue;
+        }
         let whole = inventory.gpus.iter().map(|one| (&one.uuid, one.bytes));
         let parts = inventory.gpus.iter().filter_map(|one| one.mig.as_ref()).flat_map(|mig| &mig.instances);
         let own =
@@ -154,6 +173,17 @@ pub fn find_parts(wanted: &Shape, inventory: &Inventory, found: &mut Shape) {
             found.gpus.push(Gpu { bytes, ..gpu.clone() });
         }
     }
+}
+
+/// The part that lies where one was wanted.
+fn cut(wanted: &Gpu, part: &GpuPart, inventory: &Inventory) -> Option<Gpu> {
+    let mig = inventory.gpus.iter().find(|gpu| gpu.uuid == part.gpu)?.mig.as_ref()?;
+    let found = mig.instances.iter().find(|one| one.place == Some(part.place))?;
+    // What a kind has is told once for all; a part itself tells a little less, as drivers see fit.
+    let kind = mig.profiles.iter().find(|kind| kind.slices == part.place.slices);
+    let bytes = kind.map_or(found.bytes, |kind| kind.bytes);
+    let part = GpuPart { uuid: Some(found.uuid.clone()), ..part.clone() };
+    Some(Gpu { bytes, part: Some(part), ..wanted.clone() })
 }
 
 /// Every difference between what was wanted and what the kernel says; none means that the units are real.
@@ -189,17 +219,26 @@ pub fn compare(wanted: &Shape, found: &Shape) -> Vec<Difference> {
 
 fn parts(wanted: &Shape, found: &Shape, all: &mut Vec<Difference>) {
     for drive in &wanted.drives {
-        match found.drives.iter().find(|one| one.serial == drive.serial) {
-            Some(real) if real.bytes == drive.bytes => {}
-            Some(real) => {
+        let same = |one: &&Drive| (&one.serial, one.start) == (&drive.serial, drive.start);
+        match (found.drives.iter().find(same), drive.start) {
+            (Some(real), _) if real.bytes == drive.bytes => {}
+            (Some(real), _) => {
                 all.push(less(&drive.unit, "bytes", drive.bytes.to_string(), real.bytes.to_string()));
             }
-            None => all.push(missing(&drive.unit, format!("drive {}", drive.serial))),
+            (None, None) => all.push(missing(&drive.unit, format!("drive {}", drive.serial))),
+            (None, Some(start)) => {
+                let what = format!("partition at byte {start} of drive {}", drive.serial);
+                all.push(missing(&drive.unit, what));
+            }
         }
     }
     for port in &wanted.ports {
         match found.ports.iter().find(|one| one.mac == port.mac) {
             Some(real) => {
+                if let Some(wanted) = port.classes.filter(|_| real.classes != port.classes) {
+                    let found = real.classes.map_or("none".into(), |found| found.to_string());
+                    all.push(less(&port.unit, "traffic classes", wanted.to_string(), found));
+                }
                 let (Some(wanted), found) = (port.functions, real.functions.unwrap_or(0)) else { continue };
                 if wanted != found {
                     let difference =

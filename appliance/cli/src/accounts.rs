@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use appliance_server::vault::{
-    self, AccountStore, ByRedfish, Ended, Exported, Vault, open_export, read_roster, seal_export,
+    self, AccountStore, ByRedfish, Ended, Entry, Exported, Vault, open_export, read_roster, seal_export,
 };
 use clap::{Args, Subcommand};
 
@@ -27,7 +27,7 @@ pub(crate) enum Verb {
         /// The list; `.json` is JSON, everything else CSV with a header.
         file: PathBuf,
         /// User where the list names none.
-        #[arg(long, default_value = "admin")]
+        #[arg(long, default_value = USER)]
         user: String,
         #[command(flatten)]
         at: At,
@@ -94,6 +94,9 @@ pub(crate) struct At {
 
 /// Largest list: a hundred thousand lines of 160 bytes.
 const LIST_BYTES_MAX: u64 = 16 << 20;
+/// User where a list names none.
+const USER: &str = "admin";
+
 impl At {
     /// Its store.
     pub(crate) fn store(&self) -> anyhow::Result<AccountStore> {
@@ -108,7 +111,9 @@ impl At {
 
 pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     match verb {
-        Verb::Import { file, user, at } => import(&file, &user, &at),
+        Verb::Import { file, user, at } => {
+            List::read(&file)?.import_for(&user, &at).map(|()| ExitCode::SUCCESS)
+        }
         Verb::List { json, at } => known::list(json, &at),
         Verb::Rotate { host, yes_change_password, at } => rotate(&host, yes_change_password, &at),
         Verb::Forget { host, yes_forget_key, at } => forget(&host, yes_forget_key, &at),
@@ -131,21 +136,38 @@ fn bounded(file: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn import(file: &Path, user: &str, at: &At) -> anyhow::Result<ExitCode> {
-    let Ok(text) = String::from_utf8(bounded(file)?) else {
-        bail!("{} is not UTF-8 text; nothing was imported", file.display());
-    };
-    let json = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
-    let entries = read_roster(&text, json).with_context(|| file.display().to_string())?;
-    let (vault, store) = at.open()?;
-    let imported = vault::import((&vault, &store), &entries, user)?;
-    say!("{} controllers imported, {} of them known before", entries.len(), imported.replaced);
-    let placeless = entries.iter().filter(|entry| entry.url.is_none()).count();
-    if placeless > 0 {
-        say!("{placeless} of them without an address: they are not spoken to until one is imported");
+/// A list of controllers that was read and checked against itself.
+pub(crate) struct List {
+    file: PathBuf,
+    entries: Vec<Entry>,
+}
+
+impl List {
+    pub(crate) fn read(file: &Path) -> anyhow::Result<Self> {
+        let Ok(text) = String::from_utf8(bounded(file)?) else {
+            bail!("{} is not UTF-8 text; nothing was imported", file.display());
+        };
+        let json = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+        let entries = read_roster(&text, json).with_context(|| file.display().to_string())?;
+        Ok(Self { file: file.to_owned(), entries })
     }
-    say!("the passwords are sealed now; delete {}", file.display());
-    Ok(ExitCode::SUCCESS)
+
+    /// Seals its passwords in the store of a site, which has its keys.
+    pub(crate) fn import(&self, site: &Path) -> anyhow::Result<()> {
+        self.import_for(USER, &At { site: site.to_owned() })
+    }
+
+    fn import_for(&self, user: &str, at: &At) -> anyhow::Result<()> {
+        let (vault, store) = at.open()?;
+        let imported = vault::import((&vault, &store), &self.entries, user)?;
+        say!("{} controllers imported, {} of them known before", self.entries.len(), imported.replaced);
+        let placeless = self.entries.iter().filter(|entry| entry.url.is_none()).count();
+        if placeless > 0 {
+            say!("{placeless} of them without an address: they are not spoken to until one is imported");
+        }
+        say!("the passwords are sealed now; delete {}", self.file.display());
+        Ok(())
+    }
 }
 
 fn forget(host: &str, yes: bool, at: &At) -> anyhow::Result<ExitCode> {

@@ -18,6 +18,7 @@ use appliance_model::{
     HostId,
     burn_in::staged::Report,
     inventory::Inventory,
+    real::Wishes,
     rules::{Instance, Placement},
 };
 use clap::{Args, Subcommand};
@@ -55,6 +56,9 @@ pub(crate) struct Plan {
     /// A power distribution unit that feeds it; may be named more than once.
     #[arg(long)]
     pdu: Vec<String>,
+    /// Cut drives into parts of this size, as `[carve] part_gib` in the site file does.
+    #[arg(long, value_name = "GIB")]
+    part_gib: Option<u64>,
     /// List every unit.
     #[arg(long)]
     units: bool,
@@ -73,7 +77,7 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         library.instances.iter().flat_map(|document| document.instances.clone()).collect();
     let (inventory, burn_in) = call.machine()?;
     let placement = Placement { rack: call.rack.clone(), pdus: call.pdu.clone() };
-    let carved = match appliance_carve::carve(&inventory, &burn_in, &rules, &placement) {
+    let carved = match appliance_carve::carve(&inventory, &burn_in, &rules, &placement, call.wishes()?) {
         Ok(carved) => carved,
         Err(refusal) => {
             say!("NOT CARVED: {refusal}");
@@ -131,6 +135,13 @@ impl Plan {
             serde_json::from_value(inventory).context(other)?,
             serde_json::from_value(burn_in).context(other)?,
         ))
+    }
+
+    /// What the site file would say under `[carve]`, as far as the plan depends on it.
+    fn wishes(&self) -> anyhow::Result<Wishes> {
+        let bytes = |gib: u64| gib.checked_mul(1 << 30).filter(|bytes| *bytes > 0);
+        let part_bytes = self.part_gib.map(|gib| bytes(gib).context("--part-gib wants 1 or more"));
+        Ok(Wishes { part_bytes: part_bytes.transpose()?, ..Wishes::default() })
     }
 
     fn fits(&self, carved: &Carved, instances: &[Instance]) -> anyhow::Result<Vec<Fit>> {

@@ -2,7 +2,7 @@
 
 mod alerts;
 mod key;
-mod numbers;
+mod mandate;
 mod preflight;
 mod sign;
 mod spend;
@@ -42,6 +42,9 @@ pub(crate) enum Verb {
     Import(sign::Import),
     /// Exported transactions as a file for a Safe's transaction builder, and the hash that its owners compare.
     Safe(Box<sign::SafeFile>),
+    /// What the owner of the collateral does where it is a Safe: the deposit, and what its operator may do a day, as a file
+    /// for its transaction builder.
+    Mandate(Box<mandate::Mandate>),
     /// Everything that would stop a registration, and what it costs; nothing is signed.  Exit status 1: it is refused.
     Preflight(Box<preflight::Preflight>),
     /// What a commitment costs, what ends before it does, and what is missing on which day, by numbers that you declare.
@@ -78,6 +81,7 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Sign(verb) => return sign::sign(&verb),
         Verb::Import(verb) => return sign::import(&verb),
         Verb::Safe(verb) => return sign::safe(&verb),
+        Verb::Mandate(verb) => return mandate::run(&verb),
         Verb::Preflight(call) => return preflight::run(&call),
         Verb::WhatIf(call) => return what_if::run(&call),
         Verb::Devnet { dir, listen, chain_id, fund, interval_ms } => {

@@ -9,7 +9,10 @@ use clap::Subcommand;
 use crate::{client::Appliance, say};
 
 mod erase;
+mod install;
 mod remedy;
+mod secure_boot;
+mod wipe;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -50,6 +53,18 @@ pub(crate) enum Verb {
     Remedy(remedy::Remedy),
     /// What erasing drives of a server would do; with --i-allow, do it.  Also how it stands, and certificates.
     Erase(erase::Erase),
+    /// What a system on a drive of its own would do to a server; with --permit, put it there.
+    Install(install::Install),
+    /// Put this site's release into the slot that does not run, restart into it, and keep it once it has proven itself.
+    Update(install::Update),
+    /// Where a server's agent lives: its system, its slots, and what is going on.
+    Residence(install::Show),
+    /// What a server's firmware trusts; with --permit, this site's images and no others.
+    SecureBoot(secure_boot::SecureBoot),
+    /// Erase all drives of a server; with --permit, do it.  A committed node wants the end of its commitment typed.
+    Wipe(wipe::Wipe),
+    /// Hold a server in the discovery image, to look at it over its console: --permit, --end.
+    Rescue(wipe::Rescue),
     /// Approve a server's stake.
     Approve {
         /// Host id.
@@ -71,6 +86,12 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Retry { id, appliance } => told(&appliance, &format!("/api/v1/hosts/{id}/retry"), &())?,
         Verb::Remedy(asked) => return remedy::run(&asked),
         Verb::Erase(asked) => return erase::run(&asked),
+        Verb::Install(asked) => return install::run(&asked),
+        Verb::Update(asked) => return install::update(&asked),
+        Verb::Wipe(asked) => return wipe::wipe(&asked),
+        Verb::Rescue(asked) => return wipe::rescue(&asked),
+        Verb::Residence(asked) => return install::show(&asked),
+        Verb::SecureBoot(asked) => return secure_boot::run(&asked),
         Verb::Approve { id, stake, appliance } => {
             told(&appliance, &format!("/api/v1/hosts/{id}/approve"), &Approval { stake })?;
         }

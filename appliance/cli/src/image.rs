@@ -1,5 +1,8 @@
 //! `scalerforge image`: builds images, compares them, and says what they are made of.
 
+mod appliance;
+mod cve;
+mod seal;
 mod show;
 
 use std::{
@@ -10,10 +13,12 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
+use attest_evidence::ReferenceValues;
 use clap::{Args, Subcommand};
 use image_build::{
     Lock, Origin,
     installed::{self, Order},
+    release::Edition,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -21,11 +26,9 @@ use crate::{host::print, say};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Build the discovery UKI and the reference values of the PCRs it determines.
+    /// Build the discovery UKI, the same for every site, and the reference values of the PCRs it determines.  An
+    /// appliance seals it for its site.
     Build {
-        /// The site's certificate authority (ca.pem).
-        #[arg(long)]
-        ca: PathBuf,
         /// The agent, statically linked.
         #[arg(long)]
         agent: PathBuf,
@@ -34,37 +37,38 @@ pub(crate) enum Verb {
         out: PathBuf,
         #[command(flatten)]
         from: Source,
-        /// Sign reference.corim with this key: a file of 64 hex digits (`openssl rand -hex 32`), kept apart from the
-        /// site's keys.  Its public key is printed: what verifiers are told.
-        #[arg(long)]
-        sign_key: Option<PathBuf>,
+        #[command(flatten)]
+        vouching: Vouching,
         /// Print the reference values as JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Build the system of installed hosts: a disk with a verified root, and the reference values of what starts it.
+    /// Build the system of installed hosts, the same for every site: root, hash tree, base UKI and boot loader.  An
+    /// appliance seals it for its site.
     BuildHost {
-        /// The site's certificate authority (ca.pem).
-        #[arg(long)]
-        ca: PathBuf,
         /// The agent, statically linked.
         #[arg(long)]
         agent: PathBuf,
         /// The start program (image-start), statically linked.
         #[arg(long)]
         start: PathBuf,
-        /// Where hosts find the appliance: https://ADDRESS:PORT.  It is measured with the rest of the root.
-        #[arg(long)]
-        appliance: String,
-        /// Where host.raw, host.efi, host.erofs, host.verity and what describes them go.
+        /// Where host.raw, release.json with its parts, and what describes them go.
         #[arg(long)]
         out: PathBuf,
         #[command(flatten)]
         from: Source,
+        #[command(flatten)]
+        vouching: Vouching,
         /// Print the reference values as JSON.
         #[arg(long)]
         json: bool,
     },
+    /// Make a base image a site's own: what an appliance does at its start, for other ways to serve.
+    Seal(seal::Seal),
+    /// Sign an image for Secure Boot.
+    Sign(seal::Sign),
+    /// Build the appliance itself: this program and all that it serves, as a medium and as a disk.
+    BuildAppliance(appliance::Build),
     /// Write the list of exact packages anew, from what Debian has today, and say what changes.
     Lock {
         /// The file to write; what changes is told against what it holds, else against what this program was built with.
@@ -77,6 +81,9 @@ pub(crate) enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Known vulnerabilities of the packages in images; fails if there are critical ones.  Without --cve-data: what the
+    /// mirror has replaced since, and the CVE numbers in the changelogs.
+    Cve(cve::Cve),
     /// What is in a built image: sizes, packages, files.
     Inspect(show::Inspect),
     /// Compare two builds member by member; fails if they differ.
@@ -99,18 +106,22 @@ pub(crate) struct Source {
     /// Root of a Debian archive that keeps old packages, asked when the mirror has one no more.
     #[arg(long)]
     snapshot: Option<String>,
+    #[command(flatten)]
+    known: cve::Known,
 }
 
 pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     match verb {
-        Verb::Build { ca, agent, out, from, sign_key, json } => {
-            build(&ca, &agent, &out, &from, sign_key.as_deref(), json)
+        Verb::Build { agent, out, from, vouching, json } => build(&agent, &out, &from, &vouching, json),
+        Verb::BuildAppliance(options) => appliance::build(&options),
+        Verb::BuildHost { agent, start, out, from, vouching, json } => {
+            let order = Order { agent: &agent, start: &start, edition: Edition::own(), out: &out };
+            build_host(&order, &from, &vouching, json)
         }
-        Verb::BuildHost { ca, agent, start, appliance, out, from, json } => {
-            let order = Order { agent: &agent, start: &start, ca: &ca, appliance: &appliance, out: &out };
-            build_host(&order, &from, json)
-        }
+        Verb::Seal(seal) => seal::seal(&seal),
+        Verb::Sign(sign) => seal::sign(&sign),
         Verb::Lock { out, cache, json } => lock(&out, &cache, json),
+        Verb::Cve(options) => cve::cve(&options),
         Verb::Inspect(inspect) => show::inspect(&inspect),
         Verb::Diff(diff) => show::diff(&diff),
         Verb::Measure(measure) => show::measure(&measure),
@@ -118,36 +129,33 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
 }
 
 fn build(
-    ca: &Path,
     agent: &Path,
     out: &Path,
     from: &Source,
-    sign_key: Option<&Path>,
+    vouching: &Vouching,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
-    let key = sign_key.map(secret_key).transpose()?;
+    let key = vouching.key()?;
     let lock = from.lock()?;
     let origin = from.origin(&lock);
-    let built = steps(|progress| image_build::discovery(origin, agent, ca, out, progress))?;
-    let signer = key.map(|key| image_build::signed::sign(&built.reference_corim, &built.corim(), &key));
-    let signer = signer.transpose()?;
+    let built = steps(|progress| image_build::discovery(origin, agent, out, progress))?;
+    let signed = sign(&built.reference_corim, &built.reference, key)?;
     if json {
         print(&built.reference)?;
         return Ok(ExitCode::SUCCESS);
     }
     say!("{}  {:.1} MiB", built.uki.display(), mebibytes(built.uki_bytes));
     show::reference(&built.reference);
-    match signer {
-        Some(signer) => say!("{} signed by {}", built.reference_corim.display(), hex::encode(signer)),
-        None => say!("{}  not signed by this build: --sign-key", built.reference_corim.display()),
-    }
+    say!("{signed}");
     Ok(ExitCode::SUCCESS)
 }
 
-fn build_host(order: &Order<'_>, from: &Source, json: bool) -> anyhow::Result<ExitCode> {
+fn build_host(order: &Order<'_>, from: &Source, vouching: &Vouching, json: bool) -> anyhow::Result<ExitCode> {
+    let key = vouching.key()?;
     let lock = from.lock()?;
     let made = steps(|progress| installed::installed(from.origin(&lock), order, progress))?;
     let reference = installed::reference(order.out)?;
+    let signed = sign(&order.out.join("host-reference.corim"), &reference, key)?;
     if json {
         print(&reference)?;
         return Ok(ExitCode::SUCCESS);
@@ -158,11 +166,43 @@ fn build_host(order: &Order<'_>, from: &Source, json: bool) -> anyhow::Result<Ex
     }
     say!("root hash {}", made.root_hash);
     show::reference(&reference);
+    say!("{signed}");
     Ok(ExitCode::SUCCESS)
 }
 
+/// Who vouches for what was built.
+#[derive(Debug, Args)]
+pub(crate) struct Vouching {
+    /// Sign the reference values (.corim) with this key: a file of 64 hex digits (`openssl rand -hex 32`), kept apart from
+    /// the site's keys.  Its public key is printed: what verifiers are told.
+    #[arg(long)]
+    sign_key: Option<PathBuf>,
+}
+
+impl Vouching {
+    fn key(&self) -> anyhow::Result<Option<[u8; 32]>> {
+        self.sign_key.as_deref().map(secret_key).transpose()
+    }
+}
+
+/// Signs a file of reference values if there is a key, and says which.
+fn sign(file: &Path, reference: &ReferenceValues, key: Option<[u8; 32]>) -> anyhow::Result<String> {
+    let Some(key) = key else {
+        return Ok(format!("{}  not signed by this build: --sign-key", file.display()));
+    };
+    let signer = image_build::signed::sign(file, reference, &key)?;
+    Ok(format!("{} signed by {}", file.display(), hex::encode(signer)))
+}
+
 impl Source {
+    /// The packages to build with, if no critical vulnerability of theirs is known.
     fn lock(&self) -> anyhow::Result<Lock> {
+        let lock = self.unchecked_lock()?;
+        self.known.stop(&lock)?;
+        Ok(lock)
+    }
+
+    fn unchecked_lock(&self) -> anyhow::Result<Lock> {
         self.lock.as_deref().map_or_else(|| Ok(Lock::committed()?), read_lock)
     }
 

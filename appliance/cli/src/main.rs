@@ -10,6 +10,7 @@ mod burn_in;
 mod carve;
 mod chain;
 mod client;
+mod console;
 mod endorsement;
 mod erase;
 mod evidence;
@@ -49,6 +50,8 @@ enum Noun {
         #[arg(long)]
         operator_on_stdin: bool,
     },
+    /// The screen of the machine itself: addresses, a code to scan, health, the first run.
+    Console(console::Options),
     /// The site directory: keys and configuration.
     #[command(subcommand)]
     Site(site::Verb),
@@ -118,6 +121,7 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let result = match cli.noun {
         Noun::Serve { site, operator_on_stdin } => serve::run(&site, operator_on_stdin),
+        Noun::Console(options) => console::run(options),
         Noun::Site(verb) => site::run(verb),
         Noun::Boot(verb) => boot::run(verb),
         Noun::Host(verb) => host::run(verb),

@@ -1,5 +1,7 @@
 //! `scalerforge serve`: runs the appliance until SIGINT or SIGTERM.
 
+mod memory;
+
 use std::{net::TcpListener, os::fd::AsFd as _, path::Path, process::ExitCode};
 
 use anyhow::Context as _;
@@ -7,6 +9,8 @@ use anyhow::Context as _;
 pub(crate) fn run(site: &Path, operator_on_stdin: bool) -> anyhow::Result<ExitCode> {
     let inherited = inherited(operator_on_stdin)?;
     start_log();
+    memory::give_back_large_blocks();
+    appliance_backup::settle(site)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting")?;
     runtime.block_on(async {
         let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;

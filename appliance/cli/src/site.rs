@@ -1,5 +1,8 @@
 //! `scalerforge site`: the directory that holds a site's keys and configuration.
 
+mod backup;
+mod first_run;
+
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
@@ -19,6 +22,16 @@ pub(crate) enum Verb {
         /// The site directory.
         dir: PathBuf,
     },
+    /// Make a site from a file of answers: networks, mode, time, name, chain.  A site that is there is never touched.
+    FirstRun(first_run::Options),
+    /// Write the whole site into one encrypted file.  The appliance may go on meanwhile.
+    Backup(backup::Backup),
+    /// Make a site of a backup.
+    Restore(backup::Restore),
+    /// Factory reset: erase the site, its keys included.
+    Reset(backup::Reset),
+    /// Set the password of the page.
+    Password(backup::Password),
     /// Print the public key with which this appliance signs what it saw as a challenger: what a stranger passes to
     /// `evidence verify --challenger`, if he believes this appliance.
     Challenger {
@@ -30,6 +43,11 @@ pub(crate) enum Verb {
 pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Init { dir } => init(&dir),
+        Verb::Backup(options) => backup::backup(&options),
+        Verb::Restore(options) => backup::restore(&options),
+        Verb::Reset(options) => backup::reset(&options),
+        Verb::Password(options) => backup::password(&options),
+        Verb::FirstRun(options) => first_run::run(&options),
         Verb::Challenger { dir } => {
             let keys = appliance_server::site::Keys::read(&dir)?;
             say!("{}", hex::encode(attest_verify::binding::challenger_public(keys.attestor())?));
@@ -49,11 +67,7 @@ fn init(dir: &Path) -> anyhow::Result<ExitCode> {
         std::fs::write(&config, SAMPLE).with_context(|| format!("cannot write {}", config.display()))?;
     }
     say!("{} is ready. Next: edit {}, then build the image with", dir.display(), config.display());
-    say!(
-        "  scalerforge image build --ca {} --agent AGENT --out {}",
-        dir.join("ca.pem").display(),
-        dir.display()
-    );
+    say!("  scalerforge image build --agent AGENT --out {}", dir.display());
     say!("where AGENT is the host agent as `cargo xtask prepare` builds it, and start it with");
     say!("  scalerforge serve --site {}", dir.display());
     Ok(ExitCode::SUCCESS)

@@ -151,17 +151,21 @@ pub(crate) fn words(unit: &Unit) -> String {
             format!("one core, CPUs {}", numbers.join(" "))
         }
         Resource::Memory { bytes } => format!("{} MiB of memory", bytes >> 20),
-        Resource::Storage { serial, bytes, tier } => {
+        Resource::Storage { serial, bytes, tier, start } => {
             let tier = match tier {
                 Tier::Fast => "fast",
                 Tier::Slow => "slow",
             };
-            format!("{tier} drive {serial} of {} GB", bytes / 1_000_000_000)
+            let gigabytes = bytes / 1_000_000_000;
+            match start {
+                None => format!("{tier} drive {serial} of {gigabytes} GB"),
+                Some(start) => format!("{gigabytes} GB from byte {start} on of {tier} drive {serial}"),
+            }
         }
         Resource::Network { mac, mbps: Some(mbps) } => format!("port {mac} of {mbps} Mbit/s"),
         Resource::Network { mac, mbps: None } => format!("port {mac} of unknown speed"),
         Resource::Gpu { uuid, bytes } => format!("GPU {uuid} with {} GiB", bytes >> 30),
-        Resource::GpuSlice { uuid, gpu, profile, bytes } => {
+        Resource::GpuSlice { uuid, gpu, profile, bytes, .. } => {
             format!("part {uuid} ({profile}) of GPU {gpu} with {} GiB", bytes >> 30)
         }
     };

@@ -7,10 +7,12 @@
 //!
 //! It refuses to guess: terms come in as arguments, all read at one block by `chain-client`.  `network.rs` has the
 //! reference network's second part, passports and slashes; `outlook.rs` looks at a commitment before it is made,
-//! `wear.rs` at its drives, `whatif.rs` at price and duration.
+//! `wear.rs` at its drives, `whatif.rs` at price and duration; `sheet.rs` puts them together for numbers that people write.
 
 mod network;
+mod numbers;
 mod outlook;
+mod sheet;
 mod wear;
 mod whatif;
 
@@ -21,7 +23,9 @@ use ruint::aliases::U256;
 use serde::{Deserialize, Serialize};
 
 pub use network::{Gap, NetworkTerms, PartTooLarge, Parts, Passport, SlashTerms, Standing, fee};
+pub use numbers::{Anomaly, Collateral, Costs, Drives, Node, Numbers, Pass, Price, TEMPLATE, Tokens, tokens};
 pub use outlook::{Commitment, Cover, Limit, Slash, cover, exposure, limits};
+pub use sheet::{NoSheet, Sheet, sheet};
 pub use wear::{DriveLife, Wear, WearEnd, Writes};
 pub use whatif::{Answer, Offer, grid, what_if};
 

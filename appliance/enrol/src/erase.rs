@@ -211,6 +211,12 @@ fn counts(begun: &Begun, verification: &Verification) -> Result<(), String> {
     verification.verdict()
 }
 
+/// As [`erase_barred`], where a person has typed that a node's drives are erased in spite of its commitment.
+#[must_use]
+pub fn wipe_barred(stage: &Stage) -> Option<&'static str> {
+    if matches!(stage, Stage::Registered { .. }) { None } else { erase_barred(stage) }
+}
+
 /// Why no drive of a host in this stage is erased, if so.
 #[must_use]
 pub fn erase_barred(stage: &Stage) -> Option<&'static str> {
@@ -235,6 +241,7 @@ pub fn erase_barred(stage: &Stage) -> Option<&'static str> {
         | Stage::Sealing { .. }
         | Stage::Pricing { .. }
         | Stage::Approving { .. }
+        | Stage::Retired { .. }
         | Stage::Quarantined { .. } => None,
     }
 }

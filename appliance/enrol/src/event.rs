@@ -93,9 +93,24 @@ pub enum Event {
     },
     /// The chain refuses the registration for good.
     RegistrationRefused(Refusal),
+    /// The node was retired from the chain: its commitment is over, and a person let it go.
+    Retired {
+        /// The node it was.
+        node: NodeId,
+        /// Who let it go.
+        by: String,
+        /// Transaction hash.
+        transaction: Digest,
+        /// Block number.
+        block: u64,
+    },
     /// What a registered machine shows of itself is no longer what it was registered with: newer evidence was refused,
     /// or its parts have changed.
     Drifted(Refusal),
+    /// The agent lives in a system on a drive, in this boot, and a fresh quote has proven which.
+    Moved(Boot),
+    /// What the machine booted from its drive is no system that is believed.
+    Foreign(Refusal),
     /// The agent could not carry out its order.
     AgentFailed {
         /// What it says.
@@ -176,7 +191,12 @@ impl Event {
             Self::Registered { transaction, block } => {
                 format!("registered in block {block} by {}", short(transaction))
             }
+            Self::Retired { by, transaction, block, .. } => {
+                format!("retired in block {block} by {}, let go by {by}", short(transaction))
+            }
             Self::Drifted(why) => format!("no longer what was registered, by {}: {}", why.rule, why.text),
+            Self::Moved(boot) => format!("its own system runs in boot {}", short(&boot.nonce)),
+            Self::Foreign(why) => format!("booted from its drive, by {}: {}", why.rule, why.text),
             Self::AgentFailed { why } => format!("agent failed: {why}"),
             Self::Tick => "tick".into(),
             Self::Retry => "operator asked to try again".into(),

@@ -23,6 +23,8 @@ pub enum Rung {
     VirtualMedia,
     /// PXE and power by IPMI, where there is no Redfish.
     Ipmi,
+    /// Its own drive, where it has a system of its own that was marked good.  No rung that is probed: it is tried first.
+    Disk,
 }
 
 /// From the best to the last resort.
@@ -38,6 +40,7 @@ impl Rung {
             Self::Pxe => "PXE",
             Self::VirtualMedia => "our boot medium as a virtual CD",
             Self::Ipmi => "PXE asked for by IPMI",
+            Self::Disk => "its own drive",
         }
     }
 }
@@ -145,6 +148,7 @@ pub fn probe(means: &Means) -> Vec<Probed> {
             Rung::Pxe => vec![means.redfish.clone(), offered("Pxe"), means.offers.clone()],
             Rung::VirtualMedia => vec![means.redfish.clone(), means.media_slot.clone(), means.medium.clone()],
             Rung::Ipmi => vec![means.ipmi.clone(), means.offers.clone()],
+            Rung::Disk => vec![means.redfish.clone(), offered("Hdd")],
         }
     };
     let probed = |rung| Probed { rung, closed: ways(rung).into_iter().find_map(Result::err) };

@@ -15,6 +15,7 @@ mod event;
 mod ladder;
 mod registration;
 mod remedy;
+mod residence;
 mod rotation;
 mod stage;
 mod step;
@@ -25,13 +26,16 @@ mod tests;
 
 pub use drift::drift;
 pub use effect::Effect;
-pub use erase::{ERASE_WAITS, Erasing, erase_barred};
+pub use erase::{ERASE_WAITS, Erasing, erase_barred, wipe_barred};
 pub use event::{Event, Refusal};
 pub use ladder::{Climb, Means, Probed, Proved, Rung, Shown, Try, probe};
 pub use registration::{Price, RegistrationIntent};
 pub use remedy::{
     Before, Change, FirmwareChange, ImageWay, Remedy, RemedyAct, RemedyHappened, RemedyPlan, RemedyStep,
     RemedyTurn, Reply, Restart, Restarted, Setting, SettingValue, Sight, TaskEnd, barred,
+};
+pub use residence::{
+    Errand, Home, Housing, INSTALL_WAITS, Job, Lived, RESTART_SECONDS_MAX, Residence, install_barred,
 };
 pub use rotation::{Act, Happened, LOCKOUT_SECONDS, LogIn, Rotation, Told, Trying, Turn, Which};
 pub use stage::{AttestedRecord, Boot, BoundRecord, Carved, Order, Stage};

@@ -350,7 +350,8 @@ pub fn barred(stage: &Stage) -> Option<String> {
         | Stage::Carving { .. }
         | Stage::Shaping { .. }
         | Stage::Binding { .. }
-        | Stage::Sealing { .. } => return None,
+        | Stage::Sealing { .. }
+        | Stage::Retired { .. } => return None,
         Stage::Quarantined { was, .. } if was != "registered" => return None,
         Stage::Quarantined { .. } => {
             "it is a registered ScalerNode that drifted: its collateral is locked and somebody may have booked it; settle \

@@ -195,6 +195,17 @@ pub enum Stage {
         /// Block number.
         block: u64,
     },
+    /// It was a ScalerNode until its commitment was over and it was let go.  Its TPM is no node again.
+    Retired {
+        /// The node it was.
+        node: NodeId,
+        /// Who let it go.
+        by: String,
+        /// Hash of the transaction that retired it.
+        transaction: Digest,
+        /// Block number.
+        block: u64,
+    },
     /// Something is wrong with this machine, and a person has to look.
     Quarantined {
         /// The stage it was in.
@@ -250,6 +261,7 @@ impl Stage {
             Self::Approving { .. } => "approving",
             Self::Registering { .. } => "registering",
             Self::Registered { .. } => "registered",
+            Self::Retired { .. } => "retired",
             Self::Quarantined { .. } => "quarantined",
         }
     }
@@ -276,15 +288,16 @@ impl Stage {
             | Self::Approving { .. }
             | Self::Registering { .. }
             | Self::Registered { .. }
+            | Self::Retired { .. }
             | Self::Quarantined { .. } => Order::Wait,
         }
     }
 
-    /// Whether this is a ScalerNode, or was one until it drifted: then HyperNodes may challenge it.
+    /// Whether this is a ScalerNode, or was one until it drifted or left: then HyperNodes may challenge it.
     #[must_use]
     pub fn answers_verifiers(&self) -> bool {
         match self {
-            Self::Registered { .. } => true,
+            Self::Registered { .. } | Self::Retired { .. } => true,
             Self::Quarantined { was, .. } => was == "registered",
             Self::Found
             | Self::Booting { .. }
@@ -336,6 +349,7 @@ impl Stage {
             | Self::Approving { .. }
             | Self::Registering { .. }
             | Self::Registered { .. }
+            | Self::Retired { .. }
             | Self::Quarantined { .. } => None,
         }
     }
@@ -354,6 +368,7 @@ impl Stage {
             | Self::Approving { bound, .. }
             | Self::Registering { bound, .. }
             | Self::Registered { bound, .. } => Some(bound.node),
+            Self::Retired { node, .. } => Some(*node),
             Self::Found
             | Self::Booting { .. }
             | Self::Discovering { .. }

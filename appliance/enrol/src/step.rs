@@ -79,7 +79,8 @@ pub fn step(stage: &Stage, event: Event, now: Now) -> Step {
         Stage::Pricing { bound, carved } => stake::pricing(bound, carved, event),
         Stage::Approving { bound, carved, price } => stake::approving(bound, carved, price, event),
         Stage::Registering { bound, carved, price } => stake::registering(bound, carved, price, event),
-        Stage::Registered { .. } => stake::registered(event),
+        Stage::Registered { bound, .. } => stake::registered(bound.node(), event),
+        Stage::Retired { .. } => stake::retired(event),
         Stage::Quarantined { .. } => first::quarantined(event, now),
     }
 }

@@ -3,6 +3,7 @@
 
 mod erase;
 mod remedy;
+mod residence;
 mod rotation;
 mod table;
 mod wire;
@@ -83,8 +84,13 @@ pub(crate) fn stages() -> Vec<Stage> {
         Stage::Approving { bound: bound.clone(), carved: carved.clone(), price: price(100, 100) },
         Stage::Registering { bound: bound.clone(), carved: carved.clone(), price: price(100, 100) },
         Stage::Registered { bound, carved, price: price(100, 100), transaction: digest(6), block: 9 },
+        retired(),
         Stage::Quarantined { was: "booting".into(), rule: "boot".into(), why: "it never said hello".into() },
     ]
+}
+
+pub(crate) fn retired() -> Stage {
+    Stage::Retired { node: bound().node(), by: "kim".into(), transaction: digest(7), block: 12 }
 }
 
 pub(crate) fn challenged(until: Now) -> Stage {
@@ -97,7 +103,7 @@ pub(crate) fn stage(name: &str) -> Stage {
 }
 
 /// How many events can be made without a proof.
-pub(crate) const EVENTS: usize = 28;
+pub(crate) const EVENTS: usize = 31;
 
 /// The `index`-th event that can be made without a proof, with `number` in it.
 pub(crate) fn event(index: usize, number: u32) -> Event {
@@ -134,6 +140,9 @@ pub(crate) fn event(index: usize, number: u32) -> Event {
         24 => Event::Tick,
         25 => Event::Drifted(refusal("drift")),
         26 => Event::Shaped,
+        27 => Event::Moved(boot(byte)),
+        28 => Event::Foreign(refusal("host-image")),
+        29 => Event::Retired { node: bound().node(), by: "kim".into(), transaction: digest(byte), block: 12 },
         _ => Event::Retry,
     }
 }

@@ -88,6 +88,11 @@ fn words(stage: &Stage) -> (String, &'static str, &'static str) {
             (on("the chain to confirm the registration"), "the receipt", "if it lasts, check `chain status`")
         }
         Stage::Registered { .. } => (on("nothing: it is a ScalerNode"), "its retirement", NOTHING),
+        Stage::Retired { by, block, .. } => (
+            format!("nothing: {by} let it go, and it was retired in block {block}"),
+            "nothing: its TPM is no node again",
+            "see to its drives (`node retire` says how they stand), then take it away",
+        ),
         Stage::Quarantined { why, .. } => {
             (format!("a technician: {why}"), "`host retry` after the mend", "what the reason says")
         }

@@ -19,7 +19,7 @@ pub use drive::{
 };
 pub use gpu::{
     ConfidentialComputing, ErrorCounts, Gpu, GpuDriver, GpuEcc, GpuLimits, GpuLink, GpuReport, MigInstance,
-    MigMode, NvLink, RemappedRows, RetiredPages,
+    MigMode, MigPlace, MigProfile, NvLink, RemappedRows, RetiredPages,
 };
 
 use serde::{Deserialize, Serialize};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Mac, Serial};
+use crate::{Digest, Mac, Serial, inventory::MigPlace};
 
 /// What one machine's units are made of: a plan, or the state as it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,7 +17,7 @@ pub struct Shape {
     /// Pages set aside, one entry for each place.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pages: Vec<Pages>,
-    /// Drives that are sold whole.
+    /// Drives that are sold, whole or in parts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drives: Vec<Drive>,
     /// Network ports.
@@ -85,7 +85,7 @@ pub struct Pages {
     pub count: u64,
 }
 
-/// A drive that is sold whole, as it is: nothing is written to it.
+/// A drive that is sold whole, as it is: nothing is written to it.  Or a part of one: a partition of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Drive {
@@ -95,6 +95,9 @@ pub struct Drive {
     pub serial: Serial,
     /// Bytes.
     pub bytes: u64,
+    /// Byte of the drive where the part begins; absent: the whole drive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<u64>,
 }
 
 /// A network port.
@@ -108,6 +111,28 @@ pub struct Port {
     /// Virtual functions (SR-IOV) switched on; `None`: nobody asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub functions: Option<u32>,
+    /// Traffic classes, on a port that cannot have virtual functions; `None`: nobody asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<Classes>,
+}
+
+/// What a port's bandwidth is divided into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Classes {
+    /// How many, beside the host's own.
+    pub count: u32,
+    /// Mbit/s that each has in any case, the host's own too.
+    pub mbps: u32,
+    /// Mbit/s that each may have while others want less: the link's.
+    pub mbps_max: u32,
+}
+
+impl std::fmt::Display for Classes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { count, mbps, mbps_max } = self;
+        write!(f, "{count} of {mbps} Mbit/s each, of {mbps_max}")
+    }
 }
 
 /// A GPU or a part of one.
@@ -116,10 +141,26 @@ pub struct Port {
 pub struct Gpu {
     /// The unit.
     pub unit: String,
-    /// NVML UUID.
+    /// NVML UUID; of a part that the site cuts, the name of its place.
     pub uuid: String,
     /// Bytes.
     pub bytes: u64,
+    /// The part that is cut for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<GpuPart>,
+}
+
+/// A part that is cut out of a GPU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GpuPart {
+    /// NVML UUID of the GPU.
+    pub gpu: String,
+    /// Where.
+    pub place: MigPlace,
+    /// NVML UUID of the part, once it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
 }
 
 /// How units are made where there is a choice.
@@ -129,6 +170,12 @@ pub struct Wishes {
     pub page_kib: Option<u64>,
     /// Virtual functions of each port that is sold.
     pub functions: Option<u32>,
+    /// Traffic classes of each port that is sold and cannot have virtual functions.
+    pub classes: Option<u32>,
+    /// GPUs on which MIG is on are sold in parts of so many slices.
+    pub gpu_slices: Option<u32>,
+    /// Drives that hold two parts of so many bytes or more are sold in parts of this size; a multiple of 1 MiB.
+    pub part_bytes: Option<u64>,
 }
 
 /// Where plan and kernel disagree.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Serial,
+    inventory::MigPlace,
     rules::{Authority, FailureDomains, Measure},
 };
 
@@ -21,14 +22,17 @@ pub enum Resource {
         /// Bytes.
         bytes: u64,
     },
-    /// A drive.
+    /// A drive, or a part of one.
     Storage {
         /// The drive.
         serial: Serial,
         /// Bytes.
         bytes: u64,
-        /// By measurement, not by label.
+        /// By measurement of the drive, not by label.
         tier: Tier,
+        /// Byte of the drive where the part begins; absent: the whole drive.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        start: Option<u64>,
     },
     /// A network port.
     Network {
@@ -54,6 +58,9 @@ pub enum Resource {
         profile: String,
         /// Memory in bytes.
         bytes: u64,
+        /// Where the site cuts it; its UUID is then a name for that place.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        place: Option<MigPlace>,
     },
 }
 

@@ -8,13 +8,13 @@ use appliance_api::agent::{
 };
 use appliance_enrol::{Boot, Event, Stage};
 use appliance_model::{HostId, Mac, Serial, Session};
-use appliance_store::{HostRow, NewHost, StoreError};
+use appliance_store::{ClaimRow, HostRow, NewHost, StoreError};
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, State},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
-    routing::post,
+    routing::{get, post},
 };
 
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
     boot_ticket::BootTicket,
     burn_in, climb,
     config::wire::Policy,
-    erase, intake, orders, partners, requests, site,
+    erase, intake, orders, partners, requests, rescue, residence, site,
 };
 
 /// Characters of one text that an agent tells in passing.
@@ -45,6 +45,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/agent/v1/board", post(board::board))
         .route("/agent/v1/uplinks", post(partners::uplinks))
         .route("/agent/v1/stream", post(stream))
+        .route("/agent/v1/part/{sha256}", get(residence::parts::part))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(app)
 }
@@ -76,6 +77,9 @@ async fn hello(State(app): State<Arc<App>>, Json(hello): Json<Hello>) -> Result<
     let serial = hello.serial.as_deref().and_then(Serial::parse).ok_or_else(|| {
         forbidden("this server shows no system serial (SMBIOS type 1); set one in its firmware".into())
     })?;
+    if let Some(claimed) = &hello.residence {
+        return residence::claims::hello(&app, &serial, hello.boot_nonce, claimed).await.map(Json);
+    }
     let ticket = hello.ticket.ok_or_else(|| {
         forbidden(
             "no boot ticket: the TPM event log shows no boot URL of this appliance, and its boot server told none by \
@@ -105,9 +109,13 @@ async fn hello(State(app): State<Arc<App>>, Json(hello): Json<Hello>) -> Result<
     let session =
         Session(site::random().map_err(|error| Refused(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?);
     let (id, boot) = (host.clone(), hello.boot_nonce);
+    let desk = Arc::clone(&app);
     app.db(move |store| {
         boot_ticket.keep(store, &id)?;
         let before = store.host(&id)?;
+        if before.boot != Some(boot) && !rescue::came(&desk, store, &id, now())? {
+            residence::in_memory(store, &id)?;
+        }
         // A node that was restarted; asked before the session names the new boot, so that a crash here loses nothing.
         if before.stage.answers_verifiers() && before.boot != Some(boot) {
             requests::ask_inventory(store, &id)?;
@@ -172,16 +180,29 @@ async fn next(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Json<Or
     tokio::pin!(deadline);
     loop {
         changes.mark_unchanged();
+        if let Some(claim) = claim(&app, &headers).await? {
+            return Ok(Json(residence::claims::order(&app, &claim).await?));
+        }
         let host = authenticate(&app, &headers).await?;
         if let Some(order) = erase::order(&app, &host).await? {
             return Ok(Json(order));
         }
-        let work = orders::work(&app, &host).await?;
-        if !matches!(work, Work::Wait) {
-            return Ok(Json(Order { id: host.generation, work }));
+        let held = rescue::order(&app, &host).await?;
+        if held.is_none() {
+            if let Some(order) = residence::order(&app, &host).await? {
+                return Ok(Json(order));
+            }
+            let work = orders::work(&app, &host).await?;
+            if !matches!(work, Work::Wait) {
+                return Ok(Json(Order { id: host.generation, work }));
+            }
         }
         if let Some(order) = requests::order(&app, &host).await? {
             return Ok(Json(order));
+        }
+        // At once: the console of a machine that is held says so as soon as it is up.
+        if let Some(hold) = held {
+            return Ok(Json(hold));
         }
         tokio::select! {
             () = &mut deadline => return Ok(Json(Order { id: 0, work: Work::Wait })),
@@ -197,7 +218,15 @@ async fn report(
     headers: HeaderMap,
     Json(report): Json<Report>,
 ) -> Result<StatusCode, Refused> {
+    if let Some(claim) = claim(&app, &headers).await? {
+        residence::claims::take(&app, claim, report.order, report.outcome).await?;
+        return Ok(StatusCode::NO_CONTENT);
+    }
     let host = authenticate(&app, &headers).await?;
+    if let Some(turn) = residence::named_by(report.order) {
+        residence::take(&app, &host, turn, report.outcome).await?;
+        return Ok(StatusCode::NO_CONTENT);
+    }
     if let Some(id) = erase::named_by(report.order) {
         erase::take(&app, &host, id, report.outcome).await?;
         return Ok(StatusCode::NO_CONTENT);
@@ -261,16 +290,23 @@ async fn stream(
     Ok(Json(burn_in::part(&app, &host, question.from).await?))
 }
 
+/// The session that a call carries.
+fn bearer(headers: &HeaderMap) -> Option<Session> {
+    let text = headers.get("authorization")?.to_str().ok()?;
+    text.strip_prefix("Bearer ")?.parse().ok()
+}
+
+/// What an agent of an installed system claims, as long as it is not proven.
+async fn claim(app: &Arc<App>, headers: &HeaderMap) -> Result<Option<ClaimRow>, Refused> {
+    let Some(session) = bearer(headers) else { return Ok(None) };
+    Ok(app.db(move |store| store.claim_by_session(session.fingerprint())).await?)
+}
+
 pub(crate) async fn authenticate(app: &Arc<App>, headers: &HeaderMap) -> Result<HostRow, Refused> {
     let unknown = || {
         Refused(StatusCode::UNAUTHORIZED, "no such session; say hello again with this boot's ticket".into())
     };
-    let session: Session = headers
-        .get("authorization")
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "))
-        .and_then(|token| token.parse().ok())
-        .ok_or_else(unknown)?;
+    let session = bearer(headers).ok_or_else(unknown)?;
     let host =
         app.db(move |store| store.host_by_session(session.fingerprint())).await?.ok_or_else(unknown)?;
     app.heard(&host.id);

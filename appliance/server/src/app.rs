@@ -14,8 +14,8 @@ use tokio::sync::watch;
 
 use crate::{
     board::Boards, burn_in::Desks, chain::ChainLink, chain_watch::Watch, config::Config,
-    controllers::Controllers, partners::Partners, publication::Publications, site::Keys,
-    strangers::Strangers,
+    controllers::Controllers, partners::Partners, publication::Publications, rescue, residence::Releases,
+    secure_boot::BootKeys, site::Keys, strangers::Strangers,
 };
 
 /// How far a host's order is, as its agent last said.  Kept in memory: it is worth nothing after a restart.
@@ -31,6 +31,7 @@ pub(crate) struct Progress {
 pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) keys: Keys,
+    pub(crate) boot_keys: BootKeys,
     pub(crate) store: Store,
     pub(crate) pxe: pxe_server::Handle,
     pub(crate) chain: ChainLink,
@@ -42,6 +43,8 @@ pub(crate) struct App {
     pub(crate) partners: Partners,
     pub(crate) boards: Boards,
     pub(crate) watch: Watch,
+    pub(crate) releases: Releases,
+    pub(crate) rescues: rescue::Desk,
     live: Mutex<Live>,
     changed: watch::Sender<u64>,
     started: Now,
@@ -67,19 +70,22 @@ pub(crate) fn now() -> Now {
 pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) keys: Keys,
+    pub(crate) boot_keys: BootKeys,
     pub(crate) store: Store,
     pub(crate) pxe: pxe_server::Handle,
     pub(crate) chain: ChainLink,
     pub(crate) roots: attest_verify::endorsement::Roots,
     pub(crate) controllers: Controllers,
+    pub(crate) releases: Releases,
 }
 
 impl App {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        let Parts { config, keys, store, pxe, chain, roots, controllers } = parts;
+        let Parts { config, keys, boot_keys, store, pxe, chain, roots, controllers, releases } = parts;
         Arc::new(Self {
             config,
             keys,
+            boot_keys,
             store,
             pxe,
             chain,
@@ -91,6 +97,8 @@ impl App {
             partners: Partners::default(),
             boards: Boards::default(),
             watch: Watch::default(),
+            releases,
+            rescues: rescue::Desk::default(),
             live: Mutex::default(),
             changed: watch::Sender::new(0),
             started: now(),

@@ -23,6 +23,7 @@ use appliance_model::{
         staged::{Course, Done, Figure, Outcome, Peer, Report, SpanConsent, Unit},
     },
     inventory::Inventory,
+    real::Wishes,
     rules::Placement,
 };
 use appliance_store::{BurnInRun, HostRow, Kind, Store, StoreError};
@@ -245,7 +246,7 @@ fn expected_class(app: &App, inventory: &Inventory) -> Option<String> {
     let verdict = Verdict::Pass { coverage: Vec::new() };
     let passed =
         Report { course, outcomes: serials.map(outcome).collect(), verdict, stream: stream::start() };
-    let carved = appliance_carve::carve(inventory, &passed, &rules, &Placement::default());
+    let carved = appliance_carve::carve(inventory, &passed, &rules, &Placement::default(), Wishes::default());
     carved.ok().map(|carved| carved.manifest.class)
 }
 

@@ -45,6 +45,8 @@ pub(crate) struct ChainLink {
     bell: Notify,
     /// Why nothing can be sent now.
     sender_trouble: Mutex<Option<String>>,
+    /// Held by whoever looks what a payment is best made from and queues it.
+    purse: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -74,6 +76,7 @@ impl ChainLink {
             state: Mutex::new(state),
             bell: Notify::new(),
             sender_trouble: Mutex::new(None),
+            purse: tokio::sync::Mutex::new(()),
         }
     }
 
@@ -180,6 +183,11 @@ impl ChainLink {
 
     pub(crate) fn fee_cap(&self) -> u128 {
         self.config.fee_wei_max
+    }
+
+    /// One payment at a time is looked for and queued: two that find the same allowance would both count on it.
+    pub(crate) async fn purse(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.purse.lock().await
     }
 
     /// A call was queued: the sender looks at once.

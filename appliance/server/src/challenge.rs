@@ -7,6 +7,7 @@ use appliance_api::agent::Outcome;
 use appliance_enrol::{Event, Refusal};
 use appliance_model::{Digest, HostId, NodeId, Secret, inventory::Tpm};
 use appliance_store::{HostRow, Kind, StoreError};
+use attest_evidence::Nonce;
 use attest_verify::{
     binding, challenge,
     endorsement::{self, EndorsementError},
@@ -41,6 +42,21 @@ impl Challenge {
         let id = host.clone();
         let bytes = app.db(move |store| store.document(&id, Kind::Challenge)).await?;
         Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+
+    /// What the next quote of this node is to be over: the newest block, where there is a chain, so that everybody can
+    /// tell when it was asked.
+    pub(crate) fn nonce(&self, app: &App, sequence: u64) -> Result<Nonce, site::SiteError> {
+        Ok(match app.chain.head() {
+            Some(head) => Nonce::Block {
+                chain_id: app.config.chain.chain_id,
+                number: head.number,
+                hash: head.hash,
+                node: self.node.0,
+                sequence,
+            },
+            None => Nonce::Verifier(site::random()?),
+        })
     }
 
     async fn store(&self, app: &Arc<App>, host: &HostId) -> Result<(), StoreError> {

@@ -107,7 +107,7 @@ pub(crate) async fn plant(app: &Arc<App>, host: &HostRow, rung: Rung) -> Result<
     let planted = match rung {
         Rung::BootUri => app.pxe.plant(port()?).await,
         Rung::VirtualMedia => app.pxe.plant_medium(port()?).await,
-        Rung::UefiHttp | Rung::Pxe | Rung::Ipmi => return Ok(None),
+        Rung::UefiHttp | Rung::Pxe | Rung::Ipmi | Rung::Disk => return Ok(None),
     };
     planted.map(Some).map_err(|error| chain_of(&error))
 }

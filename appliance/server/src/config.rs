@@ -15,8 +15,12 @@ mod alerts;
 mod burn_in;
 mod carve;
 pub(crate) mod firmware;
+mod host;
+mod page;
 mod reach;
+mod secure_boot;
 mod signer;
+mod verifier;
 /// What people write.
 pub mod wire;
 
@@ -24,8 +28,12 @@ pub use adapter::Adapter;
 pub use alerts::Alerts;
 pub use burn_in::BurnIn;
 pub use firmware::Firmware;
+pub use host::Host;
+pub use page::Page;
 pub use reach::{Discovery, Span};
+pub use secure_boot::SecureBoot;
 pub use signer::Signer;
+pub use verifier::Verifier;
 
 /// A site file that was understood.
 #[derive(Debug)]
@@ -48,6 +56,8 @@ pub struct Config {
     pub agent6: Option<SocketAddr>,
     /// Where people and programs call.
     pub operator: SocketAddr,
+    /// The same for other machines, behind a password.
+    pub page: Option<Page>,
     /// Where verifiers call.
     pub verifier: Option<Verifier>,
     /// How machines are tested.
@@ -70,19 +80,14 @@ pub struct Config {
     pub credentials: wire::Credentials,
     /// Where controllers are looked for.
     pub discovery: Option<Discovery>,
+    /// Secure Boot.
+    pub secure_boot: SecureBoot,
     /// Who is told of alerts.
     pub alerts: Option<Alerts>,
     /// How units are made real where there is a choice.
     pub carve: appliance_model::real::Wishes,
-}
-
-/// Where verifiers call, understood.
-#[derive(Debug, Clone)]
-pub struct Verifier {
-    /// Address and port.
-    pub listen: SocketAddr,
-    /// Challengers whose binding statements are taken; `None` is anybody.
-    pub challengers: Option<Vec<[u8; 64]>>,
+    /// What hosts get on a drive of their own.
+    pub host: Option<Host>,
 }
 
 /// The chain, understood.
@@ -271,6 +276,8 @@ impl Reader<'_> {
                             https://[fd77::1]:8443";
             return Err(self.value("pxe.v6.api_url", told.map_or("", String::as_str), expected));
         }
+        let told = wire.pxe.api_url.as_deref();
+        let host = wire.host.map(|host| self.host(host, told)).transpose()?;
         let pxe = pxe_server::Config::try_from(wire.pxe)
             .map_err(|source| self.pxe(Box::new(source)))?
             .in_folder(self.dir);
@@ -280,6 +287,7 @@ impl Reader<'_> {
             agent: self.socket("agent.listen", &wire.agent.listen)?,
             agent6,
             operator: self.socket("operator.listen", &wire.operator.listen)?,
+            page: wire.operator.page.map(|page| self.page(&page)).transpose()?,
             verifier: wire.verifier.map(|verifier| self.verifier(verifier)).transpose()?,
             chain: self.chain(wire.chain, wire.registration.hp_id)?,
             firmware: wire.firmware.map(|firmware| self.firmware(firmware)).transpose()?,
@@ -298,8 +306,10 @@ impl Reader<'_> {
             bmcs,
             credentials: self.credentials(wire.credentials)?,
             discovery: wire.discovery.map(|discovery| self.discovery(discovery)).transpose()?,
+            secure_boot: self.secure_boot(wire.secure_boot.unwrap_or_default())?,
             alerts: wire.alerts.map(|alerts| self.alerts(&alerts)).transpose()?,
             carve: self.carve(wire.carve)?,
+            host,
         })
     }
 
@@ -345,9 +355,8 @@ impl Reader<'_> {
         };
         let registry = address("chain.registry", wire.registry)?;
         let owner = address("chain.owner", wire.owner)?;
-        let signer = Signer::understood(self.dir, wire.signer).map_err(|text| {
-            self.value("chain.signer.account", &text, "an EVM address: 0x and 40 hex digits")
-        })?;
+        let signer = Signer::understood(self.dir, wire.signer)
+            .map_err(|(field, text, should)| self.value(field, &text, should))?;
         let first = wire.rpc_url.into_iter().map(|url| ("chain.rpc_url", url));
         let others = wire.rpc_urls.into_iter().map(|url| ("chain.rpc_urls", url));
         let mut rpc_urls = Vec::new();
@@ -370,22 +379,6 @@ impl Reader<'_> {
             fee_wei_max: u128::from(wire.fee_gwei_max) * 1_000_000_000,
             // ICN has no place for evidence.
             publish: if icn.is_some() { wire::Publish::Registration } else { wire.publish },
-        })
-    }
-
-    fn verifier(&self, wire: wire::Verifier) -> Result<Verifier, ConfigError> {
-        let key = |text: String| {
-            let mut key = [0; 64];
-            match hex::decode_to_slice(&text, &mut key) {
-                Ok(()) => Ok(key),
-                Err(_) => {
-                    Err(self.value("verifier.challengers", &text, "a P-256 public key of 128 hex digits"))
-                }
-            }
-        };
-        Ok(Verifier {
-            listen: self.socket("verifier.listen", &wire.listen)?,
-            challengers: wire.challengers.map(|keys| keys.into_iter().map(key).collect()).transpose()?,
         })
     }
 

@@ -25,12 +25,15 @@ pub mod certificate;
 /// Orders of stages and requests stay far below this.
 const ORDERS_FROM: u64 = 1 << 48;
 
+/// Those of residences begin here.
+const ORDERS_TO: u64 = 1 << 52;
+
 /// Places of one drive that an agent may tell of: a few more than it looks at.
 const SAMPLES_MAX: usize = 2 * appliance_model::erase::SAMPLES_MAX;
 
 /// The erase that a report answers, if it is one.
 pub(crate) fn named_by(order: u64) -> Option<u64> {
-    order.checked_sub(ORDERS_FROM)
+    order.checked_sub(ORDERS_FROM).filter(|_| order < ORDERS_TO)
 }
 
 /// The order for the agent of a host whose drives are to be erased.  It comes before all others.
@@ -43,7 +46,7 @@ pub(crate) async fn order(app: &Arc<App>, host: &HostRow) -> Result<Option<Order
     });
     let drives: Vec<_> = drives.collect();
     // One that has begun is finished whatever its host has become.
-    let barred = appliance_enrol::erase_barred(&host.stage).is_some();
+    let barred = row.barred(&host.stage).is_some();
     if drives.is_empty() || barred && drives.iter().all(|drive| drive.begun.is_none()) {
         return Ok(None);
     }
@@ -65,6 +68,9 @@ pub(crate) async fn take(app: &Arc<App>, host: &HostRow, id: u64, outcome: Outco
         | Outcome::Carved { .. }
         | Outcome::BurnInLines { .. }
         | Outcome::BurnIn { .. }
+        | Outcome::Occupied { .. }
+        | Outcome::Installed { .. }
+        | Outcome::Promoted { .. }
         | Outcome::Leaving => {
             return Err(refused("the agent answered another order than it was given".into()));
         }

@@ -14,7 +14,7 @@ use crate::{
     app::{App, now},
     challenge,
     config::wire::{Policy, Site},
-    erase, power, proof, remedy, requests, stake, work,
+    erase, power, proof, remedy, requests, rescue, residence, stake, work,
 };
 
 /// How an effect ended.
@@ -127,12 +127,22 @@ async fn perform(app: &Arc<App>, row: &OutboxRow) -> Result<End, StoreError> {
 /// Ticks, the site's standing decisions, and silence.
 async fn pass_time(app: &Arc<App>) -> Result<(), StoreError> {
     let (in_hand, erased) = (remedy::in_hand(app).await?, erase::in_hand(app).await?);
+    let (moving, held) = (residence::pass_time(app).await?, rescue::all(app).await?);
     for host in app.db(appliance_store::Store::hosts).await? {
         // A machine that is being changed is silent, off and on again for reasons of its own.
         if in_hand.contains(&host.id) {
             continue;
         }
-        let event = if host.stage.boot().is_some() {
+        // A person looks at it: it may be silent, and nobody decides about it meanwhile.
+        if held.contains(&host.id) {
+            app.advance(&host.id, Event::Tick, None).await?;
+            requests::pass_time(app, &host).await?;
+            continue;
+        }
+        // One that gets a system restarts for that, and nothing is decided about it meanwhile.
+        let event = if moving.contains(&host.id) {
+            Event::Tick
+        } else if host.stage.boot().is_some() {
             silence(app, &host, erased.contains(&host.id)).await.unwrap_or(Event::Tick)
         } else if erased.contains(&host.id) {
             Event::Tick

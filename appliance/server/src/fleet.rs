@@ -2,36 +2,56 @@
 //!
 //! What is next is decided by `chain_fleet::batch`; calls go through the sender under the name `fleet N batch K`, so that a
 //! batch is sent once whatever happens to this process.  A host of a fleet stays in its own stage: its registration
-//! asks here how it stands ([`standing`]) and goes on when it is told.  Read next: `fleet/api.rs` (people).
+//! asks here how it stands ([`standing`]) and goes on when it is told.  Read next: `fleet/fit.rs` (which hosts go),
+//! `fleet/purse.rs` (what they are paid from), `fleet/api.rs` (people).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use appliance_enrol::{Event, Refusal, Stage};
 use appliance_model::{Digest, HostId, Icnt, Seconds};
 use appliance_store::{FleetRow, FleetTurn, HostRow, StoreError};
-use chain_client::{Block, Call, Error, Intent, Network, Payment, Source};
+use chain_client::{Intent, Payment};
 use chain_fleet::batch::{self, Ended, Member, Next, State};
 use chain_sender::{JobId, Urgency};
+use tokio::time::Instant;
 
 use crate::{
     app::{App, now},
-    attestors, chain_of, consent,
+    chain_of,
     executor::End,
-    sending, stake,
+    sending,
 };
 
 pub(crate) mod api;
+mod fit;
+mod purse;
+
+pub(crate) use purse::is_deposit;
 
 /// How often it is looked how far a fleet is.
 const ROUND: Duration = Duration::from_secs(1);
 
 /// After something that concerns all of it: the deposit is short, a day's limit is reached.
-const PAUSE: Duration = Duration::from_secs(15);
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Gas of a node in a batch, from above (`GAS.md`).
+const NODE_GAS: u128 = 200_000;
+
+/// So long a host that lacks something of its own is not asked again while others can go.
+const HELD: Duration = Duration::from_secs(30);
+
+/// Hosts that were found to lack something, and when; found out anew after a restart.
+type HeldHosts = BTreeMap<HostId, Instant>;
 
 /// Runs until the end of the process.
 pub(crate) async fn run(app: &Arc<App>) {
+    let mut held = HeldHosts::new();
     loop {
-        let pause = match round(app).await {
+        let pause = match round(app, &mut held).await {
             Ok(None) => ROUND,
             Ok(Some(())) => PAUSE,
             Err(error) => {
@@ -59,7 +79,10 @@ pub(crate) async fn standing(app: &Arc<App>, host: &HostRow) -> Result<Option<En
         return Ok(None);
     }
     Ok(match serde_json::from_str::<Member>(&state).ok().map(|member| member.state) {
-        Some(State::Waiting { .. }) => Some(End::later(format!("fleet {fleet}: its turn has not come"))),
+        Some(State::Waiting { lacks: Some(why), .. }) => Some(End::later(format!("fleet {fleet}: {why}"))),
+        Some(State::Waiting { lacks: None, .. }) => {
+            Some(End::later(format!("fleet {fleet}: its turn has not come")))
+        }
         Some(State::Sent { batch, .. }) => Some(End::Later {
             why: format!("fleet {fleet}: batch {batch} is on its way to the chain"),
             after: Seconds(2),
@@ -76,19 +99,30 @@ pub(crate) async fn standing(app: &Arc<App>, host: &HostRow) -> Result<Option<En
 }
 
 /// One look.  `Some` where it is better to wait for longer.
-async fn round(app: &Arc<App>) -> Result<Option<()>, StoreError> {
+async fn round(app: &Arc<App>, held: &mut HeldHosts) -> Result<Option<()>, StoreError> {
     let Some(row) = app.db(|store| store.fleet(None)).await?.filter(|row| row.ended_at.is_none()) else {
         return Ok(None);
     };
     let mut turn = Turn::of(app, row);
     turn.settle_hosts().await?;
-    let outcome = match batch::next(&turn.members, turn.row.batches) {
+    held.retain(|_, since| since.elapsed() < HELD);
+    let keys = |held: &HeldHosts| held.keys().cloned().collect::<BTreeSet<_>>();
+    let next = match batch::next(&turn.members, turn.row.batches, &keys(held)) {
+        // Nobody else can go: those are asked again.
+        Next::Held => {
+            held.clear();
+            batch::next(&turn.members, turn.row.batches, &BTreeSet::new())
+        }
+        next @ (Next::Await { .. } | Next::Form { .. } | Next::Over) => next,
+    };
+    let outcome = match next {
         Next::Over => {
             turn.over = true;
             Ok(())
         }
+        Next::Held => Ok(()),
         Next::Await { batch, members } => turn.look(batch, &members).await?,
-        Next::Form { batch, members } => turn.form(batch, &members).await?,
+        Next::Form { batch, candidates, room } => turn.form(batch, candidates, room, held).await?,
     };
     turn.write(outcome).await
 }
@@ -246,38 +280,35 @@ impl<'a> Turn<'a> {
     }
 
     /// Forms a batch of those that would be taken, writes it down, queues it.
-    async fn form(&mut self, number: u32, hosts: &[HostId]) -> Result<Held, StoreError> {
+    async fn form(
+        &mut self,
+        number: u32,
+        candidates: Vec<HostId>,
+        room: usize,
+        held: &mut HeldHosts,
+    ) -> Result<Held, StoreError> {
         let (network, head) = match self.app.chain.ready() {
             Ok(ready) => ready,
             Err(why) => return Ok(Err(why)),
         };
-        let payment = match self.payment(&network, head).await {
-            Ok(payment) => payment,
+        let room = match self.fill_purse(&network, head, room).await? {
+            Ok(room) => room,
             Err(why) => return Ok(Err(why)),
         };
-        let mut intents: Vec<(HostId, Intent)> = Vec::new();
-        for host in hosts {
-            match self.fit(&network, head, host, &payment).await? {
-                Ok(Some(intent)) => intents.push((host.clone(), intent)),
-                Ok(None) => {}
-                Err(why) => return Ok(Err(why)),
-            }
+        let (chosen, held_up) = self.choose(&network, head, candidates, room, held).await?;
+        if let Err(why) = held_up {
+            return Ok(Err(why));
         }
-        if intents.is_empty() {
-            return Ok(Ok(()));
+        if chosen.is_empty() {
+            return Ok(self.lacking());
         }
-        let (hosts, intents): (Vec<HostId>, Vec<Intent>) = intents.into_iter().unzip();
-        let sum = Icnt(intents.iter().map(|intent| intent.collateral.0).fold(0, u128::saturating_add));
-        let call = match network.register_batch_call(&intents, &payment) {
+        let (hosts, intents): (Vec<HostId>, Vec<Intent>) = chosen.into_iter().unzip();
+        let call = match network.register_batch_call(&intents, &Payment::deposit()) {
             Ok(call) => call,
             Err(error) => return Ok(Err(chain_of(&error))),
         };
-        let names = self.job(number).and_then(|id| {
-            let first = JobId::try_from(format!("{id} approve")).map_err(|error| error.to_string())?;
-            Ok((id, first))
-        });
-        let (id, first) = match names {
-            Ok(names) => names,
+        let id = match self.job(number) {
+            Ok(id) => id,
             Err(why) => return Ok(Err(why)),
         };
         // Written down before anything is queued: after a crash it is this batch that is asked after.
@@ -290,119 +321,24 @@ impl<'a> Turn<'a> {
         let turn = FleetTurn { batches: number, trouble: None, over: false, members };
         let fleet = self.row.id;
         self.app.db(move |store| store.fleet_turn(fleet, &turn, now())).await?;
-        let approve = (payment.source == Source::Approval).then(|| network.approve_call(sum));
-        self.queue(id, first, (approve, call)).await?;
+        sending::queue(self.app, id, call, None, Urgency::Soon).await?;
         Ok(Ok(()))
     }
 
-    async fn queue(
-        &self,
-        id: JobId,
-        first: JobId,
-        (approve, call): (Option<Call>, Call),
-    ) -> Result<(), StoreError> {
-        let needs = approve.is_some().then(|| first.clone());
-        if let Some(approve) = approve {
-            sending::queue(self.app, first, approve, None, Urgency::Soon).await?;
-        }
-        sending::queue(self.app, id, call, needs, Urgency::Soon).await
-    }
-
-    /// Out of the deposit where that is enough for a batch; else out of an approval, which only the owner itself can
-    /// give.
-    async fn payment(&self, network: &Network, head: Block) -> Result<Payment, String> {
-        let (owner, operator) = (self.app.chain.owner(), self.app.chain.operator().address());
-        let funds = network.funds_at(head, owner, operator).await.map_err(|error| chain_of(&error))?;
-        let waiting = self.members.iter().filter(|member| matches!(member.state, State::Waiting { .. }));
-        let next = waiting.take(batch::BATCH_MAX).map(|member| member.collateral.0);
-        let sum = next.fold(0, u128::saturating_add);
-        if owner != operator || funds.deposit.0 >= sum {
-            return Ok(Payment::deposit());
-        }
-        Ok(Payment::approval())
-    }
-
-    /// The registration with what its host and attestors say of it; `None` where one of them has not spoken yet.
-    async fn vouched(&self, row: &HostRow, mut intent: Intent) -> Result<Option<Intent>, StoreError> {
-        if consent::wanting(self.app, row, &intent).await?.is_some() {
-            return Ok(None);
-        }
-        let Ok(bindings) = attestors::bindings(self.app, row, &intent).await? else { return Ok(None) };
-        intent.bindings = bindings;
-        Ok(Some(intent))
-    }
-
-    /// The registration of a host, simulated alone; `None` where the host is registered already or left out.
-    async fn fit(
-        &mut self,
-        network: &Network,
-        head: Block,
-        host: &HostId,
-        payment: &Payment,
-    ) -> Result<Result<Option<Intent>, String>, StoreError> {
-        let id = host.clone();
-        let row = self.app.db(move |store| store.host(&id)).await?;
-        if !matches!(row.stage, Stage::Registering { .. }) {
-            // The permission has not reached it yet.
-            return Ok(Ok(None));
-        }
-        let intent = stake::intent(self.app, &row).await?;
-        let intent = match intent {
-            Some(intent) => match self.vouched(&row, intent).await? {
-                Some(intent) => Some(intent),
-                // Its host's consent or an attestor's word is still to come: it waits, and the others go.
-                None => return Ok(Ok(None)),
-            },
-            None => None,
+    /// What those that wait lack, if they lack anything.
+    fn lacking(&self) -> Held {
+        let lacks = |member: &Member| match &member.state {
+            State::Waiting { lacks: Some(why), .. } => Some(format!("{}: {why}", member.host)),
+            State::Waiting { lacks: None, .. }
+            | State::Sent { .. }
+            | State::Registered { .. }
+            | State::LeftOut { .. } => None,
         };
-        let Some(member) = self.members.iter_mut().find(|member| member.host == *host) else {
-            return Ok(Ok(None));
-        };
-        let Some(intent) = intent else {
-            member.leave_out("its registration evidence no longer verifies; retry the host");
-            return Ok(Ok(None));
-        };
-        match network.node(intent.node).await {
-            Ok(None) => {}
-            Ok(Some(found)) if found.owner == intent.owner => {
-                let seen = self.app.watch.seen();
-                let Some(ours) = seen.ledger.nodes().get(&intent.node) else {
-                    return Ok(Err(format!("host {host} is on chain; its log is not read so far yet")));
-                };
-                let (transaction, block) = (ours.registered_by, ours.registered_in);
-                member.state = State::Registered { transaction, block };
-                return Ok(Ok(None));
-            }
-            Ok(Some(found)) => {
-                member.leave_out(&format!("it is registered for 0x{}; one TPM is one node", found.owner));
-                return Ok(Ok(None));
-            }
-            Err(error) => return Ok(Err(chain_of(&error))),
+        let all: Vec<String> = self.members.iter().filter_map(lacks).collect();
+        match all.as_slice() {
+            [] => Ok(()),
+            [one] => Err(format!("host {one}")),
+            [first, rest @ ..] => Err(format!("host {first}; and {} more wait likewise", rest.len())),
         }
-        let operator = self.app.chain.operator().address();
-        Ok(match simulate(network, &intent, payment, operator, head).await {
-            Ok(()) => Ok(Some(intent)),
-            Err(error) => match error.refusal() {
-                // The approval comes first; whatever is asked before the tokens are taken was passed.
-                Some(refusal) if refusal.error == "ERC20InsufficientAllowance" => Ok(Some(intent)),
-                Some(refusal) if batch::concerns_account(&refusal.error) => Err(refusal.sentence.clone()),
-                Some(refusal) => {
-                    member.leave_out(&refusal.sentence);
-                    Ok(None)
-                }
-                None => Err(chain_of(&error)),
-            },
-        })
     }
-}
-
-async fn simulate(
-    network: &Network,
-    intent: &Intent,
-    payment: &Payment,
-    operator: appliance_model::Address,
-    head: Block,
-) -> Result<(), Error> {
-    let call = network.register_call(intent, payment)?;
-    network.chain().simulate(&call, operator, head.number).await.map(drop)
 }

@@ -35,7 +35,12 @@ pub(crate) async fn take(app: &Arc<App>, host: &HostRow, outcome: Outcome) -> Re
             Event::AgentFailed { why: why.chars().filter(|c| !c.is_control()).take(2000).collect() }
         }
         Outcome::Carved { real } => shaping::shaped(app, host, *real).await?,
-        Outcome::NodeConsent { .. } | Outcome::Erase(_) | Outcome::Leaving => return Ok(()),
+        Outcome::NodeConsent { .. }
+        | Outcome::Erase(_)
+        | Outcome::Occupied { .. }
+        | Outcome::Installed { .. }
+        | Outcome::Promoted { .. }
+        | Outcome::Leaving => return Ok(()),
     };
     app.advance(&host.id, event, None).await?;
     Ok(())
@@ -52,7 +57,11 @@ fn answers(order: Order, outcome: &Outcome) -> bool {
         Outcome::BurnInLines { .. } | Outcome::BurnIn { .. } => order == Order::BurnIn,
         Outcome::Failed { .. } => order != Order::Wait,
         // Answers orders of another kind.
-        Outcome::NodeConsent { .. } | Outcome::Erase(_) => false,
+        Outcome::NodeConsent { .. }
+        | Outcome::Erase(_)
+        | Outcome::Occupied { .. }
+        | Outcome::Installed { .. }
+        | Outcome::Promoted { .. } => false,
         // Instead of a quote, where the units are not real any more.
         Outcome::Carved { .. } => matches!(order, Order::Carve | Order::QuoteRegistration),
         Outcome::Leaving => true,

@@ -5,6 +5,7 @@
 //! What follows from an event is decided by `appliance/enrol`; what is true of evidence by `attest/verify`; what
 //! firmware is answered by `pxe/policy`.
 
+pub mod admin;
 mod agent_api;
 mod app;
 mod attestors;
@@ -26,6 +27,7 @@ mod discovery;
 mod erase;
 mod evidence;
 mod executor;
+pub mod first_run;
 mod fleet;
 mod intake;
 mod ipmi;
@@ -42,6 +44,9 @@ mod publication;
 mod publish;
 mod remedy;
 mod requests;
+mod rescue;
+mod residence;
+mod secure_boot;
 mod sending;
 mod serve;
 mod shaping;
@@ -51,11 +56,15 @@ pub mod site;
 mod stake;
 mod strangers;
 pub mod sweep;
+mod taken_over;
 mod tls;
 pub mod vault;
 mod verifier_api;
+mod what_if;
+mod wipe;
 mod work;
 
+pub use appliance_store::SCHEMA as STORE_SCHEMA;
 pub use erase::certificate;
 pub use serve::{Inherited, ServeError, serve};
 
@@ -89,9 +98,14 @@ fn document() -> utoipa::openapi::OpenApi {
         .merge_from(preflight::Document::openapi())
         .merge_from(remedy::api::Document::openapi())
         .merge_from(erase::api::Document::openapi())
+        .merge_from(secure_boot::api::Document::openapi())
         .merge_from(shaping::api::Document::openapi())
+        .merge_from(residence::api::Document::openapi())
+        .merge_from(rescue::Document::openapi())
+        .merge_from(wipe::Document::openapi())
         .merge_from(signing::api::Document::openapi())
         .merge_from(chain_watch::api::Document::openapi())
+        .merge_from(what_if::Document::openapi())
         .merge_from(fleet::api::Document::openapi())
         .merge_from(offboard::Document::openapi())
         .merge_from(burn_in::api::Document::openapi())

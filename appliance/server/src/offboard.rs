@@ -10,8 +10,8 @@ use appliance_api::{
     fleet::{LeavePermission, LeaveStepView, LeaveView},
     operator::ProblemView,
 };
-use appliance_enrol::{Event, Refusal};
-use appliance_model::inventory::Inventory;
+use appliance_enrol::Event;
+use appliance_model::{Digest, inventory::Inventory};
 use appliance_store::{HostRow, Kind, LeavingRow, StoreError};
 use axum::{
     Json, Router,
@@ -96,13 +96,11 @@ async fn retire(app: &Arc<App>, row: &LeavingRow) -> Result<Option<String>, Stor
         });
     };
     if let Some(place) = sending::done(&job.state) {
-        let (node, hash) = (row.node, place.hash.to_string());
-        let why = Refusal {
-            rule: "retired".into(),
-            text: format!("retired from the chain in block {}, by {}", place.block, row.allowed_by),
-        };
-        // What was registered is no longer: so its drives can be erased.
-        app.advance(&row.host, Event::Drifted(why), None).await?;
+        let (node, by, transaction, block) =
+            (row.node, row.allowed_by.clone(), Digest(place.hash.0), place.block);
+        // It is no node any more: so its drives can be erased.
+        app.advance(&row.host, Event::Retired { node, by, transaction, block }, None).await?;
+        let hash = place.hash.to_string();
         app.db(move |store| store.leaving_goes_on(node, None, Some(&hash))).await?;
         return Ok(None);
     }
@@ -285,7 +283,7 @@ async fn drives(
 
 #[cfg(test)]
 mod tests {
-    use appliance_model::{Address, Digest, HostId, Icnt, NodeId, Now, Serial};
+    use appliance_model::{Address, HostId, Icnt, NodeId, Now, Serial};
     use chain_fleet::{Entry, Fact, Ledger};
 
     use super::*;

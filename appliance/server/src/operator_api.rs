@@ -28,7 +28,7 @@ use utoipa::OpenApi;
 use crate::{
     app::{App, now},
     attestors, boot_api, boot_ticket, burn_in, chain_watch, climb, erase, fleet, offboard, pages, preflight,
-    remedy, shaping, signing, verifier_api,
+    remedy, rescue, residence, shaping, signing, verifier_api, what_if, wipe,
 };
 
 pub(crate) fn router(app: Arc<App>) -> Router {
@@ -48,8 +48,13 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(remedy::api::router())
         .merge(erase::api::router())
         .merge(shaping::api::router())
+        .merge(crate::secure_boot::api::router())
+        .merge(residence::api::router())
+        .merge(rescue::router())
+        .merge(wipe::router())
         .merge(signing::api::router())
         .merge(chain_watch::api::router())
+        .merge(what_if::router())
         .merge(fleet::api::router())
         .merge(offboard::router())
         .merge(burn_in::api::router())
@@ -60,7 +65,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
 
 /// This API asks for no password, because it listens where only operators are.  Their browsers are there too, with
 /// pages of others in them: what such a page sends carries its own origin, and changes nothing here.
-async fn own_page_only(request: Request, next: Next) -> Response {
+pub(crate) async fn own_page_only(request: Request, next: Next) -> Response {
     if request.method() == Method::GET || is_own(request.headers()) {
         return next.run(request).await;
     }
@@ -234,12 +239,13 @@ async fn enrol(State(app): State<Arc<App>>, Path(text): Path<String>) -> Result<
     tell(&app, &text, Event::Wanted).await
 }
 
-/// Drives of the host are not being erased: what restarts it, or makes a node of it, waits for that.
+/// Drives of the host are not being erased, and no system is being put on one: what restarts it, or makes a node of it, waits for that.
 async fn idle(app: &Arc<App>, host: &HostId) -> Result<(), Problem> {
-    match erase::holds(app, host).await? {
-        Some(why) => Err(Problem(StatusCode::CONFLICT, why)),
-        None => Ok(()),
-    }
+    let held = match erase::holds(app, host).await? {
+        Some(why) => Some(why),
+        None => residence::holds(app, host).await?,
+    };
+    held.map_or(Ok(()), |why| Err(Problem(StatusCode::CONFLICT, why)))
 }
 
 /// Tries a host again: from power-on if it is quarantined, from the chain's terms if it waits for approval.
@@ -346,6 +352,7 @@ async fn view(app: &Arc<App>, row: HostRow) -> Result<HostView, StoreError> {
         Stage::Registered { bound, transaction, .. } => {
             (Some(bound.tier().to_owned()), Some(transaction.to_string()))
         }
+        Stage::Retired { transaction, .. } => (None, Some(transaction.to_string())),
         Stage::Pricing { bound, .. } | Stage::Approving { bound, .. } | Stage::Registering { bound, .. } => {
             (Some(bound.tier().to_owned()), None)
         }

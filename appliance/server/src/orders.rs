@@ -13,7 +13,7 @@ use crate::{
     app::{App, now},
     burn_in,
     challenge::Challenge,
-    custody, shaping, site,
+    custody, shaping,
 };
 
 /// The nonce of an open quote order: kept, so that the agent gets the same one however often it asks.
@@ -112,19 +112,7 @@ async fn nonce(
     if let Some(open) = open.filter(|open| open.generation == host.generation) {
         return Ok(Some(open.cbor));
     }
-    let nonce = match app.chain.head() {
-        Some(head) => Nonce::Block {
-            chain_id: app.config.chain.chain_id,
-            number: head.number,
-            hash: head.hash,
-            node: challenge.node.0,
-            sequence,
-        },
-        None => match site::random() {
-            Ok(random) => Nonce::Verifier(random),
-            Err(_) => return Ok(None),
-        },
-    };
+    let Ok(nonce) = challenge.nonce(app, sequence) else { return Ok(None) };
     let open = OpenNonce { generation: host.generation, cbor: hex::encode(nonce.encode()) };
     let (id, bytes) = (host.id.clone(), serde_json::to_vec(&open).unwrap_or_default());
     app.db(move |store| store.put(&id, Kind::Nonce, &bytes, now())).await?;

@@ -20,7 +20,7 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Where, what kind, which file.
-const FILES: [(&str, &str, &str); 14] = [
+const FILES: [(&str, &str, &str); 15] = [
     ("/", HTML, include_str!("../../ui/index.html")),
     ("/models", HTML, include_str!("../../ui/models.html")),
     ("/stake", HTML, include_str!("../../ui/stake.html")),
@@ -34,11 +34,31 @@ const FILES: [(&str, &str, &str); 14] = [
     ("/ui/burn-in.js", SCRIPT, include_str!("../../ui/burn-in.js")),
     ("/ui/models.js", SCRIPT, include_str!("../../ui/models.js")),
     ("/ui/stake.js", SCRIPT, include_str!("../../ui/stake.js")),
+    ("/ui/what-if.js", SCRIPT, include_str!("../../ui/what-if.js")),
     ("/ui/report.js", SCRIPT, include_str!("../../ui/report.js")),
 ];
 
+/// The page of the first run, with what it shares with the others.
+const FIRST_RUN: [(&str, &str, &str); 4] = [
+    ("/", HTML, include_str!("../../ui/first-run.html")),
+    ("/ui/first-run.js", SCRIPT, include_str!("../../ui/first-run.js")),
+    ("/ui/page.css", CSS, include_str!("../../ui/page.css")),
+    ("/ui/draw.js", SCRIPT, include_str!("../../ui/draw.js")),
+];
+
+/// The page of a machine that has no site yet.
+pub(crate) fn first_run<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    routes(&FIRST_RUN)
+}
+
 pub(crate) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    FILES.into_iter().fold(Router::new(), |router, (path, kind, text)| {
+    routes(&FILES)
+}
+
+fn routes<S: Clone + Send + Sync + 'static>(
+    files: &[(&'static str, &'static str, &'static str)],
+) -> Router<S> {
+    files.iter().fold(Router::new(), |router, &(path, kind, text)| {
         router.route(path, get(async move || page(kind, text)))
     })
 }
@@ -68,17 +88,22 @@ mod tests {
             let path = entry.unwrap().path();
             if path.is_file() {
                 let text = std::fs::read_to_string(&path).unwrap();
-                assert!(FILES.iter().any(|file| file.2 == text), "{} is not served", path.display());
+                let served = FILES.iter().chain(&FIRST_RUN).any(|file| file.2 == text);
+                assert!(served, "{} is not served", path.display());
                 there += 1;
             }
         }
-        assert_eq!(there, FILES.len());
-        for (path, kind, text) in FILES {
+        // The first run shares two of its files with the others.
+        assert_eq!(there, FILES.len() + FIRST_RUN.len() - 2);
+        for (path, kind, text) in FILES.into_iter().chain(FIRST_RUN) {
             let named =
                 text.split(['"', '(']).filter(|word| word.starts_with("/ui/") || word.starts_with("./"));
             for file in named {
                 let name = file.rsplit('/').next().unwrap_or_default();
-                assert!(FILES.iter().any(|file| file.0 == format!("/ui/{name}")), "{path} asks for {file}");
+                assert!(
+                    FILES.iter().chain(&FIRST_RUN).any(|file| file.0 == format!("/ui/{name}")),
+                    "{path} asks for {file}"
+                );
             }
             for refused in [
                 "innerHTML",

@@ -10,9 +10,13 @@ use crate::{
     app::{App, now},
     chain_of, climb, config, controllers,
     executor::End,
-    ipmi,
+    ipmi, rescue, residence,
     sweep::Failed,
 };
+
+/// A host with a system of its own is started from its drive so often; then from the network, where its agent can say
+/// what is wrong.
+const HOME_ATTEMPTS_MAX: u32 = 2;
 
 /// Sets what is booted next and starts the machine, from whatever state it is in.  `attempt` counts power-ons from 1.
 pub(crate) async fn on(app: &Arc<App>, host: &HostRow, attempt: u32) -> Result<End, StoreError> {
@@ -35,7 +39,12 @@ pub(crate) async fn on(app: &Arc<App>, host: &HostRow, attempt: u32) -> Result<E
         controllers::leave(app, &entry, bmc).await;
         return Ok(End::later(format!("{} refuses our password", entry.url)));
     }
+    let home = attempt <= HOME_ATTEMPTS_MAX
+        && redfish.is_some()
+        && !rescue::is_held(app, &host.id).await?
+        && residence::at_home(app, &host.id).await?;
     let rung = match climb.next(probe(&means), attempt) {
+        Ok(_) | Err(_) if home => Rung::Disk,
         Ok(rung) => rung,
         Err(why) => {
             climb::keep(app, &host.id, &climb).await?;
@@ -113,6 +122,9 @@ async fn start(
         }
         (Rung::Pxe, _) => {
             bmc.set_boot_once(BootTarget::Pxe).await?;
+        }
+        (Rung::Disk, _) => {
+            bmc.set_boot_once(BootTarget::Hdd).await?;
         }
         (Rung::BootUri | Rung::UefiHttp | Rung::VirtualMedia | Rung::Ipmi, _) => {
             bmc.set_boot_once(BootTarget::UefiHttp).await?;

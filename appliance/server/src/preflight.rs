@@ -17,7 +17,7 @@ use utoipa::OpenApi;
 
 use crate::{
     app::App,
-    chain_of,
+    attestors, chain_of,
     operator_api::{Problem, id},
     stake,
 };
@@ -42,12 +42,19 @@ async fn preflight(
     let host = id(&text)?;
     let key = host.clone();
     let row = app.db(move |store| store.host(&key)).await?;
-    let Some(intent) = stake::intent(&app, &row).await? else {
-        let why = format!("host {host} is not being registered now; `host why {host}` says where it is");
+    let Some(mut intent) = stake::intent(&app, &row).await? else {
+        let why = format!(
+            "host {host} neither waits for the approval of its stake nor is being registered; `host why {host}` says where \
+             it is"
+        );
         return Err(Problem(StatusCode::CONFLICT, why));
     };
     let unusable = |why| Problem(StatusCode::SERVICE_UNAVAILABLE, why);
     let (network, _) = app.chain.ready().map_err(unusable)?;
+    // Who is missing, the chain's own check says with a number.
+    if let Ok(bindings) = attestors::bindings(&app, &row, &intent).await? {
+        intent.bindings = bindings;
+    }
     let limits = Limits { fee_wei_max: app.chain.fee_cap(), in_flight: stake::in_flight(&app).await? };
     let asked = network.preflight(&intent, app.chain.operator().address(), limits).await;
     let (sheet, refused) = match asked {

@@ -15,7 +15,7 @@ use chain_sender::{
 
 use crate::{
     app::{App, now},
-    chain_of,
+    chain_of, fleet, taken_over,
 };
 
 /// How often the chain is looked at while something is on its way: a fraction of the quickest chain's pace.
@@ -98,6 +98,25 @@ pub(crate) async fn jobs(app: &Arc<App>) -> Result<Vec<Job>, StoreError> {
     records.iter().map(|record| serde_json::from_str(record).map_err(odd)).collect()
 }
 
+/// A call other than `ours` that takes the owner's tokens and is in no block: a permit carries the token's next number, and
+/// a second approval would replace the first one's allowance.  Ask with the purse in hand.
+pub(crate) async fn spending(app: &Arc<App>, ours: &[&JobId]) -> Result<Option<JobId>, StoreError> {
+    let jobs = jobs(app).await?;
+    Ok(jobs
+        .into_iter()
+        .map(|job| (spends(&job), job.id))
+        .find_map(|(spends, id)| (spends && !ours.contains(&&id)).then_some(id)))
+}
+
+fn spends(job: &Job) -> bool {
+    let takes = match Errand::of(&job.id) {
+        Some((_, Errand::Approve | Errand::Register)) => true,
+        Some((_, Errand::Publish(_))) => false,
+        None => fleet::is_deposit(&job.id),
+    };
+    takes && !job.state.is_over() && !job.state.has_succeeded(Finality::Latest)
+}
+
 /// Forgets a call that is over, so that it may be asked for anew.
 pub(crate) async fn forget(app: &Arc<App>, id: &JobId) -> Result<(), StoreError> {
     let name = id.as_str().to_owned();
@@ -168,6 +187,11 @@ pub(crate) async fn run(app: &Arc<App>) {
         let pause = match (&mut sender, app.chain.ready()) {
             (Some(sender), _) => round(app, sender).await,
             (None, Ok((network, _))) => {
+                if let Err(error) = taken_over::take_over(app, network.chain().id()).await {
+                    tracing::error!(error = %chain_of(&error), "transactions of an older version cannot be taken over");
+                    tokio::time::sleep(IDLE).await;
+                    continue;
+                }
                 let (chain, key) = (network.chain().clone(), app.chain.operator().clone());
                 let limits = Limits::usual(app.chain.fee_cap());
                 let journal = StoreJournal(Arc::clone(app));
@@ -213,7 +237,7 @@ fn odd(source: serde_json::Error) -> StoreError {
     StoreError::Record { what: "a call for the chain".into(), source }
 }
 
-fn row(job: &Job) -> Result<ChainJobRow, serde_json::Error> {
+pub(crate) fn row(job: &Job) -> Result<ChainJobRow, serde_json::Error> {
     Ok(ChainJobRow {
         id: job.id.as_str().to_owned(),
         account: job.account,

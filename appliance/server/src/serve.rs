@@ -13,6 +13,7 @@ use chain_client::OperatorKey;
 use tokio::net::TcpListener;
 
 use crate::{
+    admin::entrance,
     agent_api,
     app::{self, App, Parts},
     board,
@@ -20,7 +21,10 @@ use crate::{
     chain_watch,
     config::{Config, ConfigError},
     controllers::Controllers,
-    discovery, executor, fleet, offboard, operator_api, plain, publish, remedy, sending, sightings, signing,
+    discovery, executor, fleet, offboard, operator_api, plain, publish, remedy, rescue,
+    residence::{Releases, SealKeys},
+    secure_boot::{self, BootKeys},
+    sending, sightings, signing,
     site::{self, Keys, SiteError},
     tls,
     vault::Vault,
@@ -45,6 +49,9 @@ pub enum ServeError {
         "the appliance was not started: the site's keys cannot be used; `scalerforge site init` makes missing ones"
     )]
     Keys(#[source] SiteError),
+    /// The door of the page.
+    #[error("the appliance was not started: its page cannot be kept behind a password")]
+    Admin(#[source] crate::admin::AdminError),
     /// The operator's key.
     #[error("the appliance was not started: the operator's key cannot be used")]
     OperatorKey(#[source] chain_client::KeyError),
@@ -73,12 +80,21 @@ pub enum ServeError {
         #[source]
         source: io::Error,
     },
+    /// The host release.
+    #[error("the appliance was not started: the release that hosts get cannot be used")]
+    Release(#[source] crate::residence::ReleaseError),
     /// The PXE server.
     #[error("the appliance was not started: machines cannot be booted")]
     Pxe(#[source] pxe_server::StartError),
     /// The PXE server stopped.
     #[error("the appliance stopped: machines can no longer be booted")]
     PxeStopped(#[source] pxe_server::RunError),
+    /// The site's keys for images.
+    #[error("the appliance was not started: images cannot be signed")]
+    BootKeys(#[source] secure_boot::KeyFileError),
+    /// The image.
+    #[error("the appliance was not started: it has no image to serve")]
+    Image(#[source] secure_boot::images::ImageError),
     /// The development chain.
     #[error("the embedded development chain failed")]
     Devnet(#[source] chain_devnet::Error),
@@ -96,11 +112,12 @@ pub async fn serve(
     inherited: Inherited,
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let config = Config::read(dir).map_err(ServeError::Config)?;
+    let mut config = Config::read(dir).map_err(ServeError::Config)?;
     let keys = Keys::read(dir).map_err(ServeError::Keys)?;
     let roots = roots(&config.endorsement_dir)?;
     let (tls, agents, agents6) = agents(&config, &keys).await?;
     let operators = listen("operators", config.operator).await?;
+    let entrance = entrance::open(&config, &keys).await?;
     let verifiers = match &config.verifier {
         Some(verifier) => Some(listen("verifiers", verifier.listen).await?),
         None => None,
@@ -112,7 +129,9 @@ pub async fn serve(
     let inherited = inherited.map(|listener| adopt(listener, config.operator)).transpose()?;
     let signers = Signers::read(&config)?;
     right_chain(&config.chain.rpc_urls, config.chain.chain_id).await?;
+    let base = secure_boot::images::base(dir, &config).map_err(ServeError::Image)?;
     // Everything that can be wrong with a site was looked at; only from here on is its directory written to.
+    let boot_keys = sealed(dir, &mut config, base.as_deref())?;
     let clock = pxe_server::Clock::new(app::now);
     let (pxe, pxe_server) = pxe_server::PxeServer::start(
         config.pxe.clone().with_image(&config.uki).with_medium(config.medium.as_deref()),
@@ -124,11 +143,16 @@ pub async fn serve(
     let store = appliance_store::Store::open(&dir.join("store.sqlite")).map_err(ServeError::Store)?;
     let book = signing::StoreBook::open(dir).map_err(ServeError::Store)?;
     let (link, devnet) = link(&config, signers.with_book(book)).await?;
+    let ca = std::fs::read(dir.join("ca.pem")).unwrap_or_default();
+    let seal = SealKeys { boot: boot_keys.signer(), policy: Some(boot_keys.policy()) };
+    let releases = Releases::open(dir, config.host.as_ref(), &ca, &seal).map_err(ServeError::Release)?;
     let (makers, intermediates) = roots.len();
     let controllers = controllers(dir);
-    let app = App::new(Parts { config, keys, store, pxe, chain: link, roots, controllers });
+    let app =
+        App::new(Parts { config, keys, boot_keys, store, pxe, chain: link, roots, controllers, releases });
     tracing::info!(agents = ?agents.local_addr().ok(), operators = ?operators.local_addr().ok(), makers, intermediates, "serving");
     let operator = operator_api::router(Arc::clone(&app));
+    let behind = operator.clone();
     tokio::select! {
         () = stop => Ok(()),
         ended = pxe_server.run() => ended.map_err(ServeError::PxeStopped),
@@ -138,12 +162,14 @@ pub async fn serve(
         }),
         () = tls::serve(Some(agents), tls.clone(), agent_api::router(Arc::clone(&app))) => Ok(()),
         () = tls::serve(agents6, tls, agent_api::router(Arc::clone(&app))) => Ok(()),
+        () = entrance::serve(entrance, behind) => Ok(()),
         () = plain::serve(verifiers, verifier_api::router(Arc::clone(&app))) => Ok(()),
         () = app.chain.run() => Ok(()),
         () = sending::run(&app) => Ok(()),
         () = publish::run(&app) => Ok(()),
         () = discovery::run(Arc::clone(&app)) => Ok(()),
         () = remedy::run(Arc::clone(&app)) => Ok(()),
+        () = rescue::run(&app) => Ok(()),
         () = remedy::images::serve(images, Arc::clone(&app)) => Ok(()),
         () = sightings::run(Arc::clone(&app)) => Ok(()),
         () = board::run(Arc::clone(&app)) => Ok(()),
@@ -153,6 +179,15 @@ pub async fn serve(
         () = offboard::run(&app) => Ok(()),
         ended = chain(devnet) => ended.map_err(ServeError::Devnet),
     }
+}
+
+/// The site's keys for images, and the image as this site's own.
+fn sealed(dir: &Path, config: &mut Config, base: Option<&[u8]>) -> Result<BootKeys, ServeError> {
+    let keys = BootKeys::open(dir, config.secure_boot.own_keys).map_err(ServeError::BootKeys)?;
+    if let Some(base) = base {
+        secure_boot::images::seal(dir, config, &keys, base).map_err(ServeError::Image)?;
+    }
+    Ok(keys)
 }
 
 /// A site whose vault cannot be opened still boots servers: its site file may name all controllers.
@@ -180,7 +215,7 @@ async fn agents(
     Ok((tls, agents, agents6))
 }
 
-async fn listen(what: &'static str, at: SocketAddr) -> Result<TcpListener, ServeError> {
+pub(crate) async fn listen(what: &'static str, at: SocketAddr) -> Result<TcpListener, ServeError> {
     TcpListener::bind(at).await.map_err(|source| ServeError::Listen { what, at, source })
 }
 

@@ -72,15 +72,16 @@ pub(crate) async fn shaped(app: &Arc<App>, host: &HostRow, real: Shape) -> Resul
 
 /// Asks a host whose stage has no order to make its units (again), or to undo them; whether it has any.
 pub(crate) async fn ask(app: &Arc<App>, host: &HostRow, ask: Ask) -> Result<bool, StoreError> {
-    let work = match (ask, quoted(app, &host.id).await?) {
-        (Ask::Uncarve, _) => Work::Uncarve,
-        (_, Some((_, wanted))) => Work::Carve(Box::new(wanted)),
-        (_, None) => match plan(app, &host.id).await? {
+    let wanted = match quoted(app, &host.id).await? {
+        Some((_, wanted)) => wanted,
+        None => match plan(app, &host.id).await? {
             // Evidence of a time when nobody asked the kernel is repeated as it is.
-            Some((_, wanted)) if !host.stage.answers_verifiers() => Work::Carve(Box::new(wanted)),
+            Some((_, wanted)) if !host.stage.answers_verifiers() || ask == Ask::Uncarve => wanted,
             Some(_) | None => return Ok(false),
         },
     };
+    let wanted = Box::new(wanted);
+    let work = if ask == Ask::Uncarve { Work::Uncarve(wanted) } else { Work::Carve(wanted) };
     requests::put(app, &host.id, ask, false, &work).await?;
     app.bump();
     Ok(true)
@@ -144,6 +145,17 @@ pub(crate) async fn instead(
             requests::reattest_with(app, host, text).await
         }
     }
+}
+
+/// Why a host may not be registered as it is: a person has undone its units since they were quoted.
+pub(crate) async fn undone(app: &Arc<App>, host: &HostRow) -> Result<Option<String>, StoreError> {
+    let undone = kept(app, &host.id).await?.is_some_and(|kept| kept.wanted.is_none());
+    Ok(undone.then(|| {
+        let (id, serial) = (&host.id, &host.facts.serial);
+        format!(
+            "its units were undone by `unit uncarve`; `scalerforge unit carve {id} --permit \"CARVE {serial}\"` makes them again"
+        )
+    }))
 }
 
 /// Keeps what the kernel said.

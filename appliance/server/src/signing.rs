@@ -4,7 +4,7 @@
 //! development chains nobody has to allow anything, because a signature for their ids is good nowhere else.  Read next:
 //! `signing/api.rs` (people).
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use alloy::consensus::TxEip1559;
 use appliance_model::{Address, Digest, Now};
@@ -12,12 +12,15 @@ use appliance_store::{Admitted, Books, NewSignature, ProposalRow, Signer, Store,
 use chain_client::{
     KeyError, OperatorKey,
     signer::{
-        Ask, Book, BookError, KmsSettings, Line, Passphrase, Permission, Proposal, RemoteSettings, Spend,
-        WINDOW_MILLISECONDS, judge,
+        Ask, Book, BookError, KmsSettings, LedgerSettings, Line, Passphrase, Permission, Proposal,
+        RemoteSettings, Spend, WINDOW_MILLISECONDS, judge,
     },
 };
 
-use crate::{app::now, config};
+use crate::{
+    app::{App, now},
+    config,
+};
 
 pub(crate) mod api;
 #[cfg(test)]
@@ -81,6 +84,12 @@ pub(crate) fn key(chain: &config::Chain) -> Result<OperatorKey, KeyError> {
             authority_pem: None,
             clock: now,
         }),
+        config::Signer::Ledger { account, path, device } => Ok(OperatorKey::ledger(LedgerSettings {
+            account: *account,
+            path: path.clone(),
+            device: device.clone(),
+            root: "/".into(),
+        })),
         config::Signer::Offline { account } => Ok(OperatorKey::elsewhere(*account)),
     }
 }
@@ -102,6 +111,25 @@ pub(crate) fn window(now: Now) -> Now {
 
 pub(crate) fn signer(account: Address, chain: u64) -> Signer {
     Signer { account, chain }
+}
+
+/// What each permission that holds still allows the operator's account in this window; `None` where nobody has to allow
+/// anything.
+pub(crate) async fn left(app: &Arc<App>) -> Result<Option<Vec<Spend>>, StoreError> {
+    if !demanded(app.config.chain.chain_id) {
+        return Ok(None);
+    }
+    let (signer, at) = (signer(app.chain.operator().address(), app.config.chain.chain_id), now());
+    let (spent, rows) =
+        app.db(move |store| Ok((store.spent(signer, window(at))?, store.permissions(signer)?))).await?;
+    // What cannot be read could be anything: then nothing is left, and who signs says why.
+    let Ok(spent) = spent.iter().map(|text| read_spend(text)).collect::<Result<Vec<_>, _>>() else {
+        return Ok(Some(Vec::new()));
+    };
+    let used = spent.into_iter().fold(Spend::NONE, Spend::plus);
+    let words = rows.into_iter().filter(|row| row.revoked_at.is_none()).map(|row| row.words);
+    let permissions = words.filter_map(|words| words.parse::<Permission>().ok());
+    Ok(Some(permissions.filter(|one| one.holds(at)).map(|one| one.left(used)).collect()))
 }
 
 /// A spend as the store keeps it.

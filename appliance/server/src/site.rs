@@ -5,7 +5,7 @@
 use std::{
     fs::OpenOptions,
     io::Write as _,
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -99,6 +99,23 @@ pub fn genesis(chain_id: u64, deployer: Option<&chain_client::OperatorKey>) -> c
     chain_devnet::Genesis { chain_id, accounts }
 }
 
+/// The site's certificate authority, PEM.
+///
+/// # Errors
+/// If it is missing.
+pub(crate) fn ca_pem(dir: &Path) -> Result<String, SiteError> {
+    read(&dir.join(CA))
+}
+
+/// Makes a folder that its owner alone may enter, if it is missing.
+///
+/// # Errors
+/// If it cannot be made.
+pub(crate) fn make_private_folder(folder: &Path) -> Result<(), SiteError> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|source| SiteError::File { what: "make", file: folder.to_owned(), source })
+}
+
 /// 32 random bytes.
 ///
 /// # Errors
@@ -162,7 +179,7 @@ fn ca_params() -> Result<CertificateParams, SiteError> {
 }
 
 /// From 1970, because a server with an empty clock battery must be able to speak to us before it knows the time.
-fn wide_validity(params: &mut CertificateParams) {
+pub(crate) fn wide_validity(params: &mut CertificateParams) {
     params.not_before = rcgen::date_time_ymd(1970, 1, 1);
     params.not_after = rcgen::date_time_ymd(2049, 12, 31);
 }
@@ -171,7 +188,7 @@ fn read_ca_key(file: &Path) -> Result<KeyPair, SiteError> {
     KeyPair::from_pem(&read(file)?).map_err(|_| SiteError::Key { file: file.to_owned() })
 }
 
-fn read(file: &Path) -> Result<String, SiteError> {
+pub(crate) fn read(file: &Path) -> Result<String, SiteError> {
     std::fs::read_to_string(file).map_err(|source| SiteError::File {
         what: "read",
         file: file.to_owned(),
@@ -180,7 +197,7 @@ fn read(file: &Path) -> Result<String, SiteError> {
 }
 
 /// Writes a file that must not exist yet, readable by its owner only, whole or not at all.
-fn write_new(file: &Path, bytes: &[u8]) -> Result<(), SiteError> {
+pub(crate) fn write_new(file: &Path, bytes: &[u8]) -> Result<(), SiteError> {
     let failed = |source| SiteError::File { what: "write", file: file.to_owned(), source };
     let part = file.with_extension("part");
     let mut options = OpenOptions::new();

@@ -4,12 +4,12 @@
 use std::{sync::Arc, time::Duration};
 
 use appliance_enrol::{Event, Price, Refusal, RegistrationIntent, Stage};
-use appliance_model::{Address, Digest, HostId, Icnt, Permille, Seconds};
+use appliance_model::{Address, Digest, Icnt, Permille, Seconds};
 use appliance_store::{HostRow, Kind, Purpose, StoreError};
 use attest_evidence::Evidence;
 use attest_wire::Signature;
-use chain_client::{Call, Error, Finality, Intent, Limits, Network, NodeState, TxHash};
-use chain_sender::{Job, JobId, State, Urgency};
+use chain_client::{Call, Error, Intent, Limits, Network, NodeState, TxHash};
+use chain_sender::{JobId, State, Urgency};
 
 use crate::{
     app::App,
@@ -19,6 +19,7 @@ use crate::{
     executor::End,
     fleet, proof,
     sending::{self, Errand},
+    shaping,
 };
 
 /// A day.
@@ -83,9 +84,13 @@ pub(crate) async fn register(app: &Arc<App>, host: &HostRow) -> Result<End, Stor
     Ok(End::Later { why, after: Seconds(1) })
 }
 
-/// The chain's terms for what was proven.  The evidence is verified anew: the store is not believed either.
+/// The chain's terms for what was proven, of a host that is registered or waits for the approval of that.  The evidence is
+/// verified anew: the store is not believed either.
 pub(crate) async fn intent(app: &Arc<App>, host: &HostRow) -> Result<Option<Intent>, StoreError> {
-    let Stage::Registering { carved, price, .. } = &host.stage else { return Ok(None) };
+    let (Stage::Approving { carved, price, .. } | Stage::Registering { carved, price, .. }) = &host.stage
+    else {
+        return Ok(None);
+    };
     let id = host.id.clone();
     let Some(bytes) = app.db(move |store| store.document(&id, Kind::Registration)).await? else {
         return Ok(None);
@@ -184,6 +189,9 @@ impl Way<'_> {
             Ok(None) => {}
             Err(error) => return Ok(Some(sort(&error))),
         }
+        if let Some(why) = shaping::undone(self.app, self.host).await? {
+            return Ok(Some(End::later(why)));
+        }
         if let Some(end) = consent::wanting(self.app, self.host, &intent).await? {
             return Ok(Some(end));
         }
@@ -191,8 +199,9 @@ impl Way<'_> {
             Ok(bindings) => bindings,
             Err(why) => return Ok(Some(End::later(why))),
         };
-        if let Some(other) = self.goes_first().await? {
-            return Ok(Some(End::later(format!("the registration of {other} goes first"))));
+        let purse = self.app.chain.purse().await;
+        if let Some(other) = sending::spending(self.app, &[&self.approve, &self.register]).await? {
+            return Ok(Some(End::later(format!("\"{}\" goes first", other.as_str()))));
         }
         let in_flight = in_flight(self.app).await?;
         let calls = match self.calls(&intent, in_flight).await {
@@ -206,6 +215,7 @@ impl Way<'_> {
             sending::queue(self.app, self.approve.clone(), call, None, Urgency::Soon).await?;
         }
         sending::queue(self.app, self.register.clone(), register, needs, Urgency::Soon).await?;
+        drop(purse);
         Ok(None)
     }
 
@@ -231,18 +241,6 @@ impl Way<'_> {
             Ok(None) => Ok(End::later(format!("transaction 0x{} is in no block now", ours.hash))),
             Err(error) => Ok(sort(&error)),
         }
-    }
-
-    /// Another host whose registration is asked for and in no block: a permit carries the token's next number, and a
-    /// second approval would replace the first one's allowance.
-    async fn goes_first(&self) -> Result<Option<HostId>, StoreError> {
-        let waits = |job: &Job| {
-            let (host, errand) = Errand::of(&job.id)?;
-            let is_other = host != self.host.id && matches!(errand, Errand::Approve | Errand::Register);
-            let open = !job.state.is_over() && !job.state.has_succeeded(Finality::Latest);
-            (is_other && open).then_some(host)
-        };
-        Ok(sending::jobs(self.app).await?.iter().find_map(waits))
     }
 
     /// What has to be called, from where the collateral comes as things stand now.  Nothing is signed, not even a permit,

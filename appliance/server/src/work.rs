@@ -3,13 +3,19 @@
 use std::sync::Arc;
 
 use appliance_enrol::{Carved, Event, Refusal};
-use appliance_model::{burn_in::staged::Report, inventory::Inventory, rules::Placement};
+use appliance_model::{
+    Serial,
+    burn_in::staged::{Done, Report},
+    inventory::Inventory,
+    rules::Placement,
+};
 use appliance_store::{HostRow, Kind, StoreError};
 
 use crate::{
     app::{App, now},
     burn_in,
     executor::End,
+    residence,
 };
 
 /// Plans the burn-in.  The same machine gets the same plan, and then keeps the readings it has.
@@ -25,6 +31,8 @@ pub(crate) async fn carve(app: &Arc<App>, host: &HostRow) -> Result<End, StoreEr
     let id = host.id.clone();
     let report = app.db(move |store| store.document(&id, Kind::BurnIn)).await?;
     let report: Option<Report> = report.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let own = residence::own_drive(app, &host.id).await?;
+    let report = report.map(|report| without(report, own.as_ref()));
     let (Some(inventory), Some(report)) = (inventory(app, host).await?, report) else {
         return Ok(unfit("carve", "inventory or burn-in report are missing"));
     };
@@ -32,7 +40,7 @@ pub(crate) async fn carve(app: &Arc<App>, host: &HostRow) -> Result<End, StoreEr
         return Ok(unfit("carve", "the library has no document `classes`"));
     };
     let placement = Placement::default();
-    let manifest = match appliance_carve::carve(&inventory, &report, &rules, &placement) {
+    let manifest = match appliance_carve::carve(&inventory, &report, &rules, &placement, app.config.carve) {
         Ok(carved) => carved.manifest,
         Err(refusal) => return Ok(unfit("carve", &refusal.to_string())),
     };
@@ -52,6 +60,18 @@ pub(crate) async fn carve(app: &Arc<App>, host: &HostRow) -> Result<End, StoreEr
     let (id, bytes) = (host.id.clone(), appliance_carve::manifest_bytes(&manifest));
     app.db(move |store| store.put(&id, Kind::Manifest, &bytes, now())).await?;
     Ok(End::Done(Event::Carved(carved)))
+}
+
+/// The report without its figures of the drive that the host's own system is on: what nobody measured is not sold.
+fn without(mut report: Report, own: Option<&Serial>) -> Report {
+    let Some(own) = own else { return report };
+    let device = format!("drive {own}");
+    for outcome in &mut report.outcomes {
+        if let Done::Measured { figures, .. } = &mut outcome.done {
+            figures.retain(|figure| figure.device != device);
+        }
+    }
+    report
 }
 
 async fn inventory(app: &Arc<App>, host: &HostRow) -> Result<Option<Inventory>, StoreError> {

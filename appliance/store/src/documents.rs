@@ -42,6 +42,10 @@ pub enum Kind {
     Admission,
     /// Evidence of registration (CBOR).
     Registration,
+    /// Evidence by which its own system was proven last, or refused (CBOR).
+    Residence,
+    /// That a person holds it in the discovery image, or did (JSON).
+    Rescue,
 }
 
 impl Kind {
@@ -64,6 +68,8 @@ impl Kind {
             Self::Consent => "consent",
             Self::Admission => "admission",
             Self::Registration => "registration",
+            Self::Residence => "residence",
+            Self::Rescue => "rescue",
         }
     }
 }

@@ -24,6 +24,8 @@ pub struct NewErase {
     pub plan: String,
     /// Who, as told.
     pub by: String,
+    /// The words by which a node's drives are erased in spite of its commitment; absent for every other host.
+    pub despite: Option<String>,
     /// The host's order when the permission was judged: one that has moved on to another order since is
     /// not erased.
     pub generation: u64,
@@ -42,10 +44,23 @@ pub struct EraseRow {
     pub allowed_by: String,
     /// When.
     pub allowed_at: Now,
+    /// The words by which a node's drives are erased in spite of its commitment.
+    pub despite: Option<String>,
     /// When all its drives had ended.
     pub ended_at: Option<Now>,
     /// Its drives.
     pub drives: Vec<EraseDriveRow>,
+}
+
+impl EraseRow {
+    /// Why nothing is begun under this permission while its host is in that stage, if so.
+    #[must_use]
+    pub fn barred(&self, stage: &Stage) -> Option<&'static str> {
+        match self.despite {
+            Some(_) => appliance_enrol::wipe_barred(stage),
+            None => appliance_enrol::erase_barred(stage),
+        }
+    }
 }
 
 /// A drive of a permission.
@@ -90,14 +105,14 @@ impl Store {
         let mut connection = self.lock();
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&sql)?;
-        let NewErase { drives, plan, by, generation } = allowed;
+        let NewErase { drives, plan, by, despite, generation } = allowed;
         let begun = transaction
             .execute(
-                "INSERT INTO erase (host, plan, allowed_by, allowed_at)
-                 SELECT ?1, ?2, ?3, ?4
+                "INSERT INTO erase (host, plan, allowed_by, allowed_at, despite)
+                 SELECT ?1, ?2, ?3, ?4, ?6
                  WHERE NOT EXISTS (SELECT 1 FROM erase WHERE host = ?1 AND ended_at IS NULL)
                    AND EXISTS (SELECT 1 FROM host WHERE id = ?1 AND generation = ?5)",
-                params![host.as_str(), plan, by, integer(now.0), integer(*generation)],
+                params![host.as_str(), plan, by, integer(now.0), integer(*generation), despite],
             )
             .map_err(&sql)?;
         if begun == 0 {
@@ -105,6 +120,9 @@ impl Store {
         }
         let id = transaction.last_insert_rowid();
         let state = json(&Erasing::Asked { until: now.after(ERASE_WAITS) }, "an erase")?;
+        if let Some(words) = despite {
+            write_line(&transaction, id, &format!("{by} typed \"{words}\""), now)?;
+        }
         for (serial, content) in drives {
             transaction
                 .execute(
@@ -146,7 +164,7 @@ impl Store {
                 .query_row("SELECT stage FROM host WHERE id = ?1", [host.as_str()], |row| row.get(0))
                 .map_err(&sql)?;
             let stage: Stage = parse(&stage, || format!("the stage of host {host}"))?;
-            if let Some(why) = appliance_enrol::erase_barred(&stage) {
+            if let Some(why) = row.barred(&stage) {
                 return Ok(Err(why.into()));
             }
         }
@@ -311,13 +329,18 @@ fn read_one(connection: &Connection, id: i64) -> Result<Option<EraseRow>, StoreE
             row.get::<_, String>(2)?,
             row.get::<_, i64>(3)?,
             row.get::<_, Option<i64>>(4)?,
+            row.get::<_, Option<String>>(5)?,
         ))
     };
     let found = connection
-        .query_row("SELECT host, plan, allowed_by, allowed_at, ended_at FROM erase WHERE id = ?1", [id], head)
+        .query_row(
+            "SELECT host, plan, allowed_by, allowed_at, ended_at, despite FROM erase WHERE id = ?1",
+            [id],
+            head,
+        )
         .optional()
         .map_err(&sql)?;
-    let Some((host, plan, allowed_by, allowed_at, ended_at)) = found else { return Ok(None) };
+    let Some((host, plan, allowed_by, allowed_at, ended_at, despite)) = found else { return Ok(None) };
     let mut statement = connection
         .prepare_cached(
             "SELECT serial, content, state, permille, certificate FROM erase_drive WHERE erase = ?1 ORDER BY serial",
@@ -330,6 +353,7 @@ fn read_one(connection: &Connection, id: i64) -> Result<Option<EraseRow>, StoreE
         plan,
         allowed_by,
         allowed_at: Now(count(allowed_at)),
+        despite,
         ended_at: ended_at.map(|at| Now(count(at))),
         drives: drives.map(|drive| drive.map_err(&sql)?).collect::<Result<_, _>>()?,
     }))

@@ -20,6 +20,7 @@ mod hosts;
 mod outbox;
 mod remedies;
 mod requests;
+mod residence;
 mod schema;
 mod signatures;
 mod transactions;
@@ -52,6 +53,8 @@ pub use hosts::{Advanced, HostRow, JournalRow, NewHost};
 pub use outbox::OutboxRow;
 pub use remedies::{RemedyLine, RemedyRow};
 pub use requests::{Ask, Asked, Limit, NewRequest, RequestEnd, RequestRow};
+pub use residence::{CLAIMS_MAX, ClaimRow, NewClaim, ResidenceLine, ResidenceRow};
+pub use schema::VERSION as SCHEMA;
 pub use signatures::{
     Admit, Admitted, Books, NewSignature, PermissionRow, ProposalRow, SignatureRow, Signer,
 };

@@ -7,7 +7,7 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use crate::error::StoreError;
 
 /// Counts changes of the tables below.
-pub(crate) const VERSION: i64 = 11;
+pub const VERSION: i64 = 13;
 
 /// The tables of version 1.
 const TABLES: &str = "
@@ -218,10 +218,30 @@ CREATE TABLE proposal (
 ) STRICT;
 ";
 
+/// What version 12 adds: where hosts live, and what installed agents claim before they have proven it.
+const TABLES_12: &str = "
+CREATE TABLE residence (
+  host TEXT PRIMARY KEY REFERENCES host(id), number INTEGER NOT NULL, state TEXT NOT NULL, at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE residence_line (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, host TEXT NOT NULL REFERENCES host(id), at INTEGER NOT NULL, text TEXT NOT NULL
+) STRICT;
+CREATE INDEX residence_line_of ON residence_line(host, seq);
+CREATE TABLE residence_claim (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, host TEXT NOT NULL REFERENCES host(id), boot TEXT NOT NULL,
+  session TEXT NOT NULL UNIQUE, claim TEXT NOT NULL, nonce TEXT NOT NULL, at INTEGER NOT NULL, UNIQUE (host, boot)
+) STRICT;
+";
+
+/// What version 13 adds: a node's drives may be erased in spite of its commitment, where a person has typed so.
+const TABLES_13: &str = "
+ALTER TABLE erase ADD COLUMN despite TEXT;
+";
+
 /// What each version adds, from the first on.
-const STEPS: [&str; 11] = [
+const STEPS: [&str; 13] = [
     TABLES, TABLES_2, TABLES_3, TABLES_4, TABLES_5, TABLES_6, TABLES_7, TABLES_8, TABLES_9, TABLES_10,
-    TABLES_11,
+    TABLES_11, TABLES_12, TABLES_13,
 ];
 
 pub(crate) fn prepare(connection: &Connection) -> Result<(), StoreError> {

@@ -10,6 +10,7 @@ mod erase;
 mod queue;
 mod records;
 mod remedies;
+mod residence;
 mod signatures;
 
 use std::path::Path;

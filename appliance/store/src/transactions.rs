@@ -1,10 +1,11 @@
-//! Signed transactions, stored before they are broadcast: after a crash the same bytes are sent again, never others.
+//! Transactions that went through, one a host and purpose, for whoever looks them up later.  What is on its way is the
+//! sender's (`chain_jobs.rs`); versions before it kept that here too, and [`Store::take_over_transaction`] hands it over.
 
 use appliance_model::{Address, Digest, HostId, Now};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{OptionalExtension, TransactionBehavior, params};
 
 use crate::{
-    Store,
+    ChainJobRow, Store,
     error::StoreError,
     hosts::{count, integer},
 };
@@ -58,35 +59,6 @@ pub struct StoredTransaction {
 }
 
 impl Store {
-    /// Stores a signed transaction.  One of a purpose a host, one of a nonce an account: a second is refused.
-    ///
-    /// # Errors
-    /// If there is one already, or the store cannot write.
-    pub fn keep_transaction(
-        &self,
-        host: &HostId,
-        purpose: Purpose,
-        account: Address,
-        transaction: &StoredTransaction,
-        now: Now,
-    ) -> Result<(), StoreError> {
-        self.lock()
-            .execute(
-                "INSERT INTO chain_transaction (host, purpose, account, nonce, hash, raw, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                params![
-                    host.as_str(),
-                    purpose.name(),
-                    account.to_string(),
-                    integer(transaction.nonce),
-                    transaction.hash.to_string(),
-                    transaction.raw,
-                    integer(now.0)
-                ],
-            )
-            .map(drop)
-            .map_err(StoreError::sql("keep a signed transaction"))
-    }
-
     /// Keeps a transaction that is in a block, in the place of one of the same purpose.
     ///
     /// # Errors
@@ -142,66 +114,16 @@ impl Store {
         Ok(Some(StoredTransaction { nonce: count(nonce), hash, raw, done: done.is_some() }))
     }
 
-    /// Notes that a transaction's receipt was seen.
-    ///
-    /// # Errors
-    /// If the store cannot write.
-    pub fn transaction_done(&self, host: &HostId, purpose: Purpose, now: Now) -> Result<(), StoreError> {
-        self.lock()
-            .execute(
-                "UPDATE chain_transaction SET done_at = ?3 WHERE host = ?1 AND purpose = ?2",
-                params![host.as_str(), purpose.name(), integer(now.0)],
-            )
-            .map(drop)
-            .map_err(StoreError::sql("note a receipt"))
-    }
-
-    /// Forgets a transaction that the chain refused for good, so that a new one may be signed.
-    ///
-    /// # Errors
-    /// If the store cannot write.
-    pub fn forget_transaction(&self, host: &HostId, purpose: Purpose) -> Result<(), StoreError> {
-        self.lock()
-            .execute(
-                "DELETE FROM chain_transaction WHERE host = ?1 AND purpose = ?2",
-                params![host.as_str(), purpose.name()],
-            )
-            .map(drop)
-            .map_err(StoreError::sql("forget a transaction"))
-    }
-
-    /// Another host whose approval is signed and whose registration is not through: it goes first, because a second
-    /// approval would replace the first one's allowance.
+    /// What versions before the sender's journal signed for `account` and saw no receipt of, in the order of the nonces.
     ///
     /// # Errors
     /// If the store cannot read.
-    pub fn registration_under_way(&self, host: &HostId) -> Result<Option<HostId>, StoreError> {
-        let sql = StoreError::sql("look for registrations under way");
-        self.lock()
-            .query_row(
-                "SELECT a.host FROM chain_transaction a WHERE a.purpose = 'approve' AND a.host <> ?1 AND NOT EXISTS (
-                   SELECT 1 FROM chain_transaction r
-                   WHERE r.host = a.host AND r.purpose = 'register' AND r.done_at IS NOT NULL)
-                 ORDER BY a.nonce LIMIT 1",
-                [host.as_str()],
-                |row| row.get::<_, String>(0),
-            )
-            .optional()
-            .map_err(&sql)?
-            .map(|text| text.parse().map_err(|_| sql(rusqlite::Error::InvalidQuery)))
-            .transpose()
-    }
-
-    /// The signed transactions of `account` whose receipts were not seen yet, in the order of their nonces.
-    ///
-    /// # Errors
-    /// If the store cannot read.
-    pub fn transactions_under_way(
+    pub fn old_transactions(
         &self,
         account: Address,
     ) -> Result<Vec<(HostId, Purpose, StoredTransaction)>, StoreError> {
         let connection = self.lock();
-        let sql = StoreError::sql("look for transactions under way");
+        let sql = StoreError::sql("look for transactions of an older version");
         let odd = || sql(rusqlite::Error::InvalidQuery);
         let mut statement = connection
             .prepare(
@@ -222,6 +144,39 @@ impl Store {
             Ok((host.parse().map_err(|_| odd())?, Purpose::of(&purpose).ok_or_else(odd)?, transaction))
         })
         .collect()
+    }
+
+    /// Makes one of [`Self::old_transactions`] a job of the sender.  `false` where there is a job of that name, or an open
+    /// one of that nonce: then nothing was written, and the chain says which of the two it takes.
+    ///
+    /// # Errors
+    /// If the store cannot write; then nothing was written.
+    pub fn take_over_transaction(
+        &self,
+        host: &HostId,
+        purpose: Purpose,
+        job: &ChainJobRow,
+    ) -> Result<bool, StoreError> {
+        let sql = StoreError::sql("take over a transaction of an older version");
+        let mut connection = self.lock();
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&sql)?;
+        let taken = transaction
+            .execute(
+                "INSERT OR IGNORE INTO chain_job (id, account, nonce, open, record) VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![job.id, job.account.to_string(), job.nonce.map(integer), job.open, job.record],
+            )
+            .map_err(&sql)?;
+        if taken > 0 {
+            transaction
+                .execute(
+                    "DELETE FROM chain_transaction WHERE host = ?1 AND purpose = ?2 AND done_at IS NULL",
+                    params![host.as_str(), purpose.name()],
+                )
+                .map_err(&sql)?;
+        }
+        transaction.commit().map_err(sql)?;
+        Ok(taken > 0)
     }
 
     /// The newest evidence of the host that was signed for publication: its place in the row and when; for a host whose
@@ -256,20 +211,5 @@ impl Store {
             )
             .map(drop)
             .map_err(StoreError::sql("forget old publications"))
-    }
-
-    /// The nonce after the highest one this account has signed here, if any.
-    ///
-    /// # Errors
-    /// If the store cannot read.
-    pub fn next_nonce(&self, account: Address) -> Result<Option<u64>, StoreError> {
-        self.lock()
-            .query_row(
-                "SELECT MAX(nonce) FROM chain_transaction WHERE account = ?1",
-                [account.to_string()],
-                |row| row.get::<_, Option<i64>>(0),
-            )
-            .map(|nonce| nonce.map(|nonce| count(nonce) + 1))
-            .map_err(StoreError::sql("read the nonces"))
     }
 }

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import test, { after, before } from "node:test";
 import { open } from "../../../attest/verify-web/test/browser/chromium.mjs";
-import { stake, start } from "./server.mjs";
+import { stake, start, whatIf } from "./server.mjs";
 
 const TEXT_MILLISECONDS_MAX = 30_000;
 let server;
@@ -199,4 +199,77 @@ test("the stake says what is lost when, in words, and an alert is read once", as
   await waitFor("Nothing. Every node is as it should be", "this may be old: the chain at http://127.0.0.1:1 is not usable");
   assert.equal(await page.evaluate("document.querySelector('#costs details').open"), true);
   assert.equal((await all("#nodes [role=progressbar]", "1")).length, 2);
+});
+
+test("a what-if sends the numbers that stand in the form, and shows the core's answer", async () => {
+  const put = (id, text) => page.evaluate(`(() => { const one = document.getElementById(${JSON.stringify(id)}); one.value = ${JSON.stringify(text)}; one.dispatchEvent(new Event("change")); })()`);
+  const reckon = () => page.evaluate("document.querySelector('#if-form button').click()");
+  const { numbers, view } = whatIf();
+  await visit("/stake", "Try another price, duration, collateral or passport");
+  assert.equal(await page.evaluate("document.querySelector('#if-form')"), null);
+  await page.evaluate("document.querySelector('#what-if').open = true");
+  await waitFor("Owner's share, thousandths");
+  assert.deepEqual(await all("#if-machine option", "one.textContent"), ["none: by the numbers below", "SCF<b>4820018: storage-nvme, 42"]);
+  // As they came, they are what is asked.
+  await reckon();
+  await waitFor("Costs are paid by", view.prices[0].costs.slice(0, 9), view.required.node, view.cover.at(-1).day, view.exposure[0].own);
+  assert.deepEqual(server.asked[0].numbers, numbers);
+  assert.deepEqual([server.asked[0].prices, server.asked[0].commitment_days, server.asked[0].class], [["0.02"], [1080], undefined]);
+  assert.equal((await all("#if-answer td span[title]", "one.title"))[0], view.prices[0].costs);
+  const limits = await all("#if-answer li", "one.textContent");
+  assert.equal(limits.length, view.limits.length);
+  assert.ok(limits[0].includes("too early"));
+  // Two prices, three lengths, no passport, a machine of this site.
+  await put("if-offer-price_per_unit_and_day_icnt", "0.01, 0.02");
+  await put("if-offer-commitment_days", "1080 1260;1440");
+  await put("if-passport-value_icnt", "0");
+  await put("if-node-from", "");
+  await put("if-machine", "SCF<b>4820018");
+  assert.deepEqual(await all("#if-form input:disabled", "one.id"), ["if-collateral-node_part_icnt", "if-collateral-network_part_icnt"]);
+  await reckon();
+  await waitFor("Costs are paid by");
+  const end = Date.now() + TEXT_MILLISECONDS_MAX;
+  while (server.asked.length < 2 && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 20));
+  const second = server.asked[1];
+  assert.deepEqual([second.prices, second.commitment_days, second.class], [["0.01", "0.02"], [1080, 1260, 1440], "storage-nvme"]);
+  assert.deepEqual([second.numbers.passport, second.numbers.node.from, second.numbers.node.capacity], [null, null, 42]);
+  await keepPictures("what-if");
+  // What cannot be reckoned is said, and what is no number is not sent.
+  await put("if-node-capacity", "0");
+  await reckon();
+  await waitFor("nothing can be reckoned: the capacity is 0");
+  await put("if-node-capacity", "4.5");
+  await reckon();
+  await waitFor("Capacity, in the class's own measure: 4.5 is no whole number");
+  assert.equal(server.asked.length, 3);
+});
+
+test("the first run asks for the code, shows what will happen, and makes nothing that was not agreed to", async () => {
+  const put = (selector, text) => page.evaluate(`(() => { const one = document.querySelector(${JSON.stringify(selector)}); one.value = ${JSON.stringify(text)}; one.dispatchEvent(new Event("change")); })()`);
+  const push = (selector) => page.evaluate(`document.querySelector(${JSON.stringify(selector)}).click()`);
+  await visit("/first-run", "The code on the machine's own screen");
+  await put("#code", "aaaa-aaaa");
+  await push("#door button");
+  await waitFor("this is not the code on the machine's own screen");
+  // Scanned, the code stands in the address, and not in the history.
+  await page.call("Page.navigate", { url: "about:blank" });
+  await visit("/first-run#k7qx-29fd", "1 answer is missing or wrong", "has no answer, and nothing can be proposed; write a name");
+  assert.equal(await page.evaluate("location.hash"), "");
+  assert.deepEqual(await all("#fields input", "[one.placeholder, one.hasAttribute('aria-invalid')]"), [["needed", true], ["proxy", false]]);
+  assert.deepEqual(await all("#make button", "one.disabled"), [true]);
+  await put("#answer-site\\.name", "rack-7");
+  const text = await waitFor("The site is called rack-7", "this machine has no TPM");
+  assert.ok(text.includes("<b>now</b>"), "what is said is text");
+  await keepPictures("first-run");
+  await put("#answer-lan\\.mode", "full");
+  await waitFor("10.0.0.3 gives addresses on eth0; write `proxy`");
+  assert.deepEqual(await all("#make button", "one.disabled"), [true]);
+  await put("#answer-lan\\.mode", "");
+  await waitFor("The site is called rack-7");
+  await put("#password", "short");
+  await push("#make button");
+  await waitFor("take one of 12 to 256");
+  await put("#password", "");
+  await push("#make button");
+  await waitFor("The site is made", "abcd-efgh-jkmn-pqrs", "https://10.0.0.9/", "shown this once");
 });

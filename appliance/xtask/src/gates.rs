@@ -210,7 +210,8 @@ fn licences(root: &Path) -> anyhow::Result<()> {
     run(cargo(root).args(["deny", "--offline", "check", "licenses", "bans", "sources"]))
 }
 
-fn nextest(root: &Path, artefacts: Option<&Path>, arguments: &[&str]) -> anyhow::Result<()> {
+/// Runs tests; with a list of artefacts, those that need images too.
+pub(crate) fn nextest(root: &Path, artefacts: Option<&Path>, arguments: &[&str]) -> anyhow::Result<()> {
     need_nextest(root)?;
     // Labs make network namespaces: as root of the machine, or as root of a user namespace of our own.
     let mut command = if tools::is_root()? {

@@ -39,30 +39,42 @@ pub(crate) fn prepare(root: &Path, altered: bool) -> anyhow::Result<(Artefacts, 
     let mut say = |line: &str| eprintln!("  {line}");
     let cache = folder.join("cache");
     let ca = site.join("ca.pem");
-    let image = folder.join("image");
+    let base = folder.join("image-base");
     let lock = packages(&folder, &cache, &mut say)?;
     let origin = Origin { cache: &cache, lock: &lock, snapshot: None };
-    let built = image_build::discovery(origin, &agent, &ca, &image, &mut say)?;
+    let built = image_build::discovery(origin, &agent, &base, &mut say)?;
     ensure!(built.uki_bytes <= UKI_BYTES_MAX, "the discovery image has {} bytes", built.uki_bytes);
+    let image = sealed(&built, &ca, folder.join("image"))?;
     let altered_image = folder.join("image-altered");
     if altered {
         let wrong = alter(&folder, &agent)?;
-        image_build::discovery(origin, &wrong, &ca, &altered_image, &mut say)?;
+        let wrong = image_build::discovery(origin, &wrong, &folder.join("image-altered-base"), &mut say)?;
+        sealed(&wrong, &ca, altered_image.clone())?;
     }
     let artefacts = Artefacts {
         scalerforge,
         site,
-        image,
+        image: image.clone(),
         altered_image,
         ovmf_code: built.packages.ovmf_code(),
         ovmf_vars: built.packages.ovmf_vars(),
-        boot: boot_files(&built),
+        boot: boot_files(&built, &image),
+        base,
         scratch: folder.join("labs"),
     };
     std::fs::create_dir_all(&artefacts.scratch)?;
     let list = folder.join("artefacts.json");
     artefacts.write(&list)?;
     Ok((artefacts, list))
+}
+
+/// The image as the appliance of this site would make it at its start.
+fn sealed(base: &image_build::Discovery, ca: &Path, out: PathBuf) -> anyhow::Result<PathBuf> {
+    let (uki, ca_pem) = (std::fs::read(&base.uki)?, std::fs::read(ca)?);
+    let site = image_seal::Site { ca_pem: &ca_pem, appliance: None };
+    let order = image_build::sealing::Order { base: &uki, site, policy: None, signer: None };
+    image_build::sealing::seal_into(&order, &out)?;
+    Ok(out)
 }
 
 /// The packages that the images are made of: those of the committed lock, as long as the mirror has them.
@@ -103,11 +115,11 @@ pub(crate) fn newer_lock(folder: &Path) -> PathBuf {
     folder.join("packages.json")
 }
 
-fn boot_files(built: &image_build::Discovery) -> BootFiles {
+fn boot_files(built: &image_build::Discovery, image: &Path) -> BootFiles {
     let packages = &built.packages;
     BootFiles {
-        kernel: built.kernel.clone(),
-        initrd: built.initrd.clone(),
+        kernel: image.join("vmlinuz"),
+        initrd: image.join("initrd"),
         command_line: image_build::uki::COMMAND_LINE.to_owned(),
         ipxe_uefi: packages.ipxe_uefi(),
         ipxe_bios: packages.ipxe_bios(),
@@ -129,6 +141,14 @@ pub(crate) fn agent(root: &Path) -> anyhow::Result<PathBuf> {
     let size = std::fs::metadata(&agent).with_context(|| format!("finding {}", agent.display()))?.len();
     ensure!(size <= AGENT_BYTES_MAX, "the agent has {size} bytes, more than {AGENT_BYTES_MAX}");
     Ok(agent)
+}
+
+/// The first program of an installed host, static.
+pub(crate) fn start(root: &Path) -> anyhow::Result<()> {
+    run(cargo(root)
+        .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-C target-feature=+crt-static")
+        .args(["build", "--quiet", "--profile", "agent", "-p", "image-start", "--target"])
+        .arg("x86_64-unknown-linux-gnu"))
 }
 
 fn alter(folder: &Path, agent: &Path) -> anyhow::Result<PathBuf> {

@@ -14,7 +14,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::{
-    prepare,
+    gates, prepare,
     run::{cargo, output, run},
 };
 
@@ -57,6 +57,18 @@ pub(crate) struct Soak {
     /// Builds the disk of an installed host twice and boots it, instead of fuzzing: minutes of emulation.
     #[arg(long, conflicts_with_all = ["targets", "chain_calls", "chain_matrix"])]
     host_disk: bool,
+    /// Installs a virtual server's own system, updates it and lets an update fail, instead of fuzzing: ten minutes of
+    /// emulation, after `cargo xtask test` has built what it needs.
+    #[arg(long, conflicts_with_all = ["targets", "chain_calls", "chain_matrix", "host_disk"])]
+    installed: bool,
+    /// Builds the appliance's image and lets it enrol a server, started as a CD in a virtual machine, instead of fuzzing:
+    /// minutes of emulation.
+    #[arg(long, conflicts_with_all = ["targets", "chain_calls", "chain_matrix", "host_disk", "installed"])]
+    appliance: bool,
+    /// A virtual server under the site's Secure Boot keys, the whole way; another site's image; a wipe; a revocation;
+    /// instead of fuzzing: minutes of emulation.
+    #[arg(long, conflicts_with_all = ["targets", "chain_calls", "chain_matrix", "host_disk", "installed", "appliance"])]
+    enforced: bool,
     /// Only these targets.
     #[arg(value_parser = TARGETS)]
     targets: Vec<String>,
@@ -90,6 +102,9 @@ pub(crate) fn short(root: &Path) -> anyhow::Result<()> {
             chain_calls: None,
             chain_matrix: None,
             host_disk: false,
+            installed: false,
+            appliance: false,
+            enforced: false,
             targets: Vec::new(),
         },
     )
@@ -104,6 +119,15 @@ pub(crate) fn run_all(root: &Path, soak: &Soak) -> anyhow::Result<()> {
     }
     if soak.host_disk {
         return host_disk(root);
+    }
+    if soak.installed {
+        return whole_machines(root, "installed");
+    }
+    if soak.appliance {
+        return whole_machines(root, "from_image");
+    }
+    if soak.enforced {
+        return whole_machines(root, "enforced");
     }
     let folder = root.join("hil-tests/fuzz");
     // Dependencies' build scripts must not be instrumented, and are not when the platform is named.
@@ -165,16 +189,24 @@ fn matrix(root: &Path, seeds: u64) -> anyhow::Result<()> {
 }
 
 fn host_disk(root: &Path) -> anyhow::Result<()> {
-    run(cargo(root).args([
-        "test",
-        "-p",
-        "image-build",
-        "--test",
-        "hil_host",
-        "--",
-        "--ignored",
-        "--nocapture",
-    ]))
+    prepare::start(root)?;
+    long(root, None, "package(image-build) & binary(hil_host)")
+}
+
+/// A scenario that builds systems of its own, and is too long for the ordinary run.
+fn whole_machines(root: &Path, scenario: &str) -> anyhow::Result<()> {
+    let (_, list) = prepare::prepare(root, true)?;
+    prepare::start(root)?;
+    long(root, Some(&list), &format!("package(hil-tests-scenarios) & binary({scenario})"))
+}
+
+/// Tests that the ordinary run leaves out, built as it builds them.
+fn long(root: &Path, artefacts: Option<&Path>, filter: &str) -> anyhow::Result<()> {
+    gates::nextest(
+        root,
+        artefacts,
+        &["--workspace", "--profile", "soak", "--run-ignored", "only", "--no-capture", "-E", filter],
+    )
 }
 
 /// The platform that the compiler builds for.

@@ -60,6 +60,9 @@ const OPENSSL_HEADER: &str = "/usr/include/openssl/ssl.h";
 /// UEFI firmware for virtual ARM machines.
 const ARM_FIRMWARE: (&str, &str) = ("/usr/share/AAVMF/AAVMF_CODE.fd", "qemu-efi-aarch64");
 
+/// Not in the path, and in every installed Debian; a container may be without.
+const MEASURE: (&str, &str) = ("/usr/lib/systemd/systemd-measure", "systemd");
+
 /// The first QEMU with the igb network card.
 const QEMU_MAJOR_MIN: u32 = 8;
 
@@ -77,6 +80,9 @@ pub(crate) fn ensure(root: &Path, need: Need) -> anyhow::Result<()> {
     }
     if need == Need::Tests && !Path::new(ARM_FIRMWARE.0).is_file() {
         missing.push(ARM_FIRMWARE.1);
+    }
+    if need == Need::Tests && !Path::new(MEASURE.0).is_file() {
+        missing.push(MEASURE.1);
     }
     // Debian's interpreter comes without what makes environments.
     let environments = output(Command::new("python3.11").args(["-c", "import ensurepip"]));

@@ -10,6 +10,7 @@
 
 mod command;
 mod error;
+pub mod floor;
 mod host_secret;
 mod iak;
 mod keys;

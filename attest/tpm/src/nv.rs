@@ -41,7 +41,8 @@ const INDEX_BYTES_MAX: u16 = 16 * 1024;
 /// Largest chain that is read.
 const CHAIN_BYTES_MAX: usize = 64 * 1024;
 
-const OWNER: u32 = 0x4000_0001;
+/// TPM_RH_OWNER.
+pub(crate) const OWNER: u32 = 0x4000_0001;
 const NV_OWNER_READ: u32 = 1 << 17;
 const NV_AUTH_READ: u32 = 1 << 18;
 const NV_WRITTEN: u32 = 1 << 29;
@@ -153,12 +154,12 @@ impl Tpm {
     }
 }
 
-struct NvPublic {
-    attributes: u32,
-    bytes: u16,
+pub(crate) struct NvPublic {
+    pub(crate) attributes: u32,
+    pub(crate) bytes: u16,
 }
 
-fn nv_public(reader: &mut Reader<'_>) -> Result<NvPublic, WireError> {
+pub(crate) fn nv_public(reader: &mut Reader<'_>) -> Result<NvPublic, WireError> {
     let mut inner = reader.sized_reader("TPM2B_NV_PUBLIC", 128)?;
     inner.u32("TPMS_NV_PUBLIC.nvIndex")?;
     inner.u16("TPMS_NV_PUBLIC.nameAlg")?;

@@ -10,6 +10,7 @@ use appliance_model::{
         staged::{Course, Head, Report},
     },
     inventory::{Inventory, System},
+    real::Wishes,
     rules::Placement,
 };
 use firmware_checks_baseline::{Document, Library, document::FILE_BYTES_MAX};
@@ -70,7 +71,8 @@ fn the_carver_judges_by_the_class_manifest_and_names_it() {
     };
     let library = Library::built_in().unwrap();
     let classes = &library.classes[0];
-    let carved = carve(&inventory, &report, &classes.rules(), &Placement::default()).unwrap();
+    let carved =
+        carve(&inventory, &report, &classes.rules(), &Placement::default(), Wishes::default()).unwrap();
     let judged: Vec<_> = carved.decision.judged.iter().map(|one| one.class.as_str()).collect();
     assert_eq!(judged, ["gpu", "storage", "compute", "lab"]);
     assert_eq!(carved.decision.rejected()[0].lacks, ["0 GPUs, needs 1", "1 cores to sell, needs 4"]);

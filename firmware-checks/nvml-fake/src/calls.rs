@@ -13,7 +13,7 @@ use crate::boards::{Board, Machine, machine};
 const SUCCESS: nvmlReturn_t = 0;
 pub(crate) const INVALID_ARGUMENT: nvmlReturn_t = 2;
 pub(crate) const NOT_SUPPORTED: nvmlReturn_t = 3;
-const NOT_FOUND: nvmlReturn_t = 6;
+pub(crate) const NOT_FOUND: nvmlReturn_t = 6;
 pub(crate) const INSUFFICIENT_SIZE: nvmlReturn_t = 7;
 pub(crate) const DRIVER_NOT_LOADED: nvmlReturn_t = 9;
 const GPU_IS_LOST: nvmlReturn_t = 15;
@@ -41,10 +41,20 @@ fn thing(handle: nvmlDevice_t) -> Result<Thing, nvmlReturn_t> {
         return Err(GPU_IS_LOST);
     }
     let part = match part {
-        Some(part) => Some(board.list("/mig/instances").get(part).ok_or(INVALID_ARGUMENT)?),
+        Some(part) => Some(*devices(board).get(part).ok_or(INVALID_ARGUMENT)?),
         None => None,
     };
     Ok(Thing { board, part })
+}
+
+/// The parts of a board that are devices: those in which something computes.
+fn devices(board: &'static Board) -> Vec<&'static Value> {
+    let all = board.list("/mig/instances").iter();
+    all.filter(|part| part.get("compute").and_then(Value::as_bool) != Some(false)).collect()
+}
+
+pub(crate) fn part_of(handle: nvmlDevice_t) -> Result<&'static Value, nvmlReturn_t> {
+    thing(handle)?.part.ok_or(INVALID_ARGUMENT)
 }
 
 pub(crate) fn board(handle: nvmlDevice_t) -> Result<&'static Board, nvmlReturn_t> {
@@ -233,7 +243,7 @@ unsafe extern "C" fn nvmlDeviceGetMigDeviceHandleByIndex(
     let handle = || {
         let board = board(device)?;
         let part = usize::try_from(index).map_err(|_| INVALID_ARGUMENT)?;
-        board.list("/mig/instances").get(part).ok_or(NOT_FOUND)?;
+        devices(board).get(part).ok_or(NOT_FOUND)?;
         Ok(INSTANCES + (device.addr() - 1) * INSTANCES_EACH + part)
     };
     // SAFETY: the caller lends room for a handle.

@@ -18,7 +18,7 @@ use nvml_wrapper::{
     error::NvmlError,
 };
 
-use crate::{raw, told};
+use crate::{instances, raw, told};
 
 /// `NVML_NVLINK_MAX_LINKS`.
 const LINKS: u32 = 18;
@@ -57,7 +57,7 @@ pub(crate) fn read(nvml: &Nvml, device: &Device<'_>) -> Gpu {
         retired_pages: retired(device, no),
         link: link(device, no),
         nvlinks: nvlinks(nvml, device, no),
-        mig: mig(device, no),
+        mig: mig(nvml, device, no),
         limits: Some(limits(device, no)).filter(|limits| *limits != GpuLimits::default()),
         throttled: reasons.map(words).unwrap_or_default(),
         confidential: confidential(nvml, device, no),
@@ -186,21 +186,26 @@ fn nvlinks(nvml: &Nvml, device: &Device<'_>, no: &mut Vec<String>) -> Vec<NvLink
     links
 }
 
-fn mig(device: &Device<'_>, no: &mut Vec<String>) -> Option<MigMode> {
+fn mig(nvml: &Nvml, device: &Device<'_>, no: &mut Vec<String>) -> Option<MigMode> {
     let mode = told(no, "MIG", device.mig_mode())?;
     let on = mode.current == 1;
     let instances_max = told(no, "MIG instances", device.mig_device_count());
-    let mut instances = Vec::new();
+    let profiles = if on { instances::profiles(nvml, device, no) } else { Vec::new() };
+    let mut parts = Vec::new();
     for index in 0..instances_max.unwrap_or(0).min(INSTANCES_MAX) {
         // Places without an instance are "not found".
         let Some(part) = device.mig_device_by_index(index).ok().filter(|_| on) else { continue };
-        instances.push(MigInstance {
+        let place = profiles
+            .first()
+            .and_then(|_| told(no, "MIG place", instances::place(nvml, device, &part, &profiles)));
+        parts.push(MigInstance {
+            place: place.flatten(),
             uuid: told(no, "MIG UUID", part.uuid()).unwrap_or_default(),
             model: told(no, "MIG name", part.name()).unwrap_or_default(),
             bytes: told(no, "MIG memory", part.memory_info()).map_or(0, |memory| memory.total),
         });
     }
-    Some(MigMode { on, on_after_reset: mode.pending == 1, instances_max, instances })
+    Some(MigMode { on, on_after_reset: mode.pending == 1, instances_max, instances: parts, profiles })
 }
 
 fn limits(device: &Device<'_>, no: &mut Vec<String>) -> GpuLimits {

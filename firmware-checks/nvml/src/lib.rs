@@ -2,11 +2,13 @@
 //!
 //! [`read`] loads the driver's library at run time; without one it says "no driver", and never fails.  Each fact is
 //! asked for by itself: what a board does not have is left out, what the driver refuses to tell is named with its
-//! reason.  Nothing is set, reset or judged here.  The report's shape is `appliance_model`'s, so that it can be merged
+//! reason.  Nothing is set, reset or judged here, but parts of GPUs that somebody wants
+//! ([`instances`]).  The report's shape is `appliance_model`'s, so that it can be merged
 //! into an inventory (`firmware-checks/probe`).  [`burn`] works on a GPU through CUDA, with the same care.
 
 mod board;
 pub mod burn;
+pub mod instances;
 mod raw;
 
 use std::ffi::OsStr;

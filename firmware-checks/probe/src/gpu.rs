@@ -17,6 +17,9 @@ pub use appliance_model::burn_in::gpu::PROGRAM;
 /// Eight boards print about 40 KiB.
 const REPORT_BYTES_MAX: usize = 1 << 20;
 
+/// Why something was not done.
+const WORDS_BYTES_MAX: usize = 4096;
+
 /// A driver that starts needs several seconds a board.
 const WAIT: Duration = Duration::from_secs(60);
 
@@ -31,6 +34,19 @@ pub fn ask(program: &Path) -> GpuReport {
             .map_err(|error| format!("{} printed no report: {error}", program.display()))
     });
     parsed.unwrap_or_else(|why| GpuReport { gaps: vec![why], ..GpuReport::default() })
+}
+
+/// Has `program` change a GPU: it prints `done`, or why not.
+///
+/// # Errors
+/// Its words.
+pub fn order(program: &Path, arguments: &[&str]) -> Result<(), String> {
+    let told = output(program, arguments, WORDS_BYTES_MAX, WAIT).map_err(|error| error.to_string())?;
+    match String::from_utf8_lossy(&told).trim() {
+        "done" => Ok(()),
+        "" => Err(format!("{} ended without a word", program.display())),
+        why => Err(why.to_owned()),
+    }
 }
 
 /// Adds what the driver says; `None` if there is nobody to ask.

@@ -46,7 +46,12 @@ impl Line {
 fn board(line: &mut Line, spec: &HostSpec, firmware: &Path) {
     line.words.extend(["-nodefaults", "-no-user-config"].map(ToOwned::to_owned));
     line.add("-name", value(&spec.serial));
-    line.add("-machine", "q35,smm=off");
+    line.add("-machine", if spec.secure_boot { "q35,smm=on" } else { "q35,smm=off" });
+    if spec.secure_boot {
+        // Its variables are written in system management mode alone, which it insists on; and it cannot sleep.
+        line.add("-global", "driver=cfi.pflash01,property=secure,value=on");
+        line.add("-global", "ICH9-LPC.disable_s3=1");
+    }
     line.add("-accel", "tcg,thread=multi");
     line.add("-cpu", "max");
     line.add("-smp", format!("{0},sockets=1,cores={0},threads=1", spec.cpus));

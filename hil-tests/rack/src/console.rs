@@ -148,6 +148,12 @@ impl Console {
         })
     }
 
+    /// How long ago the last power-on was.
+    #[must_use]
+    pub fn since_power_on(&self) -> Duration {
+        self.shown().power_on.elapsed()
+    }
+
     /// Waits until a line with `pattern` in it has been printed since the last power-on.
     ///
     /// # Errors

@@ -5,7 +5,8 @@
 //! an in-guest IPMI interface and a Redfish BMC on HTTPS, which powers it through the same door as a technician.
 //! Power cuts are real: QEMU dies by SIGKILL.
 //!
-//! For boot servers there is a lighter [`bench`]: machines that only boot, a rival DHCP server, a relay.
+//! For boot servers there is a lighter [`bench`]: machines that only boot, a rival DHCP server, a relay.  A [`Guest`] starts
+//! from media of the tester's own, as an appliance does from its image.
 //!
 //! It refuses to share code with the appliance's adapters: it speaks Redfish and QMP by itself and imports types only,
 //! so that a misunderstanding in our client cannot be repeated here.  It needs `ip`, `qemu-system-x86_64`,
@@ -21,6 +22,7 @@ mod command_line;
 mod console;
 mod error;
 pub mod fleet;
+mod guest;
 mod machine;
 pub mod netns;
 mod qmp;
@@ -32,6 +34,7 @@ pub use bmc::{BmcAction, BmcFault, IpmiPolicy, Quirks, Written};
 pub use boot::{Override, OverrideEnabled};
 pub use console::{Console, Line};
 pub use error::RackError;
+pub use guest::{Guest, GuestSpec, Plugged};
 pub use machine::PowerState;
 pub use rack::{Host, Rack, RackConfig};
 pub use spec::{BootTarget, DriveBus, DriveSpec, EkKind, HostSpec};

@@ -84,7 +84,7 @@ impl Machine {
         index: usize,
         spec: HostSpec,
         folder: PathBuf,
-        firmware: &(PathBuf, PathBuf),
+        firmware: (PathBuf, PathBuf),
         nursery: Nursery,
     ) -> Result<Self, RackError> {
         for (number, drive) in spec.drives.iter().enumerate() {
@@ -108,7 +108,7 @@ impl Machine {
             spec,
             pulled: Mutex::default(),
             folder,
-            firmware: firmware.0.clone(),
+            firmware: firmware.0,
             nursery,
             console,
             boot: BootSetting::default(),
@@ -233,6 +233,7 @@ impl Machine {
             exchange: &keys.exchange,
             allowed: &keys.allowed,
             forbidden: &keys.forbidden,
+            revoked: &keys.revoked,
         };
         let path = self.folder.join(command_line::VARIABLES);
         let filled = std::fs::read(&path).ok().and_then(|store| with_trust(&store, trust));

@@ -17,6 +17,9 @@ use crate::error::RackError;
 /// The appliance's address on the provisioning LAN.
 pub const APPLIANCE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 
+/// This namespace's address on the LAN of people.
+pub const OFFICE: Ipv4Addr = Ipv4Addr::new(10, 76, 0, 1);
+
 /// Most servers one LAN can hold: BMC addresses run from 10.78.0.11 in one octet.
 pub const HOSTS_MAX: usize = 200;
 
@@ -110,6 +113,24 @@ impl Lan {
             ip(&format!("addr add {}/32 dev lo", Self::bmc_address(host)))?;
         }
         Ok(Self { hosts })
+    }
+
+    /// Makes room for an appliance that is a machine of its own: its address is no longer this namespace's.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    pub fn step_aside(&self) -> Result<(), RackError> {
+        ip(&format!("addr del {APPLIANCE}/24 dev br0"))
+    }
+
+    /// Builds the LAN of people (`br2`), on which this namespace is the router [`OFFICE`]: it leads to the BMCs.
+    ///
+    /// # Errors
+    /// When an `ip` command fails.
+    pub fn office(&self) -> Result<(), RackError> {
+        ip("link add br2 type bridge")?;
+        ip(&format!("addr add {OFFICE}/24 dev br2"))?;
+        ip("link set br2 up")
     }
 
     /// Name of the tap behind NIC 0, the one that network-boots.

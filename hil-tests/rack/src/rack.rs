@@ -33,7 +33,9 @@ pub struct RackConfig {
     pub hosts: Vec<HostSpec>,
     /// OVMF's code image, such as `OVMF_CODE_4M.fd`.
     pub ovmf_code: PathBuf,
-    /// OVMF's empty variable store that belongs to it; every host gets its own copy.
+    /// The same built with Secure Boot, such as `OVMF_CODE_4M.secboot.fd`, for servers that have it.
+    pub ovmf_code_secure_boot: PathBuf,
+    /// OVMF's empty variable store that belongs to both; every host gets its own copy.
     pub ovmf_vars: PathBuf,
 }
 
@@ -61,11 +63,12 @@ impl Rack {
     /// # Errors
     /// When a tool is missing, a file cannot be written, or the description contradicts itself.
     pub async fn start(config: RackConfig) -> Result<Self, RackError> {
-        let RackConfig { dir, hosts: specs, ovmf_code, ovmf_vars } = config;
+        let RackConfig { dir, hosts: specs, ovmf_code, ovmf_code_secure_boot, ovmf_vars } = config;
         let dir = std::path::absolute(&dir).map_err(RackError::io("find", &dir))?;
         let absolute = |path: PathBuf| std::path::absolute(&path).map_err(RackError::io("find", &path));
-        let firmware = (absolute(ovmf_code)?, absolute(ovmf_vars)?);
-        for path in [&firmware.0, &firmware.1] {
+        let (code, vars) = (absolute(ovmf_code)?, absolute(ovmf_vars)?);
+        let code_secure_boot = absolute(ovmf_code_secure_boot)?;
+        for path in [&code, &code_secure_boot, &vars] {
             std::fs::metadata(path).map_err(RackError::io("find the firmware image", path))?;
         }
         let folders: Vec<PathBuf> = (0..specs.len()).map(|index| dir.join(format!("host-{index}"))).collect();
@@ -75,7 +78,9 @@ impl Rack {
         let nursery = Nursery::start()?;
         let mut hosts = Vec::new();
         for (index, (spec, folder)) in specs.into_iter().zip(folders).enumerate() {
-            let machine = Machine::build(index, spec, folder.clone(), &firmware, nursery.clone())?;
+            let code = if spec.secure_boot { &code_secure_boot } else { &code };
+            let firmware = (code.clone(), vars.clone());
+            let machine = Machine::build(index, spec, folder.clone(), firmware, nursery.clone())?;
             let machine = Arc::new(machine);
             let address = IpAddr::from(Lan::bmc_address(index));
             let mut setup = Setup::new((address, BMC_PORT).into());

@@ -33,6 +33,8 @@ pub struct HostSpec {
     pub data_mac: Mac,
     /// Whether NIC 1 is an 82576, which has virtual functions, instead of an e1000e.
     pub functions: bool,
+    /// Whether its firmware knows Secure Boot; without keys it is in setup mode, and enforces nothing.
+    pub secure_boot: bool,
     /// Where the TPM's endorsement certificate comes from.
     pub ek: EkKind,
 }
@@ -123,6 +125,7 @@ impl HostSpec {
             boot_mac: Mac([0x52, 0x54, 0x00, 0x77, index, 0x00]),
             data_mac: Mac([0x52, 0x54, 0x00, 0x77, index, 0x01]),
             functions: false,
+            secure_boot: false,
             ek: EkKind::Genuine,
         }
     }

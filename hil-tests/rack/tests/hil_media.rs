@@ -25,6 +25,7 @@ fn a_virtual_medium_is_a_drive_of_the_machine() {
         dir: folder.path().to_owned(),
         hosts: vec![HostSpec::lab(0)],
         ovmf_code: bench::firmware("OVMF_CODE_4M.fd"),
+        ovmf_code_secure_boot: bench::firmware("OVMF_CODE_4M.secboot.fd"),
         ovmf_vars: bench::firmware("OVMF_VARS_4M.fd"),
     };
     netns::block_on_private(move || walk(config)).unwrap();

@@ -24,6 +24,7 @@ fn power_on_and_power_cut() {
         dir: folder.path().to_owned(),
         hosts: vec![HostSpec::lab(0)],
         ovmf_code: bench::firmware("OVMF_CODE_4M.fd"),
+        ovmf_code_secure_boot: bench::firmware("OVMF_CODE_4M.secboot.fd"),
         ovmf_vars: bench::firmware("OVMF_VARS_4M.fd"),
     };
     netns::block_on_private(move || walk(config)).unwrap();

@@ -48,6 +48,7 @@ fn config(folder: &Path, kinds: &[EkKind]) -> RackConfig {
         dir: folder.to_owned(),
         hosts: hosts.collect(),
         ovmf_code: bench::firmware("OVMF_CODE_4M.fd"),
+        ovmf_code_secure_boot: bench::firmware("OVMF_CODE_4M.secboot.fd"),
         ovmf_vars: bench::firmware("OVMF_VARS_4M.fd"),
     }
 }

@@ -16,7 +16,9 @@ pub struct Artefacts {
     pub scalerforge: PathBuf,
     /// A site directory with keys; its authority is in the images.
     pub site: PathBuf,
-    /// Directory with discovery.efi and reference.json.
+    /// Directory with discovery.efi and reference.json as they were built: no site's.
+    pub base: PathBuf,
+    /// The same, sealed for the site, as an appliance makes it of the base.
     pub image: PathBuf,
     /// The same, with one byte of the agent altered; its reference.json is *not* what the appliance is given.
     pub altered_image: PathBuf,

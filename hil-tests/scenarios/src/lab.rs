@@ -63,6 +63,12 @@ pub struct LabConfig {
     pub carve: String,
     /// Serve the image whose agent was altered.
     pub altered_image: bool,
+    /// Whether servers are enrolled by the site (`auto`) or by a person (`manual`).
+    pub enrolment: &'static str,
+    /// Whether stakes are approved by the site (`auto`) or by a person (`manual`).
+    pub approval: &'static str,
+    /// The release that hosts get on a drive of their own.
+    pub release: Option<PathBuf>,
     /// How long an agent may be silent.
     pub silence_seconds_max: u64,
     /// How old a node's evidence may become before the appliance asks for new.
@@ -77,8 +83,16 @@ pub struct LabConfig {
     pub medium: bool,
     /// More lines for the site file's section `[pxe]`.
     pub pxe: String,
+    /// More lines for the site file's section `[chain]`.
+    pub chain_lines: String,
+    /// More sections of the site file.
+    pub sections: String,
+    /// More files of the site directory: names and contents.
+    pub files: Vec<(&'static str, String)>,
     /// Serve IPv6 beside IPv4.
     pub v6: bool,
+    /// The site signs its images with keys of its own, and enrols these beside certificates in these files.
+    pub own_keys: Option<Vec<PathBuf>>,
     /// The operator's listener, if it is to live outside the lab's namespace.
     pub operator: Option<TcpListener>,
 }
@@ -95,6 +109,9 @@ impl LabConfig {
             burn_in: String::new(),
             carve: String::new(),
             altered_image: false,
+            enrolment: "auto",
+            approval: "auto",
+            release: None,
             silence_seconds_max: 15,
             reattest_seconds: None,
             publish: "registration",
@@ -102,7 +119,11 @@ impl LabConfig {
             bmcs: true,
             medium: false,
             pxe: String::new(),
+            chain_lines: String::new(),
+            sections: String::new(),
+            files: Vec::new(),
             v6: false,
+            own_keys: None,
             operator: None,
         }
     }
@@ -146,6 +167,7 @@ impl Lab {
             dir: dir.join("rack"),
             hosts: config.hosts.clone(),
             ovmf_code: artefacts.ovmf_code.clone(),
+            ovmf_code_secure_boot: artefacts.boot.ovmf_code_secure_boot.clone(),
             ovmf_vars: artefacts.ovmf_vars.clone(),
         })
         .await?;

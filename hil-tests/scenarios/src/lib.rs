@@ -10,6 +10,8 @@ pub mod boot;
 mod browser;
 mod hello;
 mod lab;
+mod others;
+mod receiver;
 mod site_file;
 mod technician;
 
@@ -17,4 +19,6 @@ pub use artefacts::{Artefacts, BootFiles};
 pub use browser::Browser;
 pub use hello::say_hello;
 pub use lab::{CHAIN_ADDRESS, Chain, Lab, LabConfig, VERIFIER_ADDRESS, run};
+pub use others::{Others, rpc};
+pub use receiver::Receiver;
 pub use technician::{boot_from_network, boot_once};

@@ -61,18 +61,31 @@ pub(crate) fn write(dir: &Path, rack: &Rack, lab: &LabConfig, artefacts: &Artefa
         std::fs::write(&file, host.bmc_password())?;
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600))?;
     }
+    for (name, text) in &lab.files {
+        let file = dir.join(name);
+        std::fs::create_dir_all(file.parent().unwrap_or(dir))?;
+        std::fs::write(&file, text).with_context(|| format!("writing {name}"))?;
+        // Some are secrets, and none is for anybody else.
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600))?;
+    }
     std::fs::write(dir.join("scalerforge.toml"), text(rack, lab, artefacts)?)?;
     Ok(())
 }
 
 fn text(rack: &Rack, lab: &LabConfig, artefacts: &Artefacts) -> anyhow::Result<String> {
-    let image: &PathBuf = if lab.altered_image { &artefacts.altered_image } else { &artefacts.image };
+    // The appliance seals the base itself; what is its own already is believed by the values that it is told.
+    let (image, reference): (&PathBuf, &PathBuf) = if lab.altered_image {
+        (&artefacts.altered_image, &artefacts.image)
+    } else {
+        (&artefacts.base, &artefacts.base)
+    };
+    let LabConfig { enrolment, approval, profile, publish, .. } = lab;
     let mut text = format!(
         r#"# Written for a virtual rack.
 [site]
 name = "lab"
-enrolment = "auto"
-approval = "auto"
+enrolment = "{enrolment}"
+approval = "{approval}"
 silence_seconds_max = {silence}
 {reattest}
 [pxe]
@@ -104,7 +117,7 @@ profile = "{profile}"
 {burn_in}
 [carve]
 {carve}
-[trust]
+{host}[trust]
 endorsement_dir = "endorsement"
 allow_software_tpm = true
 
@@ -116,9 +129,10 @@ publish = "{publish}"
 
 {registration}"#,
         silence = lab.silence_seconds_max,
+        host = host(lab) + &secure_boot(lab),
         rpc = rpc(lab),
         uki = image.join("discovery.efi").display(),
-        reference = artefacts.image.join("reference.json").display(),
+        reference = reference.join("reference.json").display(),
         medium = medium(image, lab),
         reattest =
             lab.reattest_seconds.map_or(String::new(), |every| format!("reattest_seconds = {every}\n")),
@@ -126,11 +140,9 @@ publish = "{publish}"
         verifier = crate::lab::VERIFIER_ADDRESS,
         pxe = lab.pxe.clone() + if lab.v6 { V6 } else { "" },
         agent6 = if lab.v6 { "listen6 = \"[fd77::1]:8443\"" } else { "" },
-        profile = lab.profile,
         burn_in = lab.burn_in,
         carve = lab.carve,
-        registration = REGISTRATION,
-        publish = lab.publish,
+        registration = REGISTRATION.to_owned() + &lab.sections,
     );
     if lab.bmcs {
         controllers(&mut text, rack)?;
@@ -138,12 +150,27 @@ publish = "{publish}"
     Ok(text)
 }
 
-/// Where the chain is, if it is not inside the appliance.
+/// Where the chain is, if it is not inside the appliance, and what else is to be said of it.
 fn rpc(lab: &LabConfig) -> String {
+    let more = &lab.chain_lines;
     match lab.chain {
-        Chain::Embedded => String::new(),
-        Chain::Apart { .. } => format!("rpc_url = \"http://{}\"\n", crate::lab::CHAIN_ADDRESS),
+        Chain::Embedded => more.clone(),
+        Chain::Apart { .. } => format!("rpc_url = \"http://{}\"\n{more}", crate::lab::CHAIN_ADDRESS),
     }
+}
+
+/// The system that hosts get, where they get one.
+fn host(lab: &LabConfig) -> String {
+    lab.release
+        .as_ref()
+        .map_or(String::new(), |release| format!("[host]\nrelease = \"{}\"\n\n", release.display()))
+}
+
+/// The site's own keys, where it has some.
+fn secure_boot(lab: &LabConfig) -> String {
+    let Some(also) = &lab.own_keys else { return String::new() };
+    let also: Vec<String> = also.iter().map(|file| format!("{:?}", file.display().to_string())).collect();
+    format!("[secure_boot]\nown_keys = true\nalso_trust = [{}]\n\n", also.join(", "))
 }
 
 fn controllers(text: &mut String, rack: &Rack) -> std::fmt::Result {

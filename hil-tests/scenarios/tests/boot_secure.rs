@@ -1,18 +1,17 @@
 //! Secure Boot stays on: our image by HTTPS under the site's own key, and Debian's signed chain under the keys that
-//! servers leave the factory with.  An image that nobody has signed is refused by the firmware itself, and so is a server
-//! whose authority it does not have.
+//! servers leave the factory with.  An image that nobody has signed is refused by the firmware itself, and so are one that
+//! was revoked and a server whose authority it does not have.
 
 use std::{
     path::{Path, PathBuf},
-    process::Command,
     time::Duration,
 };
 
 use anyhow::{Context as _, ensure};
-use hil_tests_rack::bench::{Bench, BootMachine, Firmware, Way, secure_boot_variables};
+use hil_tests_rack::bench::{Bench, BootMachine, Firmware, Way, revoking_variables, secure_boot_variables};
 use hil_tests_scenarios::{
     Artefacts,
-    boot::{Service, Serving, authority, read, tool, watch},
+    boot::{Service, Serving, authority, read, signing_files, watch},
     run,
 };
 
@@ -35,11 +34,19 @@ fn our_image_boots_by_https_under_the_sites_keys_and_nothing_else_does() -> anyh
         let (signed, certificate) = sign(&folder, &unsigned)?;
         let variables = folder.join("keys.fd");
         let empty = std::fs::read(&artefacts.ovmf_vars)?;
-        let filled = secure_boot_variables(&empty, &certificate).context("OVMF's variables have no room")?;
-        std::fs::write(&variables, filled)?;
+        let full = "OVMF's variables have no room";
+        std::fs::write(&variables, secure_boot_variables(&empty, &certificate).context(full)?)?;
+        let revoking = folder.join("revoking.fd");
+        let digest = image_seal::pe::Image::parse(&std::fs::read(&signed)?)?.authenticode()?;
+        std::fs::write(&revoking, revoking_variables(&empty, &certificate, &[digest]).context(full)?)?;
         let firmware = Firmware::Uefi {
             code: artefacts.boot.ovmf_code_secure_boot.clone(),
             variables,
+            secure_boot: true,
+        };
+        let distrusting = Firmware::Uefi {
+            code: artefacts.boot.ovmf_code_secure_boot.clone(),
+            variables: revoking,
             secure_boot: true,
         };
         let authority = authority(&folder)?;
@@ -62,19 +69,25 @@ fn our_image_boots_by_https_under_the_sites_keys_and_nothing_else_does() -> anyh
         ensure!(shown.steps == ["dhcp HTTPClient", "https"], "expected an attempt by HTTPS alone: {shown:?}");
         service.stop().await;
 
-        let serving = Serving { image: None, arm64: None, more: "", ..serving };
+        let serving = Serving { more: "", ..serving };
+        let service = Service::start(&folder.join("service"), &serving, &artefacts).await?;
+        refused(&bench, &BootMachine::new("revoked", 3, distrusting, Way::Http)).await?;
+        service.stop().await;
+
+        let serving = Serving { image: None, arm64: None, ..serving };
         let _service = Service::start(&folder.join("service"), &serving, &artefacts).await?;
-        let machine = BootMachine::new("unsigned", 3, firmware, Way::Http);
-        let booting = bench.boot(&machine).await?;
-        booting.wait_console("Access Denied", LIMIT).await?;
-        let shown = read(&machine, &booting.stop().await)?;
-        ensure!(
-            shown.steps.contains(&"GET discovery.efi".to_owned()),
-            "refused before it was loaded: {shown:?}"
-        );
-        ensure!(!shown.steps.iter().any(|step| step.contains("agent")), "it was started: {shown:?}");
-        Ok(())
+        refused(&bench, &BootMachine::new("unsigned", 4, firmware, Way::Http)).await
     })
+}
+
+/// The firmware loads the image and does not start it.
+async fn refused(bench: &Bench, machine: &BootMachine) -> anyhow::Result<()> {
+    let booting = bench.boot(machine).await?;
+    booting.wait_console("Access Denied", LIMIT).await?;
+    let shown = read(machine, &booting.stop().await)?;
+    ensure!(shown.steps.contains(&"GET discovery.efi".to_owned()), "refused before it was loaded: {shown:?}");
+    ensure!(!shown.steps.iter().any(|step| step.contains("agent")), "it was started: {shown:?}");
+    Ok(())
 }
 
 /// The chain shim → GRUB → Debian's kernel, each signed by whom the one before trusts, from our service: shim and GRUB
@@ -140,18 +153,12 @@ fn emptied(folder: PathBuf) -> anyhow::Result<PathBuf> {
     Ok(folder)
 }
 
-/// Makes a key for this test and signs the image with it; answers the signed image and the certificate (DER).
+/// Makes a key for this test and signs the image with it, as an appliance does; answers the signed image and the certificate (DER).
 fn sign(folder: &Path, image: &Path) -> anyhow::Result<(PathBuf, Vec<u8>)> {
-    let at = |name: &str| folder.join(name).display().to_string();
-    let (key, pem, der, signed) = (at("db.key"), at("db.pem"), at("db.der"), at("signed.efi"));
-    let subject = ["-subj", "/CN=Secure Boot test key", "-days", "30"];
-    tool(
-        Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes"])
-            .args(subject)
-            .args(["-keyout", &key, "-out", &pem]),
-    )?;
-    tool(Command::new("openssl").args(["x509", "-in", &pem, "-outform", "DER", "-out", &der]))?;
-    tool(Command::new("sbsign").args(["--key", &key, "--cert", &pem, "--output", &signed]).arg(image))?;
-    Ok((signed.into(), std::fs::read(der)?))
+    let (key, pem) = signing_files(folder, "db")?;
+    let signed = folder.join("signed.efi");
+    let key = image_seal::Key::from_pem(&std::fs::read_to_string(key)?)?;
+    let certificate = image_seal::authenticode::certificate_of_pem(&std::fs::read(pem)?)?;
+    std::fs::write(&signed, image_seal::authenticode::sign(&std::fs::read(image)?, &key, &certificate)?)?;
+    Ok((signed, certificate))
 }

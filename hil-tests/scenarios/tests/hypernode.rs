@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use hil_tests_scenarios::{
-    Artefacts, CHAIN_ADDRESS, Chain, Lab, LabConfig, VERIFIER_ADDRESS, boot_from_network, run,
+    Artefacts, CHAIN_ADDRESS, Chain, Lab, LabConfig, VERIFIER_ADDRESS, boot_from_network, rpc, run,
 };
 use serde_json::Value;
 use tokio::{
@@ -142,8 +142,7 @@ async fn challenge(lab: &Lab, hypernode: &HyperNode) -> anyhow::Result<()> {
     let other = "17".repeat(32);
     let (code, text) = hypernode.verify(lab, &file, &["--nonce".as_ref(), other.as_ref()]).await?;
     ensure!(code == 1 && text.contains("REFUSED by nonce"), "another nonce was accepted: {text}");
-    let (code, text) =
-        hypernode.verify(lab, &file, &["--rpc".as_ref(), format!("http://{CHAIN_ADDRESS}").as_ref()]).await?;
+    let (code, text) = hypernode.verify(lab, &file, &["--rpc".as_ref(), at_chain().as_ref()]).await?;
     ensure!(code == 1 && text.contains("names no block"), "a drawn nonce passed for a block: {text}");
     Ok(())
 }
@@ -166,8 +165,8 @@ async fn reattested(lab: &Lab, hypernode: &HyperNode) -> anyhow::Result<()> {
     ensure!(status == 200, "{status}");
     let file = hypernode.dir.join("reattested.evidence");
     std::fs::write(&file, bytes)?;
-    let rpc = format!("http://{CHAIN_ADDRESS}");
-    let (code, text) = hypernode.verify(lab, &file, &["--rpc".as_ref(), rpc.as_ref()]).await?;
+    let chain = at_chain();
+    let (code, text) = hypernode.verify(lab, &file, &["--rpc".as_ref(), chain.as_ref()]).await?;
     ensure!(code == 0 && text.contains("made after block"), "{text}");
     Ok(())
 }
@@ -199,7 +198,8 @@ async fn between_two_blocks(lab: &Lab, hypernode: &HyperNode) -> anyhow::Result<
     let number = shown["statement"]["nonce"]["number"].as_u64().context("the nonce names no block")?;
     ensure!(code == 0);
     let header = hypernode.dir.join("nonce.header");
-    std::fs::write(&header, rpc("debug_getRawHeader", serde_json::json!([format!("{number:#x}")])).await?)?;
+    let raw = rpc(&at_chain(), "debug_getRawHeader", serde_json::json!([format!("{number:#x}")])).await?;
+    std::fs::write(&header, raw.as_str().context("no header")?)?;
     let offline: [&OsStr; 4] =
         ["--header".as_ref(), header.as_ref(), "--publication".as_ref(), publication.as_ref()];
     let (code, text) = hypernode.verify(lab, &file, &offline).await?;
@@ -208,8 +208,7 @@ async fn between_two_blocks(lab: &Lab, hypernode: &HyperNode) -> anyhow::Result<
         ensure!(code == 0 && line.starts_with("ok"), "{check}: {text}");
     }
     // The chain says the same by itself; another file's publication is refused.
-    let (code, text) =
-        hypernode.verify(lab, &file, &["--rpc".as_ref(), format!("http://{CHAIN_ADDRESS}").as_ref()]).await?;
+    let (code, text) = hypernode.verify(lab, &file, &["--rpc".as_ref(), at_chain().as_ref()]).await?;
     ensure!(code == 0 && !text.contains("not published yet"), "{text}");
     let other = hypernode.dir.join("challenged.evidence");
     let (code, text) =
@@ -236,15 +235,8 @@ async fn published(hypernode: &HyperNode, publication: &Path) -> anyhow::Result<
     bail!("the publication names no evidence of this node")
 }
 
-/// What the chain itself answers, as text.
-async fn rpc(method: &'static str, params: Value) -> anyhow::Result<String> {
-    tokio::task::spawn_blocking(move || {
-        let body = serde_json::json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-        let mut answer = ureq::post(format!("http://{CHAIN_ADDRESS}")).send_json(body)?;
-        let answer: Value = answer.body_mut().read_json()?;
-        Ok(answer["result"].as_str().with_context(|| format!("{method}: {answer}"))?.to_owned())
-    })
-    .await?
+fn at_chain() -> String {
+    format!("http://{CHAIN_ADDRESS}")
 }
 
 /// Two HyperNodes bind; then two of two known challengers have signed.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use hil_tests_scenarios::{Artefacts, Chain, Lab, LabConfig, run};
+use hil_tests_scenarios::{Artefacts, Chain, Lab, LabConfig, rpc, run};
 
 const LIMIT: Duration = Duration::from_secs(600);
 const SERIAL: &str = "LAB00001";
@@ -50,20 +50,8 @@ async fn once(lab: &Lab, id: &str) -> anyhow::Result<()> {
     }
     let chain = lab.chain_view().await?;
     ensure!(chain.nodes.len() == 1, "the chain has {:?}", chain.nodes);
-    let sent = transactions(&chain.rpc_url, chain.operator.as_deref().context("no operator")?).await?;
-    ensure!(sent == 1, "one registration with its permit was expected, the account sent {sent}");
+    let of = serde_json::json!([chain.operator.context("no operator")?, "latest"]);
+    let sent = rpc(&chain.rpc_url, "eth_getTransactionCount", of).await?;
+    ensure!(sent == "0x1", "one registration with its permit was expected, the account sent {sent}");
     Ok(())
-}
-
-async fn transactions(rpc: &str, account: &str) -> anyhow::Result<u64> {
-    let (rpc, body) = (
-        rpc.to_owned(),
-        serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": "eth_getTransactionCount", "params": [account, "latest"]}),
-    );
-    let answer: serde_json::Value = tokio::task::spawn_blocking(move || {
-        anyhow::Ok(ureq::post(&rpc).send_json(body)?.body_mut().read_json()?)
-    })
-    .await??;
-    let count = answer["result"].as_str().and_then(|text| text.strip_prefix("0x")).context("no count")?;
-    Ok(u64::from_str_radix(count, 16)?)
 }

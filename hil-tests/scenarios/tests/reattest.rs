@@ -21,8 +21,16 @@ fn a_node_that_restarts_into_another_image_is_quarantined_by_its_pcr() -> anyhow
         lab.kill_appliance().await?;
         let file = lab.site().join("scalerforge.toml");
         let text = std::fs::read_to_string(&file)?;
-        let uki = |image: &Path| image.join("discovery.efi").display().to_string();
-        let altered = text.replace(&uki(&artefacts.image), &uki(&artefacts.altered_image));
+        let file_of = |image: &Path, name: &str| image.join(name).display().to_string();
+        let altered = text
+            .replace(
+                &file_of(&artefacts.base, "discovery.efi"),
+                &file_of(&artefacts.altered_image, "discovery.efi"),
+            )
+            .replace(
+                &file_of(&artefacts.base, "reference.json"),
+                &file_of(&artefacts.image, "reference.json"),
+            );
         ensure!(altered != text, "the site file does not name the image");
         std::fs::write(&file, altered)?;
         lab.start_appliance()?;

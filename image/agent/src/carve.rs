@@ -1,11 +1,16 @@
-//! The carve made real: control groups, large pages, virtual functions; and what the kernel says of them.
+//! The carve made real: control groups, large pages, virtual functions, traffic classes, parts of GPUs; and
+//! what kernel and driver say of them.
 //!
 //! Idempotent: what is as it should be is not written.  Reversible: before anything is changed, what was there is in the
 //! record, once; so whoever dies at any line and begins again ends where he would have ended, and can still go back to
-//! the beginning.  Drives are looked at and never written to.  All paths are arguments: tests bring their own trees.
+//! the beginning.  Whole drives are looked at and never written to; parts are `parts`'s.  All paths are arguments: tests bring their own trees.
 
+mod gpus;
 mod groups;
+mod parts;
 mod record;
+mod slices;
+mod traffic;
 
 use std::{
     fs, io,
@@ -15,14 +20,14 @@ use std::{
 use appliance_api::agent::{Outcome, QuoteOrder};
 use appliance_carve::{compare, find_parts, real_in};
 use appliance_model::{
-    Digest,
     inventory::Inventory,
     real::{Pages, Port, Shape},
 };
 
 use firmware_checks_probe::gpu;
 
-use crate::{say, work::Hands};
+use crate::{block::Block, say, work::Hands};
+use parts::Drives;
 use record::Record;
 
 /// Where groups are made, and nowhere else.
@@ -35,8 +40,14 @@ pub struct Ground {
     pub groups: PathBuf,
     /// `/sys`.
     pub sys: PathBuf,
+    /// `/dev`.
+    pub dev: PathBuf,
+    /// Where systemd reads units of this boot, if it runs here: then the groups are its slices.
+    pub slices: Option<PathBuf>,
     /// Where it is kept what was there before.
     pub record: PathBuf,
+    /// The program that changes GPUs.
+    pub gpu_program: PathBuf,
     /// Makes and removes groups.
     pub calls: Calls,
 }
@@ -48,6 +59,12 @@ pub struct Calls {
     pub make: fn(&Path) -> io::Result<()>,
     /// Removes one that has no processes.
     pub remove: fn(&Path) -> io::Result<()>,
+    /// Tells systemd something; its words where it refuses.
+    pub systemd: fn(&[&str]) -> io::Result<()>,
+    /// Has the kernel read a drive's table, with `/sys` and the drive's path.
+    pub look_again: fn(&Path, &Path) -> io::Result<()>,
+    /// Has a program change a GPU.
+    pub order: fn(&Path, &[&str]) -> Result<(), String>,
 }
 
 /// Asked before every change, so that a test can end there.
@@ -57,11 +74,22 @@ impl Ground {
     /// The machine below `root`, with a record in `state`.
     #[must_use]
     pub fn of(root: &Path, state: &Path) -> Self {
+        let units = root.join("run/systemd/system");
         Self {
             groups: root.join("sys/fs/cgroup"),
             sys: root.join("sys"),
+            dev: root.join("dev"),
+            // What sd_booted(3) asks.
+            slices: units.is_dir().then_some(units),
             record: state.join("carve-before.json"),
-            calls: Calls { make: |dir| fs::create_dir(dir), remove: |dir| fs::remove_dir(dir) },
+            gpu_program: root.join(gpu::PROGRAM),
+            calls: Calls {
+                make: |dir| fs::create_dir(dir),
+                remove: |dir| fs::remove_dir(dir),
+                systemd: slices::tell,
+                look_again: |sys, drive| Block::open(sys, drive)?.look_again(),
+                order: gpu::order,
+            },
         }
     }
 
@@ -69,10 +97,17 @@ impl Ground {
     ///
     /// # Errors
     /// Only if the record cannot be kept, or the gate is shut: then nothing more is changed.
-    pub fn make(&self, wanted: &Shape, gate: Gate<'_>) -> io::Result<Vec<String>> {
+    pub fn make(&self, wanted: &Shape, inventory: &Inventory, gate: Gate<'_>) -> io::Result<Vec<String>> {
         let mut record = Record::open(&self.record)?;
         let mut gaps = Vec::new();
-        groups::make((&self.groups, self.calls), &wanted.groups, &mut record, gate, &mut gaps)?;
+        let stands = match &self.slices {
+            Some(units) => slices::make((units, self.calls), &wanted.groups, &mut record, gate, &mut gaps)?,
+            None => true,
+        };
+        // Groups beside systemd's would be in its way.
+        if stands {
+            groups::make((&self.groups, self.calls), &wanted.groups, &mut record, gate, &mut gaps)?;
+        }
         for pages in &wanted.pages {
             // Fragmented memory gives fewer than were asked for; asked again after it was put together, often all.
             for compacted in [false, true] {
@@ -83,12 +118,27 @@ impl Ground {
             }
         }
         for port in &wanted.ports {
+            if let Some(classes) = port.classes {
+                let gate = &mut || gate(Path::new(&port.unit));
+                match self
+                    .interface(port)
+                    .map(|interface| traffic::make(interface, classes, gate))
+                    .transpose()?
+                {
+                    Some(Ok(())) => {}
+                    Some(Err(why)) => gaps.push(format!("{}: port {}: {why}", port.unit, port.mac)),
+                    None => gaps.push(format!("{}: port {} is not there", port.unit, port.mac)),
+                }
+            }
             let Some(functions) = port.functions else { continue };
             match self.port(port) {
                 Some(file) => functions_of(&file, functions, &mut record, gate, &mut gaps)?,
                 None => gaps.push(format!("{}: port {} has no virtual functions", port.unit, port.mac)),
             }
         }
+        let program = (self.gpu_program.as_path(), self.calls.order);
+        gpus::make(program, (&wanted.gpus, inventory), &mut record, gate, &mut gaps)?;
+        self.drives(inventory).make(&wanted.drives, gate, &mut gaps)?;
         Ok(gaps)
     }
 
@@ -106,19 +156,30 @@ impl Ground {
             if inventory.nics.iter().any(|nic| nic.mac == Some(port.mac)) {
                 let switched_on = self.port(port).and_then(|file| number(&file));
                 let functions = port.functions.and(switched_on).and_then(|count| u32::try_from(count).ok());
-                real.ports.push(Port { functions, ..port.clone() });
+                let asked = port.classes.and(self.interface(port));
+                let classes = asked.and_then(|interface| traffic::read(interface).ok()).flatten();
+                real.ports.push(Port { functions, classes, ..port.clone() });
             }
         }
         find_parts(wanted, inventory, &mut real);
+        real.drives.extend(self.drives(inventory).read(&wanted.drives));
+        // As they were asked for.
+        real.drives.sort_by(|one, two| one.unit.cmp(&two.unit));
         real
     }
 
-    /// Puts back what was there before the first [`Ground::make`], and forgets it.
+    /// Puts back what was there before the first [`Ground::make`], and forgets it.  A drive that was cut was blank, so
+    /// that its table needs no record; the record of a boot does not outlive it, and tables do.
     ///
     /// # Errors
-    /// If the record cannot be read or removed, a group still has processes, or the gate is shut.
-    pub fn undo(&self, gate: Gate<'_>) -> io::Result<()> {
+    /// If the record cannot be read or removed, a group still has processes, a part is in use, or the gate is shut.
+    pub fn undo(&self, inventory: &Inventory, gate: Gate<'_>) -> io::Result<()> {
+        self.drives(inventory).undo(gate)?;
+        for (path, interface) in self.interfaces() {
+            traffic::undo(interface, &mut || gate(&path))?;
+        }
         let record = Record::open(&self.record)?;
+        gpus::undo((self.gpu_program.as_path(), self.calls.order), &record, gate)?;
         for (file, before) in record.files().rev() {
             let file = Path::new(file);
             if file.exists() && text(file).as_deref() != Some(before) {
@@ -129,9 +190,16 @@ impl Ground {
                 fs::write(file, before)?;
             }
         }
+        if let Some(units) = &self.slices {
+            slices::undo((units, &self.groups, self.calls), &record, gate)?;
+        }
         groups::undo((&self.groups, self.calls), &record, gate)?;
         gate(&self.record)?;
         record.forget()
+    }
+
+    fn drives<'a>(&'a self, inventory: &'a Inventory) -> Drives<'a> {
+        Drives { sys: &self.sys, dev: &self.dev, inventory, look_again: self.calls.look_again }
     }
 
     fn pages(&self, pages: &Pages) -> PathBuf {
@@ -140,6 +208,25 @@ impl Ground {
             Some(node) => self.sys.join(format!("devices/system/node/node{node}/hugepages")).join(size),
             None => self.sys.join("kernel/mm/hugepages").join(size),
         }
+    }
+
+    /// The machine's own ports, with the kernel's numbers for them.
+    fn interfaces(&self) -> Vec<(PathBuf, u32)> {
+        let Ok(names) = fs::read_dir(self.sys.join("class/net")) else { return Vec::new() };
+        let paths = names.filter_map(Result::ok).map(|entry| entry.path());
+        // A virtual function is a part of a port, whatever address it bears.
+        let own = paths.filter(|path| path.join("device").exists() && !path.join("device/physfn").exists());
+        own.filter_map(|path| {
+            let number = number(&path.join("ifindex")).and_then(|number| u32::try_from(number).ok())?;
+            Some((path, number))
+        })
+        .collect()
+    }
+
+    fn interface(&self, port: &Port) -> Option<u32> {
+        let is =
+            |path: &Path| text(&path.join("address")).is_some_and(|address| address.parse() == Ok(port.mac));
+        self.interfaces().into_iter().find(|(path, _)| is(path)).map(|(_, number)| number)
     }
 
     /// The file with the number of a port's virtual functions, if it can have any.
@@ -162,8 +249,13 @@ impl Hands<'_> {
             return Err(format!("carve: group `{path}` is not below {SLICE}"));
         }
         let ground = self.ground();
-        let gaps = ground.make(wanted, &mut |_| Ok(())).map_err(|error| format!("carve: {error}"))?;
-        let mut real = ground.read(wanted, &self.parts_now(wanted));
+        let mut parts = self.parts_now(wanted);
+        let gaps = ground.make(wanted, &parts, &mut |_| Ok(())).map_err(|error| format!("carve: {error}"))?;
+        if wanted.gpus.iter().any(|gpu| gpu.part.is_some()) {
+            // Their UUIDs are known only now.
+            parts = self.parts_now(wanted);
+        }
+        let mut real = ground.read(wanted, &parts);
         say!(
             "carved: {} groups, {} places of pages, {} differences",
             real.groups.len(),
@@ -175,11 +267,13 @@ impl Hands<'_> {
         Ok(Outcome::Carved { real: Box::new(real) })
     }
 
-    /// Goes back to what was there before.
-    pub(crate) fn uncarve(&self) -> Result<Outcome, String> {
-        self.ground().undo(&mut |_| Ok(())).map_err(|error| format!("uncarve: {error}"))?;
-        say!("uncarved");
-        Ok(Outcome::Carved { real: Box::new(Shape::empty(Digest([0; 32]))) })
+    /// Goes back to what was there before, and reads back what is left of what had been made.
+    pub(crate) fn uncarve(&self, made: &Shape) -> Result<Outcome, String> {
+        let (ground, parts) = (self.ground(), self.parts_now(made));
+        ground.undo(&parts, &mut |_| Ok(())).map_err(|error| format!("uncarve: {error}"))?;
+        let real = ground.read(made, &parts);
+        say!("uncarved: {} of {} groups are left", real.groups.len(), made.groups.len());
+        Ok(Outcome::Carved { real: Box::new(real) })
     }
 
     /// The state of units that were real when they were quoted, where something that is sold is missing now.

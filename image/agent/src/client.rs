@@ -5,8 +5,8 @@ use std::{
     time::Duration,
 };
 
-use appliance_api::agent::{BODY_BYTES_MAX, POLL_SECONDS_MAX, Problem};
-use appliance_model::Session;
+use appliance_api::agent::{BODY_BYTES_MAX, POLL_SECONDS_MAX, Problem, host::PART};
+use appliance_model::{Digest, Session};
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 use ureq::{
@@ -22,6 +22,12 @@ const CONNECT_SECONDS_MAX: u64 = 10;
 
 /// How long a call in passing may take.
 const MENTION_SECONDS_MAX: u64 = 3;
+
+/// How long some megabytes of a part may take: one in a minute is still a network.
+const PART_SECONDS_MAX: u64 = 300;
+
+/// The largest words of a refusal that are read.
+const PROBLEM_BYTES_MAX: u64 = 64 << 10;
 
 /// The largest file of certificates taken.
 const CA_BYTES_MAX: usize = 64 << 10;
@@ -132,6 +138,31 @@ impl Client {
     /// Calls in passing: what cannot be said at once is not worth waiting for.
     pub fn mention(&self, call: &str, news: &impl Serialize) -> Result<(), CallError> {
         self.post(call, news, MENTION_SECONDS_MAX).map(drop)
+    }
+
+    /// Bytes `from..until` of a part of a release.
+    pub fn part(&self, sha256: Digest, from: u64, until: u64) -> Result<Vec<u8>, CallError> {
+        let call = format!("{PART}/{sha256}");
+        let request = self.agent.get(format!("{}/agent/v1/{call}", self.base));
+        let mut request =
+            request.config().timeout_global(Some(Duration::from_secs(PART_SECONDS_MAX))).build();
+        request = request.header("range", format!("bytes={from}-{}", until.saturating_sub(1)));
+        let session = *self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(session) = session {
+            request = request.header("authorization", format!("Bearer {}", session.reveal()));
+        }
+        let mut response = request.call().map_err(|error| self.unreachable(&call, error.to_string()))?;
+        let wanted = until.saturating_sub(from);
+        // One more than may come: the reader calls a body too large that is as large as its limit.
+        let limit = wanted.max(PROBLEM_BYTES_MAX).saturating_add(1);
+        let content = response.body_mut().with_config().limit(limit).read_to_vec();
+        let content = content.map_err(|error| self.unreachable(&call, error.to_string()))?;
+        match response.status().as_u16() {
+            206 if u64::try_from(content.len()) == Ok(wanted) => Ok(content),
+            401 => Err(CallError::Session),
+            status @ 400..=499 => Err(CallError::Declined { status, why: problem(&content) }),
+            status => Err(self.unreachable(&call, format!("HTTP {status} with {} bytes", content.len()))),
+        }
     }
 
     fn post(&self, call: &str, body: &impl Serialize, seconds_max: u64) -> Result<Vec<u8>, CallError> {

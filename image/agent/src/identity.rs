@@ -47,6 +47,7 @@ pub fn hello(root: &Path, boot_nonce: Digest, lent: Lent) -> Hello {
         uuid: inventory.system.uuid,
         macs: inventory.nics.iter().filter_map(|nic| nic.mac).collect(),
         boot_nonce,
+        residence: None,
     }
 }
 

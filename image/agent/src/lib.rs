@@ -6,13 +6,15 @@
 //! the one partner that the appliance named.  It vouches only for what it saw itself: digests in a statement are over
 //! bytes it made, and it refuses a manifest whose units this machine does not have.
 //! It writes to a drive only where an order of its appliance names the serial: spans consented to, drives to
-//! be erased.  As PID 1 it never ends: what fails is printed with the next step, and tried again.
+//! be erased or installed; and, in an installed system, the slot that does not run.  As PID 1 it never ends: what fails
+//! is printed with the next step, and tried again.
 //!
 //! Next: `talk` (the loop), `work` (the orders), `coldplug` and `net` (what comes before).
 
 #![forbid(unsafe_code)]
 
 pub mod aid;
+pub mod block;
 pub mod burn;
 pub mod carve;
 pub mod client;
@@ -24,10 +26,13 @@ pub mod dhcp6;
 pub mod erase;
 pub mod host_key;
 pub mod identity;
+pub mod install;
 pub mod medium;
+pub mod menu;
 pub mod net;
 pub mod net6;
 pub mod netlink;
+pub mod residence;
 pub mod state;
 pub mod system;
 pub mod talk;

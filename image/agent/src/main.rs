@@ -8,13 +8,13 @@ use image_agent::{
     coldplug::Modules,
     console::{chain, up_milliseconds},
     identity::{self, Lent},
-    medium, net, say,
+    medium, menu, net, residence, say,
     state::State,
     system::{self, Leave},
     talk::Talk,
 };
 
-/// Where the signed image carries the site's CA.
+/// Where a sealed image carries the site's CA.
 const CA: &str = "/etc/scalerforge/ca.pem";
 
 /// The kernel's resource manager keeps several users of the TPM apart.
@@ -60,6 +60,7 @@ fn init() -> ! {
     system::restart_on_panic();
     system::mount_all();
     system::bury_orphans();
+    menu::serve();
     let _ = std::fs::write("/proc/sys/kernel/modprobe", "/init");
     match enrol() {
         Ok(leave) => {
@@ -93,8 +94,9 @@ fn enrol() -> Result<Leave, String> {
     });
     let found = net::acquire(&root);
     say!("{found}");
-    let ca = std::fs::read(CA)
-        .map_err(|error| format!("{CA} could not be read ({error}): the image is broken"))?;
+    let ca = std::fs::read(CA).map_err(|error| {
+        format!("this image belongs to no site ({CA}: {error}): serve it from an appliance, which seals it")
+    })?;
     // What the firmware measured or the boot server told, needs no drivers; a CD does.
     let mut api = found.api();
     let mut lent = Lent { dhcp: found.ticket(), medium: None };
@@ -167,8 +169,15 @@ fn connect(options: &Options) -> Result<(), String> {
     let client = Client::new(&options.connect, &ca).map_err(|error| chain(&error))?;
     let state = open_state(&options.state)?;
     let talk = Talk::new(client, state, options.root.clone(), options.tpm.clone(), Lent::default());
+    let installed = residence::Running::read(&options.root).is_some();
+    residence::await_promotion(options.root.clone());
     let leave = talk.run(|| ());
-    say!("the appliance asks for {leave:?}; an installed system decides itself when");
+    if installed {
+        say!("leaving: {leave:?}");
+        residence::leave_installed(leave);
+    } else {
+        say!("the appliance asks for {leave:?}; somebody else's system decides itself when");
+    }
     Ok(())
 }
 

@@ -56,7 +56,7 @@ pub fn mount_all() {
     }
 }
 
-/// The UEFI variables, read-only: the agent changes none.
+/// The UEFI variables, read-only: the agent changes one, when it has installed a drive ([`with_variables`]).
 pub fn mount_variables() -> nix::Result<()> {
     let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC | MsFlags::MS_NODEV;
     match mount(Some("efivarfs"), "/sys/firmware/efi/efivars", Some("efivarfs"), flags, None::<&str>) {
@@ -64,6 +64,20 @@ pub fn mount_variables() -> nix::Result<()> {
         Ok(()) | Err(nix::Error::EBUSY) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Lets the UEFI variables below `root` be written while `act` does it.
+pub fn with_variables<A>(root: &Path, act: impl FnOnce() -> std::io::Result<A>) -> std::io::Result<A> {
+    let folder = root.join("sys/firmware/efi/efivars");
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC | MsFlags::MS_NODEV | MsFlags::MS_REMOUNT;
+    let none = None::<&str>;
+    // A tree that is no mount of its own is written, or not, as it is.
+    let opened = mount(none, &folder, none, flags, none);
+    let done = act();
+    if opened.is_ok() {
+        let _ = mount(none, &folder, none, flags | MsFlags::MS_RDONLY, none);
+    }
+    done
 }
 
 fn try_mount(kind: &str, path: &str) -> nix::Result<()> {

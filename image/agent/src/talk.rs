@@ -9,14 +9,15 @@ use std::{
 };
 
 use appliance_api::agent::{Hello, Order, Outcome, Report, Welcome, Work};
+use appliance_model::Digest;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     client::{CallError, Client},
-    console::chain,
+    console::{self, chain},
     erase,
     identity::{self, Lent},
-    say,
+    residence, say,
     state::State,
     system::{self, Leave},
     work::Hands,
@@ -24,6 +25,9 @@ use crate::{
 
 /// Pauses between tries while the appliance is away: the last one repeats.
 const PAUSE_MILLISECONDS: [u64; 6] = [200, 500, 1000, 2000, 5000, 10_000];
+
+/// Between two looks at whether this machine is still held.
+const HOLD: Duration = Duration::from_secs(3);
 
 /// What the loop is given.
 #[derive(Debug)]
@@ -54,10 +58,23 @@ impl Talk {
         ready();
         let mut last: Option<(u64, Outcome)> = None;
         let erased = erase::Told::default();
+        let mut held = String::new();
         loop {
             let order: Order = self.insist("next", |client| client.ask("next", &()));
+            console::wish(wanted(&order.work));
             match order.work {
                 Work::Wait => {}
+                Work::Hold { why } => {
+                    if held != why {
+                        say!("{why}; Enter shows what can be asked here");
+                        held = why;
+                    }
+                    thread::sleep(HOLD);
+                }
+                Work::Switch => match (Hands { talk: self, order: order.id }).switch() {
+                    Ok(how) => return self.go(order.id, how),
+                    Err(why) => self.report(order.id, Outcome::Failed { why }),
+                },
                 Work::Reboot => return self.go(order.id, Leave::Reboot),
                 Work::PowerOff => return self.go(order.id, Leave::PowerOff),
                 Work::Erase(drives) => Hands { talk: self, order: order.id }.erase(&drives, &erased),
@@ -67,8 +84,10 @@ impl Talk {
                 | Work::Quote(_)
                 | Work::NodeConsent(_)
                 | Work::Carve(_)
-                | Work::Uncarve
-                | Work::BurnIn(_)) => {
+                | Work::Uncarve(_)
+                | Work::BurnIn(_)
+                | Work::Install(_)
+                | Work::Promote { .. }) => {
                     let outcome = match last {
                         Some((id, outcome)) if id == order.id => outcome,
                         Some(_) | None => Hands { talk: self, order: order.id }.carry_out(work),
@@ -106,14 +125,21 @@ impl Talk {
         self.insist(call, |client| taken(client.ask(call, question)))
     }
 
+    /// Bytes `from..until` of a part of a release, however long that takes.
+    pub fn part(&self, sha256: Digest, from: u64, until: u64) -> Result<Vec<u8>, String> {
+        self.insist("part", |client| taken(client.part(sha256, from, until)))
+    }
+
     /// Opens a session.
     fn greet(&self) {
-        let hello = {
+        let mut hello = {
             let mut known = self.hello.lock().unwrap_or_else(PoisonError::into_inner);
             known
                 .get_or_insert_with(|| identity::hello(&self.root, self.state.boot_nonce(), self.lent))
                 .clone()
         };
+        // What changes while a system runs: it is promoted.
+        hello.residence = residence::residence(&self.root, &self.tpm);
         let mut pauses = Pauses::default();
         loop {
             self.client.use_session(None);
@@ -152,6 +178,25 @@ impl Talk {
                 Err(error) => pauses.wait(&format!("{what}: {}", chain(&error))),
             }
         }
+    }
+}
+
+/// An order in words, for a person at the console.
+fn wanted(work: &Work) -> String {
+    match work {
+        Work::Wait => "nothing now".into(),
+        Work::Hold { why } => why.clone(),
+        Work::Inventory { .. } => "an inventory".into(),
+        Work::Identify | Work::Activate { .. } => "to know whose TPM this is".into(),
+        Work::Quote(_) => "a quote".into(),
+        Work::BurnIn(_) => "the burn-in".into(),
+        Work::NodeConsent(_) => "consent to the registration".into(),
+        Work::Carve(_) | Work::Uncarve(_) => "units to be made, or unmade".into(),
+        Work::Erase(order) => format!("{} drives to be erased", order.drives.len()),
+        Work::Install(_) => "a system to be installed".into(),
+        Work::Promote { .. } | Work::Switch => "the system in the other slot, or this one kept".into(),
+        Work::Reboot => "a restart".into(),
+        Work::PowerOff => "the power off".into(),
     }
 }
 

@@ -42,13 +42,18 @@ impl Hands<'_> {
             }
             Work::Quote(order) => self.quote(&order),
             Work::Carve(wanted) => self.carve(&wanted),
-            Work::Uncarve => self.uncarve(),
+            Work::Uncarve(made) => self.uncarve(&made),
             Work::NodeConsent(consent) => self.consent(&consent),
             Work::BurnIn(order) => self.burn_in(*order),
+            Work::Install(order) => self.install(&order),
+            Work::Promote { release } => self.promote(&release),
             // The loop deals with these before it comes here.
-            Work::Wait | Work::Reboot | Work::PowerOff | Work::Erase(_) => {
-                Err("this order needs no work".into())
-            }
+            Work::Wait
+            | Work::Hold { .. }
+            | Work::Reboot
+            | Work::PowerOff
+            | Work::Switch
+            | Work::Erase(_) => Err("this order needs no work".into()),
         };
         result.unwrap_or_else(|why| Outcome::Failed { why })
     }

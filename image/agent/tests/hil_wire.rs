@@ -144,6 +144,7 @@ fn manifest(serial: &str) -> String {
         serial: Serial::parse(serial).unwrap(),
         bytes: 8 << 20,
         tier: Tier::Slow,
+        start: None,
     };
     let manifest = Manifest {
         version: 1,
@@ -284,4 +285,15 @@ fn an_appliance_with_another_ca_is_not_spoken_to() {
     let error = client.tell("next", &()).unwrap_err().to_string();
     assert!(error.contains("certificate"), "{error}");
     assert!(image_agent::client::Client::new(&real.url, b"nonsense").is_err());
+}
+
+/// A reader that takes a body as large as its limit for one that is too large would never get a release.
+#[test]
+fn a_part_comes_whole_however_large_the_piece_that_was_asked_for() {
+    let server = Server::start();
+    let client = image_agent::client::Client::new(&server.url, server.ca.as_bytes()).unwrap();
+    for bytes in [1, 4096, 124_416, 8 << 20] {
+        let part = client.part(Digest([7; 32]), 5, 5 + bytes).unwrap();
+        assert_eq!(part.len() as u64, bytes);
+    }
 }

@@ -1,4 +1,4 @@
-//! Builds the discovery UKI from fetched packages, the agent and the site's CA.
+//! Builds the discovery UKI from fetched packages and the agent: the base image, which belongs to no site.
 //!
 //! The initramfs is two archives in a row, as the kernel allows: the modules, which are slow to compress and change with
 //! the kernel only (kept in the cache), and the agent with its files.  So a changed agent costs seconds, and the bytes
@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::cpio::{self, Archive};
 use crate::elf;
+use crate::firmware;
 use crate::manifest::{FileEntry, Manifest};
 use crate::modules::{self, Picked, Tree, Wanted};
 use crate::packages::Packages;
@@ -23,10 +24,10 @@ use crate::uki::{self, Parts};
 pub const NAME: &str = concat!("scalerforge-discovery-", env!("CARGO_PKG_VERSION"));
 /// The product's bar for a UKI: firmware loads it over the network into memory before anything else runs.
 pub const UKI_BYTES_MAX: usize = 32 << 20;
-/// Where the agent finds the appliance's CA.
-pub const CA_PATH: &str = "etc/scalerforge/ca.pem";
 /// Where the agent finds the names of modules that it loads without being asked by hardware, one a line.
 pub const START_MODULES_PATH: &str = "etc/scalerforge/modules";
+/// Where the kernel looks for firmware.
+pub(crate) const FIRMWARE_PLACE: &str = "lib/firmware/";
 /// zstd's highest level that needs no more memory to unpack than the kernel allows itself (8 MiB window).
 const ZSTD_LEVEL: i32 = 19;
 /// No kernel module is near this size; a file that unpacks to more is not one.
@@ -54,17 +55,12 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
-    /// The CA is not a PEM certificate, or brings a key along.
-    #[error(
-        "the appliance CA must be certificates in PEM form and nothing else, but {why}; pass the site's ca.pem"
-    )]
-    Ca {
-        /// What is wrong.
-        why: &'static str,
-    },
     /// Modules could not be picked.
     #[error("cannot pick the kernel modules")]
     Modules(#[source] modules::Error),
+    /// Firmware could not be had.
+    #[error("cannot take the drivers' firmware")]
+    Firmware(#[source] firmware::Error),
     /// The archive could not be filled.
     #[error("cannot fill the initramfs")]
     Archive(#[source] cpio::Error),
@@ -91,8 +87,6 @@ pub enum Error {
 pub struct Inputs<'a> {
     /// The agent, a static program.
     pub agent: &'a Path,
-    /// The appliance's CA certificates, PEM.
-    pub ca_pem: &'a [u8],
     /// Kernel, modules and stub.
     pub packages: &'a Packages,
     /// More files: path without leading slash, and content.
@@ -115,13 +109,15 @@ pub struct Built {
 /// Builds the discovery UKI.  `progress` gets a line for each slow step.
 pub fn build(inputs: &Inputs<'_>, progress: &mut dyn FnMut(&str)) -> Result<Built, Error> {
     let agent = read_agent(inputs.agent)?;
-    check_ca(inputs.ca_pem)?;
     let agent_bytes = agent.len();
     let os_release = os_release();
 
     progress("kernel modules");
     let picked = pick_modules(inputs.packages)?;
-    let modules = modules_archive(inputs.packages, &picked).map_err(Error::Archive)?;
+    let mut modules = modules_archive(inputs.packages, &picked).map_err(Error::Archive)?;
+    for (name, content) in firmware::taken(inputs.packages, &picked).map_err(Error::Firmware)? {
+        modules.file(&format!("{FIRMWARE_PLACE}{name}"), content, false).map_err(Error::Archive)?;
+    }
     let own = own_archive(agent, inputs, &picked, &os_release).map_err(Error::Archive)?;
     let (modules_raw, own_raw) = (modules.to_bytes(), own.to_bytes());
 
@@ -155,6 +151,11 @@ pub fn build(inputs: &Inputs<'_>, progress: &mut dyn FnMut(&str)) -> Result<Buil
         initrd_bytes: initrd.len(),
         unpacked_bytes: modules_raw.len() + own_raw.len(),
         packages: inputs.packages.list().to_vec(),
+        firmware_left_out: firmware::list()
+            .1
+            .into_iter()
+            .map(|(name, why)| format!("{name}: {why}"))
+            .collect(),
         files,
     };
     Ok(Built { uki, reference, manifest })
@@ -172,17 +173,6 @@ pub(crate) fn read_agent(path: &Path) -> Result<Vec<u8>, Error> {
         Ok(true) => Err(refuse("it is linked dynamically, and the image has no libraries".to_owned())),
         Err(error) => Err(refuse(error.to_string())),
     }
-}
-
-pub(crate) fn check_ca(pem: &[u8]) -> Result<(), Error> {
-    let text = std::str::from_utf8(pem).map_err(|_| Error::Ca { why: "it is not text" })?;
-    if text.contains("PRIVATE KEY") {
-        return Err(Error::Ca { why: "it contains a private key, which every server would receive" });
-    }
-    if !text.contains("-----BEGIN CERTIFICATE-----") {
-        return Err(Error::Ca { why: "there is no certificate in it" });
-    }
-    Ok(())
 }
 
 fn check_size(bytes: usize, agent_bytes: usize) -> Result<(), Error> {
@@ -220,7 +210,6 @@ fn own_archive(
     // The kernel opens /dev/console for the first program before anybody has mounted a /dev.
     archive.character("dev/console", 5, 1)?;
     archive.file("init", agent, true)?;
-    archive.file(CA_PATH, inputs.ca_pem.to_vec(), false)?;
     archive.file("etc/os-release", os_release.as_bytes().to_vec(), false)?;
     let start = picked.at_start.iter().fold(String::new(), |text, name| text + name + "\n");
     archive.file(START_MODULES_PATH, start.into_bytes(), false)?;
@@ -335,9 +324,7 @@ mod tests {
 
     use super::*;
     use crate::elf::tests::module;
-    use crate::pe::tests::{tiny, tiny_with_room};
-
-    const CA: &[u8] = b"-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n";
+    use crate::tiny::{tiny, tiny_with_room};
 
     /// A package folder with small files in the place of the large ones, and an agent beside it.
     fn workplace(agent: &[u8]) -> (tempfile::TempDir, PathBuf, Packages) {
@@ -373,13 +360,8 @@ mod tests {
         let (dir, agent, packages) = workplace(&agent(agent_body));
         let cache = keep.then(|| dir.path().join("cache"));
         let extra = [("etc/extra".to_owned(), vec![1])];
-        let inputs = Inputs {
-            agent: &agent,
-            ca_pem: CA,
-            packages: &packages,
-            extra_files: &extra,
-            cache: cache.as_deref(),
-        };
+        let inputs =
+            Inputs { agent: &agent, packages: &packages, extra_files: &extra, cache: cache.as_deref() };
         let first = build(&inputs, &mut |_| ()).unwrap();
         // The second build in the same place takes the modules from the cache, if there is one.
         assert_eq!(build(&inputs, &mut |_| ()).unwrap().uki, first.uki);
@@ -398,9 +380,10 @@ mod tests {
         assert_eq!(one.reference, two.reference);
         assert_eq!(one.manifest, two.manifest);
         let paths: Vec<&str> = one.manifest.files.iter().map(|file| file.path.as_str()).collect();
-        for path in ["init", CA_PATH, START_MODULES_PATH, "etc/extra", "lib/modules/6/modules.dep"] {
+        for path in ["init", START_MODULES_PATH, "etc/extra", "lib/modules/6/modules.dep"] {
             assert!(paths.contains(&path), "{path}");
         }
+        assert!(!paths.contains(&image_seal::CA_PATH), "it belongs to no site");
         assert!(!paths.contains(&"lib/modules/6/kernel/nvme.ko"), "built in, so not brought along");
     }
 
@@ -417,23 +400,17 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_or_would_leak_is_refused() {
+    fn what_cannot_work_is_refused() {
         let mut dynamic = agent(0);
         dynamic.resize(128, 0);
         dynamic[0x20..0x28].copy_from_slice(&64_u64.to_le_bytes());
         dynamic[0x36..0x38].copy_from_slice(&56_u16.to_le_bytes());
         dynamic[0x38..0x3a].copy_from_slice(&1_u16.to_le_bytes());
         dynamic[64..68].copy_from_slice(&3_u32.to_le_bytes());
-        let key = [CA, b"-----BEGIN PRIVATE KEY-----"].concat();
-        let table: [(&[u8], &[u8], &str); 4] = [
-            (b"#!/bin/sh", CA, "cannot be /init"),
-            (&dynamic, CA, "linked dynamically"),
-            (&agent(0), &key, "private key"),
-            (&agent(0), b"hello", "no certificate"),
-        ];
-        for (agent, ca_pem, expected) in table {
+        let table: [(&[u8], &str); 2] = [(b"#!/bin/sh", "cannot be /init"), (&dynamic, "linked dynamically")];
+        for (agent, expected) in table {
             let (_dir, agent, packages) = workplace(agent);
-            let inputs = Inputs { agent: &agent, ca_pem, packages: &packages, extra_files: &[], cache: None };
+            let inputs = Inputs { agent: &agent, packages: &packages, extra_files: &[], cache: None };
             let error = build(&inputs, &mut |_| ()).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }

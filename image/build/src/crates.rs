@@ -1,4 +1,4 @@
-//! Which crates the agent is made of, from Cargo.lock and the manifests of the workspace's own rooms.
+//! Which crates the programs in an image are made of, from Cargo.lock and the manifests of the workspace's own rooms.
 //!
 //! Cargo.lock lists a room's test dependencies among the others, so those come from its manifest; what other people's
 //! crates need comes from Cargo.lock.  All of it is compiled in: a build of the image has no source tree.
@@ -7,31 +7,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use toml::{Table, Value};
 
-const LOCK: &str = include_str!("../../../Cargo.lock");
-const AGENT: &str = "image-agent";
-/// The manifests of the rooms that the agent is built from; a test says which are missing.
-const ROOMS: [(&str, &str); 11] = [
-    (AGENT, include_str!("../../agent/Cargo.toml")),
-    ("appliance-api", include_str!("../../../appliance/api/Cargo.toml")),
-    ("appliance-carve", include_str!("../../../appliance/carve/Cargo.toml")),
-    ("appliance-ipmi", include_str!("../../../appliance/ipmi/Cargo.toml")),
-    ("appliance-model", include_str!("../../../appliance/model/Cargo.toml")),
-    ("attest-evidence", include_str!("../../../attest/evidence/Cargo.toml")),
-    ("attest-tpm", include_str!("../../../attest/tpm/Cargo.toml")),
-    ("attest-wire", include_str!("../../../attest/wire/Cargo.toml")),
-    ("firmware-checks-burn-in", include_str!("../../../firmware-checks/burn-in/Cargo.toml")),
-    ("firmware-checks-probe", include_str!("../../../firmware-checks/probe/Cargo.toml")),
-    ("firmware-checks-workloads", include_str!("../../../firmware-checks/workloads/Cargo.toml")),
-];
+mod rooms;
 
-/// Name and version of each crate that the agent may be linked from, the rooms of this workspace included.
+use rooms::ROOMS;
+
+const LOCK: &str = include_str!("../../../Cargo.lock");
+/// Name and version of each crate that these programs (packages of this workspace) may be linked from, the rooms of the
+/// workspace included.
 #[must_use]
-pub fn agent() -> BTreeSet<(String, String)> {
-    closure().0
+pub(crate) fn of(programs: &[&str]) -> BTreeSet<(String, String)> {
+    closure(programs).0
 }
 
 /// The crates, and the rooms whose manifests are missing in [`ROOMS`].
-fn closure() -> (BTreeSet<(String, String)>, BTreeSet<String>) {
+fn closure(programs: &[&str]) -> (BTreeSet<(String, String)>, BTreeSet<String>) {
     let lock: Table = LOCK.parse().unwrap_or_default();
     let packages = lock.get("package").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let mut by_name: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
@@ -39,7 +28,7 @@ fn closure() -> (BTreeSet<(String, String)>, BTreeSet<String>) {
         by_name.entry(text(package, "name")).or_default().push(package);
     }
     let (mut found, mut missing) = (BTreeSet::new(), BTreeSet::new());
-    let mut open = vec![AGENT.to_owned()];
+    let mut open: Vec<String> = programs.iter().copied().map(str::to_owned).collect();
     while let Some(wanted) = open.pop() {
         // `NAME` where there is one version, else `NAME VERSION`.
         let mut words = wanted.split(' ');
@@ -85,14 +74,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_room_of_the_agent_is_read_and_no_other() {
-        let (found, missing) = closure();
+    fn every_room_of_the_programs_is_read_and_no_other() {
+        let (found, missing) = closure(&["appliance-cli", "image-start"]);
         assert!(missing.is_empty(), "add to ROOMS: {missing:?}");
-        let names: BTreeSet<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+        let names = |found: &BTreeSet<(String, String)>| -> BTreeSet<String> {
+            found.iter().map(|(name, _)| name.clone()).collect()
+        };
+        let all = names(&found);
         for (room, _) in ROOMS {
-            assert!(names.contains(room), "{room} is not in the agent: drop it from ROOMS");
+            assert!(all.contains(room), "{room} is in no program: drop it from ROOMS");
         }
-        assert!(names.contains("rustls") && names.contains("libc"));
-        assert!(!names.contains("tempfile") && !names.contains("alloy"), "tests' alone");
+        assert!(all.contains("alloy") && !all.contains("dhcproto"), "tests' alone");
+        let agent = names(&of(&["image-agent"]));
+        assert!(agent.contains("rustls") && agent.contains("libc"));
+        assert!(!agent.contains("alloy") && !agent.contains("image-start"));
     }
 }

@@ -131,7 +131,7 @@ mod tests {
     use super::*;
     use crate::cpio::Archive;
     use crate::pe::Image;
-    use crate::pe::tests::tiny;
+    use crate::tiny::tiny;
 
     fn uki(agent: &[u8], more: bool) -> Vec<u8> {
         let mut archive = Archive::new();

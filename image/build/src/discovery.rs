@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use attest_evidence::{ParseReference, ReferenceValues, corim::Corim};
+use attest_evidence::{ParseReference, ReferenceValues};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -23,18 +23,27 @@ use crate::pe::{self, Image};
 use crate::sbom::{self, Licensed, Subject};
 use crate::signed;
 
-/// This crate's own code and data: a changed builder may build other bytes.
-const OWN_SOURCES: [(&str, &[u8]); 36] = [
+/// This crate's own code and data, and that of `image-seal`: a changed builder may build other bytes.
+const OWN_SOURCES: [(&str, &[u8]); 57] = [
+    ("appliance-overlay.txt", include_bytes!("../data/appliance-overlay.txt")),
+    ("appliance.rs", include_bytes!("appliance.rs")),
+    ("appliance.txt", include_bytes!("../data/appliance.txt")),
+    ("appliance/media.rs", include_bytes!("appliance/media.rs")),
+    ("appliance/root.rs", include_bytes!("appliance/root.rs")),
     ("apt.rs", include_bytes!("apt.rs")),
     ("build.rs", include_bytes!("build.rs")),
-    ("cpio.rs", include_bytes!("cpio.rs")),
     ("crates.rs", include_bytes!("crates.rs")),
+    ("crates/rooms.rs", include_bytes!("crates/rooms.rs")),
+    ("cve.rs", include_bytes!("cve.rs")),
     ("deb.rs", include_bytes!("deb.rs")),
     ("diff.rs", include_bytes!("diff.rs")),
     ("discovery.rs", include_bytes!("discovery.rs")),
     ("disk.rs", include_bytes!("disk.rs")),
     ("drivers.txt", include_bytes!("../data/drivers.txt")),
     ("elf.rs", include_bytes!("elf.rs")),
+    ("epoch.txt", include_bytes!("../data/epoch.txt")),
+    ("firmware.rs", include_bytes!("firmware.rs")),
+    ("firmware.txt", include_bytes!("../data/firmware.txt")),
     ("host-drivers.txt", include_bytes!("../data/host-drivers.txt")),
     ("host-files.txt", include_bytes!("../data/host-files.txt")),
     ("host-overlay.txt", include_bytes!("../data/host-overlay.txt")),
@@ -48,19 +57,31 @@ const OWN_SOURCES: [(&str, &[u8]); 36] = [
     ("medium.rs", include_bytes!("medium.rs")),
     ("members.rs", include_bytes!("members.rs")),
     ("modules.rs", include_bytes!("modules.rs")),
+    ("newer.rs", include_bytes!("newer.rs")),
     ("packages.json", include_bytes!("../data/packages.json")),
     ("packages.rs", include_bytes!("packages.rs")),
-    ("pcr.rs", include_bytes!("pcr.rs")),
-    ("pe.rs", include_bytes!("pe.rs")),
+    ("release.rs", include_bytes!("release.rs")),
+    ("qcow2.rs", include_bytes!("qcow2.rs")),
     ("relock.rs", include_bytes!("relock.rs")),
     ("sbom.rs", include_bytes!("sbom.rs")),
+    ("sealing.rs", include_bytes!("sealing.rs")),
+    ("seal/authenticode.rs", include_bytes!("../../seal/src/authenticode.rs")),
+    ("seal/cpio.rs", include_bytes!("../../seal/src/cpio.rs")),
+    ("seal/key.rs", include_bytes!("../../seal/src/key.rs")),
+    ("seal/lib.rs", include_bytes!("../../seal/src/lib.rs")),
+    ("seal/pcr.rs", include_bytes!("../../seal/src/pcr.rs")),
+    ("seal/pe.rs", include_bytes!("../../seal/src/pe.rs")),
+    ("seal/policy.rs", include_bytes!("../../seal/src/policy.rs")),
+    ("seal/site.rs", include_bytes!("../../seal/src/site.rs")),
+    ("seal/tiny.rs", include_bytes!("../../seal/src/tiny.rs")),
+    ("seal/uki.rs", include_bytes!("../../seal/src/uki.rs")),
     ("signed.rs", include_bytes!("signed.rs")),
     ("sources.rs", include_bytes!("sources.rs")),
     ("start-drivers.txt", include_bytes!("../data/start-drivers.txt")),
     ("tools.rs", include_bytes!("tools.rs")),
     ("tree.rs", include_bytes!("tree.rs")),
-    ("uki.rs", include_bytes!("uki.rs")),
     ("verity.rs", include_bytes!("verity.rs")),
+    ("version.rs", include_bytes!("version.rs")),
 ];
 
 /// Why there is no image.
@@ -134,18 +155,17 @@ pub struct Discovery {
 
 /// What the products were made from and what the UKI is, so that a changed input or a damaged file is noticed.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Stamp {
-    inputs_sha256: String,
-    uki_sha256: String,
+pub(crate) struct Stamp {
+    pub(crate) inputs_sha256: String,
+    pub(crate) uki_sha256: String,
 }
 
 /// Fetches packages into the cache if need be and builds the image into `out_dir` if it is not up to date.
 ///
-/// `agent` is a static program, `ca` a PEM file with the appliance's CA.  `progress` gets a line for each slow step.
+/// `agent` is a static program.  The image belongs to no site: `sealing.rs`.  `progress` gets a line for each slow step.
 pub fn discovery(
     origin: Origin<'_>,
     agent: &Path,
-    ca: &Path,
     out_dir: &Path,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Discovery, Error> {
@@ -159,8 +179,7 @@ pub fn discovery(
     let lock = File::create(&lock_path).map_err(output("create", &lock_path))?;
     lock.lock().map_err(output("lock", &lock_path))?;
 
-    let ca_pem = read(ca).map_err(Error::Build)?;
-    let inputs_sha256 = inputs(&read(agent).map_err(Error::Build)?, &ca_pem, &packages);
+    let inputs_sha256 = inputs(&read(agent).map_err(Error::Build)?, &packages);
     let uki = out_dir.join("discovery.efi");
     let (kernel, initrd) = (out_dir.join("vmlinuz"), out_dir.join("initrd"));
     let medium = out_dir.join("discovery.iso");
@@ -177,13 +196,7 @@ pub fn discovery(
         if stamp_path.exists() {
             fs::remove_file(&stamp_path).map_err(output("remove", &stamp_path))?;
         }
-        let inputs = Inputs {
-            agent,
-            ca_pem: &ca_pem,
-            packages: &packages,
-            extra_files: &[],
-            cache: Some(origin.cache),
-        };
+        let inputs = Inputs { agent, packages: &packages, extra_files: &[], cache: Some(origin.cache) };
         let built = build::build(&inputs, progress).map_err(Error::Build)?;
         write(&uki, &built.uki).map_err(Error::Build)?;
         write_parts(&built.uki, &kernel, &initrd).map_err(Error::Build)?;
@@ -198,7 +211,7 @@ pub fn discovery(
     let reference = ReferenceValues::from_json(&read(&reference_json).map_err(Error::Build)?)
         .map_err(|source| Error::Reference { path: reference_json.clone(), source })?;
     let reference_corim = out_dir.join("reference.corim");
-    signed::keep_or_write(&reference_corim, &corim(reference.clone())).map_err(Error::Build)?;
+    signed::keep_or_write(&reference_corim, &reference).map_err(Error::Build)?;
     let uki_bytes = fs::metadata(&uki).map_err(output("read", &uki))?.len();
     Ok(Discovery {
         uki,
@@ -216,16 +229,8 @@ pub fn discovery(
     })
 }
 
-impl Discovery {
-    /// What [`crate::signed::sign`] signs.
-    #[must_use]
-    pub fn corim(&self) -> Corim {
-        corim(self.reference.clone())
-    }
-}
-
 /// The UKI's kernel and initramfs as files of their own.
-fn write_parts(uki: &[u8], kernel: &Path, initrd: &Path) -> Result<(), build::Error> {
+pub(crate) fn write_parts(uki: &[u8], kernel: &Path, initrd: &Path) -> Result<(), build::Error> {
     let image = Image::parse(uki).map_err(build::Error::Uki)?;
     for (section, path) in [(".linux", kernel), (".initrd", initrd)] {
         let missing = pe::Error::Malformed { what: "it lacks its kernel or initramfs" };
@@ -239,44 +244,54 @@ fn sbom(manifest: &Manifest, packages: &Packages, lock: &Lock) -> serde_json::Va
     let root = packages.root();
     let names: Vec<&str> = lock.of(&[Set::Boot]).map(|pinned| pinned.name.as_str()).collect();
     let inside = manifest.packages.iter().filter(|package| names.contains(&package.name.as_str()));
-    let inside: Vec<Licensed<'_>> = inside.map(|package| sbom::licensed(package, &root)).collect();
-    let own: Vec<&FileEntry> =
-        manifest.files.iter().filter(|file| !file.path.starts_with("lib/modules/")).collect();
-    let subject = Subject { name: &manifest.name, sha256: &manifest.uki_sha256, suite: &lock.suite };
+    let mut inside: Vec<Licensed<'_>> = inside.map(|package| sbom::licensed(package, &root)).collect();
+    let blobs = manifest.files.iter().filter_map(|file| file.path.strip_prefix(build::FIRMWARE_PLACE));
+    inside.extend(sbom::firmware(packages, blobs));
+    let not_ours = ["lib/modules/", build::FIRMWARE_PLACE];
+    let own: Vec<&FileEntry> = manifest
+        .files
+        .iter()
+        .filter(|file| !not_ours.iter().any(|start| file.path.starts_with(start)))
+        .collect();
+    let (name, sha256) = (&manifest.name, &manifest.uki_sha256);
+    let subject = Subject { name, sha256, suite: &lock.suite, programs: &["image-agent"] };
     sbom::document(subject, &inside, &own)
 }
 
-fn corim(reference: ReferenceValues) -> Corim {
-    Corim { reference, version: env!("CARGO_PKG_VERSION").to_owned() }
-}
-
-fn inputs(agent: &[u8], ca_pem: &[u8], packages: &Packages) -> String {
+fn inputs(agent: &[u8], packages: &Packages) -> String {
     let mut hash = Sha256::new();
     let mut part = |content: &[u8]| hash.update(Sha256::digest(content));
     part(zstd::zstd_safe::version_string().as_bytes());
     part(agent);
-    part(ca_pem);
     part(packages.kernel_release().as_bytes());
     for package in packages.list() {
         part(package.sha256.as_bytes());
     }
-    for (_, content) in OWN_SOURCES {
-        part(content);
-    }
+    own_sources(&mut hash);
     hex::encode(hash.finalize())
 }
 
-fn up_to_date(stamp: &Path, inputs_sha256: &str, products: &[&Path; 7]) -> bool {
+/// What this program itself is, as far as it determines an image.
+pub(crate) fn own_sources(hash: &mut Sha256) {
+    for (_, content) in OWN_SOURCES {
+        hash.update(Sha256::digest(content));
+    }
+}
+
+pub(crate) fn up_to_date(stamp: &Path, inputs_sha256: &str, products: &[&Path]) -> bool {
     let Some(stamp) = fs::read(stamp).ok().and_then(|text| serde_json::from_slice::<Stamp>(&text).ok())
     else {
         return false;
     };
     stamp.inputs_sha256 == inputs_sha256
         && products.iter().all(|path| path.exists())
-        && fs::read(products[0]).is_ok_and(|uki| hex::encode(Sha256::digest(&uki)) == stamp.uki_sha256)
+        && products
+            .first()
+            .and_then(|uki| fs::read(uki).ok())
+            .is_some_and(|uki| hex::encode(Sha256::digest(&uki)) == stamp.uki_sha256)
 }
 
-fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
+pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
     let mut text =
         serde_json::to_vec_pretty(value).map_err(|source| Error::Json { path: path.to_owned(), source })?;
     text.push(b'\n');
@@ -293,10 +308,18 @@ mod tests {
     fn the_stamp_covers_every_source_file() {
         let listed: BTreeSet<String> = OWN_SOURCES.iter().map(|(name, _)| (*name).to_owned()).collect();
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        for dir in ["src", "data"] {
-            for entry in fs::read_dir(here.join(dir)).unwrap() {
-                let name = entry.unwrap().file_name().into_string().unwrap();
-                assert!(listed.contains(&name), "{name} is missing in OWN_SOURCES");
+        let dirs = [
+            ("src", ""),
+            ("src/appliance", "appliance/"),
+            ("src/crates", "crates/"),
+            ("data", ""),
+            ("../seal/src", "seal/"),
+        ];
+        for (dir, before) in dirs {
+            for entry in fs::read_dir(here.join(dir)).unwrap().map(Result::unwrap) {
+                let name = format!("{before}{}", entry.file_name().into_string().unwrap());
+                let known = listed.contains(&name) || dirs.iter().any(|(_, dir)| *dir == format!("{name}/"));
+                assert!(known, "{name} is missing in OWN_SOURCES");
             }
         }
     }

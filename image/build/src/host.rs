@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 
 use crate::build::{self, read};
 use crate::deb;
+use crate::firmware;
 use crate::modules::{self, DISCOVERY_DRIVERS};
 use crate::packages::{Package, Packages};
+use crate::release::{self, Edition};
 use crate::tools::{self, Tools};
 use crate::tree::{self, Node, Tree};
 
@@ -18,6 +20,8 @@ const OVERLAY: &str = include_str!("../data/host-overlay.txt");
 const DRIVERS: &str = include_str!("../data/host-drivers.txt");
 /// Where the agent lies.
 const AGENT_PATH: &str = "usr/lib/scalerforge/agent";
+/// Where the start program lies, for the unit that opens the state.
+pub(crate) const START_PATH: &str = "usr/lib/scalerforge/start";
 
 /// Why there is no root.
 #[derive(Debug, thiserror::Error)]
@@ -64,10 +68,10 @@ pub enum Error {
 pub struct Inputs<'a> {
     /// The agent, a static program.
     pub agent: &'a Path,
-    /// The site's CA certificates, PEM.
-    pub ca_pem: &'a [u8],
-    /// Where the appliance is: an `https` URL.
-    pub appliance: &'a str,
+    /// The start program (`image/start`), static: on the root it opens the state.
+    pub start: &'a Path,
+    /// Which system it is.
+    pub edition: Edition<'a>,
     /// The kernel.
     pub packages: &'a Packages,
     /// The system's packages and their files.
@@ -78,42 +82,57 @@ pub struct Inputs<'a> {
     pub scratch: &'a Path,
 }
 
-/// Puts the tree together.
+/// Puts the tree together.  It is the same for every site: whose host it is, the sealed UKI says.
 ///
 /// # Errors
 /// [`Error`].
 pub fn root(inputs: &Inputs<'_>, progress: &mut dyn FnMut(&str)) -> Result<Tree, Error> {
-    progress("the host's packages");
+    let base =
+        Base { packages: inputs.packages, debs: inputs.debs, tools: inputs.tools, scratch: inputs.scratch };
+    let mut tree = system(&base, progress)?;
+    let put = |tree: &mut Tree, path: &str, content: Vec<u8>, executable| {
+        tree.put(path, Node::File { content, executable }).map_err(Error::Tree)
+    };
+    put(&mut tree, "usr/lib/os-release", os_release("host", inputs.edition.version).into_bytes(), false)?;
+    put(&mut tree, release::PLACE, inputs.edition.to_text().into_bytes(), false)?;
+    put(&mut tree, AGENT_PATH, build::read_agent(inputs.agent).map_err(Error::Build)?, true)?;
+    put(&mut tree, START_PATH, build::read_agent(inputs.start).map_err(Error::Build)?, true)?;
+    drop_dead_wants(&mut tree);
+    Ok(tree)
+}
+
+/// What every system of ours is made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Base<'a> {
+    /// The kernel.
+    pub(crate) packages: &'a Packages,
+    /// The system's packages and their files.
+    pub(crate) debs: &'a [(Package, PathBuf)],
+    /// Programs of the build.
+    pub(crate) tools: &'a Tools,
+    /// Folder for what lives as long as the build.
+    pub(crate) scratch: &'a Path,
+}
+
+/// What host and appliance have in common: the distribution's files, the host's overlay, the kernel's modules.
+pub(crate) fn system(base: &Base<'_>, progress: &mut dyn FnMut(&str)) -> Result<Tree, Error> {
+    progress("the system's packages");
     let mut tree = Tree::default();
-    for (package, path) in inputs.debs {
+    for (package, path) in base.debs {
         let bytes = read(path).map_err(Error::Build)?;
         let failed = |source| Error::Package { package: package.name.clone(), source };
         deb::unpack(&bytes, &keep, &mut tree).map_err(failed)?;
     }
     overlay(OVERLAY, &mut tree)?;
-    let put = |tree: &mut Tree, path: &str, content: Vec<u8>, executable| {
-        tree.put(path, Node::File { content, executable }).map_err(Error::Tree)
-    };
-    put(&mut tree, "usr/lib/os-release", os_release().into_bytes(), false)?;
-    put(&mut tree, "etc/scalerforge/ca.pem", inputs.ca_pem.to_vec(), false)?;
-    put(
-        &mut tree,
-        "etc/scalerforge/appliance",
-        format!("APPLIANCE={}\n", inputs.appliance).into_bytes(),
-        false,
-    )?;
-    put(&mut tree, AGENT_PATH, build::read_agent(inputs.agent).map_err(Error::Build)?, true)?;
-    progress("the host's kernel modules");
-    add_modules(inputs, &mut tree)?;
-    drop_dead_wants(&mut tree);
+    progress("the system's kernel modules");
+    add_modules(base, &mut tree)?;
     Ok(tree)
 }
 
-/// The image's own name, as the system says it.
-pub(crate) fn os_release() -> String {
+/// The image's own name, as the system says it; the boot loader takes the newer version of two.
+pub(crate) fn os_release(kind: &str, version: &str) -> String {
     format!(
-        "ID=scalerforge\nNAME=\"Scalerforge host\"\nPRETTY_NAME=\"Scalerforge host {version}\"\nVERSION_ID={version}\n",
-        version = env!("CARGO_PKG_VERSION")
+        "ID=scalerforge\nNAME=\"Scalerforge {kind}\"\nPRETTY_NAME=\"Scalerforge {kind} {version}\"\nVERSION_ID={version}\n"
     )
 }
 
@@ -138,7 +157,7 @@ fn keep(path: &str) -> bool {
 }
 
 /// Writes what the overlay's text says.
-fn overlay(text: &str, tree: &mut Tree) -> Result<(), Error> {
+pub(crate) fn overlay(text: &str, tree: &mut Tree) -> Result<(), Error> {
     let mut file: Option<(String, String)> = None;
     let done = |file: &mut Option<(String, String)>, tree: &mut Tree| match file.take() {
         Some((path, content)) => tree.write(&path, &content).map_err(Error::Tree),
@@ -175,13 +194,13 @@ fn overlay(text: &str, tree: &mut Tree) -> Result<(), Error> {
 }
 
 /// The modules of the discovery image and the host's own, with the index files that kmod reads.
-fn add_modules(inputs: &Inputs<'_>, tree: &mut Tree) -> Result<(), Error> {
+fn add_modules(base: &Base<'_>, tree: &mut Tree) -> Result<(), Error> {
     let list = format!("{DISCOVERY_DRIVERS}\n{DRIVERS}");
     let list = modules::parse_list(&list).map_err(|error| Error::Build(build::Error::Modules(error)))?;
-    let picked = build::pick(inputs.packages, &list).map_err(Error::Build)?;
-    let release = inputs.packages.kernel_release();
-    let base = inputs.scratch.join("modules");
-    let dir = base.join("usr/lib/modules").join(release);
+    let picked = build::pick(base.packages, &list).map_err(Error::Build)?;
+    let release = base.packages.kernel_release();
+    let root = base.scratch.join("modules");
+    let dir = root.join("usr/lib/modules").join(release);
     let file = |doing, path: &Path| {
         let path = path.to_owned();
         move |source| Error::File { doing, path, source }
@@ -193,12 +212,12 @@ fn add_modules(inputs: &Inputs<'_>, tree: &mut Tree) -> Result<(), Error> {
         fs::write(&path, &module.content).map_err(file("write", &path))?;
     }
     for name in ["modules.builtin", "modules.builtin.modinfo", "modules.order"] {
-        let from = inputs.packages.modules().join(name);
+        let from = base.packages.modules().join(name);
         fs::write(dir.join(name), read(&from).map_err(Error::Build)?).map_err(file("write", &dir))?;
     }
     // kmod looks where the distribution had them before the merge, too.
-    std::os::unix::fs::symlink("usr/lib", base.join("lib")).map_err(file("link", &base))?;
-    inputs.tools.depmod(&base, release).map_err(Error::Tools)?;
+    std::os::unix::fs::symlink("usr/lib", root.join("lib")).map_err(file("link", &root))?;
+    base.tools.depmod(&root, release).map_err(Error::Tools)?;
     let below = format!("usr/lib/modules/{release}");
     for entry in fs::read_dir(&dir).map_err(file("list", &dir))? {
         let entry = entry.map_err(file("list", &dir))?;
@@ -209,6 +228,11 @@ fn add_modules(inputs: &Inputs<'_>, tree: &mut Tree) -> Result<(), Error> {
                 .map_err(Error::Tree)?;
         }
     }
+    let of_firmware = |error| Error::Build(build::Error::Firmware(error));
+    for (name, content) in firmware::taken(base.packages, &picked).map_err(of_firmware)? {
+        let path = format!("{}/{name}", firmware::PLACE);
+        tree.put(&path, Node::File { content, executable: false }).map_err(Error::Tree)?;
+    }
     for module in picked.modules.values() {
         let node = Node::File { content: module.content.clone(), executable: false };
         tree.put(&format!("{below}/{}", module.path), node).map_err(Error::Tree)?;
@@ -217,7 +241,7 @@ fn add_modules(inputs: &Inputs<'_>, tree: &mut Tree) -> Result<(), Error> {
 }
 
 /// Links to units that were left out would be complained about at each start.
-fn drop_dead_wants(tree: &mut Tree) {
+pub(crate) fn drop_dead_wants(tree: &mut Tree) {
     let dead: Vec<String> = tree
         .iter()
         .filter_map(|(path, node)| match node {

@@ -18,6 +18,10 @@ pub struct Inspection {
     pub uki_sha256: String,
     /// Size of the file.
     pub uki_bytes: usize,
+    /// SHA-256 as firmware takes it of an image, hex: what `db` and `dbx` name one image by.  A signature does not change it.
+    pub authenticode_sha256: String,
+    /// Whether it is signed for Secure Boot; by whom, firmware says.
+    pub signed: bool,
     /// The kernel's `uname -r`.
     pub kernel_release: String,
     /// The kernel's command line.
@@ -38,9 +42,11 @@ pub fn inspect(file: &[u8]) -> Result<Inspection, Error> {
     let initrd = image.section(".initrd").ok_or(Error::Malformed { what: "it has no initramfs" })?;
     let files = members::open(initrd).unwrap_or_default();
     Ok(Inspection {
-        name: name(&text(".osrel")),
+        name: uki::name(&image),
         uki_sha256: hex::encode(Sha256::digest(file)),
         uki_bytes: file.len(),
+        authenticode_sha256: hex::encode(image.authenticode()?),
+        signed: image.is_signed()?,
         kernel_release: text(".uname"),
         command_line: text(".cmdline"),
         sections: image
@@ -57,30 +63,18 @@ pub fn inspect(file: &[u8]) -> Result<Inspection, Error> {
 /// # Errors
 /// When it is none.
 pub fn measure(loader: Option<&[u8]>, file: &[u8]) -> Result<ReferenceValues, Error> {
-    let image = Image::parse(file)?;
-    let os_release = String::from_utf8_lossy(image.section(".osrel").unwrap_or_default()).into_owned();
-    uki::reference_behind(&name(&os_release), loader, file)
+    uki::measure(loader, file)
 }
 
 fn entry(path: &str, content: &[u8]) -> FileEntry {
     FileEntry { path: path.to_owned(), bytes: content.len(), sha256: hex::encode(Sha256::digest(content)) }
 }
 
-/// `scalerforge-discovery-0.1.0` of `NAME="Scalerforge discovery"` and `VERSION_ID=0.1.0`.
-fn name(os_release: &str) -> String {
-    let field = |name: &str| {
-        let mut lines = os_release.lines();
-        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-        value.unwrap_or("unknown").trim_matches('"').to_owned()
-    };
-    format!("{}-{}", field("NAME").to_lowercase().replace(' ', "-"), field("VERSION_ID"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cpio::Archive;
-    use crate::pe::tests::tiny_with_room;
+    use crate::tiny::tiny_with_room;
 
     #[test]
     fn it_says_what_is_inside() {
@@ -98,7 +92,11 @@ mod tests {
         assert!(
             found.sections.iter().any(|section| section.path == ".initrd" && section.bytes == initrd.len())
         );
+        assert_eq!(
+            found.authenticode_sha256,
+            hex::encode(Image::parse(&uki).unwrap().authenticode().unwrap())
+        );
+        assert!(!found.signed && found.authenticode_sha256 != found.uki_sha256);
         assert!(inspect(b"MZ").is_err());
-        assert_eq!(name(""), "unknown-unknown");
     }
 }

@@ -17,17 +17,20 @@ use sha2::{Digest, Sha256};
 use crate::build::{self, read, write};
 use crate::cpio::{self, Archive};
 use crate::disk::{self, Guid, Partition};
+use crate::firmware;
 use crate::host::{self, os_release};
 use crate::lock::{Lock, Set};
 use crate::manifest::FileEntry;
 use crate::medium::options_without_clock;
 use crate::modules;
 use crate::packages::{self, Origin, Package, Packages};
+use crate::release::{self, Edition, Release, Role};
 use crate::sbom::{self, Licensed, Subject};
+use crate::signed;
 use crate::tools::{self, Tools};
 use crate::tree::{Node, Tree};
 use crate::uki::{self, Parts};
-use crate::verity::{Verity, verity};
+use crate::verity::{self, Verity, verity};
 
 /// Name of the image in its reference values.
 pub const NAME: &str = concat!("scalerforge-host-", env!("CARGO_PKG_VERSION"));
@@ -35,7 +38,7 @@ pub const NAME: &str = concat!("scalerforge-host-", env!("CARGO_PKG_VERSION"));
 pub const ROOT_BYTES_MAX: usize = 100 << 20;
 const DRIVERS: &str = include_str!("../data/start-drivers.txt");
 /// Room for six UKIs: the one that runs, the next, and growth; a full ESP cannot be mended from afar.
-const ESP_BYTES: u64 = 256 << 20;
+pub(crate) const ESP_BYTES: u64 = 256 << 20;
 /// Twice the bar.
 const ROOT_SLOT_BYTES: u64 = 200 << 20;
 /// A hundredth of its slot, and more.
@@ -70,18 +73,12 @@ pub enum Error {
         source: io::Error,
     },
     /// Over the bar.
-    #[error(
-        "the host's root has {bytes} bytes, more than {ROOT_BYTES_MAX}; leave out packages in data/host.txt"
-    )]
+    #[error("the root has {bytes} bytes, more than {bytes_max}; leave out packages in data/host.txt")]
     TooLarge {
         /// Its size.
         bytes: usize,
-    },
-    /// Not an address that a host could ask.
-    #[error("the appliance's address `{url}` is no https URL without spaces")]
-    Appliance {
-        /// As given.
-        url: String,
+        /// The bar.
+        bytes_max: usize,
     },
 }
 
@@ -92,10 +89,8 @@ pub struct Order<'a> {
     pub agent: &'a Path,
     /// The start program (`image/start`), static.
     pub start: &'a Path,
-    /// The site's CA, a PEM file.
-    pub ca: &'a Path,
-    /// Where the appliance is: an `https` URL.
-    pub appliance: &'a str,
+    /// Version and epoch of the system; [`Edition::own`] but for tests of updates.
+    pub edition: Edition<'a>,
     /// Folder for the products.
     pub out: &'a Path,
 }
@@ -135,11 +130,6 @@ pub fn installed(
     order: &Order<'_>,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Installed, Error> {
-    if !order.appliance.starts_with("https://")
-        || order.appliance.contains(|letter: char| !letter.is_ascii_graphic())
-    {
-        return Err(Error::Appliance { url: order.appliance.to_owned() });
-    }
     let packages = packages::fetch(origin, progress).map_err(Error::Packages)?;
     let debs = packages::files(origin, &[Set::Host], progress).map_err(Error::Packages)?;
     let tools = tools::tools(origin, progress).map_err(Error::Tools)?;
@@ -148,13 +138,11 @@ pub fn installed(
         fs::remove_dir_all(&scratch).map_err(file("remove", &scratch))?;
     }
     fs::create_dir_all(&scratch).map_err(file("create", &scratch))?;
-    let ca_pem = read(order.ca).map_err(Error::Build)?;
-    build::check_ca(&ca_pem).map_err(Error::Build)?;
     let tree = host::root(
         &host::Inputs {
             agent: order.agent,
-            ca_pem: &ca_pem,
-            appliance: order.appliance,
+            start: order.start,
+            edition: order.edition,
             packages: &packages,
             debs: &debs,
             tools: &tools,
@@ -164,16 +152,21 @@ pub fn installed(
     )
     .map_err(Error::Root)?;
     progress("the root's file system");
-    let root = root_image(&tree, &tools, &scratch)?;
+    let root = root_image(&tree, &tools, &scratch, ROOT_BYTES_MAX)?;
     progress("hashes, UKI, disk");
     // A file system is a multiple of blocks, and not empty.
-    let hashes = verity(&root).ok_or(Error::TooLarge { bytes: root.len() })?;
+    let hashes = verity(&root).ok_or(Error::TooLarge { bytes: root.len(), bytes_max: ROOT_BYTES_MAX })?;
     let command_line = command_line(&hashes);
-    let uki = host_uki(&packages, origin.cache, order.start, &command_line, progress)?;
+    let (os_release, release) = (os_release("host", order.edition.version), order.edition.to_text());
+    let said = Said { command_line: &command_line, os_release: &os_release, release: &release };
+    let uki = system_uki(&packages, origin.cache, order.start, &said, progress)?;
     let loader = read(&packages.boot_loader()).map_err(Error::Build)?;
     let reference = uki::reference_behind(NAME, Some(&loader), &uki)
         .map_err(|error| Error::Build(build::Error::Uki(error)))?;
-    write_disk(order.out, &loader, &uki, &root, &hashes)?;
+    let entry = entry('a', order.edition.version);
+    let filled =
+        Filled { entry: &entry, uki: &uki, root: &root, verity: &hashes.device, root_hash: &hashes.root };
+    disk(&order.out.join("host.raw"), &loader, [Some(filled), None])?;
     fs::remove_dir_all(&scratch).map_err(file("remove", &scratch))?;
     let made = Installed {
         name: NAME.to_owned(),
@@ -188,11 +181,19 @@ pub fn installed(
         files: files(&tree),
     };
     let out = |name: &str| order.out.join(name);
-    let sbom = bill(&made, &tree, &packages, origin.lock);
-    write(&out("host.erofs"), &root).map_err(Error::Build)?;
-    write(&out("host.verity"), &hashes.device).map_err(Error::Build)?;
-    write(&out("host.efi"), &uki).map_err(Error::Build)?;
+    let sbom = bill(&made, &["image-start"], &tree, &packages, origin.lock);
+    let content = |role| match role {
+        Role::Loader => loader.as_slice(),
+        Role::Uki => &uki,
+        Role::Root => &root,
+        Role::Verity => &hashes.device,
+    };
+    for role in Role::ALL {
+        write(&out(release::file(role)), content(role)).map_err(Error::Build)?;
+    }
+    write_json(&out(release::FILE), &Release::of(order.edition, &hashes.root, content))?;
     write_json(&out("host-reference.json"), &reference)?;
+    signed::keep_or_write(&out("host-reference.corim"), &reference).map_err(Error::Build)?;
     write_json(&out("host-manifest.json"), &made)?;
     write_json(&out("host-sbom.cdx.json"), &sbom)?;
     Ok(made)
@@ -214,14 +215,19 @@ pub fn reference(out: &Path) -> Result<ReferenceValues, Error> {
 
 /// Beside what the discovery image's says: the root's hash; nothing from outside the image; and ten seconds for a person
 /// to read why, because a panic is what a changed block makes.
-fn command_line(hashes: &Verity) -> String {
+pub(crate) fn command_line(hashes: &Verity) -> String {
     format!(
         "console=tty0 console=ttyS0,115200 panic=10 quiet loglevel=3 lockdown=integrity systemd.import_credentials=no roothash={}",
         hex::encode(hashes.root)
     )
 }
 
-fn root_image(tree: &Tree, tools: &Tools, scratch: &Path) -> Result<Vec<u8>, Error> {
+pub(crate) fn root_image(
+    tree: &Tree,
+    tools: &Tools,
+    scratch: &Path,
+    bytes_max: usize,
+) -> Result<Vec<u8>, Error> {
     let archive = scratch.join("root.tar");
     let bytes = tree.to_tar().map_err(file("write", &archive))?;
     fs::write(&archive, &bytes).map_err(file("write", &archive))?;
@@ -230,14 +236,26 @@ fn root_image(tree: &Tree, tools: &Tools, scratch: &Path) -> Result<Vec<u8>, Err
     let id = guid(&[b"erofs", &bytes]);
     tools.erofs(&archive, &out, &text(id)).map_err(Error::Tools)?;
     let root = read(&out).map_err(Error::Build)?;
-    if root.len() > ROOT_BYTES_MAX { Err(Error::TooLarge { bytes: root.len() }) } else { Ok(root) }
+    if root.len() > bytes_max { Err(Error::TooLarge { bytes: root.len(), bytes_max }) } else { Ok(root) }
 }
 
-fn host_uki(
+/// What a UKI says of the system that it starts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Said<'a> {
+    /// The kernel's command line.
+    pub(crate) command_line: &'a str,
+    /// As in `/etc/os-release`.
+    pub(crate) os_release: &'a str,
+    /// What stands at [`release::PLACE`].
+    pub(crate) release: &'a str,
+}
+
+/// Kernel and start program, for a root whose hash the command line names.
+pub(crate) fn system_uki(
     packages: &Packages,
     cache: &Path,
     start: &Path,
-    command_line: &str,
+    said: &Said<'_>,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Vec<u8>, Error> {
     let of_modules = |error| Error::Build(build::Error::Modules(error));
@@ -249,7 +267,7 @@ fn host_uki(
     let mut initrd =
         build::compress_cached(&modules.to_bytes(), Some(cache), progress).map_err(Error::Build)?;
     let program = build::read_agent(start).map_err(Error::Build)?;
-    let own = own_files(program, &picked.at_start).map_err(of_archive)?;
+    let own = own_files(program, said.release, &picked.at_start).map_err(of_archive)?;
     initrd.extend(build::compress(&own.to_bytes()).map_err(Error::Build)?);
     let stub = read(&packages.stub()).map_err(Error::Build)?;
     let kernel = read(&packages.kernel()).map_err(Error::Build)?;
@@ -258,14 +276,15 @@ fn host_uki(
         kernel: &kernel,
         kernel_release: packages.kernel_release(),
         initrd: &initrd,
-        os_release: &os_release(),
-        command_line,
+        os_release: said.os_release,
+        command_line: said.command_line,
     })
     .map_err(|error| Error::Build(build::Error::Uki(error)))
 }
 
 fn own_files<'a>(
     program: Vec<u8>,
+    release: &str,
     at_start: impl IntoIterator<Item = &'a String>,
 ) -> Result<Archive, cpio::Error> {
     let mut archive = Archive::new();
@@ -274,32 +293,65 @@ fn own_files<'a>(
     }
     archive.character("dev/console", 5, 1)?;
     archive.file("init", program, true)?;
+    archive.file(release::PLACE, release.as_bytes().to_vec(), false)?;
     let start = at_start.into_iter().fold(String::new(), |text, name| text + name + "\n");
     archive.file(build::START_MODULES_PATH, start.into_bytes(), false)?;
     Ok(archive)
 }
 
-fn write_disk(out: &Path, loader: &[u8], uki: &[u8], root: &[u8], hashes: &Verity) -> Result<(), Error> {
-    let path = out.join("host.raw");
-    let esp = esp(loader, uki).map_err(file("make", &path))?;
-    let names = ["esp", "root-b", "verity-b"].map(|name| guid(&[name.as_bytes(), &hashes.root]));
-    let [esp_id, root_b, verity_b] = names;
+/// What a slot of a disk holds.
+#[derive(Debug, Clone, Copy)]
+pub struct Filled<'a> {
+    /// Its boot entry's file name; [`entry`] makes one.
+    pub entry: &'a str,
+    /// The UKI.
+    pub uki: &'a [u8],
+    /// The root file system.
+    pub root: &'a [u8],
+    /// Its hash tree.
+    pub verity: &'a [u8],
+    /// Verity's root hash.
+    pub root_hash: &'a [u8; 32],
+}
+
+/// The boot entry of a slot that was never promoted.
+#[must_use]
+pub fn entry(slot: char, version: &str) -> String {
+    format!("scalerforge-{slot}_{version}{TRIES}.efi")
+}
+
+/// Writes the disk of an installed host with what its slots A and B hold.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn disk(path: &Path, loader: &[u8], slots: [Option<Filled<'_>>; 2]) -> Result<(), Error> {
+    let systems: Vec<(&str, &[u8])> =
+        slots.iter().flatten().map(|filled| (filled.entry, filled.uki)).collect();
+    let esp = esp(loader, &systems).map_err(file("make", path))?;
+    let named: Vec<u8> = slots.iter().flatten().flat_map(|filled| *filled.root_hash).collect();
     let partition = |kind, id, name, bytes, content| Partition { kind, id, name, bytes, content };
-    let partitions = [
-        partition(disk::ESP, esp_id, "esp", ESP_BYTES, esp.as_slice()),
-        partition(disk::ROOT, Guid(hashes.data_id()), "root-a", ROOT_SLOT_BYTES, root),
-        partition(disk::ROOT_VERITY, Guid(hashes.hash_id()), "verity-a", VERITY_SLOT_BYTES, &hashes.device),
-        partition(disk::ROOT, root_b, "root-b", ROOT_SLOT_BYTES, &[]),
-        partition(disk::ROOT_VERITY, verity_b, "verity-b", VERITY_SLOT_BYTES, &[]),
-    ];
-    let part = out.join("host.raw.part");
-    let mut disk = File::create(&part).map_err(file("create", &part))?;
-    disk::write(&mut disk, guid(&[b"disk", &hashes.root]), &partitions).map_err(file("write", &part))?;
-    fs::rename(&part, &path).map_err(file("rename", &part))
+    let mut partitions =
+        vec![partition(disk::ESP, guid(&[b"esp", &named]), "esp", ESP_BYTES, esp.as_slice())];
+    for (slot, [root, hashes]) in slots.iter().zip([["root-a", "verity-a"], ["root-b", "verity-b"]]) {
+        let empty = |name: &str| (guid(&[name.as_bytes(), &named]), &[][..]);
+        let (data, tree) = slot.map_or_else(
+            || (empty(root), empty(hashes)),
+            |filled| {
+                let [data, tree] = verity::ids(filled.root_hash);
+                ((Guid(data), filled.root), (Guid(tree), filled.verity))
+            },
+        );
+        partitions.push(partition(disk::ROOT, data.0, root, ROOT_SLOT_BYTES, data.1));
+        partitions.push(partition(disk::ROOT_VERITY, tree.0, hashes, VERITY_SLOT_BYTES, tree.1));
+    }
+    let part = path.with_extension("part");
+    let mut made = File::create(&part).map_err(file("create", &part))?;
+    disk::write(&mut made, guid(&[b"disk", &named]), &partitions).map_err(file("write", &part))?;
+    fs::rename(&part, path).map_err(file("rename", &part))
 }
 
 /// The volume that firmware boots: systemd-boot, which takes the newest UKI with tries left, without asking.
-fn esp(loader: &[u8], uki: &[u8]) -> io::Result<Vec<u8>> {
+pub(crate) fn esp(loader: &[u8], systems: &[(&str, &[u8])]) -> io::Result<Vec<u8>> {
     let bytes = usize::try_from(ESP_BYTES).map_err(io::Error::other)?;
     let mut disk = Cursor::new(vec![0; bytes]);
     let options = FormatVolumeOptions::new().volume_label(*b"SCALERFORGE").volume_id(0x5ca1_ef0a);
@@ -314,15 +366,17 @@ fn esp(loader: &[u8], uki: &[u8]) -> io::Result<Vec<u8>> {
             file.flush()
         };
         put(&efi.create_dir("BOOT")?, "BOOTX64.EFI", loader)?;
-        let name = format!("{NAME}{TRIES}.efi");
-        put(&efi.create_dir("Linux")?, &name, uki)?;
+        let entries = efi.create_dir("Linux")?;
+        for (name, uki) in systems {
+            put(&entries, name, uki)?;
+        }
         put(&root.create_dir("loader")?, "loader.conf", b"timeout 0\neditor no\nauto-entries no\n")?;
     }
     Ok(disk.into_inner())
 }
 
 /// An identity out of what it identifies, marked as made by rules of our own (RFC 9562, version 8).
-fn guid(parts: &[&[u8]]) -> Guid {
+pub(crate) fn guid(parts: &[&[u8]]) -> Guid {
     let hash = parts.iter().fold(Sha256::new(), |hash, part| hash.chain_update(part)).finalize();
     let mut id = [0; 16];
     id.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
@@ -331,13 +385,13 @@ fn guid(parts: &[&[u8]]) -> Guid {
     Guid(id)
 }
 
-fn text(id: Guid) -> String {
+pub(crate) fn text(id: Guid) -> String {
     let digits = hex::encode(id.0);
     [0..8, 8..12, 12..16, 16..20, 20..32].map(|span| digits[span].to_owned()).join("-")
 }
 
 /// The packages that are in the image: the host's, and kernel and stub.
-fn inside(packages: &Packages, lock: &Lock, debs: &[(Package, PathBuf)]) -> Vec<Package> {
+pub(crate) fn inside(packages: &Packages, lock: &Lock, debs: &[(Package, PathBuf)]) -> Vec<Package> {
     let boot =
         packages.list().iter().filter(|package| lock.of(&[Set::Boot]).any(|boot| boot.name == package.name));
     let mut all: Vec<Package> = debs.iter().map(|(package, _)| package).chain(boot).cloned().collect();
@@ -345,7 +399,7 @@ fn inside(packages: &Packages, lock: &Lock, debs: &[(Package, PathBuf)]) -> Vec<
     all
 }
 
-fn files(tree: &Tree) -> Vec<FileEntry> {
+pub(crate) fn files(tree: &Tree) -> Vec<FileEntry> {
     let content = |(path, node): (&str, &Node)| match node {
         Node::File { content, .. } => Some(FileEntry {
             path: path.to_owned(),
@@ -357,22 +411,32 @@ fn files(tree: &Tree) -> Vec<FileEntry> {
     tree.iter().filter_map(content).collect()
 }
 
-fn bill(made: &Installed, tree: &Tree, packages: &Packages, lock: &Lock) -> Value {
+pub(crate) fn bill(
+    made: &Installed,
+    programs: &[&str],
+    tree: &Tree,
+    packages: &Packages,
+    lock: &Lock,
+) -> Value {
     let licences = |package: &Package| match tree.node(&format!("usr/share/doc/{}/copyright", package.name)) {
         Some(Node::File { content, .. }) => sbom::licences(&String::from_utf8_lossy(content)),
         Some(Node::Link { .. } | Node::Directory) | None => {
             sbom::licensed(package, &packages.root()).licences
         }
     };
-    let inside: Vec<Licensed<'_>> =
+    let mut inside: Vec<Licensed<'_>> =
         made.packages.iter().map(|package| Licensed { package, licences: licences(package) }).collect();
+    let blobs =
+        made.files.iter().filter_map(|file| file.path.strip_prefix(firmware::PLACE)?.strip_prefix('/'));
+    inside.extend(sbom::firmware(packages, blobs));
     let ours = ["usr/lib/scalerforge/", "etc/scalerforge/"];
     let own: Vec<&FileEntry> =
         made.files.iter().filter(|file| ours.iter().any(|start| file.path.starts_with(start))).collect();
-    sbom::document(Subject { name: NAME, sha256: &made.uki_sha256, suite: &lock.suite }, &inside, &own)
+    let subject = Subject { name: &made.name, sha256: &made.uki_sha256, suite: &lock.suite, programs };
+    sbom::document(subject, &inside, &own)
 }
 
-fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
+pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
     let mut bytes = serde_json::to_vec_pretty(value).map_err(|error| Error::File {
         doing: "write",
         path: path.to_owned(),
@@ -382,7 +446,7 @@ fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
     write(path, &bytes).map_err(Error::Build)
 }
 
-fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
+pub(crate) fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
     let path = path.to_owned();
     move |source| Error::File { doing, path, source }
 }
@@ -394,11 +458,11 @@ mod tests {
 
     #[test]
     fn the_esp_has_what_firmware_and_loader_look_for() {
-        let esp = esp(b"loader", b"uki").unwrap();
+        let esp = esp(b"loader", &[(&entry('a', "1.2"), b"uki")]).unwrap();
         let found = members::open(&esp).unwrap();
         let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
-        let uki = format!("/EFI/Linux/{NAME}+3.efi");
-        assert_eq!(names, ["/EFI/BOOT/BOOTX64.EFI", uki.as_str(), "/loader/loader.conf"]);
+        let uki = "/EFI/Linux/scalerforge-a_1.2+3.efi";
+        assert_eq!(names, ["/EFI/BOOT/BOOTX64.EFI", uki, "/loader/loader.conf"]);
     }
 
     #[test]

@@ -4,17 +4,19 @@
 //! and the appliance's CA into one UEFI file, the same bytes each time; `uki::reference` computes the PCR values.
 //! `discovery` does all of it into a directory and skips what is up to date.
 //! It refuses to learn reference values from a machine, to put parameters on the command line, and to need root.
-//! Pure: `cpio`, `medium`, `pe`, `pcr`, `elf`, `modules`, `sources`, `uki`.  Read next: `build.rs`.
+//! Pure: `medium`, `elf`, `modules`, `sources`; the formats are `image-seal`'s.  Read next: `build.rs`.
 
+pub mod appliance;
 mod apt;
 pub mod build;
-pub mod cpio;
 pub mod crates;
+pub mod cve;
 pub mod deb;
 pub mod diff;
 pub mod discovery;
 pub mod disk;
 pub mod elf;
+pub mod firmware;
 pub mod host;
 pub mod inspect;
 pub mod installed;
@@ -23,20 +25,27 @@ pub mod manifest;
 pub mod medium;
 pub mod members;
 pub mod modules;
+pub mod newer;
 pub mod packages;
-pub mod pcr;
-pub mod pe;
+pub mod qcow2;
+pub mod release;
 pub mod relock;
 pub mod sbom;
+pub mod sealing;
 pub mod signed;
 pub mod sources;
 pub mod tools;
 pub mod tree;
-pub mod uki;
 pub mod verity;
+pub mod version;
+
+#[cfg(test)]
+#[path = "../../seal/src/tiny.rs"]
+mod tiny;
 
 pub use build::{Built, Inputs, build};
 pub use discovery::{Discovery, discovery};
+pub use image_seal::{cpio, pcr, pe, uki};
 pub use lock::Lock;
 pub use packages::{Origin, Packages};
 pub use relock::relock;

@@ -22,8 +22,12 @@ pub enum Set {
     Boot,
     /// Firmware of virtual machines and boot loaders of other people: served or tested with, in no image.
     Lab,
-    /// The root file system of the host's system.
+    /// The root file system of the host's system, and of the appliance's.
     Host,
+    /// What the appliance's system has beside the host's.
+    Appliance,
+    /// Firmware files for drivers: in the images, as far as drivers ask for them.
+    Firmware,
     /// Programs that build images, run from the cache: in no image.
     Tools,
 }
@@ -215,7 +219,7 @@ mod tests {
         let lock = Lock::committed().unwrap();
         assert_eq!(lock.to_text().unwrap(), COMMITTED);
         assert_eq!(lock.suite, crate::sources::SUITE);
-        for set in [Set::Boot, Set::Lab] {
+        for set in [Set::Boot, Set::Lab, Set::Firmware] {
             assert!(lock.of(&[set]).count() > 1, "{set:?}");
         }
     }

@@ -28,6 +28,8 @@ pub struct Manifest {
     pub unpacked_bytes: usize,
     /// The distribution packages used, by name.
     pub packages: Vec<Package>,
+    /// Drivers, packages and files whose firmware is not in the image, each with the reason.
+    pub firmware_left_out: Vec<String>,
     /// Files in the initramfs, by path.
     pub files: Vec<FileEntry>,
 }

@@ -35,17 +35,41 @@ pub fn medium(uki: &[u8]) -> io::Result<Vec<u8>> {
     let sectors = VOLUME + volume.len().div_ceil(SECTOR);
     let mut disc = vec![0; sectors * SECTOR];
     let bytes = u32::try_from(volume.len()).map_err(io::Error::other)?;
-    let all = u32::try_from(sectors).map_err(io::Error::other)?;
     put(&mut disc, 0, &master_boot_record(bytes));
-    put(&mut disc, DESCRIPTORS, &primary(all));
-    put(&mut disc, DESCRIPTORS + 1, &boot_record());
-    put(&mut disc, DESCRIPTORS + 2, b"\xffCD001\x01");
-    put(&mut disc, CATALOG, &catalog(bytes));
-    put(&mut disc, PATHS_LITTLE, &path_table(u32::to_le_bytes, u16::to_le_bytes));
-    put(&mut disc, PATHS_BIG, &path_table(u32::to_be_bytes, u16::to_be_bytes));
-    put(&mut disc, ROOT, &root(bytes));
+    let volume_at = Volume { sector: VOLUME, bytes };
+    put(&mut disc, DESCRIPTORS, &descriptors(volume_at, sectors)?);
     put(&mut disc, VOLUME, &volume);
     Ok(disc)
+}
+
+/// Where on a disc the FAT volume is that firmware boots.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Volume {
+    /// Its first sector.
+    pub(crate) sector: usize,
+    /// Its size.
+    pub(crate) bytes: u32,
+}
+
+/// Where [`descriptors`] belong on a disc, in bytes.
+pub(crate) const DESCRIPTORS_AT: u64 = 16 * 2048;
+
+/// What makes a disc of `sectors` sectors a CD for UEFI.  It stands where a disk with a GPT has nothing.
+pub(crate) fn descriptors(volume: Volume, sectors: usize) -> io::Result<Vec<u8>> {
+    let all = u32::try_from(sectors).map_err(io::Error::other)?;
+    let mut out = vec![0; (ROOT + 1 - DESCRIPTORS) * SECTOR];
+    for (sector, content) in [
+        (DESCRIPTORS, primary(all)),
+        (DESCRIPTORS + 1, boot_record()),
+        (DESCRIPTORS + 2, b"\xffCD001\x01".to_vec()),
+        (CATALOG, catalog(volume)),
+        (PATHS_LITTLE, path_table(u32::to_le_bytes, u16::to_le_bytes)),
+        (PATHS_BIG, path_table(u32::to_be_bytes, u16::to_be_bytes)),
+        (ROOT, root(volume)),
+    ] {
+        put(&mut out, sector - DESCRIPTORS, &content);
+    }
+    Ok(out)
 }
 
 /// What stands before the FAT volume of a medium of ours, and the volume; `None` for anything else.
@@ -158,7 +182,7 @@ fn boot_record() -> Vec<u8> {
 }
 
 /// El Torito 1.0, figures 2 and 3; platform 0xEF is UEFI's.
-fn catalog(volume_bytes: u32) -> Vec<u8> {
+fn catalog(volume: Volume) -> Vec<u8> {
     let mut validation = vec![1, 0xef, 0, 0];
     validation.extend(padded(NAME, 24));
     validation.extend([0, 0, 0x55, 0xaa]);
@@ -167,8 +191,8 @@ fn catalog(volume_bytes: u32) -> Vec<u8> {
     validation[28..30].copy_from_slice(&sum.wrapping_neg().to_le_bytes());
     // Bootable, no emulation.  Firmware reads to the end of the medium where the count does not fit.
     let mut entry = vec![0x88, 0, 0, 0, 0, 0];
-    entry.extend(u16::try_from(volume_bytes / 512).unwrap_or(0).to_le_bytes());
-    entry.extend(sector_number(VOLUME).to_le_bytes());
+    entry.extend(u16::try_from(volume.bytes / 512).unwrap_or(0).to_le_bytes());
+    entry.extend(sector_number(volume.sector).to_le_bytes());
     entry.resize(32, 0);
     [validation, entry].concat()
 }
@@ -193,10 +217,10 @@ fn record(sector: u32, bytes: u32, directory: bool, name: &[u8]) -> Vec<u8> {
 }
 
 /// The root shows the volume as one file, so that a person who looks sees what the disc is.
-fn root(volume_bytes: u32) -> Vec<u8> {
+fn root(volume: Volume) -> Vec<u8> {
     let here = record(sector_number(ROOT), 2048, true, b"\0");
     let above = record(sector_number(ROOT), 2048, true, b"\x01");
-    [here, above, record(sector_number(VOLUME), volume_bytes, false, b"EFIBOOT.IMG;1")].concat()
+    [here, above, record(sector_number(volume.sector), volume.bytes, false, b"EFIBOOT.IMG;1")].concat()
 }
 
 #[cfg(test)]

@@ -28,7 +28,9 @@ pub fn open(content: &[u8]) -> Option<Vec<Member<'_>>> {
         return Some(sections(&image));
     }
     if content.starts_with(ZSTD_MAGIC) {
-        return cpio_members(unpack(content)?);
+        // A sealed initramfs ends with an archive that is not compressed.
+        let (packed, plain) = content.split_at(frames(content)?);
+        return cpio_members([unpack(packed)?, plain.to_vec()].concat());
     }
     if let Some((head, volume)) = medium::parts(content) {
         let parts = [("head", head), ("volume", volume)];
@@ -65,6 +67,15 @@ fn sections<'a>(image: &Image<'a>) -> Vec<Member<'a>> {
     named
         .filter_map(|section| Some((section.name.clone(), Cow::Borrowed(image.section(&section.name)?))))
         .collect()
+}
+
+/// How many bytes of `content` are zstd frames in a row.
+fn frames(content: &[u8]) -> Option<usize> {
+    let mut at = 0_usize;
+    while content.get(at..).is_some_and(|rest| rest.starts_with(ZSTD_MAGIC)) {
+        at = at.checked_add(zstd::zstd_safe::find_frame_compressed_size(content.get(at..)?).ok()?)?;
+    }
+    Some(at)
 }
 
 /// All zstd frames in a row.
@@ -148,7 +159,7 @@ mod tests {
     use super::*;
     use crate::cpio::Archive;
     use crate::medium::volume;
-    use crate::pe::tests::tiny;
+    use crate::tiny::tiny;
 
     #[test]
     fn a_uki_opens_down_to_its_files() {

@@ -123,6 +123,8 @@ pub struct Module {
     pub path: String,
     /// The module, decompressed; its signature is part of it.
     pub content: Vec<u8>,
+    /// Firmware files that it may ask for, as it says itself.
+    pub firmware: Vec<String>,
     depends: Vec<String>,
     aliases: Vec<String>,
 }
@@ -187,17 +189,18 @@ pub fn pick(
 fn module(name: &str, path: &str, content: Vec<u8>) -> Result<Module, Error> {
     let info = elf::modinfo(&content).map_err(|source| Error::Broken { name: name.to_owned(), source })?;
     let mut depends = Vec::new();
-    let mut aliases = Vec::new();
+    let (mut aliases, mut firmware) = (Vec::new(), Vec::new());
     for (key, value) in info {
         match key {
             "depends" => depends
                 .extend(value.split(',').filter(|part| !part.is_empty()).map(|part| part.replace('-', "_"))),
             "alias" => aliases.push(value.to_owned()),
+            "firmware" => firmware.push(value.to_owned()),
             _ => {}
         }
     }
     let end = path.find(".ko").map_or(path.len(), |at| at + 3);
-    Ok(Module { path: path[..end].to_owned(), content, depends, aliases })
+    Ok(Module { path: path[..end].to_owned(), content, firmware, depends, aliases })
 }
 
 impl Picked {

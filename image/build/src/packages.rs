@@ -18,12 +18,12 @@ use crate::lock::{Lock, Pinned, Set};
 use crate::sources;
 
 /// Changes when the folder's layout does, so that an older cache is fetched again instead of misread.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 const RECORD: &str = "packages.json";
 /// What the kernel's packages are called.
 pub(crate) const KERNEL_PREFIX: &str = "linux-image-";
 /// What every image and its lab are made of.
-const SETS: [Set; 2] = [Set::Boot, Set::Lab];
+const SETS: [Set; 3] = [Set::Boot, Set::Lab, Set::Firmware];
 
 /// Why packages cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -241,6 +241,12 @@ impl Packages {
         self.root().join("usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed")
     }
 
+    /// A firmware package, unpacked by itself: whose a file is decides under which licence it is.
+    #[must_use]
+    pub fn firmware(&self, package: &str) -> PathBuf {
+        self.dir.join("firmware").join(package)
+    }
+
     /// A folder that a test has filled.
     #[cfg(test)]
     pub(crate) fn unpacked(dir: PathBuf, kernel_release: String) -> Packages {
@@ -296,7 +302,12 @@ pub fn fetch(origin: Origin<'_>, progress: &mut dyn FnMut(&str)) -> Result<Packa
     }
     progress("unpack");
     fs::create_dir_all(&part).map_err(file("create", &part))?;
-    unpack(&debs, &part.join("root"))?;
+    for (pinned, deb) in origin.lock.of(&SETS).zip(debs) {
+        let firmware = pinned.sets == [Set::Firmware];
+        let to = if firmware { part.join("firmware").join(&pinned.name) } else { part.join("root") };
+        fs::create_dir_all(&to).map_err(file("create", &to))?;
+        unpack(&[deb], &to)?;
+    }
     let packages: Vec<Package> = origin.lock.of(&SETS).map(Package::from).collect();
     let kernel = packages.iter().find_map(|package| package.name.strip_prefix(KERNEL_PREFIX));
     let kernel_release = kernel
@@ -425,7 +436,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path();
         assert!(cached(dir, "l").is_none());
-        fs::write(dir.join(RECORD), r#"{"format":2,"lock":"l","kernel_release":"6","packages":[]}"#).unwrap();
+        fs::write(dir.join(RECORD), r#"{"format":3,"lock":"l","kernel_release":"6","packages":[]}"#).unwrap();
         assert!(cached(dir, "l").is_none(), "the record alone is not enough");
     }
 

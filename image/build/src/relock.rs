@@ -8,6 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::apt::{self, Apt};
+use crate::firmware;
 use crate::lock::{Archive, Lock, Pinned, Set};
 use crate::packages::{Error, KERNEL_PREFIX, file, open};
 use crate::sources;
@@ -23,6 +24,8 @@ const LAB: [&str; 4] = ["ovmf", "ipxe", "shim-signed", "grub-efi-amd64-signed"];
 const TOOLS: [&str; 2] = ["erofs-utils", "kmod"];
 /// What the host's system is made of.
 const HOST: &str = include_str!("../data/host.txt");
+/// What the appliance's system has beside it.
+const APPLIANCE: &str = include_str!("../data/appliance.txt");
 
 /// Asks the host's mirror what there is today.
 ///
@@ -47,19 +50,25 @@ pub fn relock(cache: &Path, progress: &mut dyn FnMut(&str)) -> Result<Lock, Erro
     };
     want(&[kernel.as_str(), BOOT[0]].map(str::to_owned), Set::Boot);
     want(&LAB.map(str::to_owned), Set::Lab);
+    want(&firmware::list().0.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>(), Set::Firmware);
     want(&closure(&apt, &TOOLS)?, Set::Tools);
-    let (take, drop) = host_list();
+    let (take, mut drop) = list(HOST);
     let mut host = closure(&apt, &take)?;
     host.retain(|name| !drop.contains(&name.as_str()));
     want(&host, Set::Host);
+    let (more, without) = list(APPLIANCE);
+    let mut appliance = closure(&apt, &more)?;
+    drop.extend(without);
+    appliance.retain(|name| !host.contains(name) && !drop.contains(&name.as_str()));
+    want(&appliance, Set::Appliance);
     progress("hashes");
     describe(&apt, &wanted)
 }
 
 /// Names to take with what they need, and names to leave out of that.
-pub(crate) fn host_list() -> (Vec<&'static str>, Vec<&'static str>) {
+fn list(text: &'static str) -> (Vec<&'static str>, Vec<&'static str>) {
     let mut lists = (Vec::new(), Vec::new());
-    for line in HOST.lines() {
+    for line in text.lines() {
         let mut words = line.split_whitespace();
         match (words.next(), words.next()) {
             (Some("+"), Some(name)) => lists.0.push(name),
@@ -156,10 +165,13 @@ mod tests {
     }
 
     #[test]
-    fn the_host_list_gives_a_reason_for_each_name() {
-        let (take, drop) = host_list();
+    fn the_lists_give_a_reason_for_each_name() {
+        let (take, drop) = list(HOST);
         assert!(take.contains(&"systemd") && drop.contains(&"debconf"));
-        for line in HOST.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        assert!(list(APPLIANCE).0.contains(&"ca-certificates"));
+        for line in
+            HOST.lines().chain(APPLIANCE.lines()).filter(|line| !line.starts_with('#') && !line.is_empty())
+        {
             assert!(line.split_whitespace().count() > 4, "`{line}` needs a sign, a name and a reason");
         }
     }

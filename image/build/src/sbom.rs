@@ -1,7 +1,7 @@
 //! What an image contains, as other people's tools read it: a CycloneDX 1.6 document, the same bytes each time.
 //!
 //! Debian packages with their purl, hash and the licences that their copyright file states in machine-readable form;
-//! the crates that Cargo.lock resolves for the agent; and the files of our own.  A copyright file that is prose gives no
+//! the crates that Cargo.lock resolves for our programs; and the files of our own.  A copyright file that is prose gives no
 //! licence: nothing is guessed.
 
 use std::collections::BTreeSet;
@@ -10,8 +10,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::crates;
+use crate::firmware;
 use crate::manifest::FileEntry;
-use crate::packages::Package;
+use crate::packages::{Package, Packages};
 
 /// More than any copyright file we have seen (the kernel's has 40 KB).
 const COPYRIGHT_BYTES_MAX: u64 = 4 << 20;
@@ -34,6 +35,8 @@ pub struct Subject<'a> {
     pub sha256: &'a str,
     /// The distribution's name for its release.
     pub suite: &'a str,
+    /// The packages of this workspace whose programs are in it.
+    pub programs: &'a [&'a str],
 }
 
 /// The licences that `root`'s copyright file of this package states.
@@ -45,16 +48,68 @@ pub fn licensed<'a>(package: &'a Package, root: &Path) -> Licensed<'a> {
     Licensed { package, licences: licences(&text) }
 }
 
+/// The firmware packages that these files are from, with the licences of just these files.
+pub(crate) fn firmware<'a>(
+    packages: &'a Packages,
+    files: impl IntoIterator<Item = &'a str>,
+) -> impl Iterator<Item = Licensed<'a>> {
+    let of = |name: &str| packages.list().iter().find(|package| package.name == name);
+    let found = firmware::licences(packages, files).into_iter();
+    found.filter_map(move |(name, licences)| Some(Licensed { package: of(name)?, licences }))
+}
+
 /// Short names of the licences in a machine-readable copyright file (DEP 5); none in any other text.
 #[must_use]
 pub fn licences(copyright: &str) -> BTreeSet<String> {
-    let machine_readable = copyright
-        .lines()
-        .next()
-        .is_some_and(|line| line.starts_with("Format:") && line.contains("copyright-format"));
-    if !machine_readable {
+    if machine_readable(copyright) { short_names(copyright) } else { BTreeSet::new() }
+}
+
+/// As [`licences`], for one file of the package: the last paragraph whose patterns fit it decides, as DEP 5 has it.
+#[must_use]
+pub fn licences_of(copyright: &str, file: &str) -> BTreeSet<String> {
+    if !machine_readable(copyright) {
         return BTreeSet::new();
     }
+    let fits = |paragraph: &&str| {
+        let patterns = paragraph.lines().skip_while(|line| !line.starts_with("Files:"));
+        let patterns = patterns.enumerate().take_while(|(index, line)| *index == 0 || line.starts_with(' '));
+        let mut words = patterns.flat_map(|(_, line)| line.split_whitespace());
+        words.any(|pattern| matches(pattern.as_bytes(), file.as_bytes()))
+    };
+    copyright.split("\n\n").filter(fits).last().map(short_names).unwrap_or_default()
+}
+
+/// DEP 5's patterns: `*` stands for any text, slashes too; `?` for one letter.
+fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    // Where the last star stood, and up to where the text was taken for it.
+    let (mut at, mut from, mut star) = (0, 0, None);
+    while from < text.len() {
+        match pattern.get(at) {
+            Some(b'*') => {
+                star = Some((at, from));
+                at += 1;
+            }
+            Some(letter) if *letter == b'?' || Some(letter) == text.get(from) => {
+                (at, from) = (at + 1, from + 1)
+            }
+            Some(_) | None => match star {
+                Some((place, taken)) => {
+                    star = Some((place, taken + 1));
+                    (at, from) = (place + 1, taken + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern.iter().skip(at).all(|letter| *letter == b'*')
+}
+
+fn machine_readable(copyright: &str) -> bool {
+    let first = copyright.lines().next();
+    first.is_some_and(|line| line.starts_with("Format:") && line.contains("copyright-format"))
+}
+
+fn short_names(copyright: &str) -> BTreeSet<String> {
     let fields = copyright.lines().filter_map(|line| line.strip_prefix("License:"));
     let names = fields
         .map(|names| format!("{names} ").replace(" and/or ", ",").replace(" or ", ",").replace(" and ", ","));
@@ -96,7 +151,7 @@ fn spdx(name: &str) -> Option<&'static str> {
 #[must_use]
 pub fn document(subject: Subject<'_>, packages: &[Licensed<'_>], own: &[&FileEntry]) -> Value {
     let packages = packages.iter().map(|licensed| package(subject, licensed));
-    let crates = crates::agent().into_iter().map(|(name, version)| {
+    let crates = crates::of(subject.programs).into_iter().map(|(name, version)| {
         let purl = format!("pkg:cargo/{name}@{}", escaped(&version));
         json!({ "type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl })
     });
@@ -124,7 +179,10 @@ pub fn document(subject: Subject<'_>, packages: &[Licensed<'_>], own: &[&FileEnt
             },
             "properties": [{
                 "name": "scalerforge:crates",
-                "value": "what Cargo.lock resolves for the agent on any platform; a superset of what is linked",
+                "value": format!(
+                    "what Cargo.lock resolves for {} on any platform; a superset of what is linked",
+                    subject.programs.join(" and ")
+                ),
             }],
         },
         "components": components,
@@ -205,11 +263,34 @@ mod tests {
     }
 
     #[test]
+    fn a_files_licence_is_that_of_the_last_paragraph_that_fits() {
+        let text = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\n\
+                    Files: *\nLicense: A\n\nFiles: bnx2/* bnx2x/*\nLicense: B\n x\n\n\
+                    Files: none\n ice/ice-?.pkg\nCopyright: x\n y/*\nLicense: C or D\n";
+        for (file, expected) in [
+            ("bnx2x/a.fw", "B"),
+            ("ice/ice-1.pkg", "C D"),
+            ("ice/ice-12.pkg", "A"),
+            ("y/z", "A"),
+            ("none", "C D"),
+        ] {
+            let found: Vec<String> = licences_of(text, file).into_iter().collect();
+            assert_eq!(found.join(" "), expected, "{file}");
+        }
+        assert!(licences_of("This is GPL.", "x").is_empty());
+    }
+
+    #[test]
     fn the_document_is_what_others_read() {
         let package = package();
         let licensed =
             Licensed { package: &package, licences: ["Expat".to_owned(), "odd".to_owned()].into() };
-        let subject = Subject { name: "image", sha256: &"0123456789abcdef".repeat(4), suite: "trixie" };
+        let subject = Subject {
+            name: "image",
+            sha256: &"0123456789abcdef".repeat(4),
+            suite: "trixie",
+            programs: &["image-agent"],
+        };
         let file = FileEntry { path: "init".into(), bytes: 1, sha256: "cd".repeat(32) };
         let made = document(subject, &[licensed], &[&file]);
         assert_eq!(made["serialNumber"], "urn:uuid:01234567-89ab-8def-8123-456789abcdef");

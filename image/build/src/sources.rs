@@ -8,6 +8,10 @@ use std::fmt::Write as _;
 /// The Debian release whose packages the images are made of.
 pub const SUITE: &str = "trixie";
 
+/// The parts of the archive that images are made of; the second has the firmware of network cards, and nothing else is
+/// taken from it.
+const COMPONENTS: &str = "main non-free-firmware";
+
 /// Where Debian's own keyring package puts the archive keys; it knows several releases at a time.
 pub const ARCHIVE_KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
@@ -159,7 +163,7 @@ fn archives(sources: &[Source]) -> Option<(&Source, Option<&Source>)> {
 
 fn stanza(source: &Source, suite: &str, keyring_exists: bool) -> String {
     let mut text =
-        format!("Types: deb\nURIs: {}\nSuites: {suite}\nComponents: main\n", source.uris.join(" "));
+        format!("Types: deb\nURIs: {}\nSuites: {suite}\nComponents: {COMPONENTS}\n", source.uris.join(" "));
     // The host's keyring may know only the host's own release; Debian's archive keyring knows the next one as well.
     match (&source.signed_by, keyring_exists) {
         (Some(keys), true) if keys.contains('\n') => {
@@ -201,8 +205,9 @@ mod tests {
     fn private_lists() {
         let bookworm = format!("deb {MIRROR} bookworm main\n");
         let security = "deb http://sec.invalid/d bookworm-security main\n";
-        let plain = format!("Types: deb\nURIs: {MIRROR}\nSuites: trixie\nComponents: main\n");
-        let more = "\nTypes: deb\nURIs: http://sec.invalid/d\nSuites: trixie-security\nComponents: main\n";
+        let plain =
+            format!("Types: deb\nURIs: {MIRROR}\nSuites: trixie\nComponents: main non-free-firmware\n");
+        let more = "\nTypes: deb\nURIs: http://sec.invalid/d\nSuites: trixie-security\nComponents: main non-free-firmware\n";
         let signed = |keys: &str| format!("deb [signed-by={keys}] {MIRROR} stable main\n");
         let keyed = |keys: &str| Some(format!("{plain}Signed-By: {keys}\n"));
         let table = [

@@ -19,17 +19,22 @@ pub struct Verity {
 }
 
 impl Verity {
-    /// Identity of the data partition: the first half of the root hash (the UAPI group's discoverable partitions).
+    /// Identity of the data partition.
     #[must_use]
     pub fn data_id(&self) -> [u8; 16] {
         half(&self.root, 0)
     }
 
-    /// Identity of the hash partition: the other half.
+    /// Identity of the hash partition.
     #[must_use]
     pub fn hash_id(&self) -> [u8; 16] {
         half(&self.root, 16)
     }
+}
+
+/// Identities of data and hash partition: the halves of the root hash (the UAPI group's discoverable partitions).
+pub(crate) fn ids(root: &[u8; 32]) -> [[u8; 16]; 2] {
+    [half(root, 0), half(root, 16)]
 }
 
 fn half(root: &[u8; 32], from: usize) -> [u8; 16] {

@@ -17,6 +17,7 @@ const TARGET_BYTES: usize = 40;
 const VERSION: [u32; 3] = [4, 0, 0];
 const READ_ONLY: u32 = 1;
 const CREATE: u8 = 3;
+const REMOVE: u8 = 4;
 const RESUME: u8 = 6;
 const LOAD: u8 = 9;
 /// Offsets in the header.
@@ -48,6 +49,12 @@ pub(crate) fn create(name: &str, sectors: u64, target: &str, parameters: &str) -
     // Minor numbers of small devices are the low byte (`huge_encode_dev`).
     let minor = device.map_or(0, |bytes: &[u8; 8]| bytes[0]);
     Ok(PathBuf::from(format!("/dev/dm-{minor}")))
+}
+
+/// Takes a device away again; nobody may have it open.
+pub(crate) fn remove(name: &str) -> Result<(), Error> {
+    let control = OpenOptions::new().read(true).write(true).open(CONTROL).map_err(Error::Control)?;
+    ask(&control, REMOVE, &mut header(name, &[]), "remove a device")
 }
 
 fn header(name: &str, payload: &[u8]) -> Vec<u8> {

@@ -8,8 +8,11 @@ use std::{
 
 use crate::mapper;
 
-/// The name of the mapped device.
+/// The name of the mapped device, and of the one that is read through before.
 const NAME: &str = "root";
+const PROBE: &str = "probe";
+/// Read at once: large enough for a drive, small enough for any machine.
+const SLICE_BYTES: usize = 1 << 20;
 const SUPERBLOCK_BYTES: usize = 512;
 const BLOCK_BYTES: u64 = 4096;
 const SALT_BYTES_MAX: usize = 256;
@@ -27,6 +30,13 @@ pub(crate) enum Error {
     Superblock { path: PathBuf },
     #[error("device mapper refused; is dm_verity in the image?")]
     Mapper(#[source] mapper::Error),
+    #[error("{path} is not what was built, at byte {at} or soon after: the drive may be failing")]
+    Corrupt {
+        path: PathBuf,
+        at: u64,
+        #[source]
+        source: io::Error,
+    },
 }
 
 /// `roothash=` of the kernel's command line.
@@ -42,22 +52,45 @@ pub(crate) fn root_hash(command_line: &str) -> Option<[u8; 32]> {
     Some(out)
 }
 
-/// Maps the root and gives its device.
+/// Reads the root through, maps it, and gives its device.
+///
+/// The loader does not count starts of a system that is promoted.  So a changed block is found here, where the other slot
+/// can still be taken, and not by the first program that needs it: that would stop the machine at each start.
 pub(crate) fn open(data: &Path, hash: &Path, root_hash: &[u8; 32]) -> Result<PathBuf, Error> {
     let mut head = [0; SUPERBLOCK_BYTES];
     let read = File::open(hash).and_then(|mut file| file.read_exact(&mut head));
     read.map_err(|source| Error::Read { path: hash.to_owned(), source })?;
     let (blocks, salt) = superblock(&head).ok_or_else(|| Error::Superblock { path: hash.to_owned() })?;
     let digits = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    // A block that is not what was built stops the machine: half a system is worse than the other slot.
     let table = format!(
-        "1 {} {} {BLOCK_BYTES} {BLOCK_BYTES} {blocks} 1 sha256 {} {} 1 panic_on_corruption",
+        "1 {} {} {BLOCK_BYTES} {BLOCK_BYTES} {blocks} 1 sha256 {} {}",
         data.display(),
         hash.display(),
         digits(root_hash),
         digits(&salt),
     );
-    mapper::create(NAME, blocks.saturating_mul(BLOCK_BYTES / 512), "verity", &table).map_err(Error::Mapper)
+    let sectors = blocks.saturating_mul(BLOCK_BYTES / 512);
+    let probe = mapper::create(PROBE, sectors, "verity", &table).map_err(Error::Mapper)?;
+    read_through(&probe).map_err(|(at, source)| Error::Corrupt { path: data.to_owned(), at, source })?;
+    mapper::remove(PROBE).map_err(Error::Mapper)?;
+    // A block that rots later stops the machine: half a system is worse than the other slot.
+    let table = format!("{table} 1 panic_on_corruption");
+    mapper::create(NAME, sectors, "verity", &table).map_err(Error::Mapper)
+}
+
+/// Reads all of a device; else says how far it got.
+fn read_through(device: &Path) -> Result<(), (u64, io::Error)> {
+    let mut file = File::open(device).map_err(|error| (0, error))?;
+    let mut slice = vec![0; SLICE_BYTES];
+    let mut at = 0;
+    loop {
+        match file.read(&mut slice) {
+            Ok(0) => return Ok(()),
+            Ok(bytes) => at += u64::try_from(bytes).unwrap_or(0),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err((at, error)),
+        }
+    }
 }
 
 /// Number of data blocks, and the salt.  Neither is trusted: with others, the root hash does not come out.

@@ -29,6 +29,7 @@ use crate::{
 };
 
 pub(crate) mod batch;
+pub(crate) mod listen;
 pub(crate) mod raw;
 mod watch;
 

@@ -23,6 +23,7 @@ mod tally;
 mod v6;
 
 pub use config::{Config, ConfigError, wire};
+pub use dhcp::listen::survey;
 pub use handle::{Handle, InterfaceView, LeaseView, PlantError, Planted, RedeemError, StanceError};
 pub use journal::{JournalError, NotDurable};
 pub use media::MediumError;

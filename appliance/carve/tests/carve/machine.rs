@@ -11,6 +11,7 @@ use appliance_model::{
         Bus, ConfidentialComputing, Cpu, Drive, Gpu, Inventory, MigInstance, MigMode, Nic, NodeMemory,
         PciDevice, System, Thread,
     },
+    real::Wishes,
     rules::{ClassRules, Placement},
 };
 use firmware_checks_baseline::Library;
@@ -20,7 +21,7 @@ pub(crate) fn rules() -> ClassRules {
 }
 
 pub(crate) fn carve(inventory: &Inventory, burn_in: &Report) -> Result<Carved, Refusal> {
-    appliance_carve::carve(inventory, burn_in, &rules(), &Placement::default())
+    appliance_carve::carve(inventory, burn_in, &rules(), &Placement::default(), Wishes::default())
 }
 
 /// The shape of a machine, in numbers.
@@ -158,7 +159,12 @@ pub(crate) fn complete() -> Inventory {
         drive.pci = function(format!("000{}:{:x}:00.0", n / 12, 0x40 + n), root(n / 12));
     }
     machine.pci = pci;
-    let part = |n: u32| MigInstance { uuid: format!("MIG-{n}"), model: "2g.20gb".into(), bytes: 20 << 30 };
+    let part = |n: u32| MigInstance {
+        uuid: format!("MIG-{n}"),
+        model: "2g.20gb".into(),
+        bytes: 20 << 30,
+        place: None,
+    };
     machine.gpus[7].mig =
         Some(MigMode { on: true, instances: (0..3).map(part).collect(), ..MigMode::default() });
     machine

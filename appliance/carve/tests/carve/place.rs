@@ -2,7 +2,8 @@
 
 use appliance_carve::{check, check_class, check_tiers};
 use appliance_model::{
-    inventory::{Drive, Grade, Inventory, Judgement, Reason},
+    inventory::{Drive, Grade, Inventory, Judgement, MigInstance, MigPlace, MigProfile, Reason},
+    real::Wishes,
     rules::{Measure, Placement},
     units::{Confidential, Manifest, Resource, Tier, Unit},
 };
@@ -18,7 +19,7 @@ fn units_say_where_they_are_and_what_they_offer() {
     let machine = complete();
     let placement = Placement { rack: Some("R12".into()), pdus: vec!["B".into(), "A".into(), "B".into()] };
     let burn_in = report(&machine, 500_000);
-    let carved = appliance_carve::carve(&machine, &burn_in, &rules(), &placement).unwrap();
+    let carved = appliance_carve::carve(&machine, &burn_in, &rules(), &placement, Wishes::default()).unwrap();
     let manifest = &carved.manifest;
     assert_eq!(check(&machine, manifest), []);
     assert_eq!(check_class(&rules(), manifest), []);
@@ -69,6 +70,73 @@ fn a_gpu_is_sold_whole_or_in_parts_and_never_both() {
     }
 }
 
+#[test]
+fn a_gpu_is_cut_as_the_site_wants_and_named_by_places() {
+    let kind = |slices, gib: u64, count_max, size, starts: &[u32]| MigProfile {
+        id: slices,
+        slices,
+        bytes: gib << 30,
+        count_max,
+        size,
+        starts: starts.to_vec(),
+    };
+    let mut machine = complete();
+    let mig = machine.gpus[7].mig.get_or_insert_default();
+    mig.instances.clear();
+    mig.profiles =
+        vec![kind(1, 9, 7, 1, &[0, 1, 2, 3, 4, 5, 6]), kind(3, 39, 2, 4, &[4, 0]), kind(4, 90, 1, 4, &[0])];
+    let cut = |machine: &Inventory, slices| {
+        let wishes = Wishes { gpu_slices: Some(slices), ..Wishes::default() };
+        let burn_in = report(machine, 1);
+        let carved =
+            appliance_carve::carve(machine, &burn_in, &rules(), &Placement::default(), wishes).unwrap();
+        assert_eq!(check(machine, &carved.manifest), []);
+        let parts = carved.manifest.units.iter().filter_map(|unit| {
+            let Resource::GpuSlice { uuid, .. } = &unit.resource else { return None };
+            Some(uuid.clone())
+        });
+        let parts: Vec<String> = parts.collect();
+        (parts, carved)
+    };
+    let (parts, carved) = cut(&machine, 3);
+    assert_eq!(parts, ["GPU-0007/3g@0", "GPU-0007/3g@4"]);
+    assert_eq!(cut(&machine, 1).0.len(), 7);
+    // A kind that it has not, and one that is larger than it: it is left out, as before.
+    for slices in [2, 4] {
+        let (parts, carved) = cut(&machine, slices);
+        assert!(parts.is_empty() && carved.left_out[0].why.contains("gpu_slices"), "{:?}", carved.left_out);
+    }
+    // Once they are there, they are the same units; what is cut otherwise is sold as it is.
+    let place = |slices, start| MigInstance {
+        uuid: format!("MIG-{start}"),
+        bytes: 38 << 30,
+        place: Some(MigPlace { slices, start }),
+        ..MigInstance::default()
+    };
+    machine.gpus[7].mig.get_or_insert_default().instances = vec![place(3, 4), place(3, 0)];
+    assert_eq!(cut(&machine, 3).1.manifest, carved.manifest);
+    assert_eq!(cut(&machine, 1).0, ["MIG-0", "MIG-4"]);
+    // The checker sees parts that lie on one another, begin where none can, or are larger than their kind.
+    let lie = |change: &dyn Fn(&mut MigPlace, &mut u64)| {
+        let mut manifest = carved.manifest.clone();
+        let last = manifest.units.iter_mut().rev().find(|unit| unit.id == "gpu-slice-0001").unwrap();
+        let Resource::GpuSlice { place: Some(place), bytes, .. } = &mut last.resource else {
+            panic!("{last:?}")
+        };
+        change(place, bytes);
+        check(&machine, &manifest).iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    };
+    for (said, words) in [
+        (lie(&|place, _| place.start = 0), "3 slices of GPU GPU-0007 from 0"),
+        (lie(&|place, _| place.start = 2), "3 slices of GPU GPU-0007 from 2"),
+        (lie(&|place, _| place.slices = 2), "2 slices of GPU GPU-0007 from 4"),
+        (lie(&|_, bytes| *bytes += 1), "bytes"),
+        (lie(&|_, bytes| *bytes = 60 << 30), "GPU GPU-0007"),
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
 fn failing() -> Judgement {
     let reason = Reason { rule: "r".into(), grade: Grade::Fail, text: "too hot".into() };
     Judgement { grade: Grade::Fail, reasons: vec![reason] }
@@ -86,7 +154,7 @@ fn the_checker_sees_lies_about_places_parts_and_offers() {
     let whole = |uuid: &str| Resource::Gpu { uuid: uuid.into(), bytes: 80 << 30 };
     let part = |uuid: &str, gpu: &str, bytes| {
         let (uuid, gpu, profile) = (uuid.into(), gpu.into(), String::new());
-        Resource::GpuSlice { uuid, gpu, profile, bytes }
+        Resource::GpuSlice { uuid, gpu, profile, bytes, place: None }
     };
     for (faults, says) in [
         (lie("compute-0000", &|unit| unit.node = Some(1)), "said to be at node 1, the inventory says node 0"),

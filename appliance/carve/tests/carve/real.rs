@@ -4,8 +4,8 @@ use appliance_carve::{compare, cpu_list, find_parts, real_in, shape, with_real};
 use appliance_model::{
     Digest,
     inventory::Inventory,
-    real::{Shape, Wishes},
-    units::Manifest,
+    real::{Classes, Shape, Wishes},
+    units::{Manifest, Resource},
 };
 
 use crate::machine::{self, carve, complete, report};
@@ -22,7 +22,8 @@ fn able() -> Inventory {
     inventory
 }
 
-const ALL: Wishes = Wishes { page_kib: Some(2048), functions: Some(4) };
+const ALL: Wishes =
+    Wishes { page_kib: Some(2048), functions: Some(4), classes: None, gpu_slices: None, part_bytes: None };
 
 /// The machine as it should be.
 fn made(wanted: &Shape) -> Shape {
@@ -64,6 +65,46 @@ fn a_port_has_no_more_functions_than_it_can() {
         inventory.nics.iter_mut().for_each(|nic| nic.functions_max = most);
         assert_eq!(shape(&manifest(), &inventory, ALL).ports[0].functions, expected, "{most:?}");
     }
+}
+
+#[test]
+fn a_port_without_functions_is_divided_evenly_and_the_host_has_a_share() {
+    let wishes = Wishes { classes: Some(4), ..ALL };
+    let divided = |mbps: Option<u32>, most: Option<u32>, wishes: Wishes| {
+        let (mut inventory, mut manifest) = (able(), manifest());
+        inventory.nics.iter_mut().for_each(|nic| nic.functions_max = most);
+        for unit in &mut manifest.units {
+            if let Resource::Network { mbps: speed, .. } = &mut unit.resource {
+                *speed = mbps;
+            }
+        }
+        shape(&manifest, &inventory, wishes).ports.swap_remove(0).classes
+    };
+    let of = |count, mbps, mbps_max| Some(Classes { count, mbps, mbps_max });
+    for (mbps, most, wishes, expected) in [
+        (Some(10_000), None, wishes, of(4, 2000, 10_000)),
+        (Some(25_000), None, Wishes { classes: Some(1), ..wishes }, of(1, 12_500, 25_000)),
+        // Functions are better; a link that does not tell its speed, and one too slow, stay whole.
+        (Some(10_000), Some(8), wishes, None),
+        (None, None, wishes, None),
+        (Some(4), None, wishes, None),
+        (Some(10_000), None, ALL, None),
+        (Some(10_000), None, Wishes { classes: Some(u32::MAX), ..wishes }, None),
+    ] {
+        assert_eq!(divided(mbps, most, wishes), expected, "{mbps:?} {most:?}");
+    }
+    let mut wanted = shape(&manifest(), &able(), ALL);
+    wanted.ports[0].classes = of(4, 2000, 10_000);
+    let mut real = made(&wanted);
+    assert_eq!(compare(&wanted, &real), []);
+    real.ports[0].classes = of(4, 1000, 10_000);
+    let said = compare(&wanted, &real).swap_remove(0);
+    assert!(!said.more);
+    let words =
+        "traffic classes should be 4 of 2000 Mbit/s each, of 10000 and is 4 of 1000 Mbit/s each, of 10000";
+    assert!(said.to_string().ends_with(words), "{said}");
+    real.ports[0].classes = None;
+    assert!(compare(&wanted, &real)[0].to_string().ends_with("and is none"));
 }
 
 #[test]

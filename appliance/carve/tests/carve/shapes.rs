@@ -5,6 +5,8 @@ use appliance_model::{
     Mac, Serial,
     burn_in::{Verdict, staged::Report},
     inventory::{Bus, Gpu, Inventory},
+    real::Wishes,
+    rules::Placement,
     units::{Resource, Tier},
 };
 use proptest::prelude::*;
@@ -157,13 +159,21 @@ fn the_checker_sees_every_kind_of_lie() {
         (edit("compute", Resource::Compute { cpus: vec![] }), "no CPU at all"),
         (edit("memory", Resource::Memory { bytes: 1 << 40 }), "bytes of memory, and"),
         (
-            edit("storage", Resource::Storage { serial: serial.clone(), bytes: 1, tier: Tier::Slow }),
+            edit(
+                "storage",
+                Resource::Storage { serial: serial.clone(), bytes: 1, tier: Tier::Slow, start: None },
+            ),
             "bytes is 1",
         ),
         (
             edit(
                 "storage",
-                Resource::Storage { serial: Serial::parse("X").unwrap(), bytes: 1, tier: Tier::Slow },
+                Resource::Storage {
+                    serial: Serial::parse("X").unwrap(),
+                    bytes: 1,
+                    tier: Tier::Slow,
+                    start: None,
+                },
             ),
             "drive X, which the inventory does not have",
         ),
@@ -184,6 +194,20 @@ fn the_checker_sees_every_kind_of_lie() {
     }
     let faults = check_tiers(&inventory, &report(&inventory, 30_000), &carved.manifest);
     assert_eq!(faults.len(), 3, "sold as slow, measured fast");
+}
+
+/// The same machine after a restart, as its kernel counts it: a page less, or what a larger kernel has taken.
+#[test]
+fn a_kernel_that_counts_some_memory_less_breaks_no_promise() {
+    let shape = Shape { nodes: 1, cores: 4, smt: 2, mebibytes: 8_192, drives: 1, nics: 1, gpus: 0 };
+    let whole = inventory(shape);
+    let manifest = carve(&whole, &report(&whole, 1_000)).unwrap().manifest;
+    for (less, faults) in [(0, 0), (4_096, 0), (32 << 20, 0), (65 << 20, 1)] {
+        let mut counted = whole.clone();
+        counted.memory_bytes = counted.memory_bytes.map(|bytes| bytes - less);
+        let found = check(&counted, &manifest);
+        assert_eq!(found.len(), faults, "{less}: {found:?}");
+    }
 }
 
 prop_compose! {
@@ -251,5 +275,70 @@ proptest! {
         let (small, large) = (sold(shape), sold(grown));
         // Past 4 GiB the host keeps less, never more, so a step over that edge sells more too.
         prop_assert!(large.0 >= small.0 && large.1 >= small.1 && large.2 >= small.2, "{:?} {:?}", small, large);
+    }
+}
+
+/// Carved with drives in parts of so many bytes.
+fn in_parts(inventory: &Inventory, part_bytes: u64) -> appliance_carve::Carved {
+    let wishes = Wishes { part_bytes: Some(part_bytes), ..Wishes::default() };
+    let burn_in = report(inventory, 50_000);
+    appliance_carve::carve(inventory, &burn_in, &rules(), &Placement::default(), wishes).unwrap()
+}
+
+#[test]
+fn drives_are_cut_into_parts_that_lie_side_by_side() {
+    let inventory = inventory(RACK);
+    let whole = carve(&inventory, &report(&inventory, 50_000)).unwrap().manifest;
+    let bytes = inventory.drives[0].bytes;
+    const MIB: u64 = 1 << 20;
+    let third = (bytes - 2 * MIB) / 3 / MIB * MIB;
+    let carved = in_parts(&inventory, third);
+    let storage = |manifest: &appliance_model::units::Manifest| {
+        manifest.units.iter().filter(|unit| unit.id.starts_with("storage-")).count()
+    };
+    assert_eq!((storage(&whole), storage(&carved.manifest)), (3, 9));
+    assert_eq!(check(&inventory, &carved.manifest), []);
+    assert!(carved.left_out.iter().any(|one| one.why.contains("less than a part")));
+    let starts: Vec<u64> = carved
+        .manifest
+        .units
+        .iter()
+        .filter_map(|unit| match unit.resource {
+            Resource::Storage { start, .. } => start,
+            Resource::Compute { .. }
+            | Resource::Memory { .. }
+            | Resource::Network { .. }
+            | Resource::Gpu { .. }
+            | Resource::GpuSlice { .. } => None,
+        })
+        .collect();
+    assert_eq!(starts[..4], [MIB, MIB + third, MIB + 2 * third, MIB]);
+    // Too large for two, or on no boundary: sold whole.
+    for size in [bytes / 2, third + 1, u64::MAX] {
+        assert_eq!(storage(&in_parts(&inventory, size).manifest), 3, "{size}");
+    }
+}
+
+#[test]
+fn the_checker_sees_parts_that_overlap_or_lie_beside_the_drive() {
+    let inventory = inventory(RACK);
+    let good = in_parts(&inventory, 64 << 20).manifest;
+    let at = good.units.iter().position(|unit| unit.id == "storage-0001").unwrap();
+    type Change = fn(&mut u64, &mut Option<u64>);
+    let rows: [(Change, &str); 6] = [
+        (|_, start| *start = Some(1 << 20), "a second time"),
+        (|_, start| *start = None, "a second time"),
+        (|bytes, _| *bytes += 1 << 20, "a second time"),
+        (|_, start| *start = Some(u64::MAX), "part of drive"),
+        (|bytes, _| *bytes = u64::MAX, "part of drive"),
+        (|_, start| *start = start.map(|start| start + 512), "part of drive"),
+    ];
+    for (number, (change, said)) in rows.into_iter().enumerate() {
+        let mut bad = good.clone();
+        if let Resource::Storage { bytes, start, .. } = &mut bad.units[at].resource {
+            change(bytes, start);
+        }
+        let faults = check(&inventory, &bad);
+        assert!(faults.iter().any(|fault| fault.to_string().contains(said)), "{number}: {faults:?}");
     }
 }

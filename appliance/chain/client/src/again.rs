@@ -1,10 +1,64 @@
-//! What a sender needs after the first send: where a transaction is, and the same call signed with other fees.
+//! What a sender needs after the first send: where a transaction is, the same call signed with other fees, and what signed
+//! bytes say that somebody else kept.
 
-use alloy::primitives::{B256, U256};
+use alloy::{
+    consensus::{Transaction as _, TxEnvelope},
+    eips::eip2718::Decodable2718 as _,
+    primitives::{B256, U256},
+};
+use appliance_model::Address;
 
 use crate::{
-    Call, Chain, Error, Fees, OperatorKey, Outcome, Place, SignedTransaction, TxHash, transaction::Draft,
+    Call, Chain, Error, Fees, OperatorKey, Outcome, Place, Purpose, SignedTransaction, TxHash,
+    transaction::Draft,
 };
+
+/// What signed bytes say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// The bytes, with their hash and nonce.
+    pub transaction: SignedTransaction,
+    /// What is called.
+    pub call: Call,
+    /// Their gas limit.
+    pub gas_limit: u64,
+    /// What they offer.
+    pub fees: Fees,
+    /// The chain that they are for.
+    pub chain_id: u64,
+    /// Whose signature they bear.
+    pub account: Address,
+}
+
+impl SignedTransaction {
+    /// Reads an EIP-1559 transaction that calls a contract; `None` if the bytes are anything else.
+    #[must_use]
+    pub fn open(raw: &[u8], purpose: Purpose) -> Option<Opened> {
+        let mut rest = raw;
+        let envelope = TxEnvelope::decode_2718(&mut rest).ok()?;
+        let signed = envelope.as_eip1559().filter(|_| rest.is_empty())?;
+        let signer = signed.signature().recover_address_from_prehash(&signed.signature_hash()).ok()?;
+        let body = signed.tx();
+        let to = Address(body.to()?.into_array());
+        let value = body.value.try_into().ok()?;
+        Some(Opened {
+            transaction: SignedTransaction {
+                raw: raw.to_vec(),
+                hash: TxHash(signed.hash().0),
+                nonce: body.nonce,
+                purpose,
+            },
+            call: Call { value, ..Call::new(to, body.input.to_vec(), purpose) },
+            gas_limit: body.gas_limit,
+            fees: Fees {
+                max_fee_per_gas: body.max_fee_per_gas,
+                max_priority_fee_per_gas: body.max_priority_fee_per_gas,
+            },
+            chain_id: body.chain_id,
+            account: Address(signer.into_array()),
+        })
+    }
+}
 
 impl Chain {
     /// Signs `call` with exactly this gas limit, without another look at the chain: for the replacement of what was

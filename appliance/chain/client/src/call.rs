@@ -2,6 +2,7 @@
 
 use alloy::{primitives::U256, rpc::types::TransactionRequest};
 use appliance_model::Address;
+use chain_signer::SafeTransaction;
 
 use crate::{
     Chain, Error, Fees, OperatorKey, Purpose, SignedTransaction,
@@ -37,6 +38,12 @@ impl Call {
             .to(self.to.0.into())
             .input(self.input.clone().into())
             .value(U256::from(self.value))
+    }
+}
+
+impl From<&Call> for SafeTransaction {
+    fn from(call: &Call) -> Self {
+        Self { to: call.to, value: U256::from(call.value), data: call.input.clone() }
     }
 }
 

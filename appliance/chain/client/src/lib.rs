@@ -32,6 +32,7 @@ mod terms;
 mod token;
 mod transaction;
 
+pub use again::Opened;
 pub use call::Call;
 pub use chain::{Block, Chain, Count, Fees, Finality, shown_url};
 pub use chain_signer::{self as signer, KeyError, OperatorKey, SignError};

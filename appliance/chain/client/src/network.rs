@@ -166,6 +166,17 @@ impl Network {
         }
     }
 
+    /// Puts tokens of the sender into its deposit.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where the network keeps no deposits.
+    pub fn deposit_call(&self, amount: Icnt, payment: &Payment) -> Result<Call, Error> {
+        match self {
+            Self::Reference(registry) => Ok(registry.deposit_call(amount, payment)),
+            Self::Icn(_) => Err(unknown("deposit")),
+        }
+    }
+
     /// Ends a node whose commitment is over.
     ///
     /// # Errors

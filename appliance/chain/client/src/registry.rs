@@ -262,6 +262,25 @@ impl Registry {
         Ok(self.call(self.vault, &call, Purpose::SetOperator))
     }
 
+    /// What an owner whose key is elsewhere has to do so that `operator` can register nodes for it: tokens into the
+    /// deposit, where there are some to go, and its limits.  For an owner that makes several calls at once.
+    ///
+    /// # Errors
+    /// As [`Self::set_operator_call`].
+    pub fn mandate_calls(
+        &self,
+        operator: Address,
+        deposit: Icnt,
+        limits: &Grant,
+    ) -> Result<Vec<Call>, Error> {
+        let limits = self.set_operator_call(operator, limits)?;
+        if deposit.0 == 0 {
+            return Ok(vec![limits]);
+        }
+        let deposited = self.deposit_call(deposit, &Payment::approval());
+        Ok(vec![self.approve_call(deposit), deposited, limits])
+    }
+
     fn call<C: SolCall>(&self, to: Address, call: &C, purpose: Purpose) -> Call {
         Call::new(to, call.abi_encode(), purpose)
     }

@@ -4,6 +4,9 @@
 //! quotes of the other tests, and TPMs mean the same bytes.
 #![expect(clippy::unwrap_used, reason = "tests and what they stand on")]
 
+#[path = "chain/node.rs"]
+#[expect(dead_code, reason = "only a part of it is needed here")]
+mod node;
 #[path = "chain/support.rs"]
 #[expect(dead_code, reason = "only a part of it is needed here")]
 mod support;

@@ -5,8 +5,8 @@
 //! made anew from the entries whenever a reorganisation took some away: [`Trail`] says how far back.  An alert's id
 //! follows from what it is about and never from when it was noticed, so that whoever stores ids tells each once.
 //!
-//! [`batch`] divides hosts that are to be registered into batches of one transaction, and [`leave`] says what still
-//! stands against a node's retirement.  Nothing in here asks a chain, reads a clock or signs: `chain-client` asks,
+//! [`batch`] divides hosts that are to be registered into batches of one transaction, [`purse`] says how many a day's
+//! limits and the deposit let through, and [`leave`] what still stands against a node's retirement.  Nothing in here asks a chain, reads a clock or signs: `chain-client` asks,
 //! `appliance-store` keeps, `appliance-server` drives.
 
 mod alert;
@@ -15,6 +15,7 @@ mod entry;
 pub mod leave;
 mod ledger;
 mod node;
+pub mod purse;
 mod trail;
 mod words;
 

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use appliance_model::Address;
 
-use crate::{BookError, KeystoreError, PassphraseError};
+use crate::{BookError, KeystoreError, LedgerError, PassphraseError};
 
 /// Why a key file cannot be used.  The texts never repeat the file's content.
 #[derive(Debug, thiserror::Error)]
@@ -147,6 +147,15 @@ pub enum SignError {
         #[source]
         source: BookError,
     },
+    /// The Ledger did not sign.
+    #[error("the Ledger did not sign for {account}")]
+    Ledger {
+        /// The account.
+        account: Address,
+        /// Why.
+        #[source]
+        source: LedgerError,
+    },
     /// Typed data cannot be carried to a key that is elsewhere.
     #[error(
         "account {account} signs off line, where no permit can be made in time: pay out of a deposit or by an approval"
@@ -164,6 +173,7 @@ impl SignError {
         match self {
             // A limit of so much a day passes by itself; a permission is typed without anything here restarting.
             Self::Down { .. } | Self::Book { .. } | Self::Credentials { .. } => true,
+            Self::Ledger { source, .. } => source.is_waitable(),
             Self::Failed { .. }
             | Self::Stranger { .. }
             | Self::Refused { .. }

@@ -19,8 +19,8 @@ use appliance_model::Address;
 use zeroize::Zeroizing;
 
 use crate::{
-    Ask, Book, BookError, Entropy, KeyError, Keystore, KmsSettings, Line, Passphrase, RemoteSettings,
-    SignError, Typed, kms::Kms, meaning, remote::Remote,
+    Ask, Book, BookError, Entropy, KeyError, Keystore, KmsSettings, LedgerSettings, Line, Passphrase,
+    RemoteSettings, SignError, Typed, kms::Kms, ledger::Ledger, meaning, remote::Remote,
 };
 
 /// A keystore of other tools is some 500 bytes, a secret 67.
@@ -40,6 +40,8 @@ enum Way {
     Here(PrivateKeySigner),
     Remote(Arc<Remote>),
     Kms(Arc<Kms>),
+    /// In a device, which somebody holds.
+    Ledger(Arc<Ledger>),
     /// With a person, who carries files.
     Elsewhere,
 }
@@ -163,6 +165,13 @@ impl OperatorKey {
         Ok(Self { address, way: Way::Kms(Arc::new(Kms::new(settings)?)), book: None })
     }
 
+    /// The key of an account in a Ledger; whether it is there shows when it is asked.
+    #[must_use]
+    pub fn ledger(settings: LedgerSettings) -> Self {
+        let address = settings.account;
+        Self { address, way: Way::Ledger(Arc::new(Ledger::new(settings))), book: None }
+    }
+
     /// The key of an account that signs elsewhere; its book makes proposals and takes what comes back.  Without a book it
     /// signs nothing.
     #[must_use]
@@ -224,6 +233,7 @@ impl OperatorKey {
             Way::Here(signer) => signer.sign_hash_sync(&typed.hash).map_err(|source| self.failed(source))?,
             Way::Remote(remote) => remote.typed(typed).await?,
             Way::Kms(kms) => kms.sign(typed.hash).await?,
+            Way::Ledger(ledger) => ledger.typed(&typed.data, typed.hash).await?,
             Way::Elsewhere => return Err(SignError::NoTyped { account: self.address }),
         };
         self.demand_own(&signature, typed.hash)?;
@@ -238,6 +248,7 @@ impl OperatorKey {
             Way::Here(signer) => signer.sign_hash_sync(&hash).map_err(|source| self.failed(source))?,
             Way::Remote(remote) => remote.transaction(transaction).await?,
             Way::Kms(kms) => kms.sign(hash).await?,
+            Way::Ledger(ledger) => ledger.transaction(transaction).await?,
             Way::Elsewhere => return Err(SignError::NoTyped { account: self.address }),
         };
         self.demand_own(&signature, hash)?;

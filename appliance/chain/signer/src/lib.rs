@@ -1,7 +1,8 @@
 //! Signs transactions and typed data for an account, wherever its key is, and refuses what nobody allowed.
 //!
 //! [`OperatorKey`] is what callers hold: a secret file for development, a [`Keystore`] file under a passphrase, a signer
-//! in another machine ([`RemoteSettings`]) or in a cloud ([`KmsSettings`]), or a person who carries files ([`Proposal`]).  Signing waits.  A key with a [`Book`] signs
+//! in another machine ([`RemoteSettings`]) or in a cloud ([`KmsSettings`]), a hardware wallet ([`LedgerSettings`]), or a person who carries
+//! files ([`Proposal`]).  Signing waits.  A key with a [`Book`] signs
 //! nothing that is not allowed ([`judge`]), counted and written down before.  What a call means and costs is read from
 //! its bytes ([`meaning`]); [`Typed`] is the one place that builds EIP-712 data.
 //!
@@ -15,6 +16,7 @@ mod error;
 mod key;
 mod keystore;
 mod kms;
+mod ledger;
 mod limit;
 mod meaning;
 mod passphrase;
@@ -28,6 +30,7 @@ pub use error::{KeyError, SignError};
 pub use key::OperatorKey;
 pub use keystore::{Entropy, Keystore, KeystoreError};
 pub use kms::{Cloud, KmsSettings};
+pub use ledger::{KeyPath, LedgerError, LedgerSettings, NoPath};
 pub use limit::{Denied, NoPermission, Permission, WINDOW_MILLISECONDS, coin, judge};
 pub use meaning::{Meaning, meaning};
 pub use passphrase::{Passphrase, PassphraseError};

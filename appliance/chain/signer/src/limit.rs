@@ -77,6 +77,19 @@ impl Permission {
         now.0 / 1000 < self.until.unix().0.saturating_add(86_400)
     }
 
+    /// What it still allows when `used` was signed for in the window.
+    #[must_use]
+    pub fn left(&self, used: Spend) -> Spend {
+        let tokens = |used: Icnt| Icnt(self.tokens.0.saturating_sub(used.0));
+        Spend {
+            staked: tokens(used.staked),
+            moved: tokens(used.moved),
+            allowed: tokens(used.allowed),
+            gas_wei: self.gas_wei.saturating_sub(used.gas_wei),
+            registrations: self.nodes.saturating_sub(used.registrations),
+        }
+    }
+
     fn covers(&self, used: Spend, spend: Spend) -> Result<(), Denied> {
         let tokens = |used: Icnt, needed: Icnt, what: &str| {
             let least = used.0.saturating_add(needed.0);

@@ -8,11 +8,12 @@ use std::{
 };
 
 use anyhow::bail;
+use appliance_model::Address;
 use chain_client::{
     OperatorKey,
-    signer::{KeyError, Passphrase},
+    signer::{KeyError, KeyPath, LedgerSettings, Passphrase},
 };
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use crate::{host::print, say, terminal::password};
 
@@ -40,6 +41,17 @@ pub(crate) enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Whose key a Ledger that is plugged in here holds.
+    Ledger {
+        #[command(flatten)]
+        which: Which,
+        /// Show the account on the device as well, and wait until somebody says there that it is the same.
+        #[arg(long)]
+        compare: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Take the key out of another file, a keystore or 64 hex digits, and write it to a new keystore file.  The old file
     /// stays: destroy it yourself.
     Import {
@@ -54,6 +66,25 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "FILE")]
         passphrase_file: Option<PathBuf>,
     },
+}
+
+/// Which key of which Ledger.
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// Where the key is in the tree of the Ledger's seed.
+    #[arg(long, value_name = "PATH", default_value = "m/44'/60'/0'/0/0")]
+    path: KeyPath,
+    /// The Ledger's node, such as /dev/hidraw3.  Without it, the only one that is plugged in.
+    #[arg(long, value_name = "NODE")]
+    device: Option<PathBuf>,
+}
+
+impl Which {
+    /// As the key of `account`.
+    pub(crate) fn of(&self, account: Address) -> LedgerSettings {
+        let (path, device) = (self.path.clone(), self.device.clone());
+        LedgerSettings { account, path, device, root: "/".into() }
+    }
 }
 
 /// What `show --json` prints.
@@ -76,6 +107,20 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         }
         Verb::Show { file, open, passphrase_file, json } => {
             show(&file, open, passphrase_file.as_deref(), json)?;
+        }
+        Verb::Ledger { which, compare, json } => {
+            if compare {
+                eprintln!("compare the account on the Ledger's screen with the one that is printed here");
+            }
+            // Whose it is, is the question: any account will do to ask it.
+            let account = which.of(Address([0; 20])).found(compare)?;
+            if json {
+                print(
+                    &serde_json::json!({ "address": format!("0x{account}"), "path": which.path.to_string() }),
+                )?;
+            } else {
+                say!("the Ledger's key at {} is of 0x{account}", which.path);
+            }
         }
         Verb::Import { from, file, from_passphrase_file, passphrase_file } => {
             import(&from, &file, from_passphrase_file.as_deref(), passphrase_file.as_deref())?;

@@ -15,7 +15,7 @@ use chain_client::{
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use super::key::old;
+use super::key::{Which, old};
 use crate::{client::Appliance, evidence::read, host::print, say};
 
 /// `chain export`.
@@ -36,8 +36,13 @@ pub(crate) struct Sign {
     /// The proposal's file.
     file: PathBuf,
     /// Keystore file of the account that signs.
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "ledger")]
+    key: Option<PathBuf>,
+    /// Sign at a Ledger that is plugged in here.
+    #[arg(long, conflicts_with_all = ["key", "passphrase_file"])]
+    ledger: bool,
+    #[command(flatten)]
+    which: Which,
     /// File whose first line is the keystore's passphrase.  Without it you are asked.
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
@@ -126,7 +131,13 @@ pub(crate) fn sign(verb: &Sign) -> anyhow::Result<ExitCode> {
     if said(verb.say.as_deref(), &words)? != words {
         bail!("these are not the words \"{words}\"; nothing was signed");
     }
-    let key = OperatorKey::open(&verb.key, &old(verb.passphrase_file.as_deref(), &verb.key)?)?;
+    let key = match &verb.key {
+        Some(file) => OperatorKey::open(file, &old(verb.passphrase_file.as_deref(), file)?)?,
+        None => {
+            eprintln!("now read the Ledger's screen, and compare it with the lines above");
+            OperatorKey::ledger(verb.which.of(proposal.from))
+        }
+    };
     if key.address() != proposal.from {
         bail!(
             "the key is of 0x{}, the proposal is for 0x{}; nothing was signed",
@@ -181,14 +192,25 @@ pub(crate) fn safe(verb: &SafeFile) -> anyhow::Result<ExitCode> {
     }
     let account = verb.safe.parse().context("--safe is no account: 0x and 40 hex digits")?;
     let safe = Safe { account, chain_id: chain_id.unwrap_or_default(), nonce: verb.nonce };
-    let file = safe.builder(&calls, &words.join("; "), now_unix() * 1000);
-    write_new(&verb.out, serde_json::to_string_pretty(&file)?.as_bytes())?;
-    say!("{} opens in Safe's transaction builder; before anybody signs there, compare:", verb.out.display());
-    say!("safeTxHash 0x{} (nonce {})", hex::encode(safe.hash(&calls)), verb.nonce);
+    for_builder(safe, &calls, &words, &verb.out)?;
     say!(
         "the registry takes these calls as the Safe's own: they were made for 0x{account} only if the owner is that Safe"
     );
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a Safe's file, and says what its owners compare.
+pub(super) fn for_builder(
+    safe: Safe,
+    calls: &[SafeTransaction],
+    words: &[String],
+    out: &Path,
+) -> anyhow::Result<()> {
+    let file = safe.builder(calls, &words.join("; "), now_unix() * 1000);
+    write_new(out, serde_json::to_string_pretty(&file)?.as_bytes())?;
+    say!("{} opens in Safe's transaction builder; before anybody signs there, compare:", out.display());
+    say!("safeTxHash 0x{} (nonce {})", hex::encode(safe.hash(calls)), safe.nonce);
+    Ok(())
 }
 
 /// The cost sheet of a proposal.

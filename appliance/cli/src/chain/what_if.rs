@@ -7,19 +7,14 @@ use std::{fs::File, io::Read as _, path::PathBuf, process::ExitCode, time::Syste
 
 use anyhow::{Context as _, anyhow, bail};
 use appliance_api::operator::HostDetail;
-use appliance_collateral::{
-    Answer, Commitment, Cover, DriveLife, Limit, Slash, WearEnd, cover, exposure, grid, limits,
-};
+use appliance_collateral::{Answer, Commitment, DriveLife, Numbers, Sheet, TEMPLATE, WearEnd, sheet, tokens};
 use appliance_model::{Day, HostId, Icnt, Seconds, inventory::Inventory, units::Manifest};
 use clap::Args;
 
-use super::numbers::{Numbers, TEMPLATE, tokens};
 use crate::{client::Appliance, host::print, say};
 
 /// A file of numbers is a page long.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-/// A row of the cover every quarter.
-const COVER_STEP: Seconds = Seconds(90 * DAY);
 const DAY: u64 = 86_400;
 
 #[derive(Debug, Args)]
@@ -40,16 +35,6 @@ pub(crate) struct WhatIf {
     commitment: Vec<u32>,
     #[command(flatten)]
     appliance: Appliance,
-}
-
-/// All that is said, as `--json` prints it.
-#[derive(Debug, serde::Serialize)]
-struct Sheet {
-    commitment: Commitment,
-    prices: Vec<Answer>,
-    limits: Vec<Limit>,
-    cover: Vec<Cover>,
-    exposure: Vec<Slash>,
 }
 
 fn price(text: &str) -> Result<Icnt, String> {
@@ -106,36 +91,8 @@ impl WhatIf {
     }
 
     fn reckon(&self, numbers: &Numbers) -> anyhow::Result<Sheet> {
-        let offer = numbers.offer();
-        let (standing, first) = (numbers.standing(), offer.commitment);
-        let prices = if self.price.is_empty() { vec![offer.price_per_day] } else { self.price.clone() };
-        let lengths: Vec<_> = match self.commitment.as_slice() {
-            [] => vec![first],
-            days => days.iter().map(|days| Seconds(u64::from(*days) * DAY)).collect(),
-        };
-        let prices = grid(offer, &prices, &lengths);
-        if prices.is_empty() {
-            bail!(
-                "nothing can be reckoned: the commitment is shorter than a day, the capacity 0, the share above 1000 \
-                 thousandths, or an amount beyond counting"
-            );
-        }
         let today = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
-        let from = numbers.node.from.unwrap_or(Day::of_unix(Seconds(today))).unix();
-        // The tables are for the longest that is asked about: the others are the same, cut off.
-        let length = lengths.into_iter().max().unwrap_or(first);
-        let commitment = Commitment { from, length };
-        let warranty = numbers.node.warranty_until.map(Day::unix);
-        Ok(Sheet {
-            commitment,
-            prices,
-            limits: limits(commitment, warranty, &numbers.drives.drive, numbers.writes()),
-            cover: cover(&standing, commitment, COVER_STEP),
-            exposure: numbers
-                .slash()
-                .map(|slash| exposure(&slash, standing.own, standing.delegated))
-                .unwrap_or_default(),
-        })
+        Ok(sheet(numbers, &self.price, &self.commitment, Day::of_unix(Seconds(today)))?)
     }
 }
 

@@ -149,7 +149,7 @@ fn say_plan(plan: &ErasePlanView) {
     say!("\nTo do this:  scalerforge host erase {} {} --plan {digits}", plan.host, words.join(" "));
 }
 
-fn say_view(view: &EraseView) {
+pub(super) fn say_view(view: &EraseView) {
     say!("erase {}, allowed by {}", view.id, view.allowed_by);
     for drive in &view.drives {
         let far = drive.permille.map(|permille| format!(" ({} %)", permille / 10)).unwrap_or_default();

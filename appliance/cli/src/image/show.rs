@@ -57,6 +57,8 @@ pub(crate) fn inspect(options: &Inspect) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     say!("{}  {:.1} MiB  SHA-256 {}", found.name, size(found.uki_bytes), found.uki_sha256);
+    let signed = if found.signed { "signed" } else { "not signed" };
+    say!("{signed} for Secure Boot  Authenticode SHA-256 {}", found.authenticode_sha256);
     say!("kernel {}  command line `{}`", found.kernel_release, found.command_line);
     for section in &found.sections {
         say!("{:>10.1} KiB  {}", kibibytes(section.bytes), section.path);

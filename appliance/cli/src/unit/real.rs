@@ -131,7 +131,9 @@ fn lines(shape: &Shape) -> Vec<String> {
     all.extend(shape.ports.iter().map(|port| {
         let functions = port
             .functions
-            .map_or_else(|| "as it is".to_owned(), |functions| format!("with {functions} virtual functions"));
+            .map(|functions| format!("with {functions} virtual functions"))
+            .or_else(|| port.classes.map(|classes| format!("in traffic classes, {classes}")))
+            .unwrap_or_else(|| "as it is".to_owned());
         format!("{}: port {} {functions}", port.unit, port.mac)
     }));
     all.extend(shape.gpus.iter().map(|gpu| format!("{}: {} of {} bytes", gpu.unit, gpu.uuid, gpu.bytes)));

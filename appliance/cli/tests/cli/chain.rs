@@ -171,3 +171,51 @@ fn a_registration_that_cannot_be_is_refused_with_what_would_mend_it() {
     assert!(text(&said.stdout).contains("send it 6 ICNT"), "{}", text(&said.stdout));
     refused(&ask(&intent, &["--chain-id", "8453"]), &["has id 777077", "says 8453"]);
 }
+
+#[test]
+fn what_a_safe_signs_for_its_operator_is_one_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let (url, registry) = runtime.block_on(contracts(&dir.path().join("chain")));
+    // Who deployed has tokens; whether it is a Safe only the Safe's own application knows.
+    let safe = chain_client::OperatorKey::from_secret(&[0x22; 32]).unwrap().address();
+    let (safe, operator) = (format!("0x{safe}"), "0x19e7e376e7c213b7e7e7e46cc70a5dd086daff2a");
+    let file = dir.path().join("safe.json");
+    let ask = |operator: &str, more: &[&str]| {
+        let who = [
+            "chain",
+            "mandate",
+            "--safe",
+            &safe,
+            "--nonce",
+            "4",
+            "--operator",
+            operator,
+            "--out",
+            path(&file),
+        ];
+        let whom = ["--rpc", &url, "--chain-id", "777077", "--registry", &registry];
+        let limits = ["--registrations", "25", "--retirements", "5"];
+        run(&[&who[..], &whom, &limits, more].concat())
+    };
+    refused(&ask(&safe, &["--collateral-icnt", "500"]), &["is both"]);
+    let more = ["--collateral-icnt", "500", "--deposit-icnt", "900000000"];
+    refused(&ask(operator, &more), &["is to deposit 900000000 ICNT: send it"]);
+    assert!(!file.exists());
+    let said = ask(operator, &["--collateral-icnt", "500", "--deposit-icnt", "1000"]);
+    let shown = text(&said.stdout);
+    for words in [
+        "take 1000 ICNT of token",
+        "put 1000 ICNT into this account's deposit",
+        "register 25 nodes with 500 ICNT and retire 5 nodes a day",
+        "safeTxHash 0x",
+        "(nonce 4)",
+    ] {
+        assert!(shown.contains(words), "no `{words}` in: {shown}{}", text(&said.stderr));
+    }
+    let made: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let calls = made["transactions"].as_array().unwrap();
+    assert_eq!((calls.len(), made["chainId"].as_str()), (3, Some("777077")));
+    assert!(calls[1]["to"] == calls[2]["to"] && calls[0]["to"] != calls[1]["to"], "{made}");
+    refused(&ask(operator, &["--collateral-icnt", "500"]), &["cannot make", "safe.json"]);
+}

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests; a failed unwrap is a failed test")]
 
 mod accounts;
+mod backup;
 mod bmc;
 mod burn_in;
 mod chain;
@@ -10,6 +11,7 @@ mod controllers;
 mod evidence;
 mod looks;
 mod running;
+mod screen;
 mod serve;
 mod site;
 mod trust;
@@ -45,7 +47,10 @@ fn path(path: &Path) -> &str {
 /// Exit status 2, nothing on standard output, one paragraph on standard error that says all of `words`.
 #[track_caller]
 fn refused(output: &Output, words: &[&str]) {
-    let said = text(&output.stderr);
+    let all = text(&output.stderr);
+    // What had happened before is in the log, and is no part of the error.
+    let logged = |line: &&str| line.split_whitespace().nth(1) == Some("INFO");
+    let said: String = all.split_inclusive('\n').filter(|line| !logged(line)).collect();
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert_eq!(text(&output.stdout), "");
     assert!(said.starts_with("scalerforge: ") && said.ends_with('\n'), "{said}");

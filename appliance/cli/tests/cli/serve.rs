@@ -64,7 +64,7 @@ fn values_that_make_no_sense_are_named_with_their_key() {
             &[absent, "absent.efi", "cannot be read", "correct the path"],
         ),
         ("uki = \"discovery.efi\"", "uki = \"endorsement\"", &[absent, "endorsement", "Is a directory"]),
-        ("uki = \"discovery.efi\"", "uki = \"ca.pem\"", &["ca.pem", "does not start as a PE image does"]),
+        ("uki = \"discovery.efi\"", "uki = \"ca.pem\"", &["ca.pem", "does not begin with MZ"]),
         ("reference = \"reference.json\"", "reference = \"no.json\"", &["image.reference names", "no.json"]),
         (
             "reference = \"reference.json\"",

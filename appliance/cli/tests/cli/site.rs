@@ -5,10 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use attest_evidence::{Accepted, Hex32, ReferenceBank, ReferencePcr, ReferenceValues};
+use image_seal::uki;
 use tempfile::TempDir;
 
 use crate::{path, run};
+
+#[path = "../../../../image/seal/src/tiny.rs"]
+mod tiny;
 
 /// On loopback, with ports that the system chooses: needs no root and disturbs nobody.
 const CONFIG: &str = r#"[site]
@@ -62,6 +65,19 @@ commitment_days = 1080
 booking_days_max = 365
 "#;
 
+/// The smallest image that can be sealed; nothing boots from it.
+fn base() -> Vec<u8> {
+    let parts = uki::Parts {
+        stub: &tiny::tiny_with_room(),
+        kernel: &tiny::tiny(16),
+        kernel_release: "6",
+        initrd: b"initrd",
+        os_release: "NAME=test\nVERSION_ID=1\n",
+        command_line: "quiet",
+    };
+    uki::assemble(&parts).unwrap()
+}
+
 /// A site directory of this test's own.
 pub(crate) struct Site {
     dir: TempDir,
@@ -72,15 +88,10 @@ impl Site {
     pub(crate) fn new() -> Self {
         let site = Self { dir: tempfile::tempdir().unwrap() };
         assert!(run(&["site", "init", path(&site.dir())]).status.success());
-        let value = Accepted { value: Hex32([4; 32]), holds_for: "any machine".into() };
-        let reference = ReferenceValues {
-            name: "test".into(),
-            uki_sha256: Hex32([1; 32]),
-            bank: ReferenceBank::Sha256,
-            pcrs: vec![ReferencePcr { pcr: 4, accepted: vec![value] }],
-        };
+        let uki = base();
+        let reference = uki::measure(None, &uki).unwrap();
         site.write("reference.json", &serde_json::to_string(&reference).unwrap());
-        site.write("discovery.efi", "MZ and no more: nothing boots here");
+        std::fs::write(site.file("discovery.efi"), uki).unwrap();
         site.write("scalerforge.toml", CONFIG);
         site
     }
@@ -118,6 +129,9 @@ impl Site {
     pub(crate) fn listing(&self) -> BTreeMap<PathBuf, Option<[u8; 32]>> {
         let mut listing = BTreeMap::new();
         list(&self.dir(), &mut listing);
+        // Made once at a site's first start, however it ends: the sealed images, and the keys that they are signed with.
+        listing
+            .retain(|path, _| !["images", "keys"].iter().any(|made| path.starts_with(self.dir().join(made))));
         listing
     }
 }

@@ -4,7 +4,8 @@ use super::*;
 
 pub(super) fn booting(attempt: u32, until: Now, event: Event, now: Now) -> Step {
     match event {
-        Event::Hello(boot) => to(Stage::Discovering { boot }),
+        Event::Foreign(why) => quarantine("booting", why),
+        Event::Hello(boot) | Event::Moved(boot) => to(Stage::Discovering { boot }),
         Event::PoweredOn(_) => {
             Step::Wait { on: "the server to boot and its agent to say hello", until: Some(until) }
         }
@@ -45,6 +46,7 @@ pub(super) fn booting(attempt: u32, until: Now, event: Event, now: Now) -> Step 
         | Event::Priced(_)
         | Event::Approved
         | Event::Registered { .. }
+        | Event::Retired { .. }
         | Event::RegistrationRefused(_)
         | Event::Drifted(_)
         | Event::AgentFailed { .. } => STALE,
@@ -54,6 +56,10 @@ pub(super) fn booting(attempt: u32, until: Now, event: Event, now: Now) -> Step 
 pub(super) fn quarantined(event: Event, now: Now) -> Step {
     match event {
         Event::Retry => power_on(1, now),
+        // A node that drifted may leave like any other.
+        Event::Retired { node, by, transaction, block } => {
+            to(Stage::Retired { node, by, transaction, block })
+        }
         Event::Tick => Step::Wait { on: "a technician", until: None },
         Event::Wanted
         | Event::PoweredOn(_)
@@ -80,14 +86,16 @@ pub(super) fn quarantined(event: Event, now: Now) -> Step {
         | Event::Registered { .. }
         | Event::RegistrationRefused(_)
         | Event::Drifted(_)
-        | Event::AgentFailed { .. } => STALE,
+        | Event::AgentFailed { .. }
+        | Event::Moved(_)
+        | Event::Foreign(_) => STALE,
     }
 }
 
 pub(super) fn found(event: Event, now: Now) -> Step {
     match event {
         Event::Wanted | Event::Retry => power_on(1, now),
-        Event::Hello(boot) => to(Stage::Discovering { boot }),
+        Event::Hello(boot) | Event::Moved(boot) => to(Stage::Discovering { boot }),
         Event::Tick => Step::Wait { on: "a decision to enrol this server", until: None },
         Event::PoweredOn(_)
         | Event::PowerLost
@@ -110,8 +118,10 @@ pub(super) fn found(event: Event, now: Now) -> Step {
         | Event::Priced(_)
         | Event::Approved
         | Event::Registered { .. }
+        | Event::Retired { .. }
         | Event::RegistrationRefused(_)
         | Event::Drifted(_)
-        | Event::AgentFailed { .. } => STALE,
+        | Event::AgentFailed { .. }
+        | Event::Foreign(_) => STALE,
     }
 }

@@ -1,9 +1,14 @@
 //! The chain: terms, approval, registration.
 
+use appliance_model::NodeId;
+
 use super::*;
 
 pub(super) fn pricing(bound: &BoundRecord, carved: &Carved, event: Event) -> Step {
     match event {
+        Event::Foreign(why) => quarantine("pricing", why),
+        // What it was bound as was another system: everything that an agent vouches for is shown anew.
+        Event::Moved(boot) => to(Stage::Discovering { boot }),
         Event::Priced(price) => to(Stage::Approving { bound: bound.clone(), carved: carved.clone(), price }),
         Event::RegistrationRefused(why) => quarantine("pricing", why),
         Event::Retry => go(Stage::Pricing { bound: bound.clone(), carved: carved.clone() }, Effect::Price),
@@ -30,6 +35,7 @@ pub(super) fn pricing(bound: &BoundRecord, carved: &Carved, event: Event) -> Ste
         | Event::Unfit(_)
         | Event::Approved
         | Event::Registered { .. }
+        | Event::Retired { .. }
         | Event::Drifted(_)
         | Event::AgentFailed { .. } => STALE,
     }
@@ -37,6 +43,9 @@ pub(super) fn pricing(bound: &BoundRecord, carved: &Carved, event: Event) -> Ste
 
 pub(super) fn approving(bound: &BoundRecord, carved: &Carved, price: &Price, event: Event) -> Step {
     match event {
+        Event::Foreign(why) => quarantine("approving", why),
+        // What it was bound as was another system: everything that an agent vouches for is shown anew.
+        Event::Moved(boot) => to(Stage::Discovering { boot }),
         Event::Approved if price.shortfall().0 > 0 => {
             Step::Wait { on: "enough ICNT on the operator's account", until: None }
         }
@@ -69,6 +78,7 @@ pub(super) fn approving(bound: &BoundRecord, carved: &Carved, price: &Price, eve
         | Event::Unfit(_)
         | Event::Priced(_)
         | Event::Registered { .. }
+        | Event::Retired { .. }
         | Event::RegistrationRefused(_)
         | Event::Drifted(_)
         | Event::AgentFailed { .. } => STALE,
@@ -109,15 +119,21 @@ pub(super) fn registering(bound: &BoundRecord, carved: &Carved, price: &Price, e
         | Event::Priced(_)
         | Event::Approved
         | Event::AgentFailed { .. }
+        | Event::Retired { .. }
         | Event::Drifted(_)
-        | Event::Retry => STALE,
+        | Event::Retry
+        | Event::Moved(_)
+        | Event::Foreign(_) => STALE,
     }
 }
 
-pub(super) fn registered(event: Event) -> Step {
+pub(super) fn registered(known: NodeId, event: Event) -> Step {
     match event {
         // A node's collateral stays where it is: what a drift costs is the registry's and the HyperNodes' to say.
-        Event::Drifted(why) => quarantine("registered", why),
+        Event::Drifted(why) | Event::Foreign(why) => quarantine("registered", why),
+        Event::Retired { node, by, transaction, block } if node == known => {
+            to(Stage::Retired { node, by, transaction, block })
+        }
         Event::Tick => Step::Wait { on: "nothing: this is a ScalerNode", until: None },
         Event::Wanted
         | Event::PoweredOn(_)
@@ -142,8 +158,48 @@ pub(super) fn registered(event: Event) -> Step {
         | Event::Priced(_)
         | Event::Approved
         | Event::Registered { .. }
+        | Event::Retired { .. }
         | Event::RegistrationRefused(_)
         | Event::AgentFailed { .. }
-        | Event::Retry => STALE,
+        | Event::Retry
+        | Event::Moved(_) => STALE,
+    }
+}
+
+/// Nothing follows any more: a node id never comes back, so neither does this machine's way.
+pub(super) fn retired(event: Event) -> Step {
+    match event {
+        Event::Tick | Event::Retry => {
+            Step::Wait { on: "nothing: it was a ScalerNode, and its TPM is no node again", until: None }
+        }
+        Event::Wanted
+        | Event::PoweredOn(_)
+        | Event::Hello(_)
+        | Event::PowerLost
+        | Event::Inventory { .. }
+        | Event::Identity { .. }
+        | Event::ChallengeMade { .. }
+        | Event::IdentityRefused(_)
+        | Event::AnswerRight
+        | Event::AnswerWrong
+        | Event::Quoted { .. }
+        | Event::Attested(_)
+        | Event::Bound(_)
+        | Event::Rejected(_)
+        | Event::Planned { .. }
+        | Event::StepDone { .. }
+        | Event::BurnInDone { .. }
+        | Event::Carved(_)
+        | Event::Shaped
+        | Event::Unfit(_)
+        | Event::Priced(_)
+        | Event::Approved
+        | Event::Registered { .. }
+        | Event::RegistrationRefused(_)
+        | Event::Retired { .. }
+        | Event::Drifted(_)
+        | Event::Foreign(_)
+        | Event::AgentFailed { .. }
+        | Event::Moved(_) => STALE,
     }
 }

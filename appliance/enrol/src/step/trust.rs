@@ -4,7 +4,8 @@ use super::*;
 
 pub(super) fn discovering(boot: &Boot, event: Event, now: Now) -> Step {
     match event {
-        Event::Hello(new) => hello(boot, new),
+        Event::Foreign(why) => quarantine("discovering", why),
+        Event::Hello(new) | Event::Moved(new) => hello(boot, new),
         Event::PowerLost | Event::Retry => power_on(1, now),
         Event::Inventory { .. } => to(Stage::Identifying { boot: boot.clone() }),
         Event::Unfit(why) => quarantine("discovering", why),
@@ -29,6 +30,7 @@ pub(super) fn discovering(boot: &Boot, event: Event, now: Now) -> Step {
         | Event::Priced(_)
         | Event::Approved
         | Event::Registered { .. }
+        | Event::Retired { .. }
         | Event::Drifted(_)
         | Event::RegistrationRefused(_) => STALE,
     }
@@ -36,7 +38,8 @@ pub(super) fn discovering(boot: &Boot, event: Event, now: Now) -> Step {
 
 pub(super) fn identifying(boot: &Boot, event: Event, now: Now) -> Step {
     match event {
-        Event::Hello(new) => hello(boot, new),
+        Event::Foreign(why) => quarantine("identifying", why),
+        Event::Hello(new) | Event::Moved(new) => hello(boot, new),
         Event::PowerLost | Event::Retry => power_on(1, now),
         Event::Identity { identity } => {
             go(Stage::Challenging { boot: boot.clone(), identity }, Effect::MakeChallenge { identity })
@@ -63,6 +66,7 @@ pub(super) fn identifying(boot: &Boot, event: Event, now: Now) -> Step {
         | Event::Priced(_)
         | Event::Approved
         | Event::Registered { .. }
+        | Event::Retired { .. }
         | Event::Drifted(_)
         | Event::RegistrationRefused(_) => STALE,
     }
@@ -70,7 +74,8 @@ pub(super) fn identifying(boot: &Boot, event: Event, now: Now) -> Step {
 
 pub(super) fn challenging(identity: Digest, boot: &Boot, event: Event, now: Now) -> Step {
     match event {
-        Event::Hello(new) => hello(boot, new),
+        Event::Foreign(why) => quarantine("challenging", why),
+        Event::Hello(new) | Event::Moved(new) => hello(boot, new),
         Event::PowerLost | Event::Retry => power_on(1, now),
         Event::ChallengeMade { transcript } => to(Stage::Challenged {
             boot: boot.clone(),
@@ -99,6 +104,7 @@ pub(super) fn challenging(identity: Digest, boot: &Boot, event: Event, now: Now)
         | Event::Priced(_)
         | Event::Approved
         | Event::Registered { .. }
+        | Event::Retired { .. }
         | Event::RegistrationRefused(_)
         | Event::Drifted(_)
         | Event::AgentFailed { .. } => STALE,
@@ -107,7 +113,8 @@ pub(super) fn challenging(identity: Digest, boot: &Boot, event: Event, now: Now)
 
 pub(super) fn challenged(identity: Digest, boot: &Boot, until: Now, event: Event, now: Now) -> Step {
     match event {
-        Event::Hello(new) => hello(boot, new),
+        Event::Foreign(why) => quarantine("challenged", why),
+        Event::Hello(new) | Event::Moved(new) => hello(boot, new),
         Event::PowerLost | Event::Retry => power_on(1, now),
         Event::AnswerRight if now <= until => to(Stage::Admitting { boot: boot.clone(), identity }),
         // A late answer proves nothing any more, and a silent TPM deserves a fresh question.
@@ -144,6 +151,7 @@ pub(super) fn challenged(identity: Digest, boot: &Boot, until: Now, event: Event
         | Event::Priced(_)
         | Event::Approved
         | Event::Registered { .. }
+        | Event::Retired { .. }
         | Event::Drifted(_)
         | Event::RegistrationRefused(_) => STALE,
     }
@@ -151,7 +159,8 @@ pub(super) fn challenged(identity: Digest, boot: &Boot, until: Now, event: Event
 
 pub(super) fn admitting(identity: Digest, boot: &Boot, event: Event, now: Now) -> Step {
     match event {
-        Event::Hello(new) => hello(boot, new),
+        Event::Foreign(why) => quarantine("admitting", why),
+        Event::Hello(new) | Event::Moved(new) => hello(boot, new),
         Event::PowerLost | Event::Retry => power_on(1, now),
         Event::Quoted { evidence } => go(
             Stage::Verifying { boot: boot.clone(), identity, evidence },
@@ -179,6 +188,7 @@ pub(super) fn admitting(identity: Digest, boot: &Boot, event: Event, now: Now) -
         | Event::Priced(_)
         | Event::Approved
         | Event::Registered { .. }
+        | Event::Retired { .. }
         | Event::Drifted(_)
         | Event::RegistrationRefused(_) => STALE,
     }
@@ -186,7 +196,8 @@ pub(super) fn admitting(identity: Digest, boot: &Boot, event: Event, now: Now) -
 
 pub(super) fn verifying(boot: &Boot, event: Event, now: Now) -> Step {
     match event {
-        Event::Hello(new) => hello(boot, new),
+        Event::Foreign(why) => quarantine("verifying", why),
+        Event::Hello(new) | Event::Moved(new) => hello(boot, new),
         Event::PowerLost | Event::Retry => power_on(1, now),
         Event::Attested(proof) => go(
             Stage::Admitted { boot: boot.clone(), attested: AttestedRecord::from(&*proof) },
@@ -213,6 +224,7 @@ pub(super) fn verifying(boot: &Boot, event: Event, now: Now) -> Step {
         | Event::Priced(_)
         | Event::Approved
         | Event::Registered { .. }
+        | Event::Retired { .. }
         | Event::RegistrationRefused(_)
         | Event::Drifted(_)
         | Event::AgentFailed { .. } => STALE,

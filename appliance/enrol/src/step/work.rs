@@ -4,7 +4,8 @@ use super::*;
 
 pub(super) fn admitted(boot: &Boot, attested: &AttestedRecord, event: Event, now: Now) -> Step {
     match event {
-        Event::Hello(new) => hello(boot, new),
+        Event::Foreign(why) => quarantine("admitted", why),
+        Event::Hello(new) | Event::Moved(new) => hello(boot, new),
         Event::PowerLost | Event::Retry => power_on(1, now),
         Event::Planned { steps, done } => {
             to(Stage::BurningIn { boot: boot.clone(), attested: attested.clone(), done, steps })
@@ -30,6 +31,7 @@ pub(super) fn admitted(boot: &Boot, attested: &AttestedRecord, event: Event, now
         | Event::Priced(_)
         | Event::Approved
         | Event::Registered { .. }
+        | Event::Retired { .. }
         | Event::RegistrationRefused(_)
         | Event::Drifted(_)
         | Event::AgentFailed { .. } => STALE,
@@ -44,7 +46,8 @@ pub(super) fn burning_in(
     now: Now,
 ) -> Step {
     match event {
-        Event::Hello(new) => hello(boot, new),
+        Event::Foreign(why) => quarantine("burning-in", why),
+        Event::Hello(new) | Event::Moved(new) => hello(boot, new),
         Event::PowerLost | Event::Retry => power_on(1, now),
         Event::StepDone { done } if done > before => {
             to(Stage::BurningIn { boot: boot.clone(), attested: attested.clone(), done, steps })
@@ -72,6 +75,7 @@ pub(super) fn burning_in(
         | Event::Priced(_)
         | Event::Approved
         | Event::Registered { .. }
+        | Event::Retired { .. }
         | Event::Drifted(_)
         | Event::RegistrationRefused(_) => STALE,
     }
@@ -79,7 +83,8 @@ pub(super) fn burning_in(
 
 pub(super) fn carving(boot: &Boot, attested: &AttestedRecord, event: Event, now: Now) -> Step {
     match event {
-        Event::Hello(new) => hello(boot, new),
+        Event::Foreign(why) => quarantine("carving", why),
+        Event::Hello(new) | Event::Moved(new) => hello(boot, new),
         Event::PowerLost | Event::Retry => power_on(1, now),
         Event::Carved(carved) => {
             to(Stage::Shaping { boot: boot.clone(), attested: attested.clone(), carved })
@@ -105,6 +110,7 @@ pub(super) fn carving(boot: &Boot, attested: &AttestedRecord, event: Event, now:
         | Event::Priced(_)
         | Event::Approved
         | Event::Registered { .. }
+        | Event::Retired { .. }
         | Event::RegistrationRefused(_)
         | Event::Drifted(_)
         | Event::AgentFailed { .. } => STALE,
@@ -119,7 +125,8 @@ pub(super) fn shaping(
     now: Now,
 ) -> Step {
     match event {
-        Event::Hello(new) => hello(boot, new),
+        Event::Foreign(why) => quarantine("shaping", why),
+        Event::Hello(new) | Event::Moved(new) => hello(boot, new),
         Event::PowerLost | Event::Retry => power_on(1, now),
         Event::Shaped => {
             to(Stage::Binding { boot: boot.clone(), attested: attested.clone(), carved: carved.clone() })
@@ -146,6 +153,7 @@ pub(super) fn shaping(
         | Event::Priced(_)
         | Event::Approved
         | Event::Registered { .. }
+        | Event::Retired { .. }
         | Event::RegistrationRefused(_)
         | Event::Drifted(_) => STALE,
     }
@@ -159,7 +167,8 @@ pub(super) fn binding(
     now: Now,
 ) -> Step {
     match event {
-        Event::Hello(new) => hello(boot, new),
+        Event::Foreign(why) => quarantine("binding", why),
+        Event::Hello(new) | Event::Moved(new) => hello(boot, new),
         Event::PowerLost | Event::Retry => power_on(1, now),
         Event::Quoted { evidence } => go(
             Stage::Sealing {
@@ -192,6 +201,7 @@ pub(super) fn binding(
         | Event::Priced(_)
         | Event::Approved
         | Event::Registered { .. }
+        | Event::Retired { .. }
         | Event::Drifted(_)
         | Event::RegistrationRefused(_) => STALE,
     }
@@ -199,7 +209,8 @@ pub(super) fn binding(
 
 pub(super) fn sealing(boot: &Boot, carved: &Carved, event: Event, now: Now) -> Step {
     match event {
-        Event::Hello(new) => hello(boot, new),
+        Event::Foreign(why) => quarantine("sealing", why),
+        Event::Hello(new) | Event::Moved(new) => hello(boot, new),
         Event::PowerLost | Event::Retry => power_on(1, now),
         Event::Bound(proof) => {
             go(Stage::Pricing { bound: BoundRecord::from(&*proof), carved: carved.clone() }, Effect::Price)
@@ -225,6 +236,7 @@ pub(super) fn sealing(boot: &Boot, carved: &Carved, event: Event, now: Now) -> S
         | Event::Priced(_)
         | Event::Approved
         | Event::Registered { .. }
+        | Event::Retired { .. }
         | Event::RegistrationRefused(_)
         | Event::Drifted(_)
         | Event::AgentFailed { .. } => STALE,

@@ -109,4 +109,5 @@ fn whose_data_it_may_be() {
     let quarantined = Stage::Quarantined { was: "x".into(), rule: "y".into(), why: "z".into() };
     assert_eq!(erase_barred(&quarantined), None);
     assert!(erase_barred(&Stage::Found).is_some());
+    assert_eq!(erase_barred(&super::retired()), None);
 }

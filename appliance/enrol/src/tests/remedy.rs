@@ -412,6 +412,7 @@ fn a_scalernode_is_not_touched() {
         (quarantined("discovering"), None),
         (Stage::Found, None),
         (stage("discovering"), None),
+        (stage("retired"), None),
     ] {
         match (barred(&stage), words) {
             (Some(why), Some(words)) => assert!(why.contains(words), "{why}"),

@@ -1,6 +1,6 @@
 //! One row for each thing that may happen to a host.
 
-use appliance_model::{Now, Seconds, burn_in::Verdict};
+use appliance_model::{NodeId, Now, Seconds, burn_in::Verdict};
 use proptest::prelude::*;
 
 use super::*;
@@ -132,7 +132,7 @@ fn a_hello_counts_when_it_is_a_new_boot() {
         check(&stage, Event::Hello(Boot { at: NOW, ..boot(1) }), NOW, &Ignore);
         check(&stage, Event::Hello(boot(7)), NOW, &discovering(7));
     }
-    for name in ["pricing", "approving", "registering", "registered", "quarantined"] {
+    for name in ["pricing", "approving", "registering", "registered", "retired", "quarantined"] {
         check(&stage(name), Event::Hello(boot(7)), NOW, &Ignore);
     }
 }
@@ -143,7 +143,7 @@ fn power_that_is_lost_is_switched_on_again() {
         check(&stage, Event::PowerLost, NOW, &power_on(1, NOW));
         check(&stage, Event::Retry, NOW, &power_on(1, NOW));
     }
-    for name in ["found", "pricing", "approving", "registering", "registered", "quarantined"] {
+    for name in ["found", "pricing", "approving", "registering", "registered", "retired", "quarantined"] {
         check(&stage(name), Event::PowerLost, NOW, &Ignore);
     }
 }
@@ -260,18 +260,41 @@ fn time_alone_moves_nobody_before_a_limit() {
 }
 
 #[test]
-fn only_drift_ends_a_scaler_node() {
+fn only_drift_and_retirement_end_a_scaler_node() {
     for index in 0..EVENTS {
         let event = event(index, 1);
         let expected = if matches!(event, Event::Tick) {
             Wait
         } else if matches!(event, Event::Drifted(_)) {
             Quarantine("drift", "drift says no")
+        } else if matches!(event, Event::Foreign(_)) {
+            Quarantine("host-image", "host-image says no")
+        } else if let Event::Retired { transaction, .. } = event {
+            To(Stage::Retired { node: bound().node(), by: "kim".into(), transaction, block: 12 }, vec![])
         } else {
             Ignore
         };
         check(&stage("registered"), event, NOW, &expected);
     }
+    let other = Event::Retired { node: NodeId([9; 32]), by: "kim".into(), transaction: digest(7), block: 12 };
+    check(&stage("registered"), other, NOW, &Ignore);
+}
+
+#[test]
+fn a_node_that_left_stays_so() {
+    for name in ["registered", "quarantined"] {
+        let left =
+            Event::Retired { node: bound().node(), by: "kim".into(), transaction: digest(7), block: 12 };
+        check(&stage(name), left, NOW, &To(retired(), vec![]));
+    }
+    for index in 0..EVENTS {
+        let event = event(index, 1);
+        let expected = if matches!(event, Event::Tick | Event::Retry) { Wait } else { Ignore };
+        check(&retired(), event, NOW, &expected);
+    }
+    let why = crate::why(&retired(), NOW, None);
+    assert!(why.waiting_for.contains("kim let it go, and it was retired in block 12"), "{}", why.waiting_for);
+    assert!(retired().answers_verifiers() && retired().node().is_some());
 }
 
 /// In each stage the answers to other stages' questions are stale.
@@ -301,7 +324,10 @@ fn answers_to_closed_questions_are_ignored() {
             }
             Event::PoweredOn(_) => &["booting"],
             Event::Drifted(_) => &["registered"],
+            Event::Retired { .. } => &["registered", "quarantined"],
             Event::Hello(_)
+            | Event::Moved(_)
+            | Event::Foreign(_)
             | Event::PowerLost
             | Event::Attested(_)
             | Event::Bound(_)
@@ -324,7 +350,7 @@ proptest! {
     /// Whatever happens in whatever order: no panic, no registration without an approval, no admission without a proof.
     #[test]
     fn nobody_comes_to_the_chain_past_its_gates(
-        start in 0_usize..18,
+        start in 0_usize..19,
         events in prop::collection::vec((0..EVENTS, 0_u32..5, 0_u64..600), 0..60),
     ) {
         let mut current = stages().swap_remove(start);
@@ -338,12 +364,13 @@ proptest! {
                     prop_assert_eq!(effects, vec![Effect::Register]);
                 }
                 "registered" => prop_assert_eq!(current.name(), "registering"),
+                "retired" => prop_assert!(["registered", "quarantined"].contains(&current.name())),
                 // Only `Event::Attested` and `Event::Bound`, which nobody can make here, lead over these steps.
                 "admitted" => prop_assert!(false, "admitted without a proof, from {}", current.name()),
                 "pricing" => prop_assert!(["pricing", "approving"].contains(&current.name())),
                 _ => prop_assert!(!effects.contains(&Effect::Register)),
             }
-            if let Some(node) = to.node() {
+            if let Some(node) = to.node().filter(|_| to.name() != "retired") {
                 prop_assert_eq!(Some(node), current.node(), "a node id from nowhere");
             }
             current = to;

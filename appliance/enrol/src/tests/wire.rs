@@ -43,6 +43,14 @@ fn stages_v1() {
             ),
         ),
         (
+            "retired",
+            format!(
+                r#"{{"stage":"retired","node":"{}","by":"kim","transaction":"{}","block":12}}"#,
+                r("0a"),
+                r("07")
+            ),
+        ),
+        (
             "quarantined",
             r#"{"stage":"quarantined","was":"booting","rule":"boot","why":"it never said hello"}"#.to_owned(),
         ),

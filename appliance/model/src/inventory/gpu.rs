@@ -195,6 +195,37 @@ pub struct MigMode {
     pub instances_max: Option<u32>,
     /// The instances.
     pub instances: Vec<MigInstance>,
+    /// The plain kinds of instances that it can be cut into.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<MigProfile>,
+}
+
+/// A kind of part that a GPU can be cut into.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MigProfile {
+    /// The driver's number of it.
+    pub id: u32,
+    /// Slices that compute (`1g`, `2g`, …).
+    pub slices: u32,
+    /// Memory in bytes.
+    pub bytes: u64,
+    /// How many there may be.
+    pub count_max: u32,
+    /// Memory slices that one takes.
+    pub size: u32,
+    /// Memory slices where one may begin.
+    pub starts: Vec<u32>,
+}
+
+/// Where a part of a GPU lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MigPlace {
+    /// Slices that compute.
+    pub slices: u32,
+    /// The memory slice where it begins.
+    pub start: u32,
 }
 
 /// A part of a GPU.
@@ -207,6 +238,9 @@ pub struct MigInstance {
     pub model: String,
     /// Memory in bytes.
     pub bytes: u64,
+    /// Where it lies, if it is of a plain kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<MigPlace>,
 }
 
 /// Power and temperature.  Power in milliwatts, temperature in degrees Celsius.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use appliance_model::Address;
-use chain_client::signer::Cloud;
+use chain_client::signer::{Cloud, KeyPath};
 use serde::Deserialize;
 
 /// Where the operator's key is, as people write it.
@@ -52,6 +52,15 @@ pub enum Wire {
         /// Another endpoint than the public one.
         endpoint: Option<String>,
     },
+    /// A Ledger that is plugged in here: somebody presses its button for each signature.
+    Ledger {
+        /// The account it signs for.
+        account: String,
+        /// Where the key is in its seed's tree.  Absent: `m/44'/60'/0'/0/0`.
+        path: Option<String>,
+        /// Its node, such as `/dev/hidraw3`.  Absent: the only Ledger there is.
+        device: Option<String>,
+    },
     /// Somebody signs elsewhere: `chain export`, `chain sign`, `chain import`.
     Offline {
         /// The account.
@@ -93,6 +102,15 @@ pub enum Signer {
         /// Another endpoint than the public one.
         endpoint: Option<String>,
     },
+    /// In a Ledger that is plugged in here.
+    Ledger {
+        /// The account.
+        account: Address,
+        /// Where the key is in its seed's tree.
+        path: KeyPath,
+        /// Its node.
+        device: Option<PathBuf>,
+    },
     /// With a person.
     Offline {
         /// The account.
@@ -101,9 +119,20 @@ pub enum Signer {
 }
 
 impl Signer {
-    /// Relative paths are relative to `dir`; gives the account that is none.
-    pub(super) fn understood(dir: &Path, wire: Option<Wire>) -> Result<Self, String> {
-        let account = |text: String| text.parse::<Address>().map_err(|_| text);
+    /// Relative paths are relative to `dir`; gives the field that is none of its kind, its text, and what it should be.
+    pub(super) fn understood(
+        dir: &Path,
+        wire: Option<Wire>,
+    ) -> Result<Self, (&'static str, String, &'static str)> {
+        let account = |text: String| {
+            let wrong = |_| ("chain.signer.account", text.clone(), "an EVM address: 0x and 40 hex digits");
+            text.parse::<Address>().map_err(wrong)
+        };
+        let key_path = |text: String| {
+            let wrong =
+                |_| ("chain.signer.path", text.clone(), "the path of a key, such as m/44'/60'/0'/0/0");
+            text.parse::<KeyPath>().map_err(wrong)
+        };
         let path = |text: Option<String>| text.map(|text| dir.join(text));
         Ok(match wire {
             None => Self::SecretFile,
@@ -127,6 +156,11 @@ impl Signer {
                 account: account(text)?,
                 credentials_file: dir.join(credentials_file),
                 endpoint,
+            },
+            Some(Wire::Ledger { account: text, path: key, device }) => Self::Ledger {
+                account: account(text)?,
+                path: key.map_or_else(|| Ok(KeyPath::default()), key_path)?,
+                device: device.map(PathBuf::from),
             },
             Some(Wire::Offline { account: text }) => Self::Offline { account: account(text)? },
         })

@@ -17,7 +17,7 @@ pub struct Config {
     /// Where agents call.
     pub agent: Agent,
     /// Where people and programs call.
-    pub operator: Listen,
+    pub operator: Operator,
     /// Where HyperNodes and other verifiers call.  Absent: nowhere.
     pub verifier: Option<Verifier>,
     /// How machines are tested.
@@ -40,11 +40,25 @@ pub struct Config {
     pub credentials: Credentials,
     /// Where controllers are looked for, beside those named here or imported.  Absent: nowhere.
     pub discovery: Option<Discovery>,
+    /// Secure Boot.  Absent: images are not signed by the site.
+    pub secure_boot: Option<SecureBoot>,
     /// Who is told of alerts, beside those who look.  Absent: nobody.
     pub alerts: Option<Alerts>,
     /// How units are made real on their hosts where there is a choice.
     #[serde(default)]
     pub carve: Carve,
+    /// The system that hosts get on a drive of their own.  Absent: they live in memory.
+    pub host: Option<Host>,
+}
+
+/// The system that hosts get on a drive of their own.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Host {
+    /// Directory with a built release: `release.json` and the four parts that it names.
+    pub release: String,
+    /// Where installed hosts call.  Absent: where `pxe.api_url` says.
+    pub appliance: Option<String>,
 }
 
 /// How units are made real where there is a choice.
@@ -55,6 +69,12 @@ pub struct Carve {
     pub page_kib: Option<u64>,
     /// Virtual functions (SR-IOV) of each port that is sold.  Absent: ports stay as they are.
     pub functions: Option<u32>,
+    /// GPUs on which MIG is on, and which are cut into nothing, are sold in parts of so many slices.  Absent: as they are.
+    pub gpu_slices: Option<u32>,
+    /// Traffic classes of each port that is sold and cannot have virtual functions.  Absent: such ports stay as they are.
+    pub classes: Option<u32>,
+    /// Drives are sold in parts of so many GiB.  Absent: whole.
+    pub part_gib: Option<u64>,
 }
 
 /// Who is told of alerts.
@@ -181,6 +201,17 @@ pub struct Image {
     pub medium: Option<String>,
 }
 
+/// Secure Boot.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecureBoot {
+    /// Sign images with keys of the site's own, made at the first start below `keys/`.
+    pub own_keys: bool,
+    /// Certificates, PEM files, that firmware's db gets beside the site's: those that option ROMs are signed with.
+    #[serde(default)]
+    pub also_trust: Vec<String>,
+}
+
 /// Where agents call.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -191,12 +222,24 @@ pub struct Agent {
     pub listen6: Option<String>,
 }
 
-/// A listener.
+/// Where people and programs call.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Listen {
+pub struct Operator {
+    /// Address and port of plain HTTP without a password: of this machine, or of a network that only operators reach.
+    pub listen: String,
+    /// The same from other machines, over TLS and with the admin's password.  Absent: nowhere.
+    pub page: Option<Page>,
+}
+
+/// The page from other machines.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Page {
     /// Address and port.
     pub listen: String,
+    /// File of the password's hash, as `scalerforge site password` writes it.
+    pub password_file: String,
 }
 
 /// Where verifiers call: plain HTTP, to stand behind the provider's own reverse proxy.

@@ -22,11 +22,11 @@ use utoipa::OpenApi;
 use crate::{
     app::{App, now},
     operator_api::Problem,
-    remedy,
+    remedy, wipe,
 };
 
 /// Names of people are kept as told; this is enough for any.
-const BY_BYTES_MAX: usize = 100;
+const BY_CHARS_MAX: usize = 100;
 
 /// What a drive may carry, one word each: more than there are kinds.
 const CONTENT_MAX: usize = 16;
@@ -89,23 +89,35 @@ async fn allow(
     if let Some(why) = plan.barred {
         return Err(conflict(format!("host {text} is not touched: {why}")));
     }
-    if permission.plan != plan.plan {
+    let allowed =
+        NewErase { drives, plan: plan.plan, by: permission.by, despite: None, generation: host.generation };
+    begin(&app, &host, &permission.plan, allowed).await
+}
+
+/// Writes a permission down, if the plan that was `read` is still the one there is.
+pub(crate) async fn begin(
+    app: &Arc<App>,
+    host: &HostRow,
+    read: &str,
+    mut allowed: NewErase,
+) -> Result<Json<EraseView>, Problem> {
+    if read != allowed.plan {
         return Err(conflict(format!(
-            "the plan for host {text} is {} now, not the one that was allowed; read it again. Nothing was erased",
-            plan.plan
+            "the plan for host {} is {} now, not the one that was allowed; read it again. Nothing was erased",
+            host.id, allowed.plan
         )));
     }
-    let by: String = permission.by.chars().filter(|c| !c.is_control()).take(BY_BYTES_MAX).collect();
-    let allowed = NewErase { drives, plan: plan.plan, by, generation: host.generation };
+    allowed.by = allowed.by.chars().filter(|c| !c.is_control()).take(BY_CHARS_MAX).collect();
     let id = host.id.clone();
     let begun = app.db(move |store| store.begin_erase(&id, &allowed, now())).await?;
     if begun.is_none() {
         return Err(conflict(format!(
-            "an erase of host {text} is under way, or the host has just moved on; look again. Nothing was erased"
+            "an erase of host {} is under way, or the host has just moved on; look again. Nothing was erased",
+            host.id
         )));
     }
     app.bump();
-    newest(&app, &host).await
+    newest(app, host).await
 }
 
 /// How the newest erase of a host stands.
@@ -196,7 +208,7 @@ async fn made(app: &Arc<App>, host: &HostRow, serials: &[&str]) -> Result<EraseP
     let text = serde_json::to_string(&(host.id.as_str(), &drives)).unwrap_or_default();
     let barred = match appliance_enrol::erase_barred(&host.stage) {
         Some(why) => Some(why.to_owned()),
-        None => remedy::holds(app, &host.id).await?,
+        None => remedy::holds(app, &host.id).await?.or_else(|| wipe::holds(app, host)),
     };
     Ok(ErasePlanView {
         host: host.id.to_string(),

@@ -166,6 +166,7 @@ mod tests {
             allowed_by: "somebody".into(),
             allowed_at: Now(1),
             ended_at: None,
+            despite: None,
             drives: vec![],
         };
         let drive = Who { serial: serial("D1"), model: None, firmware: None, bus: Bus::Nvme, bytes: 8192 };

@@ -19,14 +19,12 @@ use chain_fleet::batch::{BATCH_MAX, FLEET_MAX, Member, State as Standing};
 use serde::Deserialize;
 use utoipa::OpenApi;
 
+use super::NODE_GAS;
 use crate::{
     app::{App, now},
     chain_of,
     operator_api::Problem,
 };
-
-/// Gas of a node in a batch, from above (`GAS.md`).
-const NODE_GAS: u128 = 200_000;
 
 /// Names of people are kept as told; this is enough for any.
 const BY_CHARS_MAX: usize = 100;
@@ -130,7 +128,8 @@ fn member(host: &HostId, state: &str) -> FleetHostView {
     let parsed = serde_json::from_str::<Member>(state).ok();
     let stake = parsed.as_ref().map(|member| member.collateral.to_string());
     let (state, note) = match parsed.map(|member| member.state) {
-        Some(Standing::Waiting { .. }) | None => ("waiting", None),
+        Some(Standing::Waiting { lacks, .. }) => ("waiting", lacks),
+        None => ("waiting", None),
         Some(Standing::Sent { batch, .. }) => ("sent", Some(format!("batch {batch}"))),
         Some(Standing::Registered { transaction, block }) => {
             ("registered", Some(format!("block {block}, transaction 0x{transaction}")))

@@ -7,7 +7,7 @@ use appliance_api::{
     operator::ProblemView,
 };
 use appliance_carve::compare;
-use appliance_enrol::Order;
+use appliance_enrol::{Order, Stage};
 use appliance_store::{Ask, HostRow};
 use axum::{
     Json, Router,
@@ -59,8 +59,14 @@ async fn allow(
             )));
         }
     };
-    if ask == Ask::Uncarve && host.stage.answers_verifiers() {
+    let is_node = host.stage.answers_verifiers() && !matches!(host.stage, Stage::Retired { .. });
+    if ask == Ask::Uncarve && is_node {
         let why = "it is a registered ScalerNode: its units are what it was registered with; retire it first";
+        return Err(conflict(why));
+    }
+    // A call that names these units may be on its way to the chain.
+    if ask == Ask::Uncarve && matches!(host.stage, Stage::Registering { .. }) {
+        let why = "it is being registered with these units; what comes of that is known in a moment";
         return Err(conflict(why));
     }
     if host.stage.order() != Order::Wait {

@@ -23,6 +23,7 @@ fn allowed(store: &Store, host: &HostId, drives: &[&str]) -> NewErase {
         drives: drives.collect::<BTreeMap<_, _>>(),
         plan: "ab".into(),
         by: "somebody".into(),
+        despite: None,
         generation,
     }
 }

@@ -4,10 +4,10 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use appliance_enrol::Step;
 use appliance_model::{Address, NodeId, Seconds};
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 
 use super::*;
-use crate::{Kind, Purpose, StoreError, StoredTransaction, schema::VERSION};
+use crate::{ChainJobRow, Kind, Purpose, StoreError, schema::VERSION};
 
 #[test]
 fn a_host_is_remembered_once_and_refreshed() {
@@ -141,44 +141,48 @@ fn a_document_is_the_newest_of_its_kind() {
     assert!(store.document(&id, Kind::Nonce).unwrap().is_some());
 }
 
-fn signed(nonce: u64) -> StoredTransaction {
-    StoredTransaction { nonce, hash: digest(1), raw: vec![2, 3], done: false }
-}
-
 #[test]
-fn a_transaction_is_signed_once() {
+fn what_an_older_version_had_on_its_way_becomes_the_senders() {
     let (_dir, store, first) = one_host();
     let second = store.remember(&facts("S2"), NOW).unwrap();
     let (account, other) = (Address([1; 20]), Address([2; 20]));
-    assert_eq!(store.next_nonce(account).unwrap(), None);
-    store.keep_transaction(&first, Purpose::Approve, account, &signed(5), NOW).unwrap();
-    assert_eq!(store.transaction(&first, Purpose::Approve).unwrap(), Some(signed(5)));
-    assert_eq!(store.transaction(&first, Purpose::Register).unwrap(), None);
-    // Neither the nonce nor the purpose twice.
-    assert!(store.keep_transaction(&second, Purpose::Approve, account, &signed(5), NOW).is_err());
-    assert!(store.keep_transaction(&first, Purpose::Approve, account, &signed(6), NOW).is_err());
-    assert_eq!((store.next_nonce(account).unwrap(), store.next_nonce(other).unwrap()), (Some(6), None));
-    store.transaction_done(&first, Purpose::Approve, NOW).unwrap();
-    let done = StoredTransaction { done: true, ..signed(5) };
-    assert_eq!(store.transaction(&first, Purpose::Approve).unwrap(), Some(done));
-    store.forget_transaction(&first, Purpose::Approve).unwrap();
-    assert_eq!(store.transaction(&first, Purpose::Approve).unwrap(), None);
-}
-
-#[test]
-fn registrations_go_one_after_the_other() {
-    let (_dir, store, first) = one_host();
-    let second = store.remember(&facts("S2"), NOW).unwrap();
-    let account = Address([1; 20]);
-    let under_way = |host| store.registration_under_way(host).unwrap();
-    assert_eq!(under_way(&second), None);
-    store.keep_transaction(&first, Purpose::Approve, account, &signed(0), NOW).unwrap();
-    assert_eq!((under_way(&first), under_way(&second)), (None, Some(first.clone())));
-    store.transaction_done(&first, Purpose::Approve, NOW).unwrap();
-    store.keep_transaction(&first, Purpose::Register, account, &signed(1), NOW).unwrap();
-    assert_eq!(under_way(&second), Some(first.clone()));
-    store.transaction_done(&first, Purpose::Register, NOW).unwrap();
-    assert_eq!(under_way(&second), None);
+    for (host, nonce, seen) in [(&first, 5_i64, None), (&second, 4, None), (&second, 3, Some(1_i64))] {
+        let purpose = if seen.is_some() { "approve" } else { "register" };
+        store
+            .lock()
+            .execute(
+                "INSERT INTO chain_transaction (host, purpose, account, nonce, hash, raw, at, done_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, X'0203', 1, ?6)",
+                params![host.as_str(), purpose, account.to_string(), nonce, digest(1).to_string(), seen],
+            )
+            .unwrap();
+    }
+    let old = |account| {
+        let rows = store.old_transactions(account).unwrap().into_iter();
+        rows.map(|(host, purpose, row)| (host, purpose, row.nonce, row.raw)).collect::<Vec<_>>()
+    };
+    let two =
+        [(&second, 4), (&first, 5)].map(|(host, nonce)| (host.clone(), Purpose::Register, nonce, vec![2, 3]));
+    assert_eq!((old(account), old(other)), (two.to_vec(), vec![]));
+    let job = |id: &str, nonce| ChainJobRow {
+        id: id.into(),
+        account,
+        nonce: Some(nonce),
+        open: true,
+        record: id.into(),
+    };
+    assert!(store.take_over_transaction(&second, Purpose::Register, &job("second", 4)).unwrap());
+    // Neither a name nor a nonce twice: what is there already stays, and so does the row.
+    for job in [job("second", 5), job("first", 4)] {
+        assert!(!store.take_over_transaction(&first, Purpose::Register, &job).unwrap());
+    }
+    assert_eq!(
+        (old(account), store.chain_jobs(account).unwrap()),
+        (two[1..].to_vec(), vec!["second".into()])
+    );
+    assert!(store.take_over_transaction(&first, Purpose::Register, &job("first", 5)).unwrap());
+    assert_eq!((old(account), store.open_chain_jobs(account).unwrap().len()), (vec![], 2));
+    assert!(store.transaction(&second, Purpose::Approve).unwrap().is_some_and(|row| row.done));
 }
 
 #[test]

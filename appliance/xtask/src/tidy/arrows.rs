@@ -20,7 +20,7 @@ pub(super) enum Kind {
 }
 
 /// Every room there is.  A new one is entered here on purpose.
-const ROOMS: [(&str, Kind); 40] = [
+const ROOMS: [(&str, Kind); 45] = [
     ("appliance-model", Kind::Types),
     ("appliance-api", Kind::Types),
     ("attest-wire", Kind::Types),
@@ -29,12 +29,17 @@ const ROOMS: [(&str, Kind); 40] = [
     ("appliance-enrol", Kind::Core),
     ("appliance-carve", Kind::Core),
     ("appliance-collateral", Kind::Core),
+    ("appliance-first-run", Kind::Core),
     ("chain-fleet", Kind::Core),
     ("pxe-policy", Kind::Core),
     ("attest-verify", Kind::Core),
     ("firmware-checks-baseline", Kind::Core),
     ("firmware-checks-burn-in", Kind::Core),
+    ("image-seal", Kind::Core),
+    ("image-slots", Kind::Core),
+    ("appliance-backup", Kind::Adapter),
     ("appliance-bmc", Kind::Adapter),
+    ("appliance-console", Kind::Adapter),
     ("appliance-ipmi", Kind::Adapter),
     ("appliance-store", Kind::Adapter),
     ("chain-contracts", Kind::Adapter),
@@ -64,9 +69,11 @@ const ROOMS: [(&str, Kind); 40] = [
 ];
 
 /// Arrows beyond the rule, each for its reason.
-const ALSO: [(&str, &str); 12] = [
+const ALSO: [(&str, &str); 13] = [
     // The store keeps enrol's records.
     ("appliance-store", "appliance-enrol"),
+    // The screen shows what the first run asks and what follows.
+    ("appliance-console", "appliance-first-run"),
     // The DHCP server asks the policy what to offer.
     ("pxe-server", "pxe-policy"),
     // One room in three crates: the server opens the sockets and says which files there are.

@@ -83,6 +83,20 @@ impl Machine {
         let _ = fs::remove_file(self.path("tpm.sock.ctrl"));
     }
 
+    /// One of tpm2-tools, on a machine that is switched on for it.
+    pub(crate) fn tool(&mut self, words: &[String]) -> Output {
+        self.power_cut();
+        drop(self.power_on());
+        let (name, rest) = words.split_first().unwrap();
+        let output = Command::new(format!("tpm2_{name}"))
+            .env("TPM2TOOLS_TCTI", format!("swtpm:path={}", self.path("tpm.sock").display()))
+            .args(rest)
+            .output()
+            .expect("tpm2-tools are installed (Debian: tpm2-tools)");
+        self.power_cut();
+        output
+    }
+
     /// MakeCredential by tpm2-tools.  Their file: magic, version, then the two TPM2Bs.
     pub(crate) fn make_credential(&self, ek: &[u8], name: &[u8], secret: &[u8]) -> (Vec<u8>, Vec<u8>) {
         fs::write(self.path("ek.pub"), sized(ek)).unwrap();

@@ -160,7 +160,8 @@ impl Booting {
     }
 }
 
-async fn follow(
+/// Waits until QEMU opens the console, and follows it from then on.
+pub(crate) async fn follow(
     console: &Arc<Console>,
     listener: &UnixListener,
     qemu: &mut Child,

@@ -20,10 +20,11 @@ use crate::children::Nursery;
 use crate::error::RackError;
 use crate::netns::{APPLIANCE, ip};
 
+pub(crate) use machine::follow;
 pub use machine::{BootMachine, Booting, Firmware, Way};
 pub use signature_list::x509_signature_list;
-pub use variables::secure_boot_variables;
 pub(crate) use variables::{Trust, with_trust};
+pub use variables::{revoking_variables, secure_boot_variables};
 
 use relay::{Habits, Relay, Sockets};
 use room::{Room, started};

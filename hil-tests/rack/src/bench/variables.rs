@@ -2,7 +2,7 @@
 //!
 //! Layout: edk2 `MdePkg/Include/Pi/PiFirmwareVolume.h` and `MdeModulePkg/Include/Guid/VariableFormat.h`.
 
-use super::signature_list::x509_signature_list;
+use super::signature_list::{sha256_signature_list, x509_signature_list};
 
 /// `gEfiAuthenticatedVariableGuid`, aaf32c78-947b-439a-a180-2e144ec37792.
 const STORE: [u8; 16] =
@@ -40,6 +40,8 @@ pub(crate) struct Trust<'a> {
     pub(crate) exchange: &'a [Vec<u8>],
     pub(crate) allowed: &'a [Vec<u8>],
     pub(crate) forbidden: &'a [Vec<u8>],
+    /// Authenticode digests, SHA-256.
+    pub(crate) revoked: &'a [[u8; 32]],
 }
 
 /// The store with these keys in place of whatever keys it had; all other variables stay.  Nothing if it is no OVMF
@@ -50,13 +52,15 @@ pub(crate) fn with_trust(store: &[u8], trust: Trust<'_>) -> Option<Vec<u8>> {
         let lists: Option<Vec<Vec<u8>>> = certificates.iter().map(|der| x509_signature_list(der)).collect();
         Some(lists?.concat())
     };
+    let revoked: Option<Vec<Vec<u8>>> = trust.revoked.iter().map(sha256_signature_list).collect();
+    let forbidden = [lists(trust.forbidden)?, revoked?.concat()].concat();
     let switch = [u8::from(trust.enable)];
     let mut wanted = Vec::new();
     for (name, owner, attributes, data) in [
         ("PK", GLOBAL, AUTHENTICATED, lists(trust.platform)?),
         ("KEK", GLOBAL, AUTHENTICATED, lists(trust.exchange)?),
         ("db", DATABASE, AUTHENTICATED, lists(trust.allowed)?),
-        ("dbx", DATABASE, AUTHENTICATED, lists(trust.forbidden)?),
+        ("dbx", DATABASE, AUTHENTICATED, forbidden),
         ("SecureBootEnable", ENABLE, PLAIN, switch.to_vec()),
     ] {
         strike(&mut store, name, owner)?;
@@ -118,8 +122,16 @@ fn strike(store: &mut [u8], name: &str, owner: [u8; 16]) -> Option<()> {
 /// booted, with Secure Boot on.  Nothing if `empty` is not an OVMF variable store, or full.
 #[must_use]
 pub fn secure_boot_variables(empty: &[u8], certificate: &[u8]) -> Option<Vec<u8>> {
+    revoking_variables(empty, certificate, &[])
+}
+
+/// The same, with images (Authenticode digests, SHA-256) that are not started although they are signed.
+#[must_use]
+pub fn revoking_variables(empty: &[u8], certificate: &[u8], revoked: &[[u8; 32]]) -> Option<Vec<u8>> {
     let one = [certificate.to_vec()];
-    with_trust(empty, Trust { enable: true, platform: &one, exchange: &one, allowed: &one, forbidden: &[] })
+    let trust =
+        Trust { enable: true, platform: &one, exchange: &one, allowed: &one, forbidden: &[], revoked };
+    with_trust(empty, trust)
 }
 
 fn variable(name: &str, owner: [u8; 16], attributes: u32, data: &[u8]) -> Option<Vec<u8>> {
@@ -161,7 +173,10 @@ mod tests {
         let next = 100 + there.len();
         assert_eq!(filled[next..next + 3], [0xaa, 0x55, 0x3f]);
         assert_eq!(filled[next + HEADER_BYTES..next + HEADER_BYTES + 6], *b"P\0K\0\0\0");
-        let none = Trust { enable: false, platform: &[], exchange: &[], allowed: &[], forbidden: &[] };
+        let none =
+            Trust { enable: false, platform: &[], exchange: &[], allowed: &[], forbidden: &[], revoked: &[] };
+        let revoked = with_trust(&empty, Trust { revoked: &[[7; 32]], ..none }).unwrap();
+        assert!(revoked.windows(32).any(|bytes| bytes == [7; 32]), "a digest is kept as it is");
         let cleared = with_trust(&filled, none).unwrap();
         assert_eq!(cleared[next + 2], 0x3d, "the platform key is struck");
         assert_eq!(cleared[..next], filled[..next]);

@@ -54,6 +54,8 @@ pub(crate) struct SecureBootKeys {
     pub(crate) exchange: Vec<Vec<u8>>,
     pub(crate) allowed: Vec<Vec<u8>>,
     pub(crate) forbidden: Vec<Vec<u8>>,
+    /// Authenticode digests, SHA-256.
+    pub(crate) revoked: Vec<[u8; 32]>,
 }
 
 /// Both directions of a serial line.

@@ -1,4 +1,4 @@
-//! Secure Boot: the switch, the databases and their certificates, handed to the machine before each start.
+//! Secure Boot: the switch, the databases with their certificates and signatures, handed to the machine before each start.
 
 use serde_json::{Value, json};
 
@@ -8,12 +8,19 @@ use super::desk::Desk;
 use super::journal::event;
 use super::power::SecureBootKeys;
 
-/// Most certificates in one database.
-const CERTIFICATES_MAX: usize = 32;
+/// Most keys in one database.
+const KEYS_MAX: usize = 32;
+/// The one kind of signature that this firmware takes.
+const SHA256: &str = "EFI_CERT_SHA256_GUID";
 
 /// Whether a path is within the Secure Boot databases.
 pub(crate) fn is_key(path: &str) -> bool {
     path.contains("/SecureBootDatabases/") && path.contains("/Certificates")
+}
+
+/// The same for signatures.
+pub(crate) fn is_signature(path: &str) -> bool {
+    path.contains("/SecureBootDatabases/") && path.contains("/Signatures")
 }
 
 fn main_path(desk: &Desk) -> Option<String> {
@@ -50,7 +57,7 @@ pub(crate) fn add_certificate(desk: &Desk, collection: &str, body: &Value) -> Re
         Answer::bad("PropertyValueFormatError", "CertificateString is not one PEM certificate.")
     })?;
     let members = desk.store.members(collection);
-    let id = (1..=CERTIFICATES_MAX).find(|id| !members.contains(&format!("{collection}/{id}")));
+    let id = (1..=KEYS_MAX).find(|id| !members.contains(&format!("{collection}/{id}")));
     let id = id.ok_or_else(|| Answer::bad("CreateLimitReachedForResource", "The database is full."))?;
     let mut value = json!({
         "@odata.type": "#Certificate.v1_9_0.Certificate",
@@ -68,7 +75,46 @@ pub(crate) fn add_certificate(desk: &Desk, collection: &str, body: &Value) -> Re
     Ok(Answer::created(&path, desk.resource(&path).unwrap_or_default()))
 }
 
-pub(crate) fn remove_certificate(desk: &Desk, path: &str) -> Result<Answer, Answer> {
+/// POST of an image's digest to a database.
+pub(crate) fn add_signature(desk: &Desk, collection: &str, body: &Value) -> Result<Answer, Answer> {
+    let text = |name: &str| body.get(name).and_then(Value::as_str).ok_or_else(|| Answer::lacks(name));
+    let (kind, digest) = (text("SignatureType")?, text("SignatureString")?);
+    if kind != SHA256 || text("SignatureTypeRegistry")? != "UEFI" {
+        return Err(Answer::bad(
+            "PropertyValueNotInList",
+            format!("SignatureType must be {SHA256} of UEFI."),
+        ));
+    }
+    if digest_of(digest).is_none() {
+        return Err(Answer::bad("PropertyValueFormatError", "SignatureString is not 64 hex digits."));
+    }
+    let members = desk.store.members(collection);
+    let id = (1..=KEYS_MAX).find(|id| !members.contains(&format!("{collection}/{id}")));
+    let id = id.ok_or_else(|| Answer::bad("CreateLimitReachedForResource", "The database is full."))?;
+    let value = json!({
+        "@odata.type": "#Signature.v1_0_3.Signature",
+        "Name": "Secure Boot signature",
+        "SignatureType": kind,
+        "SignatureTypeRegistry": "UEFI",
+        "SignatureString": digest,
+        "UefiSignatureOwner": body.get("UefiSignatureOwner").cloned().unwrap_or(Value::Null),
+    });
+    let path = desk.store.add_member(collection, &id.to_string(), value);
+    let path = path.ok_or_else(|| Answer::internal("The BMC is full."))?;
+    hand_over(desk);
+    Ok(Answer::created(&path, desk.resource(&path).unwrap_or_default()))
+}
+
+fn digest_of(text: &str) -> Option<[u8; 32]> {
+    let bytes = text.as_bytes().chunks_exact(2).map(|pair| {
+        let pair = std::str::from_utf8(pair).ok()?;
+        pair.bytes().all(|digit| digit.is_ascii_hexdigit()).then(|| u8::from_str_radix(pair, 16).ok())?
+    });
+    if text.len() == 64 { bytes.collect::<Option<Vec<u8>>>()?.try_into().ok() } else { None }
+}
+
+/// DELETE of a certificate or a signature.
+pub(crate) fn remove_key(desk: &Desk, path: &str) -> Result<Answer, Answer> {
     desk.store.remove_member(path);
     hand_over(desk);
     Ok(Answer::done())
@@ -82,6 +128,7 @@ pub(crate) fn reset_keys(desk: &Desk, resource: &str, body: &Value) -> Result<An
     let within = |path: &str| path.starts_with(&format!("{resource}/"));
     let mut paths: Vec<String> =
         desk.store.of_kind("Certificate").into_iter().filter(|p| is_key(p)).collect();
+    paths.extend(desk.store.of_kind("Signature").into_iter().filter(|path| is_signature(path)));
     paths.retain(|path| within(path));
     let back = match kind {
         "ResetAllKeysToDefault" => true,
@@ -124,6 +171,11 @@ fn keys(desk: &Desk) -> Option<SecureBootKeys> {
             Some(_) | None => continue,
         };
         list.extend(der);
+    }
+    for path in desk.store.of_kind("Signature").iter().filter(|path| path.contains("/dbx/")) {
+        let value = desk.store.value(path);
+        let text = value.as_ref().and_then(|value| value.get("SignatureString")).and_then(Value::as_str);
+        keys.revoked.extend(text.and_then(digest_of));
     }
     Some(keys)
 }

@@ -30,6 +30,9 @@ pub(crate) async fn dispatch(
                 "ManagerAccountCollection" => accounts::create(desk, path, &json(bytes)?),
                 "EventDestinationCollection" => events::subscribe(desk, path, &json(bytes)?),
                 "CertificateCollection" => secure_boot::add_certificate(desk, path, &json(bytes)?),
+                "SignatureCollection" if secure_boot::is_signature(path) => {
+                    secure_boot::add_signature(desk, path, &json(bytes)?)
+                }
                 "VolumeCollection" => patch::create_volume(desk, path, &json(bytes)?),
                 _ => Err(Answer::not_allowed(&allow(desk, path))),
             }
@@ -62,7 +65,8 @@ fn remove(desk: &Desk, path: &str) -> Result<Answer, Answer> {
     match kind.as_str() {
         "ManagerAccount" if desk.quirks.accounts_are_slots => Err(Answer::not_allowed("GET, HEAD, PATCH")),
         "ManagerAccount" => accounts::remove(desk, path),
-        "Certificate" if secure_boot::is_key(path) => secure_boot::remove_certificate(desk, path),
+        "Certificate" if secure_boot::is_key(path) => secure_boot::remove_key(desk, path),
+        "Signature" if secure_boot::is_signature(path) => secure_boot::remove_key(desk, path),
         "EventDestination" | "Task" | "Volume" => {
             desk.store.remove_member(path);
             Ok(Answer::done())
@@ -80,9 +84,11 @@ pub(crate) fn allow(desk: &Desk, path: &str) -> String {
         | "EventDestinationCollection"
         | "VolumeCollection" => ", POST",
         "CertificateCollection" if secure_boot::is_key(path) => ", POST",
+        "SignatureCollection" if secure_boot::is_signature(path) => ", POST",
         "ManagerAccount" => ", PATCH, DELETE",
         "EventDestination" => ", PATCH, DELETE",
         "Certificate" if secure_boot::is_key(path) => ", DELETE",
+        "Signature" if secure_boot::is_signature(path) => ", DELETE",
         "Session" | "Task" | "Volume" => ", DELETE",
         "ComputerSystem" | "SecureBoot" | "VirtualMedia" => ", PATCH",
         "Bios" if bios::is_settings(desk, path) => ", PATCH",

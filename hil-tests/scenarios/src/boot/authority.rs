@@ -1,6 +1,9 @@
-//! A site's authority for HTTPS boot, made by `openssl` as an administrator would.
+//! A site's authority for HTTPS boot, and keys for Secure Boot, made by `openssl` as an administrator would.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, ensure};
 use hil_tests_rack::bench::x509_signature_list;
@@ -19,6 +22,23 @@ pub fn authority(folder: &Path) -> anyhow::Result<Vec<u8>> {
     )?;
     openssl("x509 -in ca.pem -outform DER -out ca.der")?;
     x509_signature_list(&std::fs::read(folder.join("ca.der"))?).context("the certificate is too large")
+}
+
+/// Makes a key that signs images, and its certificate: `NAME.key` and `NAME.pem` in `folder`.
+///
+/// # Errors
+/// If `openssl` is missing or fails.
+pub fn signing_files(folder: &Path, name: &str) -> anyhow::Result<(PathBuf, PathBuf)> {
+    let [key, pem] = ["key", "pem"].map(|kind| folder.join(format!("{name}.{kind}")));
+    tool(
+        Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes"])
+            .args(["-subj", "/CN=Secure Boot test key", "-days", "30", "-keyout"])
+            .arg(&key)
+            .arg("-out")
+            .arg(&pem),
+    )?;
+    Ok((key, pem))
 }
 
 /// Runs a program to its end.

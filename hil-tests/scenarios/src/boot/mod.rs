@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use anyhow::{Context as _, ensure};
 use hil_tests_rack::bench::{BootMachine, Booting, Firmware};
 
-pub use authority::{authority, tool};
+pub use authority::{authority, signing_files, tool};
 pub use service::{API, Service, Serving};
 
 use crate::artefacts::Artefacts;

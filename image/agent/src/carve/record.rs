@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use appliance_model::inventory::MigPlace;
 use serde::{Deserialize, Serialize};
 
 /// Files, their contents, and groups that were made.
@@ -22,6 +23,12 @@ struct Kept {
     controllers: Vec<(String, String)>,
     /// Groups that were made, parents first.
     groups: Vec<String>,
+    /// Units of systemd that were written, by name.
+    #[serde(default)]
+    slices: Vec<String>,
+    /// Parts of GPUs that were made: the GPU, where.
+    #[serde(default)]
+    parts: Vec<(String, MigPlace)>,
 }
 
 impl Record {
@@ -58,6 +65,31 @@ impl Record {
         }
         self.kept.groups.push(path.to_owned());
         self.keep()
+    }
+
+    pub(crate) fn slice(&mut self, name: &str) -> io::Result<()> {
+        if self.kept.slices.iter().any(|known| known == name) {
+            return Ok(());
+        }
+        self.kept.slices.push(name.to_owned());
+        self.keep()
+    }
+
+    pub(crate) fn part(&mut self, gpu: &str, place: MigPlace) -> io::Result<()> {
+        let part = (gpu.to_owned(), place);
+        if self.kept.parts.contains(&part) {
+            return Ok(());
+        }
+        self.kept.parts.push(part);
+        self.keep()
+    }
+
+    pub(crate) fn parts(&self) -> impl DoubleEndedIterator<Item = (&str, MigPlace)> {
+        self.kept.parts.iter().map(|(gpu, place)| (gpu.as_str(), *place))
+    }
+
+    pub(crate) fn slices(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.kept.slices.iter().map(String::as_str)
     }
 
     pub(crate) fn files(&self) -> impl DoubleEndedIterator<Item = (&str, &str)> {

@@ -112,7 +112,7 @@ fn serve(
     shared: &(Mutex<Seen>, Condvar),
 ) {
     loop {
-        let (mut path, mut length, mut token) = (String::new(), 0, String::new());
+        let (mut path, mut length, mut token, mut range) = (String::new(), 0, String::new(), None);
         loop {
             let mut line = String::new();
             if stream.read_line(&mut line).unwrap_or(0) == 0 {
@@ -124,7 +124,10 @@ fn serve(
                 length = value.parse().unwrap();
             } else if let Some(value) = lower.strip_prefix("authorization: bearer ") {
                 value.clone_into(&mut token);
-            } else if lower.starts_with("post ") {
+            } else if let Some(value) = lower.strip_prefix("range: bytes=") {
+                let (first, last) = value.split_once('-').unwrap();
+                range = Some(last.parse::<usize>().unwrap() + 1 - first.parse::<usize>().unwrap());
+            } else if lower.starts_with("post ") || lower.starts_with("get ") {
                 line.split(' ').nth(1).unwrap().clone_into(&mut path);
             } else if line.is_empty() {
                 break;
@@ -134,7 +137,12 @@ fn serve(
         stream.read_exact(&mut body).unwrap();
         let call = path.strip_prefix("/agent/v1/").unwrap();
         let mut seen = shared.0.lock().unwrap();
-        let Some((status, answer)) = answer(&mut seen, call, &token, &body) else { return };
+        let Some((status, answer)) = range
+            .map(|bytes| Some((206, "p".repeat(bytes))))
+            .unwrap_or_else(|| answer(&mut seen, call, &token, &body))
+        else {
+            return;
+        };
         shared.1.notify_all();
         drop(seen);
         let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", answer.len());

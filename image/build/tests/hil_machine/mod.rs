@@ -1,5 +1,6 @@
 //! What tests that boot something share: packages, programs of their own, a machine with a TPM.
 
+#![allow(dead_code, reason = "each test uses its part")]
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
 use std::fs;
@@ -10,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use image_build::{Lock, Origin, Packages, packages};
 
 /// Ends a process when the test ends, however it ends.
-struct Owned(Child);
+pub(crate) struct Owned(Child);
 
 impl Drop for Owned {
     fn drop(&mut self) {
@@ -57,37 +58,33 @@ pub(crate) fn program(dir: &Path, source: &str) -> PathBuf {
     out
 }
 
-/// Starts a machine with a TPM from a disk and gives what it said until it ended.
-pub(crate) fn boot(dir: &Path, packages: &Packages, disk: &Path) -> String {
+/// What a machine does that is told to restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Restart {
+    /// It ends.
+    Ends,
+    /// It starts again.
+    Starts,
+}
+
+/// Starts a machine with a TPM from a disk and gives what it said until it ended.  Firmware's variables and the TPM's
+/// memory are in `dir`, and stay there.
+pub(crate) fn boot(dir: &Path, packages: &Packages, disk: &Path, restart: Restart) -> String {
     let vars = dir.join("vars.fd");
-    fs::copy(packages.ovmf_vars(), &vars).unwrap();
-    let socket = dir.join("tpm.sock");
-    let state = dir.join("tpm");
-    fs::create_dir(&state).unwrap();
-    let mut tpm = Owned(
-        Command::new("swtpm")
-            .args(["socket", "--tpm2", "--flags", "startup-clear", "--terminate"])
-            .arg("--tpmstate")
-            .arg(format!("dir={}", state.display()))
-            .arg("--ctrl")
-            .arg(format!("type=unixio,path={}", socket.display()))
-            .spawn()
-            .expect("swtpm is installed"),
-    );
-    while !socket.exists() {
-        let ended = tpm.0.try_wait().unwrap();
-        assert!(ended.is_none(), "swtpm ended before it listened: {ended:?}");
-        std::thread::yield_now();
+    if !vars.exists() {
+        fs::copy(packages.ovmf_vars(), &vars).unwrap();
     }
+    let (tpm, socket) = swtpm(dir, "--ctrl", "startup-clear");
     let mut machine = Owned(
         // `timeout` is the wide limit: a machine that never says anything must not hang the tests.
         Command::new("timeout")
-            .args(["300", "qemu-system-x86_64", "-machine", "q35,smm=off", "-accel", "tcg,thread=multi"])
+            .args(["400", "qemu-system-x86_64", "-machine", "q35,smm=off", "-accel", "tcg,thread=multi"])
             .args([
                 "-cpu", "max", "-m", "1024", "-smp", "2", "-display", "none", "-serial", "stdio", "-monitor",
                 "none",
             ])
-            .args(["-no-reboot", "-nodefaults", "-device", "virtio-rng-pci", "-drive"])
+            .args(if restart == Restart::Ends { &["-no-reboot"][..] } else { &[] })
+            .args(["-nodefaults", "-device", "virtio-rng-pci", "-drive"])
             .arg(format!("if=pflash,format=raw,readonly=on,file={}", packages.ovmf_code().display()))
             .arg("-drive")
             .arg(format!("if=pflash,format=raw,file={}", vars.display()))
@@ -103,5 +100,34 @@ pub(crate) fn boot(dir: &Path, packages: &Packages, disk: &Path) -> String {
     );
     let mut said = Vec::new();
     machine.0.stdout.take().unwrap().read_to_end(&mut said).unwrap();
+    drop(tpm);
     String::from_utf8_lossy(&said).into_owned()
+}
+
+/// The machine's TPM while the machine is off, behind a socket that takes commands.
+pub(crate) fn tpm(dir: &Path) -> (Owned, PathBuf) {
+    swtpm(dir, "--server", "not-need-init,startup-clear")
+}
+
+fn swtpm(dir: &Path, face: &str, flags: &str) -> (Owned, PathBuf) {
+    let socket = dir.join("tpm.sock");
+    let state = dir.join("tpm");
+    fs::create_dir_all(&state).unwrap();
+    let _ = fs::remove_file(&socket);
+    let mut tpm = Owned(
+        Command::new("swtpm")
+            .args(["socket", "--tpm2", "--flags", flags, "--terminate"])
+            .arg("--tpmstate")
+            .arg(format!("dir={}", state.display()))
+            .arg(face)
+            .arg(format!("type=unixio,path={}", socket.display()))
+            .spawn()
+            .expect("swtpm is installed"),
+    );
+    while !socket.exists() {
+        let ended = tpm.0.try_wait().unwrap();
+        assert!(ended.is_none(), "swtpm ended before it listened: {ended:?}");
+        std::thread::yield_now();
+    }
+    (tpm, socket)
 }

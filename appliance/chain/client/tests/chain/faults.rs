@@ -47,13 +47,11 @@ async fn a_url_that_is_none_is_refused() {
 #[tokio::test]
 async fn a_chain_that_goes_away_in_the_middle_loses_nothing() {
     let mut world = world("goes away").await;
-    let Some(server) = world.server.take() else { return };
     let machine = Machine::new("goes away", "machine");
     let intent = machine.intent(&world).await;
     let approval = world.registry.approve_call(intent.collateral);
     let signed = world.sign(&world.operator, &approval).await.unwrap();
-    server.abort();
-    assert!(server.await.unwrap_err().is_cancelled());
+    world.node.stop().await;
     // Connections that are open may still be served for a moment; new ones are not.
     let chain = Chain::connect(&world.url, 777_077).await;
     assert!(chain.unwrap_err().is_down());

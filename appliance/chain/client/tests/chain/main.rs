@@ -7,6 +7,7 @@ mod faults;
 mod feed;
 mod front;
 mod icn;
+mod node;
 mod nodes;
 mod payment;
 mod publication;

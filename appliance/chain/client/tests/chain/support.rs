@@ -1,7 +1,5 @@
-//! A development chain of one's own for each test, with the reference contracts, and a TPM of sorts.
-//!
-//! With `CHAIN_CLIENT_TEST_RPC` set, the same tests run against another development chain at that URL (anvil with
-//! `--chain-id 777077 --hardfork osaka`, started afresh, one test at a time): a second opinion on both.
+//! A chain of one's own for each test, with the reference contracts, and a TPM of sorts.  Which chain it is says the crate
+//! root's `node`: these tests run on the development chain, and once more on anvil (`hil_anvil`).
 
 use std::time::Duration;
 
@@ -18,6 +16,8 @@ use chain_client::{
 use p256::ecdsa::{Signature, SigningKey, signature::hazmat::PrehashSigner as _};
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::node::Node;
 
 /// 100 gwei: above what either chain asks.
 pub(crate) const FEE_CAP: u128 = 100_000_000_000;
@@ -36,8 +36,7 @@ pub(crate) struct World {
     pub(crate) operator: OperatorKey,
     pub(crate) deployment: Deployment,
     pub(crate) registry: Registry,
-    pub(crate) server: Option<tokio::task::JoinHandle<()>>,
-    _directory: tempfile::TempDir,
+    pub(crate) node: Node,
 }
 
 /// A secret that belongs to this test only.
@@ -56,49 +55,43 @@ pub(crate) struct Bare {
     pub(crate) chain: Chain,
     pub(crate) deployer: OperatorKey,
     pub(crate) operator: OperatorKey,
-    server: Option<tokio::task::JoinHandle<()>>,
-    directory: tempfile::TempDir,
+    pub(crate) node: Node,
+}
+
+/// Who deploys in `test`, and starts with coins.
+pub(crate) fn deployer(test: &str) -> OperatorKey {
+    OperatorKey::from_secret(&secret(test, "deployer")).unwrap()
 }
 
 /// Starts a chain for `test`, whose deployer has coins.
 pub(crate) async fn world_bare(test: &str) -> Bare {
-    let deployer = OperatorKey::from_secret(&secret(test, "deployer")).unwrap();
+    let node = Node::start(ChainAddress::from(deployer(test).address().0)).await;
+    bare_on(test, node).await
+}
+
+async fn bare_on(test: &str, node: Node) -> Bare {
+    let deployer = deployer(test);
     let operator = OperatorKey::from_secret(&secret(test, "operator")).unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let (url, server) = match std::env::var("CHAIN_CLIENT_TEST_RPC") {
-        Ok(url) => {
-            let rich = serde_json::json!([deployer.address().to_string(), "0x3635c9adc5dea00000"]);
-            ask(&url, "anvil_setBalance", rich).await;
-            (url, None)
-        }
-        Err(_) => {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let url = format!("http://{}", listener.local_addr().unwrap());
-            let rich = ChainAddress::from(deployer.address().0);
-            let genesis = chain_devnet::Genesis {
-                chain_id: chain_devnet::CHAIN_ID,
-                accounts: vec![(rich, U256::from(1000 * COIN))],
-            };
-            let devnet = chain_devnet::Devnet::open(directory.path(), &genesis).unwrap();
-            let server = tokio::spawn(async move {
-                chain_devnet::serve(listener, devnet).await.unwrap();
-            });
-            (url, Some(server))
-        }
-    };
+    let url = node.url.clone();
     let chain = Chain::connect(&url, chain_devnet::CHAIN_ID).await.unwrap();
-    Bare { url, chain, deployer, operator, server, directory }
+    Bare { url, chain, deployer, operator, node }
 }
 
 /// A world whose token is such.
 pub(crate) async fn world_with(test: &str, token: DevelopmentToken) -> World {
-    let Bare { url, chain, deployer, operator, server, directory } = world_bare(test).await;
+    let node = Node::start(ChainAddress::from(deployer(test).address().0)).await;
+    world_on(test, token, node).await
+}
+
+/// A world on this chain.
+pub(crate) async fn world_on(test: &str, token: DevelopmentToken, node: Node) -> World {
+    let Bare { url, chain, deployer, operator, node } = bare_on(test, node).await;
     let grant = Icnt::tokens(100_000).unwrap();
     let deployed = chain.deploy_reference_with(&deployer, token, operator.address(), grant, COIN);
     let deployment = deployed.await.unwrap();
     let registry = Registry::open(&chain, deployment.registry).await.unwrap();
     let test = test.into();
-    World { test, url, chain, deployer, operator, deployment, registry, server, _directory: directory }
+    World { test, url, chain, deployer, operator, deployment, registry, node }
 }
 
 /// A bare JSON-RPC call, for what only tests do to a chain.

@@ -10,6 +10,7 @@
 
 #[path = "../../../contracts/tests/contracts/anomaly.rs"]
 mod anomaly;
+mod anvil;
 #[path = "../../../contracts/tests/contracts/booking.rs"]
 mod booking;
 #[path = "../../../contracts/tests/contracts/collateral.rs"]

@@ -1,21 +1,13 @@
 //! Both chains, started for one test, and JSON-RPC to either.
 
-use std::{
-    io::{BufRead as _, BufReader},
-    path::Path,
-    process::{Child, Command, Stdio},
-};
-
 use alloy::primitives::{Address, U256};
 use chain_devnet::{CHAIN_ID, Devnet, Genesis, Mining};
 use serde_json::{Value, json};
 
-/// Where npm puts it: the package of this machine's kind.
-const PACKAGES: &str = "../second/node_modules/@foundry-rs";
+use crate::anvil::Anvil;
+
 /// Seconds since 1970, before any time that the tests use.
 const BEGIN: u64 = 1_700_000_000;
-/// Lines that anvil prints before it listens, at most: its banner, the chain's parameters.
-const LINES_MAX: usize = 200;
 
 /// What a chain answered: the result, or the error object.
 pub(crate) type Answer = Result<Value, Value>;
@@ -34,20 +26,21 @@ pub(crate) struct Pair {
     runtime: tokio::runtime::Runtime,
     client: reqwest::Client,
     ours: String,
-    anvil: String,
-    process: Child,
+    anvil: Anvil,
     _directory: tempfile::TempDir,
 }
 
 impl Pair {
     pub(crate) fn start(rich: Address) -> Self {
-        let (process, anvil) = start_anvil();
+        // Blocks are made when the tests say so.
+        let begin = BEGIN.to_string();
+        let anvil =
+            Anvil::start(&["--no-mining", "--timestamp", &begin, "--block-base-fee-per-gas", "5000000"]);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.unwrap();
         let directory = tempfile::tempdir().unwrap();
         let wei = U256::from(10).pow(U256::from(27));
         let genesis = Genesis { chain_id: CHAIN_ID, accounts: vec![(rich, wei)] };
-        // Blocks are made when the tests say so.
         let never = Mining::Interval(std::time::Duration::from_secs(1 << 30));
         let devnet = Devnet::open_with(directory.path(), &genesis, never).unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -59,7 +52,7 @@ impl Pair {
         // One provider of TLS for the process; a second test in it finds it there.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let pair = Self { runtime, client, ours, anvil, process, _directory: directory };
+        let pair = Self { runtime, client, ours, anvil, _directory: directory };
         pair.ask(Which::Anvil, "anvil_setBalance", json!([rich, wei])).unwrap();
         pair
     }
@@ -67,7 +60,7 @@ impl Pair {
     pub(crate) fn ask(&self, which: Which, method: &str, params: Value) -> Answer {
         let url = match which {
             Which::Ours => &self.ours,
-            Which::Anvil => &self.anvil,
+            Which::Anvil => &self.anvil.url,
         };
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
         let mut answer: Value = self.runtime.block_on(async {
@@ -90,36 +83,4 @@ impl Pair {
         assert_eq!(ours, anvil, "{method} {params}");
         ours.unwrap_or_else(|error| panic!("{method} {params}: {error}"))
     }
-}
-
-impl Drop for Pair {
-    fn drop(&mut self) {
-        // It may have ended already; there is nobody to tell.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn start_anvil() -> (Child, String) {
-    let kind = if cfg!(target_arch = "aarch64") { "anvil-linux-arm64" } else { "anvil-linux-amd64" };
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(PACKAGES).join(kind).join("bin/anvil");
-    assert!(
-        program.is_file(),
-        "there is no anvil at {}; run `npm ci --ignore-scripts` in appliance/chain/second",
-        program.display()
-    );
-    let mut process = Command::new(program)
-        .args(["--port", "0", "--chain-id", &CHAIN_ID.to_string(), "--accounts", "0", "--no-mining"])
-        .args(["--hardfork", "osaka", "--enable-tx-gas-limit", "--gas-limit", "60000000"])
-        .args(["--timestamp", &BEGIN.to_string(), "--block-base-fee-per-gas", "5000000"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let address = lines.by_ref().take(LINES_MAX).find_map(|line| {
-        line.strip_prefix("Listening on ").map(|address| format!("http://{}", address.trim()))
-    });
-    // It goes on printing; somebody has to read, or it would wait.
-    std::thread::spawn(move || lines.for_each(drop));
-    (process, address.expect("anvil says where it listens"))
 }

@@ -1,13 +1,15 @@
 //! PE images: sections of one, its Authenticode digest, and a boot stub with sections appended.
 //!
-//! Only what a UEFI firmware looks at in an x86-64 image.  Every offset is checked: a kernel or stub that lies about its
-//! layout gives an error, not a panic.  It does not sign; a signature would not change any digest made here.
-//! Read next: `pcr.rs`, which turns digests into PCR values.
+//! Only what a UEFI firmware looks at in a 64-bit image.  Every offset is checked: a kernel or stub that lies about its
+//! layout gives an error, not a panic.  It does not sign; a signature does not change any digest made here.
+//! Read next: `pcr.rs`, which turns digests into PCR values, and `authenticode.rs`, which signs them.
 
 use sha2::{Digest, Sha256};
 
 /// `IMAGE_FILE_MACHINE_AMD64`.
 const MACHINE_X86_64: u16 = 0x8664;
+/// `IMAGE_FILE_MACHINE_ARM64`.
+const MACHINE_ARM64: u16 = 0xaa64;
 /// `IMAGE_NT_OPTIONAL_HDR64_MAGIC`: PE32+.
 const OPTIONAL_MAGIC_64: u16 = 0x20b;
 /// Offset of the certificate table's entry in a PE32+ optional header: 112 bytes of fields, then entry 4 of 8 bytes each.
@@ -21,7 +23,7 @@ const READ_ONLY_DATA: u32 = 0x4000_0040;
 pub enum Error {
     /// A structure lies outside the file or contradicts itself.
     #[error(
-        "not a usable x86-64 EFI image: {what}; it must be an unmodified stub or kernel from the distribution"
+        "not a usable 64-bit EFI image: {what}; it must be an unmodified stub or kernel from the distribution"
     )]
     Malformed {
         /// What was looked at.
@@ -74,7 +76,7 @@ impl<'a> Image<'a> {
         if file.get(pe..pe.saturating_add(4)) != Some(b"PE\0\0") {
             return Err(malformed("there is no PE signature where the DOS header points"));
         }
-        if u16_at(file, pe + 4)? != MACHINE_X86_64 {
+        if ![MACHINE_X86_64, MACHINE_ARM64].contains(&u16_at(file, pe + 4)?) {
             return Err(malformed("it is for another processor"));
         }
         let count = usize::from(u16_at(file, pe + 6)?);
@@ -191,6 +193,78 @@ impl<'a> Image<'a> {
         out[pe + 6..pe + 8].copy_from_slice(&count.to_le_bytes());
         put(&mut out, self.optional + 8, data_bytes);
         put(&mut out, self.optional + 56, align(next_address, section_alignment)?);
+        self.with_checksum(out)
+    }
+
+    /// A copy of the image without the section called `first`, those behind it, and a signature.
+    pub fn without(&self, first: &str) -> Result<Vec<u8>, Error> {
+        let malformed = |what| Error::Malformed { what };
+        let index = self.sections.iter().position(|section| section.name == first);
+        let index = index.ok_or_else(|| malformed("it lacks the section that its builder put first"))?;
+        let (kept, dropped) = self.sections.split_at(index);
+        let cut = dropped.first().map_or(0, |section| section.raw_offset);
+        if dropped.iter().any(|section| section.raw_offset < cut)
+            || kept.iter().any(|section| section.raw_offset.saturating_add(section.raw_bytes) > cut)
+            || to_usize(cut)? < self.header_bytes
+        {
+            return Err(malformed("its sections do not lie in order"));
+        }
+        let end = to_usize(cut)?;
+        let mut out = self.file.get(..end).ok_or_else(|| malformed("a section ends past the file"))?.to_vec();
+        out[self.table + index * SECTION_HEADER_BYTES..][..dropped.len() * SECTION_HEADER_BYTES].fill(0);
+        let (mut data_bytes, mut next_address) = (u32_at(&out, self.optional + 8)?, 0);
+        for section in dropped {
+            let left = data_bytes.checked_sub(section.raw_bytes);
+            data_bytes = left.ok_or_else(|| malformed("it counts less data than it has"))?;
+        }
+        for section in kept {
+            next_address = next_address.max(plus(section.virtual_address, section.virtual_bytes)?);
+        }
+        let section_alignment = u32_at(&out, self.optional + 32)?;
+        if !section_alignment.is_power_of_two() {
+            return Err(malformed("its alignments are not powers of two"));
+        }
+        let count = u16::try_from(index).map_err(|_| Error::TooLarge)?;
+        let pe = self.optional - 24;
+        out[pe + 6..pe + 8].copy_from_slice(&count.to_le_bytes());
+        put(&mut out, self.optional + 8, data_bytes);
+        put(&mut out, self.optional + 56, align(next_address, section_alignment)?);
+        put(&mut out, self.optional + CERTIFICATE_ENTRY, 0);
+        put(&mut out, self.optional + CERTIFICATE_ENTRY + 4, 0);
+        self.with_checksum(out)
+    }
+
+    /// Whether it has a certificate table; whether that is any good, firmware says.
+    pub fn is_signed(&self) -> Result<bool, Error> {
+        Ok(usize_at(self.file, self.optional + CERTIFICATE_ENTRY + 4)? != 0)
+    }
+
+    /// A copy of the image without its certificate table, padded as a table behind it wants it (to eight bytes).
+    pub fn without_signature(&self) -> Result<Vec<u8>, Error> {
+        let start = usize_at(self.file, self.optional + CERTIFICATE_ENTRY)?;
+        let bytes = usize_at(self.file, self.optional + CERTIFICATE_ENTRY + 4)?;
+        let end = if bytes == 0 { self.file.len() } else { start };
+        if end < self.header_bytes || (bytes > 0 && start.checked_add(bytes) != Some(self.file.len())) {
+            return Err(Error::Malformed { what: "its certificates are not the last thing in it" });
+        }
+        let mut out =
+            self.file.get(..end).ok_or(Error::Malformed { what: "its certificates lie outside" })?.to_vec();
+        out.resize(end.next_multiple_of(8), 0);
+        put(&mut out, self.optional + CERTIFICATE_ENTRY, 0);
+        put(&mut out, self.optional + CERTIFICATE_ENTRY + 4, 0);
+        self.with_checksum(out)
+    }
+
+    /// A copy of this image, which has no signature yet and ends at a multiple of eight, with this certificate table.
+    pub(crate) fn with_certificates(&self, table: &[u8]) -> Result<Vec<u8>, Error> {
+        let mut out = self.file.to_vec();
+        put(&mut out, self.optional + CERTIFICATE_ENTRY, to_u32(self.file.len())?);
+        put(&mut out, self.optional + CERTIFICATE_ENTRY + 4, to_u32(table.len())?);
+        out.extend_from_slice(table);
+        self.with_checksum(out)
+    }
+
+    fn with_checksum(&self, mut out: Vec<u8>) -> Result<Vec<u8>, Error> {
         put(&mut out, self.optional + 64, 0);
         let sum = checksum(&out)?;
         put(&mut out, self.optional + 64, sum);
@@ -262,45 +336,9 @@ fn align(number: u32, alignment: u32) -> Result<u32, Error> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-
-    /// The smallest image with one `.sbat` section that the parser takes, certificates of `signature` bytes behind it.
-    pub(crate) fn tiny(signature: usize) -> Vec<u8> {
-        let mut file = vec![0; 0x400];
-        file[..2].copy_from_slice(b"MZ");
-        put(&mut file, 0x3c, 0x40);
-        file[0x40..0x44].copy_from_slice(b"PE\0\0");
-        file[0x44..0x46].copy_from_slice(&MACHINE_X86_64.to_le_bytes());
-        file[0x46..0x48].copy_from_slice(&1_u16.to_le_bytes());
-        file[0x54..0x56].copy_from_slice(&0xf0_u16.to_le_bytes());
-        let optional = 0x58;
-        file[optional..optional + 2].copy_from_slice(&OPTIONAL_MAGIC_64.to_le_bytes());
-        for (field, value) in [(32, 0x1000), (36, 0x200), (56, 0x2000), (60, 0x200), (108, 16)] {
-            put(&mut file, optional + field, value);
-        }
-        let header = optional + 0xf0;
-        file[header..header + 5].copy_from_slice(b".sbat");
-        for (field, value) in [(8, 5), (12, 0x1000), (16, 0x200), (20, 0x200)] {
-            put(&mut file, header + field, value);
-        }
-        file[0x200..0x205].copy_from_slice(b"sbat,");
-        if signature > 0 {
-            put(&mut file, optional + CERTIFICATE_ENTRY, 0x400);
-            put(&mut file, optional + CERTIFICATE_ENTRY + 4, u32::try_from(signature).unwrap());
-            file.resize(0x400 + signature, 0xaa);
-        }
-        file
-    }
-
-    /// `tiny` has room for one more section header; a UKI needs five.
-    pub(crate) fn tiny_with_room() -> Vec<u8> {
-        let mut stub = tiny(0);
-        stub.splice(0x200..0x200, [0; 0x200]);
-        put(&mut stub, 0x58 + 60, 0x400);
-        put(&mut stub, 0x58 + 0xf0 + 20, 0x400);
-        stub
-    }
+    use crate::tiny::tiny;
 
     #[test]
     fn a_signature_or_checksum_does_not_change_the_digest() {

@@ -42,6 +42,27 @@ pub fn assemble(parts: &Parts<'_>) -> Result<Vec<u8>, Error> {
     ])
 }
 
+/// What a TPM will hold after this UKI has started, by way of a boot loader if there is one.  The name is the UKI's own.
+///
+/// # Errors
+/// When it is none.
+pub fn measure(loader: Option<&[u8]>, uki: &[u8]) -> Result<ReferenceValues, Error> {
+    reference_behind(&name(&Image::parse(uki)?), loader, uki)
+}
+
+/// Name and version of a UKI, from its os-release: `scalerforge-discovery-0.1.0` of `NAME="Scalerforge discovery"` and
+/// `VERSION_ID=0.1.0`.
+#[must_use]
+pub fn name(image: &Image<'_>) -> String {
+    let os_release = String::from_utf8_lossy(image.section(".osrel").unwrap_or_default());
+    let field = |name: &str| {
+        let mut lines = os_release.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        value.unwrap_or("unknown").trim_matches('"').to_owned()
+    };
+    format!("{}-{}", field("NAME").to_lowercase().replace(' ', "-"), field("VERSION_ID"))
+}
+
 /// The reference values of a UKI that firmware starts, computed from the finished file.
 pub fn reference(name: &str, uki: &[u8]) -> Result<ReferenceValues, Error> {
     reference_behind(name, None, uki)

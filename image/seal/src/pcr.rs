@@ -66,19 +66,31 @@ pub fn pcr9(uki: &Image<'_>) -> Result<[u8; 32], Error> {
     let command_line = String::from_utf8_lossy(section(".cmdline", "it has no command line")?);
     let options: Vec<u8> = command_line.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
     let mut initrd = section(".initrd", "it has no initramfs")?.to_vec();
-    initrd.resize(initrd.len().next_multiple_of(4), 0);
-    initrd.extend_from_slice(&extra_archive(section(".osrel", "it has no os-release")?));
+    section(".osrel", "it has no os-release")?;
+    for (section, name) in EXTRA {
+        if let Some(content) = uki.section(section) {
+            initrd.resize(initrd.len().next_multiple_of(4), 0);
+            initrd.extend_from_slice(&extra_archive(name, content));
+        }
+    }
     let mut pcr = UNTOUCHED;
     extend(&mut pcr, &digest(&options));
     extend(&mut pcr, &digest(&initrd));
     Ok(pcr)
 }
 
-/// The archive that systemd-stub (257) appends to the initramfs, so that the system can read the UKI's own os-release.
-fn extra_archive(os_release: &[u8]) -> Vec<u8> {
+/// What systemd-stub (257) appends to the initramfs of its own sections, each as an archive, in this order: the system
+/// can so read the UKI's os-release and the policy that opens what is sealed to it.
+const EXTRA: [(&str, &str); 3] = [
+    (".pcrsig", "tpm2-pcr-signature.json"),
+    (".pcrpkey", "tpm2-pcr-public-key.pem"),
+    (".osrel", "os-release"),
+];
+
+fn extra_archive(name: &str, content: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     Record { mode: 0o040_555, ..Record::numbered(1) }.write(&mut out, ".extra", &[]);
-    Record { mode: 0o100_444, ..Record::numbered(2) }.write(&mut out, ".extra/os-release", os_release);
+    Record { mode: 0o100_444, ..Record::numbered(2) }.write(&mut out, &format!(".extra/{name}"), content);
     // Its trailer is a literal, and the only place where it writes a hexadecimal digit as a capital.
     out.extend_from_slice(b"070701");
     for field in ["0", "0", "0", "0", "1", "0", "0", "0", "0", "0", "0", "B", "0"] {
@@ -99,7 +111,7 @@ fn digest(bytes: &[u8]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pe::tests::{tiny, tiny_with_room};
+    use crate::tiny::{tiny, tiny_with_room};
 
     fn uki(initrd: &[u8]) -> Vec<u8> {
         let stub = tiny(0);

@@ -1,0 +1,96 @@
+//! `scalerforge chain mandate`: what the owner of the collateral has to do once, where it is a Safe, so that an appliance's
+//! key can register nodes for it: a deposit, and limits a day.
+//!
+//! It asks a chain and changes nothing; no key is read.  The Safe's owners sign in their own application.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context as _, bail};
+use appliance_model::{Address, Icnt};
+use chain_client::{
+    Chain, Grant, Registry,
+    signer::{Safe, SafeTransaction, meaning},
+};
+use clap::Args;
+
+use super::sign::for_builder;
+use crate::say;
+
+#[derive(Debug, Args)]
+pub(crate) struct Mandate {
+    /// The owner: the Safe's account, as the site file's `chain.owner` names it.
+    #[arg(long, value_name = "ADDRESS")]
+    safe: Address,
+    /// The Safe's next nonce, as its application shows it.
+    #[arg(long)]
+    nonce: u64,
+    /// The operator: the account that `scalerforge chain status` shows.
+    #[arg(long, value_name = "ADDRESS")]
+    operator: Address,
+    /// Whole ICNT that go from the Safe into its deposit.
+    #[arg(long, default_value_t = 0)]
+    deposit_icnt: u64,
+    /// Nodes that the operator may register a day; with 0 in all three it may do nothing any more.
+    #[arg(long)]
+    registrations: u16,
+    /// Nodes that it may retire a day.
+    #[arg(long)]
+    retirements: u16,
+    /// Whole ICNT that it may stake a day.
+    #[arg(long)]
+    collateral_icnt: u64,
+    /// The registry.
+    #[arg(long, value_name = "ADDRESS")]
+    registry: Address,
+    /// The chain's JSON-RPC; may be named more than once.
+    #[arg(long, value_name = "URL", required = true)]
+    rpc: Vec<String>,
+    /// The chain's id: another chain is refused.
+    #[arg(long)]
+    chain_id: u64,
+    /// Write the transaction builder's file here; it must not exist.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+pub(super) fn run(verb: &Mandate) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let calls = runtime.block_on(verb.calls())?;
+    let words: Vec<String> =
+        calls.iter().flat_map(|call| meaning(Some(call.to), call.value, &call.data).words).collect();
+    let safe = Safe { account: verb.safe, chain_id: verb.chain_id, nonce: verb.nonce };
+    for_builder(safe, &calls, &words, &verb.out)?;
+    say!("and that it says:");
+    words.iter().for_each(|words| say!("  {words}"));
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Mandate {
+    /// The calls, if the Safe can make them as things stand.
+    async fn calls(&self) -> anyhow::Result<Vec<SafeTransaction>> {
+        let tokens = |whole| Icnt::tokens(whole).context("more ICNT than there can be");
+        let (deposit, collateral) = (tokens(self.deposit_icnt)?, tokens(self.collateral_icnt)?);
+        let limits = Grant {
+            enabled: (self.registrations, self.retirements, self.collateral_icnt) != (0, 0, 0),
+            registrations_per_day: self.registrations,
+            retirements_per_day: self.retirements,
+            collateral_per_day: collateral,
+            registrations: 0,
+            retirements: 0,
+            collateral: Icnt(0),
+        };
+        let chain = Chain::connect_any(&self.rpc, self.chain_id).await?;
+        let registry = Registry::open(&chain, self.registry).await?;
+        let (safe, operator) = (self.safe, self.operator);
+        if safe == operator {
+            bail!("0x{safe} is both: an owner needs nobody's limits to act for itself");
+        }
+        let funds = registry.funds_at(chain.head().await?, safe, operator).await?;
+        if funds.balance < deposit {
+            let missing = Icnt(deposit.0 - funds.balance.0);
+            bail!("0x{safe} holds {} and is to deposit {deposit}: send it {missing} first", funds.balance);
+        }
+        let calls = registry.mandate_calls(operator, deposit, &limits)?;
+        Ok(calls.iter().map(SafeTransaction::from).collect())
+    }
+}

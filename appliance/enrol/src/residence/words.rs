@@ -1,0 +1,107 @@
+//! Residences for people: what goes on, in words, and why nothing is written to a host's drive.
+
+use appliance_api::agent::host::{Place, Release};
+use appliance_model::Digest;
+
+use super::{Housing, Residence};
+use crate::Stage;
+
+impl Residence {
+    /// What is going on, or what came of it.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let lives = match &self.home {
+            Some(home) => format!("runs {}", home.words()),
+            None => "has no system of its own that was marked good".into(),
+        };
+        match &self.housing {
+            Housing::Settled => lives,
+            Housing::Queued { job } => format!("{lives}; {} waits for its turn", named(&job.release)),
+            Housing::Asked { job, .. } => format!("{lives}; {} is being written", named(&job.release)),
+            Housing::Occupied { job, digest, .. } => format!(
+                "{lives}; {} was not written, because {} holds something: `host install` shows what, and --over {} \
+                 allows that to be lost",
+                named(&job.release),
+                drive_of(&job.place),
+                short(digest)
+            ),
+            Housing::Written { job, slot } => format!(
+                "{lives}; {} is written to slot {slot} and was read back, and the machine is to restart",
+                named(&job.release)
+            ),
+            Housing::Restarting { job, slot, .. } => {
+                format!("{lives}; the machine restarts into {} in slot {slot}", named(&job.release))
+            }
+            Housing::Promoting { home, .. } => {
+                format!("{lives}; {} has proven itself and is marked good", home.words())
+            }
+            Housing::Failed { job, why, .. } => {
+                format!("{lives}; {} came to nothing: {why}", named(&job.release))
+            }
+        }
+    }
+}
+
+impl Housing {
+    /// Its name, as shown.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Settled => "settled",
+            Self::Queued { .. } => "queued",
+            Self::Asked { .. } => "asked",
+            Self::Occupied { .. } => "occupied",
+            Self::Written { .. } => "written",
+            Self::Restarting { .. } => "restarting",
+            Self::Promoting { .. } => "promoting",
+            Self::Failed { .. } => "failed",
+        }
+    }
+}
+
+/// Why no drive of a host in this stage gets a system, if so.  `sold` says whether that drive is one of its units.
+#[must_use]
+pub fn install_barred(stage: &Stage, sold: bool) -> Option<&'static str> {
+    match stage {
+        Stage::Registered { .. } if sold => Some(
+            "that drive is a unit of a registered ScalerNode, and somebody's data may be on it; retire the node first, or \
+             name a drive that is not sold",
+        ),
+        Stage::Registering { .. } => Some("its registration is on its way to the chain"),
+        Stage::Found | Stage::Booting { .. } => Some("its agent has not been heard"),
+        Stage::Discovering { .. }
+        | Stage::Identifying { .. }
+        | Stage::Challenging { .. }
+        | Stage::Challenged { .. }
+        | Stage::Admitting { .. }
+        | Stage::Verifying { .. } => {
+            Some("its TPM has not shown who it is: a system must be able to prove that it is its")
+        }
+        Stage::Admitted { .. }
+        | Stage::BurningIn { .. }
+        | Stage::Carving { .. }
+        | Stage::Shaping { .. }
+        | Stage::Binding { .. }
+        | Stage::Sealing { .. }
+        | Stage::Pricing { .. } => Some("it is at work; wait until it waits for approval, or hold it there"),
+        Stage::Approving { .. }
+        | Stage::Registered { .. }
+        | Stage::Quarantined { .. }
+        | Stage::Retired { .. } => None,
+    }
+}
+
+pub(super) fn named(release: &Release) -> String {
+    format!("{} {}", release.name, release.version)
+}
+
+fn drive_of(place: &Place) -> String {
+    match place {
+        Place::Fresh { drive, .. } => format!("drive {drive}"),
+        Place::Other => "the other slot".into(),
+    }
+}
+
+fn short(digest: &Digest) -> String {
+    digest.to_string().chars().take(16).collect()
+}

@@ -1,0 +1,162 @@
+//! What is plugged into the appliance's machine: its image, and the stick with the answers of the first run.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, ensure};
+use hil_tests_rack::{Rack, netns};
+use hil_tests_scenarios::Artefacts;
+use image_build::{
+    Lock, Origin, appliance, diff,
+    installed::{self, Order},
+    release::Edition,
+};
+
+/// A stick of this size has room for answers, makers' certificates and a list of controllers.
+const STICK_KIB: u32 = 4096;
+
+fn tree() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Where cargo puts the static programs, and their names.
+fn program(name: &str) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| tree().join("target"), PathBuf::from);
+    target.join("x86_64-unknown-linux-gnu/agent").join(name)
+}
+
+/// Builds the appliance of what the artefacts have, without the symbols of a program that is built for tests; once for
+/// the same parts.
+pub(crate) fn image(artefacts: &Artefacts) -> anyhow::Result<PathBuf> {
+    let folder = artefacts.scratch.join("appliance");
+    let (host, out) = (folder.join("host"), folder.join("image"));
+    let base = artefacts.base.join("discovery.efi");
+    if newer(
+        &out.join("release.json"),
+        &[&artefacts.scalerforge, &program("agent"), &program("start"), &base],
+    ) {
+        return Ok(out);
+    }
+    for made in [&host, &out] {
+        std::fs::create_dir_all(made)?;
+    }
+    let scalerforge = folder.join("scalerforge");
+    run(Command::new("strip").arg("-o").args([&scalerforge, &artefacts.scalerforge]))?;
+    let (cache, lock) = (tree().join(".xtask/cache"), Lock::committed()?);
+    let origin = Origin { cache: &cache, lock: &lock, snapshot: None };
+    let (agent, start) = (program("agent"), program("start"));
+    let order = Order { agent: &agent, start: &start, edition: Edition::own(), out: &host };
+    installed::installed(origin, &order, &mut |step| println!("host: {step}"))?;
+    build(origin, artefacts, (&scalerforge, &start), (&host, &out))?;
+    Ok(out)
+}
+
+/// Whether what was made is there, and younger than all that it is made of; this test is, too.
+fn newer(made: &Path, parts: &[&Path]) -> bool {
+    let at = |path: &Path| std::fs::metadata(path).and_then(|found| found.modified()).ok();
+    let Some(made) = at(made) else { return false };
+    let own = std::env::current_exe().ok();
+    parts.iter().copied().chain(own.as_deref()).all(|part| at(part).is_some_and(|part| part < made))
+}
+
+/// Builds it once more, in another folder, and compares all that came of it.
+pub(crate) fn same_again(artefacts: &Artefacts) -> anyhow::Result<()> {
+    let folder = artefacts.scratch.join("appliance");
+    let again = folder.join("somewhere/else");
+    std::fs::create_dir_all(&again)?;
+    let (cache, lock) = (tree().join(".xtask/cache"), Lock::committed()?);
+    let origin = Origin { cache: &cache, lock: &lock, snapshot: None };
+    let programs = (folder.join("scalerforge"), program("start"));
+    build(origin, artefacts, (&programs.0, &programs.1), (&folder.join("host"), &again))?;
+    let differences = diff::diff(&folder.join("image"), &again)?;
+    ensure!(differences.is_empty(), "two builds differ: {differences:?}");
+    std::fs::remove_dir_all(&again)?;
+    Ok(())
+}
+
+/// A copy of a disk image for a machine to write to; a raw one lies on a larger drive, as it would.
+pub(crate) fn drive(image: &Path, dir: &Path, more_bytes: u64) -> anyhow::Result<PathBuf> {
+    let to = dir.join(image.file_name().context("no file")?);
+    run(Command::new("cp").arg("--sparse=always").args([image, &to]))?;
+    let file = std::fs::OpenOptions::new().write(true).open(&to)?;
+    file.set_len(file.metadata()?.len() + more_bytes)?;
+    Ok(to)
+}
+
+fn build(
+    origin: Origin<'_>,
+    artefacts: &Artefacts,
+    (scalerforge, start): (&Path, &Path),
+    (host, out): (&Path, &Path),
+) -> anyhow::Result<()> {
+    let order = appliance::Order {
+        scalerforge,
+        start,
+        discovery: &artefacts.base,
+        host,
+        policy: None,
+        edition: Edition::own(),
+        out,
+    };
+    let made = appliance::appliance(origin, &order, &mut |step| println!("appliance: {step}"))?;
+    println!("appliance: root {} MiB, UKI {} MiB", made.root_bytes >> 20, made.uki_bytes >> 20);
+    Ok(())
+}
+
+/// A volume with answers, the password, whose TPMs are believed, and the BMCs with their passwords.
+pub(crate) fn stick(dir: &Path, rack: &Rack, password: &str) -> anyhow::Result<PathBuf> {
+    let from = dir.join("first-run");
+    std::fs::create_dir_all(from.join("endorsement"))?;
+    std::fs::write(from.join("endorsement/rack.pem"), rack.ek_roots_pem()? + &rack.ek_intermediates_pem()?)?;
+    std::fs::write(from.join("password"), format!("{password}\n"))?;
+    let mut list = "serial,password,address,user\n".to_owned();
+    for host in rack.hosts() {
+        let (serial, secret) = (&host.spec().serial, host.bmc_password());
+        list += &format!("{serial},{secret},{},{}\n", host.bmc_url(), host.bmc_user());
+    }
+    std::fs::write(from.join("bmc.csv"), list)?;
+    let office = netns::OFFICE;
+    let answers = format!(
+        r#"[site]
+name = "from-image"
+region = "eu-west"
+class = "lab"
+
+[lan]
+interface = "enp0s16"
+address = "10.77.0.1/24"
+mode = "full"
+pool = "10.77.0.100-10.77.0.199"
+
+[uplink]
+interface = "enp0s17"
+address = "10.76.0.2/24"
+router = "{office}"
+
+[burn_in]
+profile = "demo"
+
+[admin]
+password_file = "password"
+
+[bmc]
+list_file = "bmc.csv"
+"#
+    );
+    std::fs::write(from.join("first-run.toml"), answers)?;
+    let volume = dir.join("stick.img");
+    let kib = STICK_KIB.to_string();
+    run(Command::new("truncate").args(["--size", &format!("{kib}K")]).arg(&volume))?;
+    run(Command::new("mformat").args(["-v", "SCALERFIRST", "-i"]).arg(&volume).arg("::"))?;
+    let all = ["first-run.toml", "password", "bmc.csv", "endorsement"].map(|name| from.join(name));
+    run(Command::new("mcopy").arg("-s").arg("-i").arg(&volume).args(all).arg("::/"))?;
+    Ok(volume)
+}
+
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let done = command.output().with_context(|| format!("{command:?}: is it installed?"))?;
+    ensure!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
+    Ok(())
+}

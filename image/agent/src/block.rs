@@ -1,0 +1,68 @@
+//! A block device as `image-slots` wants a drive.
+
+use std::{
+    fs::{self, File},
+    io::{self, Seek as _, SeekFrom},
+    os::unix::fs::FileExt as _,
+    path::Path,
+};
+
+use firmware_checks_probe::live::memory;
+use image_slots::Device;
+
+/// An open drive, or a file that stands for one.
+#[derive(Debug)]
+pub struct Block {
+    file: File,
+    bytes: u64,
+    sector: usize,
+}
+
+impl Block {
+    /// Opens `dev/NAME`; `sys` says how large its sectors are.
+    ///
+    /// # Errors
+    /// When it does not open for writing.
+    pub fn open(sys: &Path, path: &Path) -> io::Result<Self> {
+        let mut file = File::options().read(true).write(true).open(path)?;
+        let bytes = file.seek(SeekFrom::End(0))?;
+        let name = path.file_name().unwrap_or_default();
+        let size = fs::read_to_string(sys.join("block").join(name).join("queue/logical_block_size"));
+        let sector = size.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(512);
+        Ok(Self { file, bytes, sector })
+    }
+
+    /// Has the kernel read the partition table.
+    ///
+    /// # Errors
+    /// When a partition is in use.
+    pub fn look_again(&self) -> io::Result<()> {
+        memory::read_table(&self.file)
+    }
+}
+
+impl Device for Block {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn sector(&self) -> usize {
+        self.sector
+    }
+
+    fn read(&mut self, at: u64, into: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(into, at)
+    }
+
+    fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, at)
+    }
+
+    fn barrier(&mut self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    fn forget(&mut self) -> io::Result<()> {
+        memory::forget_blocks(&self.file)
+    }
+}

@@ -1,0 +1,328 @@
+//! Which known vulnerabilities the locked packages have: the lock against Debian's security tracker, as a file.
+//!
+//! The tracker's data (`https://security-tracker.debian.org/tracker/data/json`) is a file that somebody fetched: a build
+//! has no network beyond the package mirror.  Critical is what Debian calls urgent, and whatever has a fixed version that
+//! the lock does not have.  A person may accept a vulnerability, with a reason, in a file.  It refuses a reason that is
+//! none.  Pure; `newer.rs` is what the mirror alone can say.  Read next: `version.rs`.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::lock::{Lock, Pinned, Set};
+use crate::version;
+
+/// The tracker's file had 70 MB in 2026.
+pub const DATA_BYTES_MAX: u64 = 512 << 20;
+/// What is in images; boot loaders of other people and build tools are not.
+const IN_IMAGES: [Set; 4] = [Set::Boot, Set::Host, Set::Appliance, Set::Firmware];
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not the tracker's format.
+    #[error(
+        "this is not the security tracker's JSON; fetch https://security-tracker.debian.org/tracker/data/json again"
+    )]
+    Json(#[source] serde_json::Error),
+    /// It knows none of the packages.
+    #[error(
+        "the tracker's data says nothing about {suite} for any package of the lock; is it another distribution's?"
+    )]
+    Foreign {
+        /// The release looked for.
+        suite: String,
+    },
+    /// A line that accepts nothing.
+    #[error(
+        "line {line} of the accepted vulnerabilities is no `CVE-YEAR-NUMBER REASON`; write a reason behind the number"
+    )]
+    Accepted {
+        /// Counted from 1.
+        line: usize,
+    },
+}
+
+/// One vulnerability of one source package in the images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// CVE number, or Debian's temporary name.
+    pub id: String,
+    /// Debian source package.
+    pub source: String,
+    /// The source's version in the lock.
+    pub version: String,
+    /// The version that has it no more, if there is one.
+    pub fixed: Option<String>,
+    /// Debian's word.
+    pub urgency: String,
+    /// It stops a build.
+    pub critical: bool,
+    /// Why somebody says that it does not matter here; then it is not critical.
+    pub accepted: Option<String>,
+    /// What it is about.
+    pub about: String,
+}
+
+/// All there is to say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The distribution's name for its release.
+    pub suite: String,
+    /// The lock that was looked at.
+    pub lock: String,
+    /// Source packages of which the tracker knows something.
+    pub known: usize,
+    /// Source packages in the images.
+    pub sources: usize,
+    /// By package, critical ones first.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// How many stop a build.
+    #[must_use]
+    pub fn critical(&self) -> usize {
+        self.findings.iter().filter(|finding| finding.critical).count()
+    }
+}
+
+/// Source packages in the images, each with its version.
+#[must_use]
+pub fn sources(lock: &Lock) -> BTreeMap<String, String> {
+    lock.of(&IN_IMAGES).map(source).collect()
+}
+
+/// `acl (2.3.2-2)` is another version than the package's.  What Debian signs is built from what it signs.
+pub(crate) fn source(package: &Pinned) -> (String, String) {
+    let (name, version) = match package.source.split_once(" (") {
+        Some((name, version)) => (name, version.trim_end_matches(')')),
+        None => (package.source.as_str(), package.version.as_str()),
+    };
+    match name.strip_suffix("-signed-amd64").or_else(|| name.strip_suffix("-signed-arm64")) {
+        // linux-signed-amd64 6.12.117+1 is linux 6.12.117-1.
+        Some(base) => (base.to_owned(), package.version.clone()),
+        None => (name.to_owned(), version.to_owned()),
+    }
+}
+
+/// Compares the lock with what the tracker knows.
+///
+/// # Errors
+/// [`Error`].
+pub fn report(lock: &Lock, tracker: &[u8], accepted: &BTreeMap<String, String>) -> Result<Report, Error> {
+    let sources = sources(lock);
+    let wanted = Wanted(sources.keys().map(String::as_str).collect());
+    let mut reader = serde_json::Deserializer::from_slice(tracker);
+    let data = wanted.deserialize(&mut reader).map_err(Error::Json)?;
+    let (mut findings, mut known) = (Vec::new(), 0);
+    for (source, entries) in &data {
+        let Some(version) = sources.get(source) else { continue };
+        let here: Vec<(&String, &Entry, &Release)> = entries
+            .iter()
+            .filter_map(|(id, entry)| Some((id, entry, entry.releases.get(&lock.suite)?)))
+            .collect();
+        known += usize::from(!here.is_empty());
+        for (id, entry, release) in here {
+            findings.extend(release.judge(version).map(|(fixed, urgent)| Finding {
+                id: id.clone(),
+                source: source.clone(),
+                version: version.clone(),
+                critical: (urgent || fixed.is_some()) && !accepted.contains_key(id),
+                fixed,
+                urgency: release.urgency.clone(),
+                accepted: accepted.get(id).cloned(),
+                about: entry.description.clone(),
+            }));
+        }
+    }
+    if known == 0 {
+        return Err(Error::Foreign { suite: lock.suite.clone() });
+    }
+    findings.sort_by(|one, two| {
+        let key = |finding: &Finding| (!finding.critical, finding.source.clone(), finding.id.clone());
+        key(one).cmp(&key(two))
+    });
+    Ok(Report { suite: lock.suite.clone(), lock: lock.digest(), known, sources: sources.len(), findings })
+}
+
+/// Reads what a person accepts: `CVE-2026-1 why it does not matter here`, a line each, `#` for comments.
+///
+/// # Errors
+/// [`Error::Accepted`].
+pub fn accepted(text: &str) -> Result<BTreeMap<String, String>, Error> {
+    let mut found = BTreeMap::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        match line.split_once(char::is_whitespace) {
+            Some((id, why)) if id.starts_with("CVE-") || id.starts_with("TEMP-") => {
+                found.insert(id.to_owned(), why.trim().to_owned());
+            }
+            Some(_) | None => return Err(Error::Accepted { line: index + 1 }),
+        }
+    }
+    Ok(found)
+}
+
+#[derive(Debug, Deserialize)]
+struct Entry {
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    releases: BTreeMap<String, Release>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Release {
+    status: String,
+    #[serde(default)]
+    urgency: String,
+    fixed_version: Option<String>,
+}
+
+impl Release {
+    /// The fixed version and whether Debian calls it urgent, if this version is vulnerable.
+    fn judge(&self, version: &str) -> Option<(Option<String>, bool)> {
+        let urgent = self.urgency.starts_with("high") || self.urgency == "end-of-life";
+        match (self.status.as_str(), self.fixed_version.as_deref()) {
+            // Fixed before there was a first version: never vulnerable.
+            ("resolved", Some("0") | None) => None,
+            ("resolved", Some(fixed)) => {
+                (version::compare(version, fixed) == Ordering::Less).then(|| (Some(fixed.to_owned()), urgent))
+            }
+            // `open`, `undetermined`, and words of later days.
+            (_, _) => Some((None, urgent)),
+        }
+    }
+}
+
+/// Reads the wanted packages of a file that is hundreds of times larger.
+struct Wanted<'a>(BTreeSet<&'a str>);
+
+type Data = BTreeMap<String, BTreeMap<String, Entry>>;
+
+impl<'de> DeserializeSeed<'de> for Wanted<'_> {
+    type Value = Data;
+
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Data, D::Error> {
+        reader.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Wanted<'_> {
+    type Value = Data;
+
+    fn expecting(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
+        text.write_str("packages by name")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Data, A::Error> {
+        let mut data = Data::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if self.0.contains(name.as_str()) {
+                data.insert(name, map.next_value()?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(data)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lock::Archive;
+
+    fn pinned(name: &str, version: &str, source: &str, set: Set) -> Pinned {
+        Pinned {
+            name: name.into(),
+            version: version.into(),
+            architecture: "amd64".into(),
+            sets: vec![set],
+            source: source.into(),
+            archive: Archive::Release,
+            path: format!("pool/{name}.deb"),
+            bytes: 1,
+            sha256: "ab".repeat(32),
+        }
+    }
+
+    fn lock() -> Lock {
+        Lock {
+            suite: "trixie".into(),
+            packages: vec![
+                pinned("libacl1", "2.3.2-2+b1", "acl (2.3.2-2)", Set::Host),
+                pinned("linux-image-6", "6.12.117-1", "linux-signed-amd64 (6.12.117+1)", Set::Boot),
+                pinned("ovmf", "1", "edk2", Set::Lab),
+            ],
+        }
+    }
+
+    const TRACKER: &str = r#"{
+        "acl": {
+            "CVE-2026-1": {"description": "old", "scope": "local", "releases": {"trixie": {"status": "resolved", "repositories": {"trixie": "2.3.2-2"}, "fixed_version": "2.3.2-2", "urgency": "high"}}},
+            "CVE-2026-2": {"releases": {"trixie": {"status": "resolved", "fixed_version": "2.3.2-3~deb13u1", "urgency": "not yet assigned"}}},
+            "CVE-2026-3": {"releases": {"trixie": {"status": "open", "urgency": "unimportant"}, "sid": {"status": "open", "urgency": "high"}}},
+            "CVE-2026-4": {"releases": {"trixie": {"status": "resolved", "fixed_version": "0", "urgency": "high"}}}
+        },
+        "linux": {
+            "CVE-2026-5": {"releases": {"trixie": {"status": "open", "urgency": "high**"}}},
+            "CVE-2026-6": {"releases": {"trixie": {"status": "resolved", "fixed_version": "6.12.118-1", "urgency": "low"}}}
+        },
+        "edk2": {"CVE-2026-7": {"releases": {"trixie": {"status": "open", "urgency": "high"}}}},
+        "else": [{"a": 1}]
+    }"#;
+
+    #[test]
+    fn what_is_open_urgent_or_fixed_elsewhere_is_told() {
+        let accepted = accepted("# ours\nCVE-2026-6 the driver is not in the image\n").unwrap();
+        let report = report(&lock(), TRACKER.as_bytes(), &accepted).unwrap();
+        let found: Vec<(&str, &str, bool, Option<&str>)> = report
+            .findings
+            .iter()
+            .map(|found| (found.id.as_str(), found.source.as_str(), found.critical, found.fixed.as_deref()))
+            .collect();
+        let expected = [
+            ("CVE-2026-2", "acl", true, Some("2.3.2-3~deb13u1")),
+            ("CVE-2026-5", "linux", true, None),
+            ("CVE-2026-3", "acl", false, None),
+            ("CVE-2026-6", "linux", false, Some("6.12.118-1")),
+        ];
+        assert_eq!(found, expected);
+        assert_eq!((report.critical(), report.known, report.sources), (2, 2, 2));
+        assert_eq!(report.findings[3].accepted.as_deref(), Some("the driver is not in the image"));
+    }
+
+    #[test]
+    fn what_is_no_tracker_data_is_refused() {
+        let none = BTreeMap::new();
+        for (data, expected) in [
+            ("[]", "not the security tracker's"),
+            ("{", "not the security tracker's"),
+            (r#"{"acl": {"CVE-1": {"releases": {"trixie": 3}}}}"#, "not the security tracker's"),
+            ("{}", "another distribution"),
+            (r#"{"acl": {"CVE-1": {"releases": {"noble": {"status": "open"}}}}}"#, "another distribution"),
+        ] {
+            let said = report(&lock(), data.as_bytes(), &none).unwrap_err().to_string();
+            assert!(said.contains(expected), "{data}: {said}");
+        }
+        assert!(matches!(accepted("\nCVE-2026-1"), Err(Error::Accepted { line: 2 })));
+        assert!(matches!(accepted("all of them please"), Err(Error::Accepted { line: 1 })));
+    }
+
+    #[test]
+    fn the_committed_lock_has_sources_that_the_tracker_names() {
+        let sources = sources(&Lock::committed().unwrap());
+        for name in ["linux", "systemd", "openssl", "glibc", "firmware-nonfree"] {
+            assert!(sources.contains_key(name), "{name} in {sources:?}");
+        }
+        assert!(!sources["linux"].contains('+'), "{}", sources["linux"]);
+    }
+}
