@@ -18,6 +18,8 @@ const MARK: &[u8] = b"scalerforge agent";
 /// 5 MiB held it until it got an account of its own: elliptic curve and hash of the chain are code of their own.
 const AGENT_BYTES_MAX: u64 = 6 << 20;
 
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
 /// What tests are built with beyond the default, all of them alike: cargo would put another program in the place of
 /// the one that scenarios run.
 pub(crate) const TESTED: [&str; 2] = ["--features", "appliance-cli/https-boot"];
@@ -132,11 +134,7 @@ fn boot_files(built: &image_build::Discovery, image: &Path) -> BootFiles {
 
 /// The agent, static, small.
 pub(crate) fn agent(root: &Path) -> anyhow::Result<PathBuf> {
-    const TARGET: &str = "x86_64-unknown-linux-gnu";
-    // With `--target`, these flags are the agent's alone: build scripts stay dynamic.
-    run(cargo(root)
-        .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-C target-feature=+crt-static")
-        .args(["build", "--quiet", "--profile", "agent", "-p", "image-agent", "--target", TARGET]))?;
+    run(&mut host_program(root, "image-agent"))?;
     let agent = target(root).join(TARGET).join("agent/agent");
     let size = std::fs::metadata(&agent).with_context(|| format!("finding {}", agent.display()))?.len();
     ensure!(size <= AGENT_BYTES_MAX, "the agent has {size} bytes, more than {AGENT_BYTES_MAX}");
@@ -145,10 +143,18 @@ pub(crate) fn agent(root: &Path) -> anyhow::Result<PathBuf> {
 
 /// The first program of an installed host, static.
 pub(crate) fn start(root: &Path) -> anyhow::Result<()> {
-    run(cargo(root)
+    run(&mut host_program(root, "image-start"))
+}
+
+/// Builds what runs on hosts: by the compiler alone, because Clippy in its place leaves optimisations out.
+fn host_program(root: &Path, package: &str) -> Command {
+    let mut command = cargo(root);
+    command
+        .env_remove("RUSTC_WORKSPACE_WRAPPER")
+        // With `--target`, these flags are the program's alone: build scripts stay dynamic.
         .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-C target-feature=+crt-static")
-        .args(["build", "--quiet", "--profile", "agent", "-p", "image-start", "--target"])
-        .arg("x86_64-unknown-linux-gnu"))
+        .args(["build", "--quiet", "--profile", "agent", "-p", package, "--target", TARGET]);
+    command
 }
 
 fn alter(folder: &Path, agent: &Path) -> anyhow::Result<PathBuf> {
