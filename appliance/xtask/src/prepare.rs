@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use hil_tests_scenarios::{Artefacts, BootFiles};
-use image_build::{Lock, Origin, packages};
+use image_build::{Lock, Origin, lock::Set, packages};
 
 use crate::run::{cargo, run};
 
@@ -36,13 +36,18 @@ pub(crate) fn prepare(root: &Path, altered: bool) -> anyhow::Result<(Artefacts, 
     run(cargo(root).args(["build", "--quiet"]).args(what).args(features))?;
     let scalerforge = target(root).join("debug/scalerforge");
     let agent = agent(root)?;
+    if altered {
+        start(root)?;
+    }
     let site = folder.join("site");
     run(Command::new(&scalerforge).args(["site", "init"]).arg(&site))?;
     let mut say = |line: &str| eprintln!("  {line}");
     let cache = folder.join("cache");
     let ca = site.join("ca.pem");
     let base = folder.join("image-base");
-    let lock = packages(&folder, &cache, &mut say)?;
+    // Scenarios build systems in networks of their own, from where no mirror is reached.
+    let rest: &[Set] = if altered { &[Set::Host, Set::Appliance, Set::Tools] } else { &[] };
+    let lock = packages(&folder, &cache, rest, &mut say)?;
     let origin = Origin { cache: &cache, lock: &lock, snapshot: None };
     let built = image_build::discovery(origin, &agent, &base, &mut say)?;
     ensure!(built.uki_bytes <= UKI_BYTES_MAX, "the discovery image has {} bytes", built.uki_bytes);
@@ -62,8 +67,12 @@ pub(crate) fn prepare(root: &Path, altered: bool) -> anyhow::Result<(Artefacts, 
         ovmf_vars: built.packages.ovmf_vars(),
         boot: boot_files(&built, &image),
         base,
+        cache,
+        lock: folder.join("lock.json"),
+        programs: agent.parent().context("the agent lies nowhere")?.to_owned(),
         scratch: folder.join("labs"),
     };
+    std::fs::write(&artefacts.lock, lock.to_text()?)?;
     std::fs::create_dir_all(&artefacts.scratch)?;
     let list = folder.join("artefacts.json");
     artefacts.write(&list)?;
@@ -84,14 +93,21 @@ fn sealed(base: &image_build::Discovery, ca: &Path, out: PathBuf) -> anyhow::Res
 /// Debian drops what it has replaced, so a lock ages without anybody changing this tree.  Then, and only here, today's
 /// packages are taken: what changes is printed, and the new lock lies in `.xtask` to be committed.  `scalerforge image
 /// build` never does this.
-fn packages(folder: &Path, cache: &Path, say: &mut dyn FnMut(&str)) -> anyhow::Result<Lock> {
+///
+/// `rest` are sets that are only fetched, for systems that are built later.
+fn packages(folder: &Path, cache: &Path, rest: &[Set], say: &mut dyn FnMut(&str)) -> anyhow::Result<Lock> {
     let committed = Lock::committed()?;
     let newer = newer_lock(folder);
     // Only what this very run found stands for today.
     if newer.exists() {
         std::fs::remove_file(&newer)?;
     }
-    match packages::fetch(Origin { cache, lock: &committed, snapshot: None }, say) {
+    let all = |lock: &Lock, say: &mut dyn FnMut(&str)| {
+        let origin = Origin { cache, lock, snapshot: None };
+        packages::fetch(origin, say)?;
+        packages::files(origin, rest, say).map(drop)
+    };
+    match all(&committed, say) {
         Err(packages::Error::Gone { name, version, .. }) => {
             eprintln!(
                 "\n  NOT THE COMMITTED PACKAGES: no mirror has {name} {version} any more.  Today's are:"
@@ -102,10 +118,10 @@ fn packages(folder: &Path, cache: &Path, say: &mut dyn FnMut(&str)) -> anyhow::R
             }
             std::fs::write(&newer, today.to_text()?)?;
             eprintln!("  commit {} as {LOCK_FILE}\n", newer.display());
-            packages::fetch(Origin { cache, lock: &today, snapshot: None }, say)?;
+            all(&today, say)?;
             Ok(today)
         }
-        other => other.map(|_| committed).map_err(Into::into),
+        other => other.map(|()| committed).map_err(Into::into),
     }
 }
 

@@ -196,7 +196,6 @@ fn host_disk(root: &Path) -> anyhow::Result<()> {
 /// A scenario that builds systems of its own, and is too long for the ordinary run.
 fn whole_machines(root: &Path, scenario: &str) -> anyhow::Result<()> {
     let (_, list) = prepare::prepare(root, true)?;
-    prepare::start(root)?;
     long(root, Some(&list), &format!("package(hil-tests-scenarios) & binary({scenario})"))
 }
 

@@ -28,6 +28,12 @@ pub struct Artefacts {
     pub ovmf_vars: PathBuf,
     /// What boots where firmware cannot take the image as it is.
     pub boot: BootFiles,
+    /// Where fetched packages are.
+    pub cache: PathBuf,
+    /// Which packages they are: the committed lock, or today's where that one has aged.
+    pub lock: PathBuf,
+    /// Directory with the static programs of hosts, `agent` and `start`.
+    pub programs: PathBuf,
     /// Where labs may write.
     pub scratch: PathBuf,
 }

@@ -85,6 +85,7 @@ fn a_server_gets_a_system_is_updated_and_goes_back_when_an_update_does_not_start
 /// Where releases are.
 #[derive(Clone)]
 struct Releases {
+    artefacts: Artefacts,
     first: PathBuf,
     second: PathBuf,
     broken: PathBuf,
@@ -94,47 +95,41 @@ impl Releases {
     /// Where they will be: two that work, and one whose first program does not run.
     fn of(artefacts: &Artefacts) -> Self {
         let folder = artefacts.scratch.join("releases");
-        Self { first: folder.join("first"), second: folder.join("second"), broken: folder.join("broken") }
+        Self {
+            artefacts: artefacts.clone(),
+            first: folder.join("first"),
+            second: folder.join("second"),
+            broken: folder.join("broken"),
+        }
     }
 
     /// Builds the one that the host gets first.
     fn build_first(&self) -> anyhow::Result<()> {
-        build(&self.first, &programs().join("start"), Edition { version: "1.1", epoch: 1 })
+        let start = self.artefacts.programs.join("start");
+        self.build(&self.first, &start, Edition { version: "1.1", epoch: 1 })
     }
 
     /// Builds the others.
     fn build_rest(&self) -> anyhow::Result<()> {
-        let start = programs().join("start");
+        let start = self.artefacts.programs.join("start");
         let broken = self.broken.with_file_name("start");
         let mut bytes = std::fs::read(&start).with_context(|| format!("reading {}", start.display()))?;
         // The entry point of an ELF file of 64 bits: nothing can run from there.
         bytes.get_mut(24..32).context("no program")?.fill(0);
         std::fs::write(&broken, bytes)?;
-        build(&self.second, &start, Edition { version: "1.2", epoch: 2 })?;
-        build(&self.broken, &broken, Edition { version: "1.3", epoch: 3 })
+        self.build(&self.second, &start, Edition { version: "1.2", epoch: 2 })?;
+        self.build(&self.broken, &broken, Edition { version: "1.3", epoch: 3 })
     }
-}
 
-/// The workspace.
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-/// Where the agent and the start program are built.
-fn programs() -> PathBuf {
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
-    target.join("x86_64-unknown-linux-gnu/agent")
-}
-
-fn build(out: &Path, start: &Path, edition: Edition<'_>) -> anyhow::Result<()> {
-    std::fs::create_dir_all(out)?;
-    let (agent, cache, lock) =
-        (programs().join("agent"), workspace().join(".xtask/cache"), Lock::committed()?);
-    let order = Order { agent: &agent, start, edition, out };
-    let origin = Origin { cache: &cache, lock: &lock, snapshot: None };
-    installed::installed(origin, &order, &mut |step| println!("{}: {step}", edition.version))?;
-    Ok(())
+    fn build(&self, out: &Path, start: &Path, edition: Edition<'_>) -> anyhow::Result<()> {
+        std::fs::create_dir_all(out)?;
+        let agent = self.artefacts.programs.join("agent");
+        let lock = Lock::parse(&std::fs::read_to_string(&self.artefacts.lock)?)?;
+        let order = Order { agent: &agent, start, edition, out };
+        let origin = Origin { cache: &self.artefacts.cache, lock: &lock, snapshot: None };
+        installed::installed(origin, &order, &mut |step| println!("{}: {step}", edition.version))?;
+        Ok(())
+    }
 }
 
 /// A drive that a foreign system was on: a partition table of the old kind, and one partition of type 7.

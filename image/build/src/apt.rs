@@ -68,13 +68,27 @@ impl Apt {
         let mut failed = to.as_os_str().to_owned();
         failed.push(".FAILED");
         let _ = fs::remove_file(failed);
-        Err(Error::Gone {
-            name: package.name.clone(),
-            version: package.version.clone(),
-            sha256: package.sha256.clone(),
-            said: said.lines().rev().take(3).collect::<Vec<_>>().join("; "),
-        })
+        let (name, version) = (package.name.clone(), package.version.clone());
+        let told = said.lines().rev().take(3).collect::<Vec<_>>().join("; ");
+        if out_of_reach(&said) {
+            return Err(Error::OutOfReach { name, version, said: told });
+        }
+        Err(Error::Gone { name, version, sha256: package.sha256.clone(), said: told })
     }
+}
+
+/// Whether apt met no mirror at all: that says nothing about what the mirror has.
+fn out_of_reach(said: &str) -> bool {
+    // The words of apt's method `http` (methods/connect.cc), which knows no codes for them.
+    [
+        "failure resolving",
+        "Could not resolve",
+        "Could not connect",
+        "Unable to connect",
+        "Cannot initiate the connection",
+    ]
+    .iter()
+    .any(|words| said.contains(words))
 }
 
 /// A path in a URL: of what Debian's file names may hold, only these two mean something else there.
@@ -177,4 +191,18 @@ pub(crate) fn run(
         output,
         hint,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_network_is_not_a_package_that_is_gone() {
+        let no_network = "E: Failed to fetch http://deb.debian.org/debian/pool/main/e/e.deb  Temporary failure \
+                          resolving 'deb.debian.org'\nE: Download Failed";
+        assert!(out_of_reach(no_network));
+        let gone = "E: Failed to fetch http://deb.debian.org/debian/pool/main/e/e.deb  404  Not Found [IP: 1.2.3.4 80]";
+        assert!(!out_of_reach(gone));
+    }
 }

@@ -69,6 +69,19 @@ pub enum Error {
         sources::SUITE
     )]
     NoMirror,
+    /// No mirror answers at all.
+    #[error(
+        "fetching {name} {version}: no mirror can be reached ({said}); check this machine's network and name servers with \
+         `apt-get update`, then try again: what was fetched before is kept"
+    )]
+    OutOfReach {
+        /// Package.
+        name: String,
+        /// The version wanted.
+        version: String,
+        /// What apt said of the last one.
+        said: String,
+    },
     /// A locked file that nobody serves any more.
     #[error(
         "no mirror has {name} {version} with SHA-256 {sha256} any more (last answer: {said}); Debian drops a package when a \

@@ -17,14 +17,14 @@ use image_build::{
 /// A stick of this size has room for answers, makers' certificates and a list of controllers.
 const STICK_KIB: u32 = 4096;
 
-fn tree() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+/// One of the hosts' static programs.
+fn program(artefacts: &Artefacts, name: &str) -> PathBuf {
+    artefacts.programs.join(name)
 }
 
-/// Where cargo puts the static programs, and their names.
-fn program(name: &str) -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| tree().join("target"), PathBuf::from);
-    target.join("x86_64-unknown-linux-gnu/agent").join(name)
+/// The packages that the cache has.
+fn lock(artefacts: &Artefacts) -> anyhow::Result<Lock> {
+    Ok(Lock::parse(&std::fs::read_to_string(&artefacts.lock)?)?)
 }
 
 /// Builds the appliance of what the artefacts have, without the symbols of a program that is built for tests; once for
@@ -35,7 +35,7 @@ pub(crate) fn image(artefacts: &Artefacts) -> anyhow::Result<PathBuf> {
     let base = artefacts.base.join("discovery.efi");
     if newer(
         &out.join("release.json"),
-        &[&artefacts.scalerforge, &program("agent"), &program("start"), &base],
+        &[&artefacts.scalerforge, &program(artefacts, "agent"), &program(artefacts, "start"), &base],
     ) {
         return Ok(out);
     }
@@ -44,9 +44,9 @@ pub(crate) fn image(artefacts: &Artefacts) -> anyhow::Result<PathBuf> {
     }
     let scalerforge = folder.join("scalerforge");
     run(Command::new("strip").arg("-o").args([&scalerforge, &artefacts.scalerforge]))?;
-    let (cache, lock) = (tree().join(".xtask/cache"), Lock::committed()?);
-    let origin = Origin { cache: &cache, lock: &lock, snapshot: None };
-    let (agent, start) = (program("agent"), program("start"));
+    let lock = lock(artefacts)?;
+    let origin = Origin { cache: &artefacts.cache, lock: &lock, snapshot: None };
+    let (agent, start) = (program(artefacts, "agent"), program(artefacts, "start"));
     let order = Order { agent: &agent, start: &start, edition: Edition::own(), out: &host };
     installed::installed(origin, &order, &mut |step| println!("host: {step}"))?;
     build(origin, artefacts, (&scalerforge, &start), (&host, &out))?;
@@ -66,9 +66,9 @@ pub(crate) fn same_again(artefacts: &Artefacts) -> anyhow::Result<()> {
     let folder = artefacts.scratch.join("appliance");
     let again = folder.join("somewhere/else");
     std::fs::create_dir_all(&again)?;
-    let (cache, lock) = (tree().join(".xtask/cache"), Lock::committed()?);
-    let origin = Origin { cache: &cache, lock: &lock, snapshot: None };
-    let programs = (folder.join("scalerforge"), program("start"));
+    let lock = lock(artefacts)?;
+    let origin = Origin { cache: &artefacts.cache, lock: &lock, snapshot: None };
+    let programs = (folder.join("scalerforge"), program(artefacts, "start"));
     build(origin, artefacts, (&programs.0, &programs.1), (&folder.join("host"), &again))?;
     let differences = diff::diff(&folder.join("image"), &again)?;
     ensure!(differences.is_empty(), "two builds differ: {differences:?}");
