@@ -126,7 +126,7 @@ fn conflict(why: impl Into<String>) -> Problem {
     responses((status = 200, body = RescueView), (status = 404, body = ProblemView)))]
 async fn status(State(app): State<Arc<App>>, Path(text): Path<String>) -> Result<Json<RescueView>, Problem> {
     let host = host(&app, &text).await?;
-    look(&app, &host).await
+    look(&app, &host, Asker::Onlooker).await
 }
 
 /// Restarts a server into the discovery image and holds it there.  One that is held already is restarted once more.
@@ -152,7 +152,7 @@ async fn hold(
     keep(&app, &host.id, Held::begun(by.clone(), now())).await?;
     tracing::warn!(host = %host.id, by, "a person holds this host in the discovery image");
     first_try(&app, &host.id).await?;
-    look(&app, &host).await
+    look(&app, &host, Asker::Doer).await
 }
 
 /// Lets a server go: it goes on where it was, from its own system if it has one.
@@ -170,7 +170,7 @@ async fn end(State(app): State<Arc<App>>, Path(text): Path<String>) -> Result<Js
     keep(&app, &host.id, held.ended(now(), restart)).await?;
     app.heard(&host.id);
     first_try(&app, &host.id).await?;
-    look(&app, &host).await
+    look(&app, &host, Asker::Doer).await
 }
 
 /// Has the machine restarted, and waits for what comes of the first try.
@@ -267,12 +267,19 @@ async fn host(app: &Arc<App>, text: &str) -> Result<HostRow, Problem> {
     Ok(app.db(move |store| store.host(&id)).await?)
 }
 
-async fn look(app: &Arc<App>, host: &HostRow) -> Result<Json<RescueView>, Problem> {
+/// Who is to be told: somebody who looks, or who has just held a server or let it go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asker {
+    Onlooker,
+    Doer,
+}
+
+async fn look(app: &Arc<App>, host: &HostRow, asker: Asker) -> Result<Json<RescueView>, Problem> {
     let id = host.id.clone();
     let last = app.db(move |store| newest(store, &id)).await?;
     let held = last.as_ref().is_some_and(|last| last.ended_at.is_none());
     let note = match &last {
-        Some(last) if held || last.unfinished(now()) => last.note(now()),
+        Some(last) if held || asker == Asker::Doer || last.unfinished(now()) => last.note(now()),
         Some(_) | None => match barred(app, host).await? {
             Some(why) => format!("not now: {why}"),
             None => "nobody holds it; holding it restarts it at once, whatever runs on it".to_owned(),

@@ -65,10 +65,6 @@ pub(crate) struct Soak {
     /// minutes of emulation.
     #[arg(long, conflicts_with_all = ["targets", "chain_calls", "chain_matrix", "host_disk", "installed"])]
     appliance: bool,
-    /// A virtual server under the site's Secure Boot keys, the whole way; another site's image; a wipe; a revocation;
-    /// instead of fuzzing: minutes of emulation.
-    #[arg(long, conflicts_with_all = ["targets", "chain_calls", "chain_matrix", "host_disk", "installed", "appliance"])]
-    enforced: bool,
     /// Only these targets.
     #[arg(value_parser = TARGETS)]
     targets: Vec<String>,
@@ -104,7 +100,6 @@ pub(crate) fn short(root: &Path) -> anyhow::Result<()> {
             host_disk: false,
             installed: false,
             appliance: false,
-            enforced: false,
             targets: Vec::new(),
         },
     )
@@ -125,9 +120,6 @@ pub(crate) fn run_all(root: &Path, soak: &Soak) -> anyhow::Result<()> {
     }
     if soak.appliance {
         return whole_machines(root, "from_image");
-    }
-    if soak.enforced {
-        return whole_machines(root, "enforced");
     }
     let folder = root.join("hil-tests/fuzz");
     // Dependencies' build scripts must not be instrumented, and are not when the platform is named.

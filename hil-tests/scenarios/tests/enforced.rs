@@ -21,7 +21,6 @@ const DRIVES: [(&str, &str); 2] = [("NVME0001A", "drive0.raw"), ("NVME0001B", "d
 const DATA_AT: u64 = 777 << 20;
 
 #[test]
-#[ignore = "minutes of emulation; `cargo xtask soak --enforced` runs it"]
 fn under_the_sites_keys_nobody_elses_image_obeys_and_a_revoked_one_does_not_start() -> anyhow::Result<()> {
     run(|| async {
         let artefacts = Artefacts::find()?;

@@ -260,8 +260,9 @@ async fn rescued(lab: &mut Lab, id: &str) -> anyhow::Result<()> {
 
     let (code, out, err) = cli(lab, &["host", "rescue", id, "--end"]).await?;
     ensure!(code == 0 && out.contains("it is free"), "{out}{err}\n{}", lab.scene().await);
-    lab.rack.host(0).wait_console("knows this machine as", LIMIT).await?;
-    settled(lab, id, "settled").await?;
+    for words in ["knows this machine as", "quoting for registration"] {
+        lab.rack.host(0).wait_console(words, LIMIT).await?;
+    }
     lives(lab, id, "b", "1.2").await?;
     lab.wait_stage(SERIAL, "registered", LIMIT).await.map(drop)
 }
