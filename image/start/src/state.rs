@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use attest_tpm::{Hierarchies, Tpm};
 use image_agent::{console::up_milliseconds, say};
 use nix::{
     errno::Errno,
@@ -51,12 +52,14 @@ enum Error {
         "there is no TPM to keep its key: switch the TPM on in the firmware's setup; without one this machine cannot be attested either"
     )]
     NoTpm,
+    #[error("there is no place for it yet, and none can be made: {0}")]
+    Taken(String),
     #[error("the image brings no policy for the TPM: let the appliance seal and install it again")]
     NoPolicy,
     #[error("{TO}/started does not say which drive was started from; report this as a bug")]
     NoDrive,
     #[error(
-        "{drive} has no partition for it and none could be made ({said}): is there room behind the system's partitions, 64 MiB for a host and 1.5 GiB for an appliance? If the TPM's owner hierarchy has a password, clear the TPM in the firmware's setup"
+        "{drive} has no partition for it and none could be made ({said}): is there room behind the system's partitions, 64 MiB for a host and 1.5 GiB for an appliance? If not, use a larger drive"
     )]
     NotMade { drive: String, said: String },
     #[error(
@@ -141,7 +144,12 @@ fn open() -> Result<Opened, Error> {
     let keeping = keeping(host, policy, tpm_is_there())?;
     let partition = match gpt::on_drive(drive, &gpt::STATE) {
         Some(partition) => partition,
-        None => make(drive, keeping, &key)?,
+        None => {
+            if keeping != Keeping::Plain {
+                free(Path::new(TPM))?;
+            }
+            make(drive, keeping, &key)?
+        }
     };
     let text = partition.display().to_string();
     // What was made in clear is never believed by a host, and stays in clear when a TPM comes to an appliance.
@@ -175,6 +183,15 @@ fn tpm_is_there() -> bool {
         thread::sleep(Duration::from_millis(TPM_LOOK_MILLISECONDS));
     }
     false
+}
+
+/// Whether a key can be sealed under this TPM's owner hierarchy.  A TPM that does not say is tried.
+fn free(tpm: &Path) -> Result<(), Error> {
+    let hierarchies = Tpm::open(tpm).and_then(|mut tpm| tpm.hierarchies());
+    // Who shows which machine this is needs the other hierarchy; a key is sealed without it.
+    let owner = |all: Hierarchies| Hierarchies { endorsement_password: false, endorsement_off: false, ..all };
+    let in_the_way = hierarchies.ok().and_then(|hierarchies| owner(hierarchies).in_the_way());
+    in_the_way.map_or(Ok(()), |why| Err(Error::Taken(why)))
 }
 
 /// Makes the partition; its entry in the table is written last, so that half a partition is none.

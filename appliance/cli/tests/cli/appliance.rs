@@ -1,0 +1,283 @@
+//! An installed appliance's own system on a drive in a file: what is refused, what is written, and what marks it good.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Output,
+};
+
+use image_build::{
+    appliance::RELEASE,
+    installed,
+    release::{Edition, Release, Role, file},
+    verity::verity,
+};
+use image_seal::{Key, Policy, uki, vouch};
+use image_slots::install;
+use sha2::{Digest as _, Sha256};
+
+use crate::{path, refused, run, site::tiny, text};
+
+#[path = "../../../../image/seal/src/fixed_key.rs"]
+mod fixed_key;
+
+const MAKER: u64 = 1;
+const STRANGER: u64 = 2;
+
+fn key(number: u64) -> Key {
+    Key::from_der(&fixed_key::der(number)).unwrap()
+}
+
+/// A release as `image build-appliance` writes one, small; its root hash.
+fn release(dir: &Path, edition: Edition<'_>, seed: u8, vouches: u64, signs: Option<u64>) -> [u8; 32] {
+    fs::create_dir_all(dir).unwrap();
+    let root = vec![seed; 80 * 4096];
+    let hashes = verity(&root).unwrap();
+    let parts = uki::Parts {
+        stub: &tiny::tiny_with_room(),
+        kernel: &tiny::tiny(16),
+        kernel_release: "6",
+        initrd: b"initrd",
+        os_release: &format!(
+            "ID=scalerforge\nNAME=\"Scalerforge appliance\"\nVERSION_ID={}\n",
+            edition.version
+        ),
+        command_line: &format!("quiet roothash={}", hex::encode(hashes.root)),
+    };
+    let policy = key(vouches);
+    let uki = vouch(&uki::assemble(&parts).unwrap(), &Policy { key: &policy }).unwrap().uki;
+    let content = |role| match role {
+        Role::Loader => &b"loader"[..],
+        Role::Uki => &uki,
+        Role::Root => &root,
+        Role::Verity => &hashes.device,
+    };
+    for role in Role::ALL {
+        fs::write(dir.join(file(role)), content(role)).unwrap();
+    }
+    let mut made = Release::of(edition, &hashes.root, content);
+    made.name = RELEASE.to_owned();
+    let text = serde_json::to_vec_pretty(&made).unwrap();
+    fs::write(dir.join("release.json"), &text).unwrap();
+    if let Some(signs) = signs {
+        fs::write(dir.join("release.sig"), image_seal::release::sign(&key(signs), &text).unwrap()).unwrap();
+    }
+    hashes.root
+}
+
+/// A machine that runs the first system of its drive.
+struct Machine {
+    dir: tempfile::TempDir,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let machine = Self { dir };
+        let root = machine.root();
+        for folder in ["dev", "proc", "run/scalerforge", "run/systemd", "sys/block"] {
+            fs::create_dir_all(root.join(folder)).unwrap();
+        }
+        let first = machine.dir.path().join("first");
+        let hash = release(&first, Edition { version: "0.1.0", epoch: 2 }, 1, MAKER, None);
+        machine.install(&first, hash);
+        machine.runs("a", "0.1.0", hash);
+        fs::write(root.join("run/systemd/tpm2-pcr-public-key.pem"), key(MAKER).public_pem().unwrap())
+            .unwrap();
+        machine
+    }
+
+    fn root(&self) -> PathBuf {
+        self.dir.path().join("root")
+    }
+
+    fn drive(&self) -> image_agent::block::Block {
+        image_agent::block::Block::open(Path::new("/sys"), &self.root().join("dev/vda")).unwrap()
+    }
+
+    /// A drive as it is built, with the first system in slot A.
+    fn install(&self, from: &Path, root_hash: [u8; 32]) {
+        let read = |role| fs::read(from.join(file(role))).unwrap();
+        let (uki, root, tree) = (read(Role::Uki), read(Role::Root), read(Role::Verity));
+        let entry = installed::entry('a', "0.1.0");
+        let filled =
+            installed::Filled { entry: &entry, uki: &uki, root: &root, verity: &tree, root_hash: &root_hash };
+        let drive = self.root().join("dev/vda");
+        installed::disk(&drive, &read(Role::Loader), [Some(filled), None]).unwrap();
+    }
+
+    /// What the start program leaves when it started this.
+    fn runs(&self, slot: &str, version: &str, root_hash: [u8; 32]) {
+        let said = self.root().join("run/scalerforge");
+        fs::write(said.join("release"), format!("RELEASE={RELEASE}\nVERSION={version}\nEPOCH=2\n")).unwrap();
+        fs::write(said.join("started"), format!("DRIVE=vda\nROOT=/dev/vda2\nPARTITION=root-{slot}\n"))
+            .unwrap();
+        let line = format!("quiet roothash={}\n", hex::encode(root_hash));
+        fs::write(self.root().join("proc/cmdline"), line).unwrap();
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        run(&[&["appliance"], words, &["--root", path(&self.root())]].concat())
+    }
+
+    fn update(&self, from: &Path, more: &[&str]) -> Output {
+        self.run(&[&["update", path(from), "--later"], more].concat())
+    }
+
+    fn status(&self) -> serde_json::Value {
+        let output = self.run(&["status", "--json"]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// A digest of the drive.
+    fn content(&self) -> [u8; 32] {
+        let mut sum = Sha256::new();
+        std::io::copy(&mut fs::File::open(self.root().join("dev/vda")).unwrap(), &mut sum).unwrap();
+        sum.finalize().into()
+    }
+
+    /// Marks the system that runs good.
+    fn good(&self) {
+        install::promote(&mut self.drive(), &self.hash()).unwrap();
+    }
+
+    fn hash(&self) -> [u8; 32] {
+        let line = fs::read_to_string(self.root().join("proc/cmdline")).unwrap();
+        let mut hash = [0; 32];
+        hex::decode_to_slice(line.trim().rsplit('=').next().unwrap(), &mut hash).unwrap();
+        hash
+    }
+}
+
+#[test]
+fn an_update_is_written_by_its_words_and_the_way_back_stays() {
+    let machine = Machine::new();
+    let status = machine.status();
+    assert_eq!((&status["version"], &status["drive"]), (&"0.1.0".into(), &"vda".into()));
+    assert_eq!(status["slots"][0]["state"], "on trial");
+    let new = machine.dir.path().join("new");
+    let hash = release(&new, Edition { version: "0.2.0", epoch: 2 }, 2, MAKER, Some(MAKER));
+    refused(&machine.update(&new, &[]), &["was not promoted yet", "appliance check"]);
+    machine.good();
+    let before = machine.content();
+    let asked = text(&machine.update(&new, &[]).stdout);
+    assert!(
+        asked.contains("would be put into slot b") && asked.contains("--permit \"restart into 0.2.0\""),
+        "{asked}"
+    );
+    refused(&machine.update(&new, &["--permit", "restart"]), &["restart into 0.2.0", "Nothing was written"]);
+    assert_eq!(machine.content(), before, "nothing was written so far");
+    // A stick has its words in a file; its folder may be named by its description as well.
+    fs::write(new.join("permit"), "restart into 0.2.0\r\n").unwrap();
+    let said = machine.dir.path().join("said");
+    let typed = new.join("permit");
+    let permit = ["--permit-file", path(&typed), "--on-screen", "--said", path(&said)];
+    let done = machine.update(&new.join("release.json"), &permit);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    assert!(
+        text(&done.stdout)
+            .contains("Slot b holds scalerforge-appliance 0.2.0, and was read back; entry 0001b+3.efi")
+    );
+    assert!(fs::read_to_string(said.join("update")).unwrap().starts_with("good\trelease 0.2.0 is in slot b"));
+    let status = machine.status();
+    let slot = |n: usize| (status["slots"][n]["release"].clone(), status["slots"][n]["state"].clone());
+    assert_eq!(slot(0), ("scalerforge-appliance 0.1.0".into(), "good".into()));
+    assert_eq!(slot(1), ("scalerforge-appliance 0.2.0".into(), "on trial".into()));
+    assert_eq!(status["slots"][1]["tries_left"], 3);
+    // The new system runs, is marked good, and the old one can be had back by its words.
+    machine.runs("b", "0.2.0", hash);
+    machine.good();
+    assert_eq!(machine.status()["slots"][1]["state"], "good");
+    refused(&machine.run(&["back"]), &["holds scalerforge-appliance 0.1.0", "restart into the other slot"]);
+    let back = machine.run(&["back", "--later", "--permit", "restart into the other slot"]);
+    assert!(text(&back.stdout).contains("Slot a is started next"), "{}", text(&back.stderr));
+    let human = text(&machine.run(&["status"]).stdout);
+    assert!(
+        human.contains("slot b  scalerforge-appliance 0.2.0  good, runs") && human.contains("3 tries left"),
+        "{human}"
+    );
+}
+
+#[test]
+fn what_is_not_the_makers_newer_whole_release_is_refused_before_anything_is_written() {
+    let machine = Machine::new();
+    machine.good();
+    let before = machine.content();
+    let folder = |name: &str| machine.dir.path().join(name);
+    let edition = |version, epoch| Edition { version, epoch };
+    let said = folder("said");
+    let permit = ["--permit", "restart into 0.2.0", "--on-screen", "--said", path(&said)];
+    let mut seed = 10;
+    let mut made = |name: &str, edition, vouches, signs| {
+        seed += 1;
+        release(&folder(name), edition, seed, vouches, signs);
+        folder(name)
+    };
+    let unsigned = made("unsigned", edition("0.2.0", 2), MAKER, None);
+    let foreign = made("foreign", edition("0.2.0", 2), STRANGER, Some(STRANGER));
+    let other_key = made("other-key", edition("0.2.0", 2), STRANGER, Some(MAKER));
+    let older = made("older", edition("0.0.9", 2), MAKER, Some(MAKER));
+    let old_epoch = made("old-epoch", edition("0.2.0", 1), MAKER, Some(MAKER));
+    let cut = made("cut", edition("0.2.0", 2), MAKER, Some(MAKER));
+    fs::write(cut.join(file(Role::Root)), b"cut").unwrap();
+    let bent = made("bent", edition("0.2.0", 2), MAKER, Some(MAKER));
+    let text_of = fs::read_to_string(bent.join("release.json")).unwrap();
+    fs::write(bent.join("release.json"), text_of.replace("0.2.0", "0.3.0")).unwrap();
+    for (from, words) in [
+        (&unsigned, "is not signed"),
+        (&foreign, "not signed by who made the system that runs"),
+        (&other_key, "another maker's key"),
+        (&older, "not newer than 0.1.0"),
+        (&old_epoch, "demands 2"),
+        (&cut, "host.erofs is not what was signed"),
+        (&bent, "or it was changed"),
+        (&folder("nowhere"), "release.json"),
+    ] {
+        refused(&machine.update(from, &permit), &[words]);
+        assert!(fs::read_to_string(said.join("update")).unwrap().starts_with("bad\tno update: "), "{words}");
+    }
+    assert_eq!(machine.content(), before, "nothing was written");
+    let new = made("new", edition("0.2.0", 2), MAKER, Some(MAKER));
+    // A system that was built without a maker, a medium, and somebody else's machine.
+    fs::remove_file(machine.root().join("run/systemd/tpm2-pcr-public-key.pem")).unwrap();
+    refused(&machine.update(&new, &permit), &["without its maker's key"]);
+    fs::write(machine.root().join("run/scalerforge/live"), "").unwrap();
+    refused(&machine.update(&new, &permit), &["runs from a live medium", "appliance.iso", "appliance.raw"]);
+    refused(&machine.run(&["status"]), &["live medium"]);
+    let nobody = tempfile::tempdir().unwrap();
+    refused(
+        &run(&["appliance", "status", "--root", path(nobody.path())]),
+        &["no installed appliance runs here"],
+    );
+}
+
+#[test]
+fn a_system_is_marked_good_by_its_own_page_and_database() {
+    let machine = Machine::new();
+    let said = machine.dir.path().join("said");
+    let running = crate::running::Appliance::of(crate::site::Site::new());
+    // Until it answers.
+    while !run(&["host", "list", "--appliance", &running.url]).status.success() {
+        std::thread::yield_now();
+    }
+    let check = |url: &str, more: &[&str]| {
+        let site = running.site.dir();
+        let words = ["check", "--site", path(&site), "--said", path(&said), "--appliance", url];
+        machine.run(&[&words[..], more].concat())
+    };
+    let ill = check("http://127.0.0.77:1", &[]);
+    assert_eq!(ill.status.code(), Some(1));
+    assert!(
+        text(&ill.stdout).contains("Not well: the database: no appliance answers"),
+        "{}",
+        text(&ill.stdout)
+    );
+    assert_eq!(machine.status()["slots"][0]["state"], "on trial", "a look changes nothing");
+    let good = check(&running.url, &["--until-good"]);
+    let words = text(&good.stdout);
+    assert!(words.contains("Slot a is good") && words.contains("No rollback floor is kept"), "{words}");
+    assert_eq!(machine.status()["slots"][0]["state"], "good");
+    let again = check("http://127.0.0.77:1", &["--until-good"]);
+    assert!(again.status.success(), "what was marked good stays so: {}", text(&again.stderr));
+}
