@@ -5,6 +5,7 @@
 //! the files, the drive, the TPM and the words.  Read next: `appliance/update.rs`, `appliance/check.rs`.
 
 mod check;
+mod reset;
 mod update;
 
 use std::{
@@ -30,6 +31,8 @@ pub(crate) enum Verb {
     Update(update::Options),
     /// Restart into the other slot's system.
     Back(update::Back),
+    /// Factory reset of an installed appliance: the key of what it remembers is erased, and it restarts into a first run.
+    Reset(reset::Options),
     /// Whether the system that runs is good: its page answers, its database opens.
     Check(check::Options),
 }
@@ -56,6 +59,7 @@ pub(crate) fn run(verb: &Verb) -> anyhow::Result<ExitCode> {
         Verb::Status(options) => status(options),
         Verb::Update(options) => update::run(options),
         Verb::Back(options) => update::back(options),
+        Verb::Reset(options) => reset::run(options),
         Verb::Check(options) => check::run(options),
     }
 }

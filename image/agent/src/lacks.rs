@@ -13,10 +13,10 @@ use appliance_model::{Day, Seconds};
 use attest_tpm::{Hierarchies, Tpm};
 use image_slots::{found, gpt::DRIVE_BYTES_MIN};
 
-use crate::{block::Block, console::chain, net};
+use crate::{block::Block, console::chain, net, system};
 
-/// 2026-01-01: no agent of ours was built before.
-const CLOCK_SECONDS_MIN: u64 = 1_767_225_600;
+/// A clock before it was never set.
+const CLOCK_SECONDS_MIN: u64 = system::CLOCK_SECONDS_MIN.unsigned_abs();
 /// More drives than any server has.
 const DRIVES_MAX: usize = 256;
 /// Contents of a drive that are named on one line.

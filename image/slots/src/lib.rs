@@ -13,6 +13,7 @@
 pub mod boot_entry;
 pub mod device;
 pub mod fat;
+pub mod forget;
 pub mod found;
 pub mod gpt;
 pub mod install;

@@ -13,7 +13,7 @@ use image_build::{
     verity::verity,
 };
 use image_seal::{Key, Policy, uki, vouch};
-use image_slots::install;
+use image_slots::{Device as _, forget, gpt, install};
 use sha2::{Digest as _, Sha256};
 
 use crate::{path, refused, run, site::tiny, text};
@@ -280,4 +280,44 @@ fn a_system_is_marked_good_by_its_own_page_and_database() {
     assert_eq!(machine.status()["slots"][0]["state"], "good");
     let again = check("http://127.0.0.77:1", &["--until-good"]);
     assert!(again.status.success(), "what was marked good stays so: {}", text(&again.stderr));
+}
+
+#[test]
+fn a_factory_reset_erases_the_key_by_the_sites_typed_name() {
+    let machine = Machine::new();
+    let (site, said) = (crate::site::Site::new(), machine.dir.path().join("said"));
+    let directory = site.dir();
+    let reset = |more: &[&str]| {
+        let words = ["reset", "--later", "--site", path(&directory), "--said", path(&said)];
+        machine.run(&[&words[..], more].concat())
+    };
+    // A drive with a state behind its slots, as the first start makes one.
+    let mut drive = machine.drive();
+    let gpt::Table::Partitions(mut parts) = gpt::read(&mut drive).unwrap() else { panic!("no table") };
+    let last = parts.iter().map(|part| part.start + part.bytes).max().unwrap();
+    let start = last.next_multiple_of(1 << 20);
+    let file = fs::File::options().write(true).open(machine.root().join("dev/vda")).unwrap();
+    file.set_len(start + (80 << 20)).unwrap();
+    let number = u32::try_from(parts.len()).unwrap() + 1;
+    let (name, id) = ("scalerforge-state".to_owned(), gpt::Guid([7; 16]));
+    parts.push(gpt::Partition { number, kind: forget::STATE, id, name, start, bytes: 64 << 20 });
+    let mut drive = machine.drive();
+    gpt::write(&mut drive, gpt::Guid([8; 16]), &parts).unwrap();
+    drive.write(start, b"LUKS\xba\xbe\x00\x02").unwrap();
+    let before = machine.content();
+    refused(&reset(&[]), &["erase everything of test", "site backup", "nothing was changed"]);
+    refused(&reset(&["--permit", "erase everything"]), &["erase everything of test"]);
+    let absent = machine.dir.path().join("reset");
+    assert!(
+        reset(&["--permit-file", path(&absent)]).status.success(),
+        "a stick without the words resets nothing"
+    );
+    assert_eq!(machine.content(), before);
+    fs::write(&absent, "erase everything of test\n").unwrap();
+    let done = reset(&["--permit-file", path(&absent)]);
+    assert!(text(&done.stdout).contains("nobody reads it any more"), "{}", text(&done.stderr));
+    assert_eq!(forget::look(&mut machine.drive()).unwrap(), forget::Kept::Nothing);
+    let again = reset(&["--permit", "erase everything of test"]);
+    assert!(text(&again.stdout).contains("nothing that this appliance remembers"), "{}", text(&again.stderr));
+    assert_eq!(machine.status()["slots"][0]["release"], "scalerforge-appliance 0.1.0", "the system stays");
 }
