@@ -14,7 +14,7 @@ use appliance_first_run::{Facts, Nic, Plan, SITE_FILE, of_machine};
 use appliance_server::{admin, first_run};
 use clap::Args;
 
-use crate::client::Appliance;
+use crate::{client::Appliance, said};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -27,6 +27,9 @@ pub(crate) struct Options {
     /// Where the page of the first run says its port and its code.
     #[arg(long, default_value = INVITATION)]
     invitation: PathBuf,
+    /// Where services of this machine leave what they have to say here.
+    #[arg(long, default_value = said::SAID)]
+    said: PathBuf,
     #[command(flatten)]
     appliance: Appliance,
 }
@@ -59,9 +62,15 @@ impl Machine for Here {
             let before = self.heard.iter().find(|heard| heard.name == nic.name);
             nic.heard = before.and_then(|before| before.heard.clone());
         }
+        let clock = appliance_first_run::clock(facts.now, facts.hardware_clock);
         let mut health: Vec<Line> = of_machine(&facts)
             .into_iter()
-            .map(|notice| Line { level: Level::Warn, text: format!("{}: {}", notice.what, notice.next) })
+            .map(|notice| Line {
+                // The appliance waits for a clock; with everything else it goes on.
+                level: if Some(&notice) == clock.as_ref() { Level::Bad } else { Level::Warn },
+                text: format!("{}: {}", notice.what, notice.next),
+            })
+            .chain(said::read(&self.options.said))
             .collect();
         let (page, secret) = match &site {
             Some(site) => {

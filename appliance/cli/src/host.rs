@@ -128,6 +128,9 @@ fn show(id: &HostId, appliance: &Appliance) -> anyhow::Result<()> {
     say!("{} · serial {} · {}", host.id, host.serial, host.model.as_deref().unwrap_or("model unknown"));
     say!("position {} · BMC {}", host.position.as_deref().unwrap_or("-"), host.bmc.as_deref().unwrap_or("-"));
     say!("stage {} · waits for {}", host.stage, host.why.waiting_for);
+    if let Some(note) = &host.progress_note {
+        say!("now {note}");
+    }
     if let Some(node) = &host.node {
         say!("node {node} · tier {}", host.tier.as_deref().unwrap_or("-"));
     }

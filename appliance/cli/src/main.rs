@@ -3,6 +3,7 @@
 
 mod accounts;
 mod agreement;
+mod appliance;
 mod blueprint;
 mod bmc;
 mod boot;
@@ -21,6 +22,7 @@ mod ipmi;
 mod known;
 mod node;
 mod probe;
+mod said;
 mod serve;
 mod site;
 mod terminal;
@@ -55,6 +57,9 @@ enum Noun {
     /// The site directory: keys and configuration.
     #[command(subcommand)]
     Site(site::Verb),
+    /// The installed appliance's own system: slots, update, the way back.
+    #[command(subcommand)]
+    Appliance(appliance::Verb),
     /// The boot service: alone or inside the appliance, and why a machine does not boot.
     #[command(subcommand)]
     Boot(boot::Verb),
@@ -123,6 +128,7 @@ fn main() -> ExitCode {
         Noun::Serve { site, operator_on_stdin } => serve::run(&site, operator_on_stdin),
         Noun::Console(options) => console::run(options),
         Noun::Site(verb) => site::run(verb),
+        Noun::Appliance(verb) => appliance::run(&verb),
         Noun::Boot(verb) => boot::run(verb),
         Noun::Host(verb) => host::run(verb),
         Noun::Bmc(verb) => bmc::run(verb),

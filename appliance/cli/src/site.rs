@@ -2,6 +2,7 @@
 
 mod backup;
 mod first_run;
+mod medium;
 
 use std::{
     path::{Path, PathBuf},
@@ -24,6 +25,9 @@ pub(crate) enum Verb {
     },
     /// Make a site from a file of answers: networks, mode, time, name, chain.  A site that is there is never touched.
     FirstRun(first_run::Options),
+    /// Copy first-run.toml from the boot volume of the medium that this machine was started from; exit status 1 where it
+    /// has none.
+    TakeAnswers(medium::Options),
     /// Write the whole site into one encrypted file.  The appliance may go on meanwhile.
     Backup(backup::Backup),
     /// Make a site of a backup.
@@ -47,6 +51,7 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Restore(options) => backup::restore(&options),
         Verb::Reset(options) => backup::reset(&options),
         Verb::Password(options) => backup::password(&options),
+        Verb::TakeAnswers(options) => medium::take(&options),
         Verb::FirstRun(options) => first_run::run(&options),
         Verb::Challenger { dir } => {
             let keys = appliance_server::site::Keys::read(&dir)?;

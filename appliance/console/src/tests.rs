@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use appliance_first_run::{Facts, Heard, Images, Mode, Nic, Storage};
+use appliance_first_run::{Facts, Heard, Images, Mode, Nic, Storage, Tpm};
 use appliance_model::Now;
 use ratatui::{Terminal, backend::TestBackend};
 
@@ -23,7 +23,7 @@ fn facts() -> Facts {
         now: Now(1_795_305_600_000),
         hardware_clock: None,
         nics: vec![nic("enp1s0", &[(Ipv4Addr::new(192, 0, 2, 7), 24)], rival), nic("enp2s0", &[], silence)],
-        tpm: false,
+        tpm: Tpm::Absent,
         storage: Storage { free_bytes: 8 << 30, live: false, why: None },
         images: Images { uki: "discovery.efi".into(), reference: "reference.json".into(), host: None },
     }

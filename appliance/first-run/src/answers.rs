@@ -137,8 +137,10 @@ impl Answers {
 fn unknown(key: &str) -> NoAnswers {
     let key = key.chars().take(40).collect::<String>();
     let known: Vec<&str> = QUESTIONS.iter().map(|question| question.key).collect();
-    let why =
-        format!("is not asked for; the keys are {}, admin.password_file and bmc.list_file", known.join(", "));
+    let why = format!(
+        "is not asked for; the keys are {}, admin.password_hash, admin.password_file and bmc.list_file",
+        known.join(", ")
+    );
     NoAnswers { at: key, why }
 }
 

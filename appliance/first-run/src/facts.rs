@@ -16,12 +16,23 @@ pub struct Facts {
     pub hardware_clock: Option<Now>,
     /// Its network ports, without the loopback.
     pub nics: Vec<Nic>,
-    /// Whether it has a TPM.
-    pub tpm: bool,
+    /// Its TPM.
+    pub tpm: Tpm,
     /// Where the site will be kept.
     pub storage: Storage,
     /// What servers will boot.
     pub images: Images,
+}
+
+/// What was seen of the TPM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tpm {
+    /// There is none.
+    Absent,
+    /// It is there, and nothing is in the way.
+    Free,
+    /// It is there, and this is in the way, with the next step.
+    Taken(String),
 }
 
 /// A network port.

@@ -4,7 +4,7 @@
 //! Console, web page and `first-run.toml` are three faces of this one room; each looks around ([`Facts`]), collects
 //! texts ([`Answers`]) and shows what [`plan`] says.  Nothing is looked up, listened to or written here.  A LAN is never
 //! taken: where another server gives addresses, what is proposed leaves them to it, and whoever wants it otherwise has to
-//! name that server.  Read next: `answers.rs` (the questions), `lan.rs` (modes), `files.rs` (what is written),
+//! name that server.  Read next: `answers.rs` (the questions), `sheet.rs` (the file), `lan.rs` (modes), `files.rs` (what is written),
 //! `notices.rs` (what a person must know beside).
 
 mod answers;
@@ -13,16 +13,18 @@ mod files;
 mod lan;
 mod net;
 mod notices;
+mod sheet;
 
 #[cfg(test)]
 mod tests;
 
 pub use answers::{ANSWER_BYTES_MAX, Answers, Field, NoAnswers, QUESTIONS, Question, form};
-pub use facts::{Facts, Heard, Images, Nic, Storage};
+pub use facts::{Facts, Heard, Images, Nic, Storage, Tpm};
 pub use files::{File, SITE_FILE};
 pub use lan::Mode;
-pub use notices::{Notice, of_machine};
+pub use notices::{Notice, clock, of_machine};
 use serde::Serialize;
+pub use sheet::{Fault, SHEET_BYTES_MAX, Sheet};
 
 /// Why answers cannot be followed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]

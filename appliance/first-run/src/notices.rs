@@ -3,7 +3,7 @@
 use appliance_model::{Day, Now, Seconds};
 use serde::Serialize;
 
-use crate::{Facts, Problem, files::Wish};
+use crate::{Facts, Problem, facts::Tpm, files::Wish};
 
 /// Something to know, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -46,26 +46,41 @@ pub(crate) fn in_the_way(facts: &Facts, problems: &mut Vec<Problem>) {
     }
 }
 
+/// What is wrong with a clock that says `now`; `hardware` is what the hardware clock says where no time server was heard.
+///
+/// A date before this program was made is no date: whatever is signed or judged by it would be wrong for good.
+#[must_use]
+pub fn clock(now: Now, hardware: Option<Now>) -> Option<Notice> {
+    let clock = hardware.map_or(now, |hardware| hardware.min(now));
+    (clock < CLOCK_MIN).then(|| {
+        let [day, built] = [clock, CLOCK_MIN].map(|at| Day::of_unix(Seconds(at.0 / 1000)));
+        Notice {
+            what: format!("this machine's clock says {day}, which is over: this program was made after {built}"),
+            next: "set it in the firmware's setup, in UTC (and look at its battery), or see that a time server can be \
+                   reached (time.servers of the first run names one); until then nothing is signed or verified, and the \
+                   appliance does not start its service"
+                .into(),
+        }
+    })
+}
+
 /// What a person must know of the machine, whatever was answered.
 #[must_use]
 pub fn of_machine(facts: &Facts) -> Vec<Notice> {
-    let mut notices = Vec::new();
+    let mut notices: Vec<Notice> = clock(facts.now, facts.hardware_clock).into_iter().collect();
     let mut say = |what: String, next: &str| notices.push(Notice { what, next: next.into() });
-    let clock = facts.hardware_clock.map_or(facts.now, |hardware| hardware.min(facts.now));
-    if clock < CLOCK_MIN {
-        let day = Day::of_unix(Seconds(clock.0 / 1000));
-        say(
-            format!("this machine's clock says {day}, which is over"),
-            "set it in the firmware's setup (and look at its battery), or see that a time server can be reached; until \
-             then chains and web hooks cannot be reached by https, and what is recorded has a wrong date",
-        );
-    }
-    if !facts.tpm {
-        say(
+    match &facts.tpm {
+        Tpm::Free => {}
+        Tpm::Absent => say(
             "this machine has no TPM: keys and passwords of the site are protected by file permissions only"
                 .into(),
             "switch it on in the firmware's setup if it has one; else keep the machine where only you can touch it",
-        );
+        ),
+        Tpm::Taken(why) => say(
+            why.clone(),
+            "until then this machine keeps nothing sealed to its TPM: what it remembers is gone with the next restart, \
+             unless its place was made before",
+        ),
     }
     if facts.storage.live {
         let why = facts.storage.why.as_ref().map_or_else(String::new, |why| format!(" ({why})"));

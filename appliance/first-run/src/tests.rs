@@ -4,7 +4,9 @@ use std::net::Ipv4Addr;
 
 use appliance_model::Now;
 
-use crate::{Answers, Facts, Heard, Images, Mode, Nic, Plan, Problem, SITE_FILE, Storage, form, plan};
+use crate::{
+    Answers, Facts, Heard, Images, Mode, Nic, Plan, Problem, SITE_FILE, Storage, Tpm, clock, form, plan,
+};
 
 const RIVAL: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 3);
 
@@ -28,7 +30,7 @@ fn facts() -> Facts {
         now: Now(1_795_305_600_000),
         hardware_clock: None,
         nics: vec![people, nic("eth10", &[], silence())],
-        tpm: true,
+        tpm: Tpm::Free,
         storage: Storage { free_bytes: 8 << 30, live: false, why: None },
         images: Images {
             uki: "/usr/lib/scalerforge/discovery.efi".into(),
@@ -144,10 +146,15 @@ fn what_cannot_be_followed_is_said_with_its_next_step() {
 #[test]
 fn machines_that_lack_something_say_what_to_do() {
     type Spoil = fn(&mut Facts);
-    let spoil: [(Spoil, &str, &str); 7] = [
+    let spoil: [(Spoil, &str, &str); 8] = [
         (|facts| facts.now = Now(3_600_000), "1970-01-01", "battery"),
         (|facts| facts.hardware_clock = Some(Now(7_200_000)), "1970-01-01", "time server"),
-        (|facts| facts.tpm = false, "no TPM", "firmware's setup"),
+        (|facts| facts.tpm = Tpm::Absent, "no TPM", "firmware's setup"),
+        (
+            |facts| facts.tpm = Tpm::Taken("its owner hierarchy has a password; clear it".into()),
+            "owner hierarchy has a password; clear it",
+            "gone with the next restart",
+        ),
         (|facts| facts.storage.live = true, "runs from memory", "to a disk"),
         (
             |facts| {
@@ -179,6 +186,22 @@ fn machines_that_lack_something_say_what_to_do() {
     let mut bare = facts();
     bare.nics.clear();
     assert!(has(&refused(&bare), "network", "card"));
+}
+
+#[test]
+fn a_clock_before_this_program_was_made_is_no_clock() {
+    let (good, nonsense) = (Now(1_795_305_600_000), Now(3_600_000));
+    assert_eq!(clock(good, None), None);
+    assert_eq!(clock(good, Some(good)), None);
+    // A system that did not believe its hardware went on from the day on which it was built: nonsense, too.
+    for (now, hardware) in [(nonsense, None), (good, Some(nonsense)), (Now(1_760_000_000_000), None)] {
+        let said = clock(now, hardware).unwrap();
+        assert!(said.what.contains("made after 2026-01-01"), "{said:?}");
+        assert!(
+            said.next.contains("firmware's setup") && said.next.contains("nothing is signed"),
+            "{said:?}"
+        );
+    }
 }
 
 #[test]

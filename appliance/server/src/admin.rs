@@ -87,6 +87,12 @@ impl Hash {
         Self::parse(text.trim()).ok_or_else(|| AdminError::NoHash { file: file.to_owned() })
     }
 
+    /// Reads what [`Hash::text`] wrote; nothing for anything else.
+    #[must_use]
+    pub fn of_text(text: &str) -> Option<Self> {
+        Self::parse(text.trim())
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('$');
         let log_n = parts.next().filter(|head| *head == HEAD).and(parts.next())?.parse().ok()?;

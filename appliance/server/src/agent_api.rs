@@ -249,7 +249,8 @@ async fn progress(
     Json(progress): Json<WireProgress>,
 ) -> Result<StatusCode, Refused> {
     let host = authenticate(&app, &headers).await?;
-    if progress.order != host.generation {
+    let of_a_turn = residence::is_turn(&app, &host.id, progress.order).await?;
+    if progress.order != host.generation && !of_a_turn {
         return if requests::named_by(progress.order).is_some() {
             Ok(StatusCode::NO_CONTENT)
         } else {

@@ -192,6 +192,11 @@ impl App {
         self.bump();
     }
 
+    /// What its agent worked on is done, or was given up.
+    pub(crate) fn end_progress(&self, host: &HostId) {
+        self.live().progress.remove(host);
+    }
+
     pub(crate) fn progress(&self, host: &HostId) -> Option<Progress> {
         self.live().progress.get(host).cloned()
     }

@@ -12,9 +12,11 @@ use std::{
     net::Ipv4Addr,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
-use appliance_first_run::{Facts, Heard, Images, Mode, Nic, Plan, SITE_FILE, Storage};
+use appliance_first_run::{Facts, Heard, Images, Mode, Nic, Notice, Plan, SITE_FILE, Storage, Tpm};
 use appliance_model::{Mac, Now};
 use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags, sys::statfs};
 pub use page::ask;
@@ -74,7 +76,7 @@ pub fn look(dir: &Path, images: &Path, listen: bool) -> Facts {
         now: app::now(),
         hardware_clock: hardware_clock(),
         nics,
-        tpm: ["/dev/tpmrm0", "/dev/tpm0"].iter().any(|device| Path::new(device).exists()),
+        tpm: tpm(),
         storage: storage(dir),
         images: Images {
             uki: images.join("discovery.efi"),
@@ -83,6 +85,45 @@ pub fn look(dir: &Path, images: &Path, listen: bool) -> Facts {
                 .filter(|host| host.join(crate::residence::RELEASE_FILE).is_file()),
         },
     }
+}
+
+/// The resource manager's way first: others may be using the TPM.
+const TPMS: [&str; 2] = ["/dev/tpmrm0", "/dev/tpm0"];
+
+/// What a TPM says of itself does not change while the machine runs, but for a lockout.
+const TPM_ASKED_EVERY: Duration = Duration::from_secs(60);
+
+/// Asks the TPM once a minute: the screen looks every few seconds.
+fn tpm() -> Tpm {
+    static ASKED: Mutex<Option<(Now, Tpm)>> = Mutex::new(None);
+    let mut asked = ASKED.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = app::now();
+    match &*asked {
+        Some((at, tpm)) if now.since(*at).0 < TPM_ASKED_EVERY.as_secs() && now >= *at => tpm.clone(),
+        Some(_) | None => {
+            let tpm = ask_tpm(TPMS.map(Path::new));
+            *asked = Some((now, tpm.clone()));
+            tpm
+        }
+    }
+}
+
+fn ask_tpm(devices: [&Path; 2]) -> Tpm {
+    let Some(device) = devices.into_iter().find(|device| device.exists()) else { return Tpm::Absent };
+    match attest_tpm::Tpm::open(device).and_then(|mut tpm| tpm.hierarchies()) {
+        Ok(hierarchies) => hierarchies.in_the_way().map_or(Tpm::Free, Tpm::Taken),
+        // Who may not open it, or waits for somebody else's command, knows only that it is there.
+        Err(error) => {
+            tracing::warn!(error = %crate::chain_of(&error), "the TPM cannot be asked");
+            Tpm::Free
+        }
+    }
+}
+
+/// What is wrong with this machine's clock now.
+#[must_use]
+pub fn clock() -> Option<Notice> {
+    appliance_first_run::clock(app::now(), hardware_clock())
 }
 
 /// Where timesyncd says that a time server has set the clock since the start.
@@ -222,5 +263,14 @@ mod tests {
         assert!(facts.storage.free_bytes > 0);
         assert!(facts.nics.iter().all(|nic| nic.name != "lo" && nic.heard.is_none()), "{:?}", facts.nics);
         assert_eq!(facts.images.uki, Path::new("/images/discovery.efi"));
+    }
+
+    #[test]
+    fn a_tpm_that_is_not_there_is_absent() {
+        let none = Path::new("/nowhere/tpmrm0");
+        assert_eq!(ask_tpm([none, none]), Tpm::Absent);
+        // What cannot be asked is there, and nothing is known against it.
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(ask_tpm([none, dir.path()]), Tpm::Free);
     }
 }

@@ -47,6 +47,12 @@ pub(crate) fn named_by(order: u64) -> Option<u64> {
     order.checked_sub(ORDERS_FROM).filter(|turn| *turn < claims::ORDERS_FROM - ORDERS_FROM)
 }
 
+/// Whether this order is the host's open turn.
+pub(crate) async fn is_turn(app: &Arc<App>, host: &HostId, order: u64) -> Result<bool, StoreError> {
+    let Some(number) = named_by(order) else { return Ok(false) };
+    Ok(of(app, host).await?.is_some_and(|row| row.number == number))
+}
+
 /// The order for a host's agent, where something is to be done about where it lives.  It comes before those of its stage.
 pub(crate) async fn order(app: &Arc<App>, host: &HostRow) -> Result<Option<Order>, StoreError> {
     let Some(row) = of(app, &host.id).await? else { return Ok(None) };
@@ -84,6 +90,7 @@ pub(crate) async fn take(
 ) -> Result<(), Refused> {
     let refused = |why: String| Refused(StatusCode::CONFLICT, why);
     let Some(row) = of(app, &host.id).await?.filter(|row| row.number == number) else { return Ok(()) };
+    app.end_progress(&host.id);
     let happened = match outcome {
         Outcome::Installed { drive, slot, root_hash, entry, milliseconds, .. } => {
             tracing::info!(host = %host.id, %drive, %slot, %root_hash, entry = words(entry), milliseconds, "installed");

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use appliance_first_run::Notice;
 use attest_verify::endorsement::Roots;
 use chain_client::OperatorKey;
 use tokio::net::TcpListener;
@@ -103,11 +104,42 @@ pub enum ServeError {
     Chain(#[source] chain_client::Error),
 }
 
+/// Between two looks at a clock that is wrong, and between two words about it.
+const CLOCK_LOOK: Duration = Duration::from_secs(1);
+const CLOCK_WORDS_EVERY: u32 = 60;
+
+/// Returns once the clock can be believed.
+///
+/// Bindings, permissions and certificates carry a time, and whether somebody else's holds is judged by it: nothing of
+/// that happens on a day that cannot be.  It waits instead of ending, so that a time service has the time to do its work.
+async fn right_clock() {
+    let mut looks = 0;
+    while let Some(Notice { what, next }) = crate::first_run::clock() {
+        if looks % CLOCK_WORDS_EVERY == 0 {
+            tracing::error!("waiting with everything: {what}; {next}");
+        }
+        looks += 1;
+        tokio::time::sleep(CLOCK_LOOK).await;
+    }
+}
+
 /// Runs the appliance of a site directory until `stop` resolves.
 ///
 /// # Errors
 /// If something in the site directory cannot be used (then nothing was changed), or a service stops.
 pub async fn serve(
+    dir: &Path,
+    inherited: Inherited,
+    stop: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    tokio::pin!(stop);
+    tokio::select! {
+        () = right_clock() => serve_now(dir, inherited, stop).await,
+        () = &mut stop => Ok(()),
+    }
+}
+
+async fn serve_now(
     dir: &Path,
     inherited: Inherited,
     stop: impl Future<Output = ()>,

@@ -11,6 +11,7 @@
 mod command;
 mod error;
 pub mod floor;
+mod hierarchies;
 mod host_secret;
 mod iak;
 mod keys;
@@ -22,6 +23,7 @@ mod tpm;
 mod transport;
 
 pub use error::TpmError;
+pub use hierarchies::Hierarchies;
 pub use iak::{Certification, Iak};
 pub use keys::{Ak, Ek, QUOTE_TRIES_MAX, Quote};
 pub use nv::{Certificates, NvCertificate};

@@ -44,20 +44,7 @@ impl Tpm {
     /// # Errors
     /// When the TPM does not tell.
     pub fn properties(&mut self) -> Result<Properties, TpmError> {
-        let question = capability(CAP_TPM_PROPERTIES, 0x100, 64);
-        let (_, properties) = self.ask(GET_CAPABILITY, &[], &[], question, |reader| {
-            let more = head(reader, CAP_TPM_PROPERTIES)?;
-            let count = count(reader, "TPML_TAGGED_TPM_PROPERTY.count")?;
-            let pairs = (0..count)
-                .map(|_| {
-                    Ok((
-                        reader.u32("TPMS_TAGGED_PROPERTY.property")?,
-                        reader.u32("TPMS_TAGGED_PROPERTY.value")?,
-                    ))
-                })
-                .collect::<Result<Vec<_>, WireError>>()?;
-            Ok((more, pairs))
-        })?;
+        let properties = self.tagged_properties(0x100, 64)?;
         let value = |wanted| {
             properties.iter().find(|(property, _)| *property == wanted).map_or(0, |(_, value)| *value)
         };
@@ -68,6 +55,23 @@ impl Tpm {
             firmware: u64::from(value(PT_FIRMWARE_VERSION_1)) << 32 | u64::from(value(PT_FIRMWARE_VERSION_2)),
             banks: self.banks()?,
             revision: value(PT_REVISION),
+        })
+    }
+
+    /// Properties from `first` on, at most `most` of them, with their values.
+    pub(crate) fn tagged_properties(&mut self, first: u32, most: u32) -> Result<Vec<(u32, u32)>, TpmError> {
+        let question = capability(CAP_TPM_PROPERTIES, first, most);
+        self.ask(GET_CAPABILITY, &[], &[], question, |reader| {
+            head(reader, CAP_TPM_PROPERTIES)?;
+            let count = count(reader, "TPML_TAGGED_TPM_PROPERTY.count")?;
+            (0..count)
+                .map(|_| {
+                    Ok((
+                        reader.u32("TPMS_TAGGED_PROPERTY.property")?,
+                        reader.u32("TPMS_TAGGED_PROPERTY.value")?,
+                    ))
+                })
+                .collect()
         })
     }
 

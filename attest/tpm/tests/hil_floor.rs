@@ -68,4 +68,8 @@ fn a_place_that_is_taken_and_an_owner_with_a_password_are_said() {
     assert_eq!(floor::read(&mut tpm).unwrap(), None);
     let error = floor::raise(&mut tpm, 1).unwrap_err();
     assert!(error.to_string().contains("clear the TPM in the firmware setup"), "{error}");
+    // Asked first, it says so before anything is refused.
+    let hierarchies = tpm.hierarchies().unwrap();
+    assert!(hierarchies.owner_password && !hierarchies.endorsement_password, "{hierarchies:?}");
+    assert!(hierarchies.in_the_way().unwrap().contains("tpm2_clear"));
 }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use attest_tpm::{Tpm, TpmError, Transport};
+use attest_tpm::{Hierarchies, Tpm, TpmError, Transport};
 use attest_wire::templates::Template;
 use proptest::prelude::*;
 
@@ -99,6 +99,30 @@ fn refusals_come_with_advice() {
 }
 
 #[test]
+fn a_tpm_that_somebody_used_says_so_before_it_refuses() {
+    let answer = |permanent: u32, startup: u32| {
+        let words = [6_u32, 2, 0x200, permanent, 0x201, startup].map(u32::to_be_bytes).concat();
+        script(vec![Ok(response(0x8001, 0, &[&[1][..], &words].concat()))])
+    };
+    let (mut tpm, sent) = answer(0x400, 0x8000_000f);
+    assert_eq!(tpm.hierarchies().unwrap(), Hierarchies::default());
+    let asked = vec![0x80, 1, 0, 0, 0, 22, 0, 0, 1, 0x7a, 0, 0, 0, 6, 0, 0, 2, 0, 0, 0, 0, 2];
+    assert_eq!(*sent.lock().unwrap(), vec![asked]);
+    let (mut tpm, _) = answer(0x203, 0x8000_0009);
+    let all = Hierarchies {
+        owner_password: true,
+        endorsement_password: true,
+        locked_out: true,
+        owner_off: true,
+        endorsement_off: true,
+    };
+    assert_eq!(tpm.hierarchies().unwrap(), all);
+    // One that tells of something else says nothing of itself.
+    let (mut tpm, _) = script(vec![Ok(response(0x8001, 0, &[0, 0, 0, 0, 6, 0, 0, 0, 0]))]);
+    assert!(matches!(tpm.hierarchies(), Err(TpmError::Unexpected { .. })));
+}
+
+#[test]
 fn a_key_that_is_not_ours_is_unloaded() {
     // The TPM "makes" the endorsement key where the attestation key was asked for.
     let public = Template::EkP256.public();
@@ -137,6 +161,7 @@ proptest! {
             .collect();
         let (mut tpm, sent) = script(answers);
         let _ = tpm.properties();
+        let _ = tpm.hierarchies();
         let _ = tpm.read_certificates();
         let _ = tpm.create_eks();
         let _ = tpm.create_ak();

@@ -24,7 +24,19 @@ impl Block {
     /// # Errors
     /// When it does not open for writing.
     pub fn open(sys: &Path, path: &Path) -> io::Result<Self> {
-        let mut file = File::options().read(true).write(true).open(path)?;
+        Self::of(File::options().read(true).write(true).open(path)?, sys, path)
+    }
+
+    /// The same, to be read only: nothing that is done with it changes the drive.
+    ///
+    /// # Errors
+    /// When it does not open.
+    pub fn look_at(sys: &Path, path: &Path) -> io::Result<Self> {
+        // Nothing is written, so what is written at once is the least that anybody counts in.
+        Ok(Self { sector: 512, ..Self::of(File::open(path)?, sys, path)? })
+    }
+
+    fn of(mut file: File, sys: &Path, path: &Path) -> io::Result<Self> {
         let bytes = file.seek(SeekFrom::End(0))?;
         let name = path.file_name().unwrap_or_default();
         let size = fs::read_to_string(sys.join("block").join(name).join("queue/logical_block_size"));
@@ -63,6 +75,10 @@ impl Device for Block {
     }
 
     fn forget(&mut self) -> io::Result<()> {
+        // A file that stands for a drive has nothing behind it that could say otherwise.
+        if self.file.metadata()?.is_file() {
+            return Ok(());
+        }
         memory::forget_blocks(&self.file)
     }
 }

@@ -31,6 +31,7 @@ use nix::fcntl::OFlag;
 use crate::{
     block::Block,
     console::chain,
+    lacks,
     residence::{self, Running},
     say,
     system::Leave,
@@ -41,6 +42,24 @@ use crate::{
 const RANGE_BYTES: u64 = 8 << 20;
 /// Between two words on how far it is.
 const WORD_EVERY: Duration = Duration::from_secs(2);
+
+/// How far all parts together are, and when that was said last.
+struct Told {
+    at: Instant,
+    bytes: u64,
+    total: u64,
+}
+
+impl Told {
+    /// Thousandths, and words.
+    fn words(&self, role: Role) -> (u16, String) {
+        let permille =
+            self.bytes.min(self.total).saturating_mul(1000).checked_div(self.total).unwrap_or(1000);
+        let part = format!("{role:?}").to_lowercase();
+        let note = format!("writing the {part} part: {} of {} MiB", self.bytes >> 20, self.total >> 20);
+        (u16::try_from(permille).unwrap_or(1000), note)
+    }
+}
 
 impl Hands<'_> {
     /// Installs or updates.
@@ -74,12 +93,18 @@ impl Hands<'_> {
                 .map_err(|error| format!("drive {drive}: what it holds could not be read: {error}"))?;
             let digest = Digest(found.digest);
             if !found.parts.is_empty() && *named != Some(digest) {
-                say!("drive {drive} holds {} things that the order does not name", found.parts.len());
+                let held: Vec<String> = found.parts.iter().map(lacks::described).collect();
+                say!(
+                    "drive {drive} {}, which the order does not name: nothing is written; who wants it gone allows it at \
+                     the appliance, which shows what was found (`scalerforge host residence`)",
+                    lacks::holding(&held)
+                );
                 return Ok(Outcome::Occupied { drive, found: found.parts, digest });
             }
         }
         say!("drive {drive} ({name}): {} {} is put onto it", order.release.name, order.release.version);
-        let told = Mutex::new(begun);
+        let total = order.parts.iter().fold(0_u64, |sum, part| sum.saturating_add(part.bytes));
+        let told = Mutex::new(Told { at: begun, bytes: 0, total });
         let loader = self.small(&parts.loader, &told)?;
         let uki = self.small(&parts.uki, &told)?;
         let mut fetch = |large: Large, sink: Sink<'_>| {
@@ -153,7 +178,7 @@ impl Hands<'_> {
     }
 
     /// A part that is held in memory, whole and checked.
-    fn small(&self, part: &Part, told: &Mutex<Instant>) -> Result<Vec<u8>, String> {
+    fn small(&self, part: &Part, told: &Mutex<Told>) -> Result<Vec<u8>, String> {
         let mut content = Vec::new();
         let fetched = self.fetch(part, told, &mut |bytes| {
             content.extend_from_slice(bytes);
@@ -167,18 +192,18 @@ impl Hands<'_> {
         }
     }
 
-    fn fetch(&self, part: &Part, told: &Mutex<Instant>, sink: Sink<'_>) -> io::Result<()> {
+    fn fetch(&self, part: &Part, told: &Mutex<Told>, sink: Sink<'_>) -> io::Result<()> {
         let mut at = 0;
         while at < part.bytes {
             let until = (at + RANGE_BYTES).min(part.bytes);
             let content = self.talk.part(part.sha256, at, until).map_err(io::Error::other)?;
             sink(&content)?;
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            told.bytes = told.bytes.saturating_add(until - at);
             at = until;
-            let mut last = told.lock().unwrap_or_else(PoisonError::into_inner);
-            if now().saturating_duration_since(*last) > WORD_EVERY {
-                *last = now();
-                let permille = u16::try_from(at.saturating_mul(1000) / part.bytes).unwrap_or(1000);
-                let note = format!("writing the {:?} part", part.role).to_lowercase();
+            if now().saturating_duration_since(told.at) > WORD_EVERY {
+                told.at = now();
+                let (permille, note) = told.words(part.role);
                 let progress = Progress { order: self.order, permille, note, devices: Vec::new() };
                 let _ = self.talk.client.mention("progress", &progress);
             }
@@ -287,5 +312,18 @@ impl Parts {
             root: one(Role::Root, PART_BYTES_MAX)?,
             verity: one(Role::Verity, PART_BYTES_MAX)?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_of_all_parts_are_told() {
+        let told = |bytes, total| Told { at: now(), bytes, total }.words(Role::Root);
+        assert_eq!(told(40 << 20, 160 << 20), (250, "writing the root part: 40 of 160 MiB".to_owned()));
+        assert_eq!(told(u64::MAX, 1).0, 1000);
+        assert_eq!(told(0, 0).0, 1000, "nothing of nothing is all of it");
     }
 }

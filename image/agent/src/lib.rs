@@ -27,6 +27,7 @@ pub mod erase;
 pub mod host_key;
 pub mod identity;
 pub mod install;
+pub mod lacks;
 pub mod medium;
 pub mod menu;
 pub mod net;

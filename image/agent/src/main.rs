@@ -8,7 +8,7 @@ use image_agent::{
     coldplug::Modules,
     console::{chain, up_milliseconds},
     identity::{self, Lent},
-    medium, menu, net, residence, say,
+    lacks, medium, menu, net, residence, say,
     state::State,
     system::{self, Leave},
     talk::Talk,
@@ -60,7 +60,7 @@ fn init() -> ! {
     system::restart_on_panic();
     system::mount_all();
     system::bury_orphans();
-    menu::serve();
+    menu::serve(|| lacks::lacks(&lacks::look(&PathBuf::from("/"), &PathBuf::from(TPM), true)));
     let _ = std::fs::write("/proc/sys/kernel/modprobe", "/init");
     match enrol() {
         Ok(leave) => {
@@ -117,6 +117,8 @@ fn enrol() -> Result<Leave, String> {
         // A fault in there has already restarted the agent.
         let _ = rest.map(thread::JoinHandle::join);
         say!("hardware ready");
+        let seen = lacks::look(&PathBuf::from("/"), &PathBuf::from(TPM), false);
+        lacks::lacks(&seen).iter().for_each(|line| say!("{line}"));
     }))
 }
 

@@ -21,6 +21,7 @@ const MENU: &str = "\
   1  addresses
   2  what the appliance wants of this machine
   3  the last lines
+  4  what is in the way on this machine (looks at its drives)
   restart  restart the machine: whatever it does is interrupted";
 
 /// What becomes of a line.
@@ -32,16 +33,25 @@ enum Answer {
 }
 
 /// Answers lines from the console until there is no console any more.
-pub fn serve() {
-    std::thread::spawn(|| {
-        talk(std::io::stdin(), std::io::stdout(), &|| {
+///
+/// `lacks` looks at the machine, and says what is in the way on it.
+pub fn serve(lacks: impl Fn() -> Vec<String> + Send + 'static) {
+    std::thread::spawn(move || {
+        let see = See { addresses: &addresses, lacks: &lacks };
+        talk(std::io::stdin(), std::io::stdout(), &see, &|| {
             crate::say!("restart asked for at the console");
             system::leave(Leave::Reboot);
         });
     });
 }
 
-fn talk(from: impl Read, mut to: impl Write, restart: &dyn Fn()) {
+/// What is looked at when somebody asks.
+struct See<'a> {
+    addresses: &'a dyn Fn() -> Vec<String>,
+    lacks: &'a dyn Fn() -> Vec<String>,
+}
+
+fn talk(from: impl Read, mut to: impl Write, see: &See<'_>, restart: &dyn Fn()) {
     let mut lines = BufReader::new(from);
     loop {
         let mut line = Vec::new();
@@ -49,7 +59,7 @@ fn talk(from: impl Read, mut to: impl Write, restart: &dyn Fn()) {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
-        let said = match answer(&String::from_utf8_lossy(&line), &console::seen(), &addresses) {
+        let said = match answer(&String::from_utf8_lossy(&line), &console::seen(), see) {
             Answer::Text(text) => to.write_all(format!("{text}\n").as_bytes()),
             Answer::Restart => {
                 restart();
@@ -63,19 +73,23 @@ fn talk(from: impl Read, mut to: impl Write, restart: &dyn Fn()) {
     }
 }
 
-fn answer(line: &str, seen: &Seen, addresses: &dyn Fn() -> Vec<String>) -> Answer {
+fn answer(line: &str, seen: &Seen, see: &See<'_>) -> Answer {
     let word = line.trim();
     // Half of a line that was too long is noise, too.
     if !line.ends_with('\n') {
         return Answer::Nothing;
     }
     Answer::Text(match word {
-        "1" => match addresses() {
+        "1" => match (see.addresses)() {
             found if found.is_empty() => "no port has an address: no DHCP server answered".into(),
             found => found.join("\n"),
         },
         "2" => seen.wish.clone(),
         "3" => seen.lines.join("\n"),
+        "4" => match (see.lacks)() {
+            found if found.is_empty() => "nothing that can be seen from here".into(),
+            found => found.join("\n"),
+        },
         RESTART => return Answer::Restart,
         // Enter alone, `?`, and what nobody knows.
         _ => format!("{}\n{MENU}", seen.wish),
@@ -109,19 +123,24 @@ mod tests {
 
     #[test]
     fn each_line_has_its_answer_and_none_is_a_command() {
-        let addresses = || vec!["eth0  10.0.0.7".to_owned()];
-        for (line, expected) in [("1\n", "eth0  10.0.0.7"), (" 2\r\n", "held"), ("3\n", "[ 1] a\n[ 2] b")] {
-            assert_eq!(answer(line, &seen(), &addresses), Answer::Text(expected.into()), "{line:?}");
+        let see = See { addresses: &|| vec!["eth0  10.0.0.7".to_owned()], lacks: &|| vec!["no TPM".into()] };
+        for (line, expected) in
+            [("1\n", "eth0  10.0.0.7"), (" 2\r\n", "held"), ("3\n", "[ 1] a\n[ 2] b"), ("4\n", "no TPM")]
+        {
+            assert_eq!(answer(line, &seen(), &see), Answer::Text(expected.into()), "{line:?}");
         }
-        for line in ["\n", "?\n", "sh\n", "restart now\n", "RESTART\n", "4\n", "$(restart)\n"] {
-            assert_eq!(answer(line, &seen(), &addresses), Answer::Text(format!("held\n{MENU}")), "{line:?}");
+        for line in ["\n", "?\n", "sh\n", "restart now\n", "RESTART\n", "5\n", "$(restart)\n"] {
+            assert_eq!(answer(line, &seen(), &see), Answer::Text(format!("held\n{MENU}")), "{line:?}");
         }
-        assert_eq!(answer("restart\n", &seen(), &addresses), Answer::Restart);
-        assert_eq!(answer("restart", &seen(), &addresses), Answer::Nothing, "cut off");
-        assert_eq!(
-            answer("1\n", &seen(), &Vec::new),
-            Answer::Text("no port has an address: no DHCP server answered".into())
-        );
+        assert_eq!(answer("restart\n", &seen(), &see), Answer::Restart);
+        assert_eq!(answer("restart", &seen(), &see), Answer::Nothing, "cut off");
+        let none = See { addresses: &Vec::new, lacks: &Vec::new };
+        for (line, said) in [
+            ("1\n", "no port has an address: no DHCP server answered"),
+            ("4\n", "nothing that can be seen from here"),
+        ] {
+            assert_eq!(answer(line, &seen(), &none), Answer::Text(said.into()));
+        }
     }
 
     #[test]
@@ -129,9 +148,10 @@ mod tests {
         let restarts = Cell::new(0);
         let noise = [vec![0xff; 5000], b"\n2\nrestart\n2\n".to_vec()].concat();
         let mut out = Vec::new();
-        talk(noise.as_slice(), &mut out, &|| restarts.set(restarts.get() + 1));
+        let none = See { addresses: &Vec::new, lacks: &Vec::new };
+        talk(noise.as_slice(), &mut out, &none, &|| restarts.set(restarts.get() + 1));
         assert_eq!(restarts.get(), 1);
         assert!(!out.is_empty());
-        talk(&b""[..], &mut out, &|| unreachable!("nobody typed"));
+        talk(&b""[..], &mut out, &none, &|| unreachable!("nobody typed"));
     }
 }

@@ -284,6 +284,12 @@ pub(crate) fn carriers(root: &Path) -> Vec<String> {
     names(root).into_iter().filter(has).collect()
 }
 
+/// Every Ethernet port, and whether it has a carrier.
+pub(crate) fn ports(root: &Path) -> Vec<(String, bool)> {
+    let with = carriers(root);
+    names(root).into_iter().map(|name| (name.clone(), with.contains(&name))).collect()
+}
+
 pub(crate) fn mac(root: &Path, name: &str) -> Option<[u8; 6]> {
     Some(attribute(root, name, "address")?.parse::<appliance_model::Mac>().ok()?.0)
 }

@@ -21,8 +21,8 @@ use nix::{
 
 use crate::say;
 
-/// 2020-01-01, in seconds: a clock before it was never set.
-const CLOCK_SECONDS_MIN: i64 = 1_577_836_800;
+/// 2026-01-01, in seconds: no agent of ours was built before, so a clock before it was never set.
+pub(crate) const CLOCK_SECONDS_MIN: i64 = 1_767_225_600;
 
 /// How long a failed agent leaves its last words on the console before it starts anew.
 const RESTART_SECONDS: u64 = 5;

@@ -118,6 +118,7 @@ pub fn appliance(
     }
     let out = |name: &str| order.out.join(name);
     write_json(&out(release::FILE), &release)?;
+    signed_by_maker(order)?;
     for (name, loader) in REFERENCES.into_iter().zip([Some(loader.as_slice()), None]) {
         let reference = reference(loader, &uki)?;
         write_json(&out(&format!("{name}.json")), &reference)?;
@@ -127,6 +128,21 @@ pub fn appliance(
     let programs = ["appliance-cli", "image-start"];
     write_json(&out("appliance-sbom.cdx.json"), &bill(&made, &programs, &tree, &packages, origin.lock))?;
     Ok(made)
+}
+
+/// The maker's signature over the release, by which an appliance of the same maker takes it as its next system.
+fn signed_by_maker(order: &Order<'_>) -> Result<(), Error> {
+    let (description, to) = (order.out.join(release::FILE), order.out.join(image_seal::release::FILE));
+    let Some(policy) = &order.policy else {
+        // One of an earlier build would be another release's.
+        return match fs::remove_file(&to) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(file("remove", &to)(error)),
+            Ok(()) | Err(_) => Ok(()),
+        };
+    };
+    let signature = image_seal::release::sign(policy.key, &read(&description).map_err(Error::Build)?);
+    let signature = signature.map_err(|error| file("sign", &description)(std::io::Error::other(error)))?;
+    write(&to, &signature).map_err(Error::Build)
 }
 
 /// With the maker's policy, if it has one.

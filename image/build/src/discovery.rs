@@ -24,7 +24,7 @@ use crate::sbom::{self, Licensed, Subject};
 use crate::signed;
 
 /// This crate's own code and data, and that of `image-seal`: a changed builder may build other bytes.
-const OWN_SOURCES: [(&str, &[u8]); 57] = [
+const OWN_SOURCES: [(&str, &[u8]); 59] = [
     ("appliance-overlay.txt", include_bytes!("../data/appliance-overlay.txt")),
     ("appliance.rs", include_bytes!("appliance.rs")),
     ("appliance.txt", include_bytes!("../data/appliance.txt")),
@@ -72,6 +72,8 @@ const OWN_SOURCES: [(&str, &[u8]); 57] = [
     ("seal/pcr.rs", include_bytes!("../../seal/src/pcr.rs")),
     ("seal/pe.rs", include_bytes!("../../seal/src/pe.rs")),
     ("seal/policy.rs", include_bytes!("../../seal/src/policy.rs")),
+    ("seal/release.rs", include_bytes!("../../seal/src/release.rs")),
+    ("seal/fixed_key.rs", include_bytes!("../../seal/src/fixed_key.rs")),
     ("seal/site.rs", include_bytes!("../../seal/src/site.rs")),
     ("seal/tiny.rs", include_bytes!("../../seal/src/tiny.rs")),
     ("seal/uki.rs", include_bytes!("../../seal/src/uki.rs")),

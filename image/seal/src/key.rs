@@ -11,7 +11,7 @@ use rsa::{RsaPrivateKey, RsaPublicKey, pkcs1::EncodeRsaPublicKey as _};
 use sha2::{Digest as _, Sha256};
 
 /// UEFI's smallest and systemd's only size that every firmware and every TPM takes.
-const KEY_BITS: usize = 2048;
+pub(crate) const KEY_BITS: usize = 2048;
 
 /// Why a key is not usable.
 #[derive(Debug, thiserror::Error)]
@@ -105,40 +105,10 @@ impl Key {
 #[cfg(test)]
 pub(crate) mod tests {
     use rsa::pkcs8::EncodePrivateKey as _;
-    use rsa::rand_core::{CryptoRng, RngCore};
 
     use super::*;
-
-    /// The same bytes for each seed: tests want the same key each time.
-    struct Fixed(Sha256, u64);
-
-    impl RngCore for Fixed {
-        fn next_u32(&mut self) -> u32 {
-            rsa::rand_core::impls::next_u32_via_fill(self)
-        }
-        fn next_u64(&mut self) -> u64 {
-            rsa::rand_core::impls::next_u64_via_fill(self)
-        }
-        fn fill_bytes(&mut self, dest: &mut [u8]) {
-            for chunk in dest.chunks_mut(32) {
-                self.1 += 1;
-                let block = self.0.clone().chain_update(self.1.to_le_bytes()).finalize();
-                chunk.copy_from_slice(&block[..chunk.len()]);
-            }
-        }
-        fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), rsa::rand_core::Error> {
-            self.fill_bytes(dest);
-            Ok(())
-        }
-    }
-
-    impl CryptoRng for Fixed {}
-
-    /// The private key of a number, PKCS#8, DER.
-    pub(crate) fn der(number: u64) -> Vec<u8> {
-        let private = RsaPrivateKey::new(&mut Fixed(Sha256::new(), number << 32), KEY_BITS).unwrap();
-        private.to_pkcs8_der().unwrap().as_bytes().to_vec()
-    }
+    pub(crate) use crate::fixed_key::der;
+    use crate::fixed_key::{Fixed, seeded};
 
     pub(crate) fn key(number: u64) -> Key {
         Key::from_der(&der(number)).unwrap()
@@ -146,7 +116,7 @@ pub(crate) mod tests {
 
     #[test]
     fn only_2048_bits_and_nothing_in_debug() {
-        let mut rng = Fixed(Sha256::new(), 0);
+        let mut rng: Fixed = seeded(0);
         let small = RsaPrivateKey::new(&mut rng, 1024).unwrap().to_pkcs8_der().unwrap();
         assert!(matches!(Key::from_der(small.as_bytes()), Err(KeyError::Size { bits: 1024 })));
         assert!(Key::from_der(b"x").is_err() && Key::from_pem("x").is_err());

@@ -9,10 +9,13 @@
 
 pub mod authenticode;
 pub mod cpio;
+#[cfg(test)]
+mod fixed_key;
 mod key;
 pub mod pcr;
 pub mod pe;
 pub mod policy;
+pub mod release;
 mod site;
 #[cfg(test)]
 mod tiny;

@@ -3,6 +3,7 @@
 //! Each step ends behind a barrier before the next begins, and each changes what is booted by one sector at most.
 
 mod esp;
+mod overview;
 
 use std::io;
 
@@ -17,6 +18,7 @@ use crate::{
     verity,
 };
 use esp::Entries;
+pub use overview::{SlotState, overview};
 
 /// Why a drive was not written, or not to the end.
 #[derive(Debug, thiserror::Error)]

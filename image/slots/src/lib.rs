@@ -8,14 +8,17 @@
 //!
 //! Pure: the drive is a [`Device`] that somebody else opened, content comes from the caller.  It refuses a drive that is
 //! too small, an update of a slot that was never promoted, and content that is not what was ordered.  Read next:
-//! `install` (the steps), `fat` (directories), `boot_entry` (names and tries), `gpt`, `verity`.
+//! `install` (the steps), `succession` (what may follow what), `trial` (when a system is good), `fat` (directories), `boot_entry` (names and tries), `gpt`, `verity`.
 
 pub mod boot_entry;
 pub mod device;
 pub mod fat;
+pub mod forget;
 pub mod found;
 pub mod gpt;
 pub mod install;
+pub mod succession;
+pub mod trial;
 pub mod verity;
 
 pub use device::{Device, Span};

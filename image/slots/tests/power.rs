@@ -87,6 +87,19 @@ fn an_update_leaves_the_old_system_or_the_new_one() {
         disk.log.clear();
         let done = next.install(|system| install::update(&mut disk, &running.root_hash, system)).unwrap();
         assert_eq!(done.root_hash, next.root_hash);
+        let slots = install::overview(&mut disk, &running.root_hash).unwrap();
+        let [own, new] = if slots[0].running {
+            slots
+        } else {
+            let [a, b] = slots;
+            [b, a]
+        };
+        assert_eq!(
+            (own.release, own.tries_left),
+            (Some(format!("scalerforge-host 1.{}", running.number)), None)
+        );
+        assert_eq!((new.slot, new.running, new.tries_left), (done.slot, false, Some(3)));
+        assert_eq!(new.release, Some(format!("scalerforge-host 1.{}", next.number)));
         let log = std::mem::take(&mut disk.log);
         let mut dice = Dice(12);
         let mut seen = [0; 2];

@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use attest_tpm::{Hierarchies, Tpm};
 use image_agent::{console::up_milliseconds, say};
 use nix::{
     errno::Errno,
@@ -39,6 +40,8 @@ const TPM: &str = "/dev/tpmrm0";
 /// A TPM on a slow bus needs a driver that is loaded meanwhile.
 const TPM_LOOKS_MAX: u32 = 20;
 const TPM_LOOK_MILLISECONDS: u64 = 500;
+/// As much as `image-slots` looks at before it says that a state is gone; any file system has its mark in it.
+const BLANK_BYTES: usize = 1 << 20;
 /// A program's last words, as many letters as fit a console.
 const WORDS_MAX: usize = 300;
 
@@ -51,12 +54,14 @@ enum Error {
         "there is no TPM to keep its key: switch the TPM on in the firmware's setup; without one this machine cannot be attested either"
     )]
     NoTpm,
+    #[error("there is no place for it yet, and none can be made: {0}")]
+    Taken(String),
     #[error("the image brings no policy for the TPM: let the appliance seal and install it again")]
     NoPolicy,
     #[error("{TO}/started does not say which drive was started from; report this as a bug")]
     NoDrive,
     #[error(
-        "{drive} has no partition for it and none could be made ({said}): is there room behind the system's partitions, 64 MiB for a host and 1.5 GiB for an appliance? If the TPM's owner hierarchy has a password, clear the TPM in the firmware's setup"
+        "{drive} has no partition for it and none could be made ({said}): is there room behind the system's partitions, 64 MiB for a host and 1.5 GiB for an appliance? If not, use a larger drive"
     )]
     NotMade { drive: String, said: String },
     #[error(
@@ -140,8 +145,14 @@ fn open() -> Result<Opened, Error> {
     let policy = key.exists() && signature.exists();
     let keeping = keeping(host, policy, tpm_is_there())?;
     let partition = match gpt::on_drive(drive, &gpt::STATE) {
-        Some(partition) => partition,
-        None => make(drive, keeping, &key)?,
+        Some(partition) if !is_blank(&partition) => partition,
+        // One that a factory reset has blanked is made again, as one that never was.
+        found @ (Some(_) | None) => {
+            if keeping != Keeping::Plain {
+                free(Path::new(TPM))?;
+            }
+            make(drive, keeping, &key, found.is_some())?
+        }
     };
     let text = partition.display().to_string();
     // What was made in clear is never believed by a host, and stays in clear when a TPM comes to an appliance.
@@ -167,6 +178,13 @@ fn begins_as_luks(partition: &Path) -> bool {
     read.is_ok() && head == *LUKS
 }
 
+/// Whether nothing was ever written to it, or all of what makes it a state was erased.
+fn is_blank(partition: &Path) -> bool {
+    let mut head = vec![0; BLANK_BYTES];
+    let read = fs::File::open(partition).and_then(|mut file| file.read_exact(&mut head));
+    read.is_ok() && head.iter().all(|byte| *byte == 0)
+}
+
 fn tpm_is_there() -> bool {
     for _ in 0..TPM_LOOKS_MAX {
         if Path::new(TPM).exists() {
@@ -177,8 +195,17 @@ fn tpm_is_there() -> bool {
     false
 }
 
+/// Whether a key can be sealed under this TPM's owner hierarchy.  A TPM that does not say is tried.
+fn free(tpm: &Path) -> Result<(), Error> {
+    let hierarchies = Tpm::open(tpm).and_then(|mut tpm| tpm.hierarchies());
+    // Who shows which machine this is needs the other hierarchy; a key is sealed without it.
+    let owner = |all: Hierarchies| Hierarchies { endorsement_password: false, endorsement_off: false, ..all };
+    let in_the_way = hierarchies.ok().and_then(|hierarchies| owner(hierarchies).in_the_way());
+    in_the_way.map_or(Ok(()), |why| Err(Error::Taken(why)))
+}
+
 /// Makes the partition; its entry in the table is written last, so that half a partition is none.
-fn make(drive: &str, keeping: Keeping, key: &Path) -> Result<PathBuf, Error> {
+fn make(drive: &str, keeping: Keeping, key: &Path, again: bool) -> Result<PathBuf, Error> {
     say!("making the state's partition on {drive}");
     let definitions = match keeping {
         Keeping::Policy | Keeping::Tpm => DEFINITIONS,
@@ -188,6 +215,9 @@ fn make(drive: &str, keeping: Keeping, key: &Path) -> Result<PathBuf, Error> {
     let key = format!("--tpm2-public-key={}", key.display());
     let device = format!("/dev/{drive}");
     let mut arguments = vec!["--dry-run=no", "--no-pager", "--discard=no", &definitions];
+    if again {
+        arguments.push("--factory-reset=yes");
+    }
     // No PCR by value: firmware may change; the site's signature is what counts, or that it is this machine.
     match keeping {
         Keeping::Policy => {
@@ -240,6 +270,21 @@ mod tests {
         assert_eq!(kept(false, true, true), Some(Keeping::Policy));
         assert_eq!(kept(false, false, true), Some(Keeping::Tpm));
         assert_eq!(kept(false, true, false), Some(Keeping::Plain), "a policy is nothing without a TPM");
+    }
+
+    #[test]
+    fn a_state_that_was_erased_is_told_from_one_that_is_there() {
+        let file = std::env::temp_dir().join(format!("image-start-blank-{}", std::process::id()));
+        let mut content = vec![0; BLANK_BYTES];
+        fs::write(&file, &content).unwrap();
+        assert!(is_blank(&file));
+        // The mark of ext4.
+        content[1080..1082].copy_from_slice(b"\x53\xef");
+        fs::write(&file, &content).unwrap();
+        assert!(!is_blank(&file));
+        fs::write(&file, [0; 512]).unwrap();
+        assert!(!is_blank(&file), "what does not read is not erased");
+        fs::remove_file(&file).unwrap();
     }
 
     #[test]

@@ -173,7 +173,12 @@ fn say_view(view: &ResidenceView) {
 
 fn watch(id: &HostId, appliance: &Appliance, mut view: ResidenceView) -> anyhow::Result<ExitCode> {
     let (mut told, mut silent) = (view.journal.len().saturating_sub(1), 0_u32);
+    let mut doing = view.doing.clone();
     loop {
+        if view.state == "asked" && doing != view.doing {
+            say!("{}", view.doing);
+        }
+        doing.clone_from(&view.doing);
         view.journal.iter().skip(told).for_each(|line| say!("{}", line.text));
         told = view.journal.len();
         if matches!(view.state.as_str(), "settled" | "occupied" | "failed") {

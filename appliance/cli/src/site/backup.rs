@@ -63,6 +63,9 @@ pub(crate) struct Password {
     /// File whose first line is the password.  Absent: it is asked for.
     #[arg(long)]
     password_file: Option<PathBuf>,
+    /// Print the hash for `admin.password_hash` of a first-run.toml, and set nothing.
+    #[arg(long, conflicts_with = "site")]
+    print: bool,
 }
 
 pub(crate) fn backup(options: &Backup) -> anyhow::Result<ExitCode> {
@@ -121,7 +124,12 @@ pub(crate) fn reset(options: &Reset) -> anyhow::Result<ExitCode> {
 
 pub(crate) fn password(options: &Password) -> anyhow::Result<ExitCode> {
     let password = terminal::password(options.password_file.as_deref(), "`admin` for the page, new")?;
-    first_run::set_password(&options.site, &admin::Hash::of(&password)?)?;
+    let hash = admin::Hash::of(&password)?;
+    if options.print {
+        say!("{}", hash.text().trim());
+        return Ok(ExitCode::SUCCESS);
+    }
+    first_run::set_password(&options.site, &hash)?;
     say!("Set. It holds from the appliance's next start on.");
     Ok(ExitCode::SUCCESS)
 }

@@ -8,14 +8,12 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use appliance_first_run::{Answers, Plan, SITE_FILE, plan};
+use appliance_console::{Level, Line};
+use appliance_first_run::{Fault, Plan, SHEET_BYTES_MAX, SITE_FILE, Sheet, plan};
 use appliance_server::{admin, first_run, site};
 use clap::Args;
 
-use crate::{accounts, say};
-
-/// A file of answers is some hundred bytes.
-const FILE_BYTES_MAX: u64 = 1 << 16;
+use crate::{accounts, said, say};
 
 /// Makers of TPMs are some dozen.
 const MAKERS_MAX: usize = 256;
@@ -43,6 +41,15 @@ pub(crate) struct Options {
     /// Where `discovery.efi` and `reference.json` are.
     #[arg(long, default_value = "/usr/lib/scalerforge")]
     images: PathBuf,
+    /// Do nothing where this is there: somebody else's answers count.
+    #[arg(long, requires = "file")]
+    yield_to: Option<PathBuf>,
+    /// Show what came of it on this machine's own screen, too.
+    #[arg(long, requires = "file")]
+    on_screen: bool,
+    /// Where that is left for the screen.
+    #[arg(long, default_value = said::SAID)]
+    said: PathBuf,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
@@ -70,17 +77,69 @@ fn by_page(options: &Options, at: SocketAddr) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// From a file, and what came of it on this machine's screen where that is wanted.
 fn from_file(options: &Options, file: &Path) -> anyhow::Result<ExitCode> {
-    let Answered { answers, password_file, list_file } = read(file)?;
-    let controllers = list_file.as_deref().map(accounts::List::read).transpose()?;
+    if let Some(other) = options.yield_to.as_ref().filter(|other| other.exists()) {
+        say!("{} is there: its answers count, and these are left alone.", other.display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let done = follow(options, file);
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let line = |level, text: String| Line { level, text };
+    let lines = match &done {
+        Ok(Followed::Made { secrets, made_up }) => {
+            let password = made_up.iter().map(|password| {
+                let text = format!("the page's user is `admin`, the password {password}: write it down, it stands here until the next start");
+                line(Level::Warn, text)
+            });
+            let said = |secret: &Fault| line(Level::Warn, format!("{name} {secret}"));
+            password.chain(secrets.iter().map(said)).collect()
+        }
+        Ok(Followed::Refused(faults)) => {
+            let first = line(Level::Bad, format!("no site was made of {name}; correct it, and start again:"));
+            let said = |fault: &Fault| line(Level::Bad, format!("{name} {fault}"));
+            [first].into_iter().chain(faults.iter().map(said)).collect()
+        }
+        Err(error) => {
+            let why = appliance_server::chain_of(error.as_ref());
+            vec![line(Level::Bad, format!("no site was made of {name}: {why}"))]
+        }
+    };
+    if options.on_screen {
+        said::on_screen(&options.said, "first-run", &lines);
+    }
+    Ok(match done? {
+        Followed::Made { .. } => ExitCode::SUCCESS,
+        Followed::Refused(_) => ExitCode::FAILURE,
+    })
+}
+
+/// What came of a file of answers.
+enum Followed {
+    /// A site, or what would have been one; and what of the file is a secret in clear.
+    Made {
+        secrets: Vec<Fault>,
+        /// The admin's password, where it was made up here.
+        made_up: Option<String>,
+    },
+    /// Answers that cannot be followed here.
+    Refused(Vec<Fault>),
+}
+
+fn follow(options: &Options, file: &Path) -> anyhow::Result<Followed> {
+    let sheet =
+        Sheet::read(&bounded(file)?).with_context(|| format!("{} cannot be followed", file.display()))?;
+    let beside = |name: &String| file.parent().unwrap_or(Path::new(".")).join(name);
+    let controllers = sheet.list_file.as_ref().map(|list| accounts::List::read(&beside(list))).transpose()?;
     let facts = first_run::look(&options.dir, &options.images, !options.without_listening);
-    let plan = match plan(&answers, &facts) {
+    let plan = match plan(&sheet.answers, &facts) {
         Ok(plan) => plan,
         Err(problems) => {
-            for problem in &problems {
-                eprintln!("scalerforge: {}: {problem}", file.display());
+            let faults: Vec<Fault> = problems.iter().map(|problem| sheet.placed(problem)).collect();
+            for fault in &faults {
+                eprintln!("scalerforge: {}: {fault}", file.display());
             }
-            return Ok(ExitCode::FAILURE);
+            return Ok(Followed::Refused(faults));
         }
     };
     show(&plan);
@@ -88,12 +147,9 @@ fn from_file(options: &Options, file: &Path) -> anyhow::Result<ExitCode> {
         for file in &plan.files {
             say!("\n--- {}\n{}", options.dir.join(&file.path).display(), file.text.trim_end());
         }
-        return Ok(ExitCode::SUCCESS);
+        return Ok(Followed::Made { secrets: Vec::new(), made_up: None });
     }
-    let (password, made_up) = match password_file {
-        Some(file) => (secret(&file)?, false),
-        None => (admin::made_up()?, true),
-    };
+    let (hash, made_up) = password(&sheet, &beside)?;
     if options.dir.join(SITE_FILE).exists() {
         bail!(first_run::FirstRunError::Taken { dir: options.dir.clone() });
     }
@@ -103,12 +159,36 @@ fn from_file(options: &Options, file: &Path) -> anyhow::Result<ExitCode> {
         site::init(&options.dir)?;
         list.import(&options.dir)?;
     }
-    first_run::write(&options.dir, &plan, &admin::Hash::of(&password)?.text())?;
+    first_run::write(&options.dir, &plan, &hash.text())?;
     say!("\n{} is ready.", options.dir.display());
-    if made_up {
+    if let Some(password) = &made_up {
         say!("The page's user is `admin`, the password {password}: write it down, it is shown this once.");
     }
-    Ok(ExitCode::SUCCESS)
+    let secrets = sheet.secrets();
+    for secret in &secrets {
+        say!("! {}: {secret}", file.display());
+    }
+    Ok(Followed::Made { secrets, made_up })
+}
+
+/// The hash of the admin's password; and the password, where it was made up here.
+fn password(
+    sheet: &Sheet,
+    beside: &dyn Fn(&String) -> PathBuf,
+) -> anyhow::Result<(admin::Hash, Option<String>)> {
+    if let Some(hash) = &sheet.password_hash {
+        let why = "is no hash of a password of ours; `scalerforge site password --print` makes one";
+        let hash =
+            admin::Hash::of_text(hash).ok_or_else(|| sheet.fault("admin.password_hash", why.into()))?;
+        return Ok((hash, None));
+    }
+    match &sheet.password_file {
+        Some(name) => Ok((admin::Hash::of(&secret(&beside(name))?)?, None)),
+        None => {
+            let password = admin::made_up()?;
+            Ok((admin::Hash::of(&password)?, Some(password)))
+        }
+    }
 }
 
 /// Takes along whose TPMs are believed: certificates in a folder `endorsement` beside the answers, if there is one.
@@ -140,59 +220,21 @@ fn show(plan: &Plan) {
     }
 }
 
-/// What a file of answers says: the answers, and files that it names, relative to itself.
-struct Answered {
-    answers: Answers,
-    /// The admin's password.
-    password_file: Option<PathBuf>,
-    /// Controllers and their passwords.
-    list_file: Option<PathBuf>,
-}
-
-fn read(file: &Path) -> anyhow::Result<Answered> {
-    let text = bounded(file)?;
-    // What is no TOML the room says, with its line.
-    let mut table: toml::Table = text.parse().unwrap_or_default();
-    let password_file = named(file, &mut table, ("admin", "password_file"))?;
-    let list_file = named(file, &mut table, ("bmc", "list_file"))?;
-    let rest = if password_file.is_none() && list_file.is_none() { text } else { table.to_string() };
-    let answers = Answers::from_toml(&rest);
-    let answers = answers.with_context(|| format!("{} cannot be followed", file.display()))?;
-    Ok(Answered { answers, password_file, list_file })
-}
-
-/// The file that a section of its own names, taken out of the answers.
-fn named(
-    file: &Path,
-    table: &mut toml::Table,
-    (section, key): (&str, &str),
-) -> anyhow::Result<Option<PathBuf>> {
-    let Some(toml::Value::Table(keys)) = table.remove(section) else { return Ok(None) };
-    let mut path = None;
-    for (found, value) in keys {
-        match value.as_str().filter(|_| found == key) {
-            Some(name) => path = Some(file.parent().unwrap_or(Path::new(".")).join(name)),
-            None => bail!("{}: {section}.{found} is not asked for; write {section}.{key}", file.display()),
-        }
-    }
-    Ok(path)
-}
-
 /// The first line of a file of a secret.
 fn secret(file: &Path) -> anyhow::Result<String> {
-    let text = bounded(file)?;
-    let line = text.lines().next().unwrap_or_default().to_owned();
-    Ok(line)
+    let text = String::from_utf8(bounded(file)?).with_context(|| format!("{} is no text", file.display()))?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
-fn bounded(file: &Path) -> anyhow::Result<String> {
+/// A file's bytes, as many as any file of answers has, and one more.
+fn bounded(file: &Path) -> anyhow::Result<Vec<u8>> {
     use std::io::Read as _;
-    let mut text = String::new();
+    let mut bytes = Vec::new();
+    let most = u64::try_from(SHEET_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
     let opened = std::fs::File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let bytes = opened.take(FILE_BYTES_MAX).read_to_string(&mut text);
-    let bytes = bytes.with_context(|| format!("cannot read {}", file.display()))?;
-    if u64::try_from(bytes).unwrap_or(u64::MAX) >= FILE_BYTES_MAX {
+    opened.take(most).read_to_end(&mut bytes).with_context(|| format!("cannot read {}", file.display()))?;
+    if bytes.len() > SHEET_BYTES_MAX {
         bail!("{} is longer than any file of answers; name another one", file.display());
     }
-    Ok(text)
+    Ok(bytes)
 }

@@ -68,10 +68,34 @@ fn a_first_run_is_refused_with_its_reasons() {
     let said = text(&incomplete.stderr);
     assert_eq!(incomplete.status.code(), Some(1), "{said}");
     assert!(
-        said.contains("site.name: `rack 7`") && said.contains("site.region: has no answer"),
+        said.contains("line 2, site.name: `rack 7`") && said.contains("site.region: has no answer"),
         "all at once: {said}"
     );
     assert!(!absent.exists(), "nothing was written");
+    // The machine's own screen shows the same, line by line; a stick that is there goes before.
+    let said = room.path().join("said");
+    let with = |more: &[&str]| {
+        let words = ["site", "first-run", path(&absent), "--file", path(&file), "--without-listening"];
+        run(&[&words[..], &["--on-screen", "--said", path(&said)], more].concat())
+    };
+    assert_eq!(with(&[]).status.code(), Some(1));
+    let shown = std::fs::read_to_string(said.join("first-run")).unwrap();
+    assert!(
+        shown.lines().all(|line| line.starts_with("bad\t"))
+            && shown.contains("first-run.toml line 2, site.name: `rack 7`"),
+        "{shown}"
+    );
+    let yielded = with(&["--yield-to", path(room.path())]);
+    assert!(yielded.status.success() && text(&yielded.stdout).contains("its answers count"));
+    std::fs::write(&file, "[admin]\npassword_hash = \"sesame\"\n[site]\nname = \"a\"\nregion = \"b\"\n")
+        .unwrap();
+    let unhashed = with(&["--dry-run"]);
+    assert_ne!(
+        unhashed.status.code(),
+        Some(2),
+        "what would happen is said without it: {}",
+        text(&unhashed.stderr)
+    );
     let before = site.listing();
     let page = run(&[
         "site",
@@ -101,4 +125,11 @@ fn the_page_password_is_set_from_a_file() {
     assert!(set("correct horse battery\n").status.success());
     let kept = std::fs::read_to_string(site.dir().join("admin.password")).unwrap();
     assert!(kept.starts_with("scalerforge-scrypt-1$15$") && !kept.contains("horse"));
+    let printed = run(&["site", "password", "--print", "--password-file", path(&file)]);
+    let hash = text(&printed.stdout);
+    assert!(
+        appliance_server::admin::Hash::of_text(&hash).is_some_and(|hash| hash.is("correct horse battery")),
+        "{hash}"
+    );
+    assert_eq!(std::fs::read_to_string(site.dir().join("admin.password")).unwrap(), kept, "nothing was set");
 }

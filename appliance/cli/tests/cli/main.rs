@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests; a failed unwrap is a failed test")]
 
 mod accounts;
+mod appliance;
 mod backup;
 mod bmc;
 mod burn_in;

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::{path, run};
 
 #[path = "../../../../image/seal/src/tiny.rs"]
-mod tiny;
+pub(crate) mod tiny;
 
 /// On loopback, with ports that the system chooses: needs no root and disturbs nobody.
 const CONFIG: &str = r#"[site]

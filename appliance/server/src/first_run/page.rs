@@ -232,7 +232,7 @@ async fn make(State(desk): State<Arc<Desk>>, Json(sent): Json<Sent>) -> Result<J
 
 #[cfg(test)]
 mod tests {
-    use appliance_first_run::{Images, Nic, Storage};
+    use appliance_first_run::{Images, Nic, Storage, Tpm};
     use attest_evidence::{Accepted, Hex32, ReferenceBank, ReferencePcr, ReferenceValues};
 
     use super::*;
@@ -249,7 +249,7 @@ mod tests {
             now: appliance_model::Now(1_795_305_600_000),
             hardware_clock: None,
             nics: vec![nic("eth0", vec![([192, 0, 2, 7].into(), 24)]), nic("eth1", Vec::new())],
-            tpm: true,
+            tpm: Tpm::Free,
             storage: Storage { free_bytes: 8 << 30, live: false, why: None },
             images: Images {
                 uki: images.join("discovery.efi"),

@@ -285,6 +285,10 @@ async fn look(app: &Arc<App>, host: &HostRow) -> Result<Json<ResidenceView>, Pro
         | Housing::Promoting { .. }
         | Housing::Failed { .. } => (Vec::new(), None),
     };
+    let doing = match (&state.housing, app.progress(&host.id)) {
+        (Housing::Asked { .. }, Some(progress)) => format!("{} ({})", state.words(), progress.note),
+        (_, _) => state.words(),
+    };
     let found = found.into_iter().map(|one| FoundView {
         number: one.number,
         name: one.name,
@@ -300,7 +304,7 @@ async fn look(app: &Arc<App>, host: &HostRow) -> Result<Json<ResidenceView>, Pro
         }),
         floor: state.floor,
         state: state.housing.name().into(),
-        doing: state.words(),
+        doing,
         found: found.collect(),
         over,
         offered: app.releases.current().map(|current| release(&current.release)),

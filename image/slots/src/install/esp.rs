@@ -18,6 +18,8 @@ const SETTINGS: &[u8] = b"timeout 0\neditor no\nauto-entries no\n";
 /// The word before the root hash in a kernel image's command line.
 const ROOT: &[u8] = b"roothash=";
 const VERSION: &[u8] = b"\nVERSION_ID=";
+/// What comes before a system's kind in its name.
+const KIND: &[u8] = b"\nNAME=\"Scalerforge ";
 const WORD_MAX: usize = 64;
 
 /// Makes the volume of a fresh drive.
@@ -191,12 +193,16 @@ pub(super) fn root_of(uki: &[u8]) -> Option<[u8; 32]> {
     after(uki, ROOT).find_map(digits)?.try_into().ok()
 }
 
-/// The version that a kernel image carries as text.
+/// Name and version that a kernel image carries as text.
 fn version(uki: &[u8]) -> Option<String> {
-    let at = after(uki, VERSION).next()?;
-    let word = uki.get(at..)?.iter().take(WORD_MAX).take_while(|byte| byte.is_ascii_graphic());
-    let word: String = word.map(|byte| char::from(*byte)).filter(|letter| *letter != '"').collect();
-    (!word.is_empty()).then(|| format!("scalerforge-host {word}"))
+    let word = |at: usize| -> Option<String> {
+        let word = uki.get(at..)?.iter().take(WORD_MAX).take_while(|byte| byte.is_ascii_graphic());
+        let word: String = word.map(|byte| char::from(*byte)).filter(|letter| *letter != '"').collect();
+        (!word.is_empty()).then_some(word)
+    };
+    let version = word(after(uki, VERSION).next()?)?;
+    let kind = after(uki, KIND).next().and_then(word).unwrap_or_else(|| "host".into());
+    Some(format!("scalerforge-{kind} {version}"))
 }
 
 /// Where something ends that stands in a file.

@@ -1,0 +1,221 @@
+//! `scalerforge appliance`: the installed appliance's own system on its own drive: what both slots hold, its update, the
+//! way back, and whether a new system is good.
+//!
+//! What is written in which order, what may follow what and when a system is good is decided by `image-slots`; here are
+//! the files, the drive, the TPM and the words.  Read next: `appliance/update.rs`, `appliance/check.rs`.
+
+mod check;
+mod reset;
+mod update;
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, anyhow, bail};
+use attest_tpm::{Tpm, floor};
+use clap::{Args, Subcommand};
+use image_agent::{block::Block, residence::Running};
+use image_slots::install::{self, SlotState};
+use serde::Serialize;
+
+use crate::{host::print, say};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// What runs, what both slots hold, and tries left.
+    Status(Status),
+    /// Put a signed release into the slot that does not run, and restart into it.
+    Update(update::Options),
+    /// Restart into the other slot's system.
+    Back(update::Back),
+    /// Factory reset of an installed appliance: the key of what it remembers is erased, and it restarts into a first run.
+    Reset(reset::Options),
+    /// Whether the system that runs is good: its page answers, its database opens.
+    Check(check::Options),
+}
+
+/// The machine.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Here {
+    /// Where run, proc, sys and dev are.
+    #[arg(long, default_value = "/")]
+    root: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    here: Here,
+    /// Print the answer as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(verb: &Verb) -> anyhow::Result<ExitCode> {
+    match verb {
+        Verb::Status(options) => status(options),
+        Verb::Update(options) => update::run(options),
+        Verb::Back(options) => update::back(options),
+        Verb::Reset(options) => reset::run(options),
+        Verb::Check(options) => check::run(options),
+    }
+}
+
+impl Here {
+    /// The installed appliance that runs, or why there is none that could be changed.
+    fn installed(&self) -> anyhow::Result<Running> {
+        if self.said().join("live").exists() {
+            bail!(
+                "this appliance runs from a live medium, which cannot be changed: start from the new release's appliance.iso \
+                 instead, or write its appliance.raw to a disk and start from that; `scalerforge site backup` takes the site \
+                 along"
+            );
+        }
+        let running = Running::read(&self.root).ok_or_else(|| {
+            anyhow!(
+                "no installed appliance runs here: only a system that was started from appliance.raw or appliance.qcow2 has \
+                 two slots; a program beside somebody else's system is updated as that system's programs are"
+            )
+        })?;
+        if running.release.name != image_build::appliance::RELEASE {
+            bail!(
+                "{} runs here, and is updated by its appliance: `scalerforge host update` there",
+                running.release.name
+            );
+        }
+        Ok(running)
+    }
+
+    /// Where the start program leaves what it knows.
+    fn said(&self) -> PathBuf {
+        self.root.join("run/scalerforge")
+    }
+
+    fn drive(&self, running: &Running) -> anyhow::Result<Block> {
+        running.block(&self.root).map_err(|why| anyhow!(why))
+    }
+
+    /// The TPM, where there is one that answers: an appliance goes on without.
+    fn tpm(&self) -> Option<Tpm> {
+        Tpm::open(&self.root.join("dev/tpmrm0")).ok()
+    }
+
+    /// The floor below which no system is started here.
+    fn floor(&self) -> anyhow::Result<Option<u32>> {
+        let Some(mut tpm) = self.tpm() else { return Ok(None) };
+        floor::read(&mut tpm).context("the TPM's rollback floor cannot be read")
+    }
+
+    /// Kept while the drive is changed: two changes at once would be none.
+    fn alone(&self) -> anyhow::Result<File> {
+        let path = self.said().join("update.lock");
+        let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        if file.try_lock().is_err() {
+            bail!(
+                "another `scalerforge appliance` changes this machine's drive; wait for its end: nothing was changed"
+            );
+        }
+        Ok(file)
+    }
+}
+
+/// What `status` prints.
+#[derive(Debug, Serialize)]
+struct View {
+    name: String,
+    version: String,
+    epoch: u32,
+    root_hash: String,
+    drive: String,
+    floor: Option<u32>,
+    slots: Vec<SlotView>,
+}
+
+#[derive(Debug, Serialize)]
+struct SlotView {
+    slot: String,
+    running: bool,
+    release: Option<String>,
+    tries_left: Option<u8>,
+    state: &'static str,
+}
+
+impl SlotView {
+    fn of(state: &SlotState) -> Self {
+        let words = match (&state.release, state.tries_left) {
+            (None, _) => "empty",
+            (Some(_), None) => "good",
+            (Some(_), Some(0)) => "tried in vain",
+            (Some(_), Some(_)) => "on trial",
+        };
+        Self {
+            slot: state.slot.to_string(),
+            running: state.running,
+            release: state.release.clone(),
+            tries_left: state.tries_left,
+            state: words,
+        }
+    }
+}
+
+fn status(options: &Status) -> anyhow::Result<ExitCode> {
+    let Status { here, json } = options;
+    let running = here.installed()?;
+    let mut drive = here.drive(&running)?;
+    let slots = install::overview(&mut drive, &running.release.root_hash.0)
+        .with_context(|| format!("drive {}", running.drive))?;
+    let release = running.release;
+    let view = View {
+        name: release.name,
+        version: release.version,
+        epoch: release.epoch,
+        root_hash: release.root_hash.to_string(),
+        drive: running.drive,
+        floor: here.floor()?,
+        slots: slots.iter().map(SlotView::of).collect(),
+    };
+    if *json {
+        print(&view)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    say!(
+        "{} {} (epoch {}, root {:.16}) from drive {}",
+        view.name,
+        view.version,
+        view.epoch,
+        view.root_hash,
+        view.drive
+    );
+    match view.floor {
+        Some(floor) => say!("rollback floor {floor}"),
+        None => say!("no rollback floor"),
+    }
+    for slot in &view.slots {
+        let tries = match slot.tries_left {
+            Some(left) => format!(", {left} tries left"),
+            None => String::new(),
+        };
+        let release = slot.release.as_deref().unwrap_or("-");
+        let here = if slot.running { ", runs" } else { "" };
+        say!("slot {}  {release}  {}{tries}{here}", slot.slot, slot.state);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The first line of a file of typed words; nothing where there is no such file.
+fn typed(file: &Path) -> anyhow::Result<Option<String>> {
+    use std::io::Read as _;
+    let opened = match File::open(file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.with_context(|| format!("cannot read {}", file.display()))?,
+    };
+    let mut text = String::new();
+    opened
+        .take(1 << 10)
+        .read_to_string(&mut text)
+        .with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(text.lines().next().map(|line| line.trim().to_owned()))
+}
