@@ -79,11 +79,11 @@ pub(crate) async fn price(
     if possible(app, network).is_err() {
         return none(Vec::new());
     }
-    // One choice at a time: what is promised is written down before the next one looks.
-    let _purse = app.chain.purse().await;
-    let leave = leave(app, &host.id).await?;
-    let promised = promised(app, &host.id).await?;
     let by_site = app.config.registration.passports == wire::Passports::Use;
+    // One choice at a time: what is promised is written down before the next one looks.
+    let _purse = if by_site { Some(app.chain.purse().await) } else { None };
+    let leave = standing(app, &host.id).await?;
+    let promised = promised(app, &host.id).await?;
     match leave {
         Some(Leave { passport: None, .. }) => return none(Vec::new()),
         Some(Leave { passport: Some(id), by }) => {
@@ -202,7 +202,7 @@ pub(crate) async fn no_longer_allowed(
     passport: Option<PassportId>,
 ) -> Result<Option<String>, StoreError> {
     let Some(id) = passport else { return Ok(None) };
-    let allowed = leave(app, &host.id).await?.and_then(|leave| leave.passport);
+    let allowed = standing(app, &host.id).await?.and_then(|leave| leave.passport);
     Ok((allowed != Some(id)).then(|| {
         format!(
             "its stake was approved with passport {id}, and nobody allows that any more: `scalerforge host retry {}` reads              the price anew",
@@ -218,8 +218,14 @@ fn withdrawn(host: &HostRow, why: &str) -> String {
     )
 }
 
+/// What was said about a host's passport and holds: what the site file said once, it has to say still.
+async fn standing(app: &Arc<App>, host: &HostId) -> Result<Option<Leave>, StoreError> {
+    let by_site = app.config.registration.passports == wire::Passports::Use;
+    Ok(leave(app, host).await?.filter(|leave| by_site || leave.by.is_some()))
+}
+
 /// What was said about a host's passport.
-pub(crate) async fn leave(app: &Arc<App>, host: &HostId) -> Result<Option<Leave>, StoreError> {
+async fn leave(app: &Arc<App>, host: &HostId) -> Result<Option<Leave>, StoreError> {
     let id = host.clone();
     let bytes = app.db(move |store| store.document(&id, Kind::Passport)).await?;
     Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
@@ -233,14 +239,15 @@ pub(crate) async fn keep(app: &Arc<App>, host: &HostId, leave: Leave) -> Result<
 /// Passports that are promised to hosts other than this one.  One of a node that was registered or retired is where the
 /// chain says it is, and is nobody's promise.
 pub(crate) async fn promised(app: &Arc<App>, but: &HostId) -> Result<Vec<(HostId, PassportId)>, StoreError> {
-    let but = but.clone();
-    app.db(move |store| promises(store, &but)).await
+    let (but, by_site) = (but.clone(), app.config.registration.passports == wire::Passports::Use);
+    app.db(move |store| promises(store, &but, by_site)).await
 }
 
-fn promises(store: &Store, but: &HostId) -> Result<Vec<(HostId, PassportId)>, StoreError> {
+fn promises(store: &Store, but: &HostId, by_site: bool) -> Result<Vec<(HostId, PassportId)>, StoreError> {
     let mut found = Vec::new();
     for (host, bytes) in store.documents(Kind::Passport)? {
         let leave: Option<Leave> = serde_json::from_slice(&bytes).ok();
+        let leave = leave.filter(|leave| by_site || leave.by.is_some());
         if let Some(id) = leave.and_then(|leave| leave.passport)
             && host != *but
             && !matches!(store.host(&host)?.stage, Stage::Registered { .. } | Stage::Retired { .. })

@@ -141,6 +141,14 @@ impl Rig {
         rig
     }
 
+    /// Changes the site file; an appliance that is opened after it reads it.
+    pub(crate) fn edit(&self, from: &str, to: &str) {
+        let file = self.dir.path().join("scalerforge.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(text.matches(from).count(), 1, "{from}");
+        std::fs::write(file, text.replace(from, to)).unwrap();
+    }
+
     /// Starts the appliance; only what is spawned runs.
     pub(crate) async fn open(&self) -> Running {
         let dir = self.dir.path();

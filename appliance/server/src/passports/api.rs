@@ -89,9 +89,8 @@ async fn allow(
         super::keep(&app, &asked.host.id, Leave { passport, by: Some(by) }).await?;
     }
     tracing::info!(host = %asked.host.id, passport = passport.map(|id| id.to_string()), "which passport is staked was said");
-    if matches!(asked.host.stage, Stage::Approving { .. }) {
-        app.advance(&asked.host.id, Event::Retry, None).await?;
-    }
+    // A price that is being read at this moment knows nothing of it.
+    app.advance(&asked.host.id, Event::Retry, None).await?;
     app.bump();
     Ok(Json(asked.view(&app).await?))
 }
@@ -132,7 +131,7 @@ impl Asked {
         let owner = app.chain.owner();
         let found = self.network.passports(self.head, owner).await.map_err(said)?;
         let promised = super::promised(app, &self.host.id).await?;
-        let leave = super::leave(app, &self.host.id).await?;
+        let leave = super::standing(app, &self.host.id).await?;
         let (id, by) = leave.map_or((None, None), |leave| (leave.passport, Some(leave.by)));
         let commitment = super::commitment(app);
         let day = |at: u64| Day::of_unix(Seconds(at)).to_string();

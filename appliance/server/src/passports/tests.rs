@@ -182,6 +182,30 @@ async fn the_site_file_uses_them_and_promises_each_to_one_host() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_site_file_no_longer_says_is_not_done() {
+    let rig = Rig::new(Wish { registration: "passports = \"use\"", ..Wish::default() }).await;
+    let mut running = rig.open().await;
+    mint(&rig, rig.operator(), 7).await;
+    let machine = Machine::new(0);
+    machine.arrive(&running).await;
+    running.run();
+    assert_eq!(price(&running, &machine).await.required, left());
+    running.kill().await;
+    rig.edit("passports = \"use\"", "passports = \"ask\"");
+    let mut running = rig.open().await;
+    running.run();
+    // Approved as it was shown, by somebody who has not seen the change: nothing is sent for it.
+    assert_eq!(approve(&running, &machine, left()).await.0, StatusCode::OK);
+    let Stage::Quarantined { rule, why, .. } = machine.reaches(&running.app, "quarantined").await else {
+        panic!()
+    };
+    assert_eq!(rule, "passport");
+    assert!(why.contains("with passport 7, and nobody allows that any more"), "{why}");
+    assert_eq!(holder(&rig, 7).await, rig.operator());
+    assert!(rig.registry().await.nodes().await.unwrap().nodes.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_is_gone_meanwhile_stops_the_registration_and_nothing_else_is_staked() {
     let rig = Rig::new(Wish::default()).await;
     let mut running = rig.open().await;

@@ -176,6 +176,30 @@ async fn an_operators_registration_takes_none_and_the_owner_stakes_it_afterwards
 }
 
 #[tokio::test]
+async fn a_passport_may_make_up_all_of_a_small_node_part() {
+    let world = world("passport-all").await;
+    mint(&world, world.operator.address(), 7).await;
+    let machine = Machine::new("passport-all", "first");
+    let mut intent = machine.intent(&world).await;
+    (intent.class, intent.bindings, intent.collateral) = ("lab".into(), Vec::new(), Icnt(0));
+    intent.passport = Some(PassportId::from(7));
+    let at = world.chain.head().await.unwrap();
+    let collection = world.registry.passports_contract(at).await.unwrap();
+    world.do_it(&world.registry.approve_passport_call(collection, PassportId::from(7))).await;
+    let sheet = world.registry.preflight(&intent, world.operator.address(), FEE_CAP).await.unwrap();
+    let saving = sheet.passport.unwrap().saving(&sheet.demand, sheet.at, intent.commitment);
+    assert_eq!((saving.own, saving.saved, sheet.source), (Icnt(0), tokens(6), Source::Deposit));
+    world.do_it(&world.registry.register_call(&intent, &Payment::deposit()).unwrap()).await;
+    let node = world.registry.node(machine.node).await.unwrap().unwrap();
+    for at in [node.registered_at_unix + DAY, node.committed_until_unix] {
+        ask(&world.url, "evm_mine", json!([at])).await;
+        assert_eq!(contract(&world, machine.node).await.2, Gap { node: Icnt(0), network: Icnt(0) });
+    }
+    world.do_it(&world.registry.retire_call(machine.node)).await;
+    assert!(owned(&world, world.operator.address(), 7).await.unwrap().used);
+}
+
+#[tokio::test]
 async fn what_the_contract_would_undo_is_refused_with_what_mends_it() {
     let world = world("passport-refused").await;
     let operator = world.operator.address();
