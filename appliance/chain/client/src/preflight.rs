@@ -12,6 +12,8 @@ use crate::{
 /// 596 344 where a chain has no P256VERIFY; the rest is room for longer names.
 const APPROVE_GAS: u64 = 60_000;
 const REGISTER_GAS: u64 = 700_000;
+/// What a passport adds: measured 84 000.
+const PASSPORT_GAS: u64 = 100_000;
 
 /// How often a transaction that waits has to be outbid, in percent: nodes take a replacement from here on.
 const OUTBID_PERCENT: u128 = 110;
@@ -168,7 +170,8 @@ pub(crate) async fn expect_gas(
             if (unpaid.tokens && refusal.error == "ERC20InsufficientAllowance")
                 || (unpaid.passport && refusal.error == "ERC721InsufficientApproval") =>
         {
-            Ok(2 * APPROVE_GAS + REGISTER_GAS)
+            let passport = if unpaid.passport { APPROVE_GAS + PASSPORT_GAS } else { 0 };
+            Ok(APPROVE_GAS + REGISTER_GAS + passport)
         }
         Err(other) => Err(other),
     }

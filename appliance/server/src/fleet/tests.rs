@@ -3,10 +3,11 @@
 
 use std::{future::poll_fn, sync::Arc, task::Poll};
 
-use appliance_enrol::{Event, Refusal};
+use appliance_enrol::{Event, Refusal, Stage};
 use appliance_model::Icnt;
-use appliance_store::FleetRow;
+use appliance_store::{FleetRow, Kind};
 use axum::http::StatusCode;
+use chain_client::{Intent, Payment};
 use chain_fleet::batch::{Member, State};
 use serde_json::{Value, json};
 
@@ -14,6 +15,7 @@ use super::{HeldHosts, round, run};
 use crate::{
     app::App,
     rig::{Machine, Rig, Running, STAKE, Wish, grant, tokens, until},
+    stake,
 };
 
 const DAY: u64 = 86_400;
@@ -247,6 +249,57 @@ async fn a_batch_that_was_queued_is_sent_once_after_a_kill_and_the_rest_follows(
     assert_eq!(row.batches, 2);
     on_chain(&rig, &machines.iter().collect::<Vec<_>>()).await;
     assert_eq!(deposit(&rig).await, tokens(1000 - 3 * STAKE));
+}
+
+/// What the registry or the evidence says of one host is that host's alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_host_goes_is_there_already_or_is_left_out_by_itself() {
+    let rig = Rig::new(Wish::default()).await;
+    let (mut running, machines) = arrived(&rig, 4).await;
+    let id = permitted(&running, &machines).await;
+    let app = Arc::clone(&running.app);
+    let intent = async |machine: &Machine| {
+        let id = machine.id.clone();
+        let row = app.db(move |store| store.host(&id)).await.unwrap();
+        stake::intent(&app, &row).await.unwrap().unwrap()
+    };
+    let registry = rig.registry().await;
+    // One is on chain for this owner already, one for another owner, and the evidence of one is spoilt.
+    let there = intent(&machines[1]).await;
+    rig.by_operator(&registry.approve_call(there.collateral)).await;
+    rig.by_operator(&registry.register_call(&there, &Payment::approval()).unwrap()).await;
+    rig.mandate(tokens(STAKE), &grant(1, tokens(STAKE))).await;
+    let foreign = Intent { owner: rig.deployer.address(), ..intent(&machines[2]).await };
+    rig.by_operator(&registry.register_call(&foreign, &Payment::deposit()).unwrap()).await;
+    let spoilt = machines[3].id.clone();
+    app.db(move |store| store.put(&spoilt, Kind::Registration, b"spoilt", crate::app::now()).map(drop))
+        .await
+        .unwrap();
+    let watching = Arc::clone(&app);
+    running.spawn(async move { crate::chain_watch::run(&watching).await });
+    running.send();
+    fleets(&mut running);
+    let row = until("the fleet to end", async || {
+        app.store.fleet(Some(id)).unwrap().filter(|row| row.ended_at.is_some())
+    })
+    .await;
+    let by_host = |machine: &Machine| {
+        let (_, state) = row.members.iter().find(|(host, _)| *host == machine.id).unwrap();
+        serde_json::from_str::<Member>(state).unwrap().state
+    };
+    let [State::Registered { transaction: batch, .. }, State::Registered { transaction: before, .. }] =
+        [by_host(&machines[0]), by_host(&machines[1])]
+    else {
+        panic!("{row:?}")
+    };
+    assert!(batch != before && row.batches == 1, "{row:?}");
+    for (machine, words) in [(&machines[2], "one TPM is one node"), (&machines[3], "no longer verifies")] {
+        let State::LeftOut { why } = by_host(machine) else { panic!("{row:?}") };
+        assert!(why.contains(words), "{why}");
+        let Stage::Quarantined { rule, .. } = machine.reaches(&app, "quarantined").await else { panic!() };
+        assert_eq!(rule, "fleet");
+    }
+    on_chain(&rig, &[&machines[0], &machines[1], &machines[2]]).await;
 }
 
 /// Between the two writes: the batch is written down, and its call is not queued yet.
