@@ -34,6 +34,9 @@ pub(crate) use machine::{Machine, STAKE};
 const LIMIT: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(100);
 
+/// No development chain's id.
+const EARNEST: u64 = 4242;
+
 const SITE: &str = r#"[site]
 name = "rig"
 enrolment = "manual"
@@ -72,7 +75,7 @@ allow_software_tpm = false
 
 [chain]
 rpc_url = "RPC"
-chain_id = 777077
+chain_id = CHAIN_ID
 operator_key_file = "operator.key"
 fee_gwei_max = 100
 CHAIN
@@ -93,6 +96,7 @@ pub(crate) struct Rig {
     dir: TempDir,
     pub(crate) url: String,
     pub(crate) deployer: OperatorKey,
+    chain_id: u64,
     _chain: JoinSet<()>,
 }
 
@@ -103,6 +107,8 @@ pub(crate) struct Wish {
     pub(crate) owner: Option<(Icnt, Grant)>,
     /// Lines of `[registration]`.
     pub(crate) registration: &'static str,
+    /// A chain on which somebody has to allow what is signed.
+    pub(crate) earnest: bool,
 }
 
 /// A running appliance.
@@ -129,12 +135,16 @@ impl Rig {
         std::fs::write(path.join("discovery.efi"), b"nothing boots from it").unwrap();
         std::fs::write(path.join("reference.json"), machine::reference()).unwrap();
         let deployer = OperatorKey::read(&path.join(site::DEPLOYER_KEY)).unwrap();
-        let (url, chain) = devnet(&path.join("chain"), &deployer).await;
+        let chain_id = if wish.earnest { EARNEST } else { chain_devnet::CHAIN_ID };
+        let (url, chain) = devnet(&path.join("chain"), chain_id, &deployer).await;
         let owner = wish.owner.is_some().then(|| format!("owner = \"0x{}\"", deployer.address()));
-        let text = SITE.replace("RPC", &url).replace("REGISTRATION", wish.registration);
+        let text = SITE
+            .replace("CHAIN_ID", &chain_id.to_string())
+            .replace("RPC", &url)
+            .replace("REGISTRATION", wish.registration);
         let text = text.replace("CHAIN", &owner.unwrap_or_default());
         std::fs::write(path.join("scalerforge.toml"), text).unwrap();
-        let rig = Self { dir, url, deployer, _chain: chain };
+        let rig = Self { dir, url, deployer, chain_id, _chain: chain };
         if let Some((deposit, limits)) = wish.owner {
             rig.mandate(deposit, &limits).await;
         }
@@ -191,7 +201,7 @@ impl Rig {
     }
 
     pub(crate) async fn chain(&self) -> Chain {
-        Chain::connect(&self.url, chain_devnet::CHAIN_ID).await.unwrap()
+        Chain::connect(&self.url, self.chain_id).await.unwrap()
     }
 
     pub(crate) async fn registry(&self) -> Registry {
@@ -312,10 +322,10 @@ async fn served(router: axum::Router, tasks: &mut JoinSet<()>) -> String {
     url
 }
 
-async fn devnet(dir: &Path, deployer: &OperatorKey) -> (String, JoinSet<()>) {
+async fn devnet(dir: &Path, chain_id: u64, deployer: &OperatorKey) -> (String, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let genesis = site::genesis(chain_devnet::CHAIN_ID, Some(deployer));
+    let genesis = site::genesis(chain_id, Some(deployer));
     let devnet = chain_devnet::Devnet::open(dir, &genesis).unwrap();
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { chain_devnet::serve(listener, devnet).await.map(drop).unwrap() });

@@ -251,6 +251,40 @@ async fn a_batch_that_was_queued_is_sent_once_after_a_kill_and_the_rest_follows(
     assert_eq!(deposit(&rig).await, tokens(1000 - 3 * STAKE));
 }
 
+/// Allows what the operator's account spends in 24 hours.
+async fn allow(running: &Running, nodes: u32) {
+    let words = format!("SPEND 200 ICNT 1 COIN {nodes} NODES A DAY UNTIL 2090-01-01");
+    let (_, sheet) =
+        running.ask(&format!("/api/v1/chain/spending/sheet?words={}", words.replace(' ', "+")), None).await;
+    let permission = json!({"words": words, "sheet": sheet["sheet"], "by": "kim"});
+    let (status, said) = running.ask("/api/v1/chain/spending", Some(permission)).await;
+    assert_eq!(status, StatusCode::OK, "{said}");
+}
+
+/// Where somebody has to allow what is signed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_permissions_limit_divides_a_fleet_and_the_next_permission_lets_it_go_on() {
+    let rig = Rig::new(Wish { earnest: true, ..Wish::default() }).await;
+    let (mut running, machines) = arrived(&rig, 3).await;
+    let id = permitted(&running, &machines).await;
+    running.send();
+    fleets(&mut running);
+    let count = async || rig.registry().await.nodes().await.unwrap().nodes.len();
+    // Nobody has allowed anything: nothing is signed, not even a permit.
+    tokio::time::sleep(super::PAUSE * 2).await;
+    assert_eq!((count().await, deposit(&rig).await), (0, Icnt(0)));
+    allow(&running, 2).await;
+    until("two of three to be registered", async || (count().await == 2).then_some(())).await;
+    tokio::time::sleep(super::PAUSE * 2).await;
+    // What all of them take was deposited at once; the third is within no permission.
+    assert_eq!((count().await, deposit(&rig).await), (2, tokens(STAKE)));
+    assert!(running.app.store.fleet(Some(id)).unwrap().unwrap().ended_at.is_none());
+    allow(&running, 3).await;
+    stands(&running.app, id, 3, None).await;
+    on_chain(&rig, &machines.iter().collect::<Vec<_>>()).await;
+    assert_eq!(deposit(&rig).await, Icnt(0));
+}
+
 /// What the registry or the evidence says of one host is that host's alone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_host_goes_is_there_already_or_is_left_out_by_itself() {

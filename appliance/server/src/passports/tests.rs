@@ -250,8 +250,12 @@ async fn one_that_is_gone_meanwhile_stops_the_registration_and_nothing_else_is_s
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_for_another_owner_is_told_who_stakes_it() {
     let limits: Grant = grant(25, tokens(1000));
-    let rig =
-        Rig::new(Wish { owner: Some((tokens(100), limits)), registration: "passports = \"use\"" }).await;
+    let rig = Rig::new(Wish {
+        owner: Some((tokens(100), limits)),
+        registration: "passports = \"use\"",
+        ..Wish::default()
+    })
+    .await;
     let mut running = rig.open().await;
     mint(&rig, rig.deployer.address(), 7).await;
     let machine = Machine::new(0);
