@@ -77,8 +77,8 @@ async fn locked(rig: &Rig, machine: &Machine) -> Icnt {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn none_is_staked_until_the_words_are_typed_and_then_it_spares_what_was_shown() {
     let rig = Rig::new(Wish::default()).await;
-    let mut running = rig.open().await;
     mint(&rig, rig.operator(), 7).await;
+    let mut running = rig.open().await;
     let machine = Machine::new(0);
     machine.arrive(&running).await;
     running.run();
@@ -137,10 +137,10 @@ async fn none_is_staked_until_the_words_are_typed_and_then_it_spares_what_was_sh
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_site_file_uses_them_and_promises_each_to_one_host() {
     let rig = Rig::new(Wish { registration: "passports = \"use\"", ..Wish::default() }).await;
-    let mut running = rig.open().await;
     for id in [7, 8] {
         mint(&rig, rig.operator(), id).await;
     }
+    let mut running = rig.open().await;
     let machines: Vec<Machine> = (0..3).map(Machine::new).collect();
     for machine in &machines {
         machine.arrive(&running).await;
@@ -184,8 +184,8 @@ async fn the_site_file_uses_them_and_promises_each_to_one_host() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_site_file_no_longer_says_is_not_done() {
     let rig = Rig::new(Wish { registration: "passports = \"use\"", ..Wish::default() }).await;
-    let mut running = rig.open().await;
     mint(&rig, rig.operator(), 7).await;
+    let mut running = rig.open().await;
     let machine = Machine::new(0);
     machine.arrive(&running).await;
     running.run();
@@ -208,10 +208,10 @@ async fn what_the_site_file_no_longer_says_is_not_done() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_is_gone_meanwhile_stops_the_registration_and_nothing_else_is_staked() {
     let rig = Rig::new(Wish::default()).await;
-    let mut running = rig.open().await;
     for id in [7, 8] {
         mint(&rig, rig.operator(), id).await;
     }
+    let mut running = rig.open().await;
     let (machine, other) = (Machine::new(0), Machine::new(1));
     for one in [&machine, &other] {
         one.arrive(&running).await;
@@ -256,8 +256,8 @@ async fn an_operator_for_another_owner_is_told_who_stakes_it() {
         ..Wish::default()
     })
     .await;
-    let mut running = rig.open().await;
     mint(&rig, rig.deployer.address(), 7).await;
+    let mut running = rig.open().await;
     let machine = Machine::new(0);
     machine.arrive(&running).await;
     running.run();
@@ -282,8 +282,8 @@ async fn an_operator_for_another_owner_is_told_who_stakes_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_on_its_way_a_registration_with_a_passport_happens_once() {
     let rig = Rig::new(Wish::default()).await;
-    let mut running = rig.open().await;
     mint(&rig, rig.operator(), 7).await;
+    let mut running = rig.open().await;
     let machine = Machine::new(0);
     machine.arrive(&running).await;
     running.run();
