@@ -34,6 +34,18 @@ const machines = () => {
   return el("div", {}, el("label", { for: "if-machine" }, "Collateral as the chain asks it now for"), select);
 };
 
+// One that the owner holds: its numbers are put into the fields, where they can be changed.
+const passports = () => {
+  const held = begun.passports ?? [];
+  if (!held.length) return undefined;
+  const select = el("select", { id: "if-passport" }, el("option", { value: "" }, "by the numbers below"), ...held.map((one) => el("option", { value: one.number }, `passport ${one.number}`)));
+  select.addEventListener("change", () => {
+    const one = held.find(({ number }) => number === select.value);
+    if (one) for (const [key, value] of Object.entries(one.passport)) at(id("passport", key)).value = value ?? "";
+  });
+  return el("div", {}, el("label", { for: "if-passport" }, "A passport that the owner holds"), select);
+};
+
 const words = (part, key) => at(id(part, key)).value.trim();
 const list = (part, key) => words(part, key).split(/[\s,;]+/).filter(Boolean);
 const question = () => {
@@ -89,7 +101,7 @@ const reckon = async () => {
 const begin = async () => {
   begun = await ask("/api/v1/chain/what-if");
   const button = el("button", { type: "submit" }, "Reckon");
-  const form = el("form", { id: "if-form" }, el("div", { class: "asked" }, machines(), ...FIELDS.map(input)), button);
+  const form = el("form", { id: "if-form" }, el("div", { class: "asked" }, machines(), ...[passports()].filter(Boolean), ...FIELDS.map(input)), button);
   form.addEventListener("submit", (event) => { event.preventDefault(); reckon(); });
   at("if").replaceChildren(form);
 };

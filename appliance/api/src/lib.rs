@@ -10,6 +10,7 @@ pub mod erase;
 pub mod fleet;
 pub mod medium;
 pub mod operator;
+pub mod passports;
 pub mod preflight;
 pub mod remedy;
 pub mod rescue;

@@ -11,6 +11,19 @@ pub struct WhatIfBegin {
     pub numbers: serde_json::Value,
     /// Machines of this site that have a class.
     pub machines: Vec<WhatIfMachine>,
+    /// Passports that the owner holds, and that a chain that answers now knows.
+    #[serde(default)]
+    pub passports: Vec<WhatIfPassport>,
+}
+
+/// A passport of the owner.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct WhatIfPassport {
+    /// Its number.
+    pub number: String,
+    /// As `passport` of the numbers; of one that was never staked, as if it were staked today.
+    #[schema(value_type = Object)]
+    pub passport: serde_json::Value,
 }
 
 /// A machine of this site.

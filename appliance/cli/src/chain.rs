@@ -3,6 +3,7 @@
 mod alerts;
 mod key;
 mod mandate;
+mod passport;
 mod preflight;
 mod sign;
 mod spend;
@@ -45,6 +46,8 @@ pub(crate) enum Verb {
     /// What the owner of the collateral does where it is a Safe: the deposit, and what its operator may do a day, as a file
     /// for its transaction builder.
     Mandate(Box<mandate::Mandate>),
+    /// What the owner of a node does where it is a Safe, to stake a passport on it: a file for its transaction builder.
+    Passport(Box<passport::Passport>),
     /// Everything that would stop a registration, and what it costs; nothing is signed.  Exit status 1: it is refused.
     Preflight(Box<preflight::Preflight>),
     /// What a commitment costs, what ends before it does, and what is missing on which day, by numbers that you declare.
@@ -82,6 +85,7 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Import(verb) => return sign::import(&verb),
         Verb::Safe(verb) => return sign::safe(&verb),
         Verb::Mandate(verb) => return mandate::run(&verb),
+        Verb::Passport(verb) => return passport::run(&verb),
         Verb::Preflight(call) => return preflight::run(&call),
         Verb::WhatIf(call) => return what_if::run(&call),
         Verb::Devnet { dir, listen, chain_id, fund, interval_ms } => {

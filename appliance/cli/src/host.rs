@@ -10,6 +10,7 @@ use crate::{client::Appliance, say};
 
 mod erase;
 mod install;
+mod passport;
 mod remedy;
 mod secure_boot;
 mod wipe;
@@ -65,6 +66,8 @@ pub(crate) enum Verb {
     Wipe(wipe::Wipe),
     /// Hold a server in the discovery image, to look at it over its console: --permit, --end.
     Rescue(wipe::Rescue),
+    /// What the owner's passports would spare a server's stake; with --permit, which one is staked.
+    Passport(passport::Passport),
     /// Approve a server's stake.
     Approve {
         /// Host id.
@@ -92,6 +95,7 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Rescue(asked) => return wipe::rescue(&asked),
         Verb::Residence(asked) => return install::show(&asked),
         Verb::SecureBoot(asked) => return secure_boot::run(&asked),
+        Verb::Passport(asked) => return passport::run(&asked),
         Verb::Approve { id, stake, appliance } => {
             told(&appliance, &format!("/api/v1/hosts/{id}/approve"), &Approval { stake })?;
         }

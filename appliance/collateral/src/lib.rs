@@ -22,7 +22,7 @@ use appliance_model::{Icnt, Seconds};
 use ruint::aliases::U256;
 use serde::{Deserialize, Serialize};
 
-pub use network::{Gap, NetworkTerms, PartTooLarge, Parts, Passport, SlashTerms, Standing, fee};
+pub use network::{Gap, NetworkTerms, PartTooLarge, Parts, Passport, Saving, SlashTerms, Standing, fee};
 pub use numbers::{Anomaly, Collateral, Costs, Drives, Node, Numbers, Pass, Price, TEMPLATE, Tokens, tokens};
 pub use outlook::{Commitment, Cover, Limit, Slash, cover, exposure, limits};
 pub use sheet::{NoSheet, Sheet, sheet};

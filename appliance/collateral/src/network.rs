@@ -143,6 +143,34 @@ impl Passport {
     }
 }
 
+/// What a passport that is staked with the registration spares its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Saving {
+    /// What the owner puts up itself.
+    pub own: Icnt,
+    /// So much less than the node part.
+    pub saved: Icnt,
+    /// What the passport is worth at the registration.
+    pub at_first: Icnt,
+    /// What it is still worth when the commitment ends.
+    pub at_last: Icnt,
+}
+
+impl Passport {
+    /// What it spares a node that has to put up `node_part` from `from` until `until` (Unix time).
+    ///
+    /// The contract takes a registration whose own tokens and passport make up the node part at that moment, and books
+    /// nothing a second later, when the passport has faded by a coin: others' tokens do not fill the owner's part.  So no
+    /// more is spared than the passport is worth at the end.
+    #[must_use]
+    pub fn saving(&self, node_part: Icnt, from: Seconds, until: Seconds) -> Saving {
+        let (at_first, at_last) = (self.worth(from), self.worth(until));
+        let saved = at_last.min(node_part);
+        Saving { own: Icnt(node_part.0 - saved.0), saved, at_first, at_last }
+    }
+}
+
 /// A node's collateral as it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -322,6 +350,33 @@ mod tests {
     }
 
     proptest! {
+        /// What is spared never leaves the owner's part short, and a coin more would.
+        #[test]
+        fn what_a_passport_spares_is_covered_to_the_end(
+            value in 0_u128..1 << 96,
+            decay in 1_u64..1 << 32,
+            aged in 0_u64..1 << 31,
+            before in 0_u64..1 << 28,
+            length in 0_u64..1 << 31,
+            node in 0_u128..1 << 90,
+            more in 0_u64..1 << 31,
+        ) {
+            let (from, until) = (Seconds(1 << 30), Seconds((1 << 30) + length));
+            let since = Seconds(from.0 - before);
+            let passport = Passport { value: Icnt(value), decay: Seconds(decay), since, aged: Seconds(aged) };
+            let saving = passport.saving(Icnt(node), from, until);
+            prop_assert_eq!(saving.own.0 + saving.saved.0, node);
+            prop_assert!(saving.at_last <= saving.at_first);
+            let parts = Parts { node: Icnt(node), network: Icnt(0) };
+            let standing =
+                |own| Standing { parts, own: Icnt(own), delegated: Icnt(0), passport: Some(passport) };
+            let at = Seconds(from.0 + more % (length + 1));
+            prop_assert_eq!(standing(saving.own.0).gap(at).node, Icnt(0));
+            if let Some(less) = saving.own.0.checked_sub(1) {
+                prop_assert!(standing(less).gap(until).node > Icnt(0));
+            }
+        }
+
         #[test]
         fn a_passport_is_worth_what_is_needed_until_the_moment_that_is_said(
             value in 0_u128..1 << 96,

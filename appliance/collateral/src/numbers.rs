@@ -119,6 +119,20 @@ pub struct Pass {
     pub staked: Option<Day>,
 }
 
+impl Pass {
+    /// The same in whole days, both rounded down: it is never worth more than the chain says.  What slashes have aged it by
+    /// counts as if it had been staked so much earlier.
+    #[must_use]
+    pub fn of(passport: &Passport) -> Self {
+        let since = Seconds(passport.since.0.saturating_sub(passport.aged.0));
+        Self {
+            value_icnt: Tokens(passport.value),
+            decay_days: u32::try_from(passport.decay.0 / DAY).unwrap_or(u32::MAX),
+            staked: Some(Day::of_unix(since)),
+        }
+    }
+}
+
 /// What is written to drives, and what they bear.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -29,7 +29,7 @@ pub use effect::Effect;
 pub use erase::{ERASE_WAITS, Erasing, erase_barred, wipe_barred};
 pub use event::{Event, Refusal};
 pub use ladder::{Climb, Means, Probed, Proved, Rung, Shown, Try, probe};
-pub use registration::{Price, RegistrationIntent};
+pub use registration::{Price, RegistrationIntent, Spared};
 pub use remedy::{
     Before, Change, FirmwareChange, ImageWay, Remedy, RemedyAct, RemedyHappened, RemedyPlan, RemedyStep,
     RemedyTurn, Reply, Restart, Restarted, Setting, SettingValue, Sight, TaskEnd, barred,

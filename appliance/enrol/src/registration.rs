@@ -1,6 +1,6 @@
 //! What is to be staked, and the intent that the chain adapter encodes.  An intent can only be made from a `Bound`.
 
-use appliance_model::{Digest, Icnt, NodeId};
+use appliance_model::{Digest, Icnt, NodeId, PassportId};
 use attest_verify::Bound;
 use serde::{Deserialize, Serialize};
 
@@ -9,12 +9,24 @@ use serde::{Deserialize, Serialize};
 pub struct Price {
     /// Block whose state the terms are.
     pub block: u64,
-    /// What the registry demands.
+    /// What is staked: what the registry demands, less what a passport spares.
     pub required: Icnt,
     /// What the operator's account holds.
     pub balance: Icnt,
     /// The factors in words, for the cost sheet.
     pub factors: Vec<String>,
+    /// The passport that is staked with it, where somebody has allowed that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passport: Option<Spared>,
+}
+
+/// A passport that is staked with a registration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spared {
+    /// Its number.
+    pub passport: PassportId,
+    /// So much less of the owner's own is staked.
+    pub saved: Icnt,
 }
 
 impl Price {
@@ -46,6 +58,8 @@ pub struct RegistrationIntent {
     pub class: String,
     /// Capacity in the class's own measure.
     pub capacity: u64,
+    /// The passport that is staked with it.
+    pub passport: Option<PassportId>,
 }
 
 impl RegistrationIntent {
@@ -63,6 +77,7 @@ impl RegistrationIntent {
             collateral: price.required,
             class: class.to_owned(),
             capacity,
+            passport: price.passport.map(|spared| spared.passport),
         }
     }
 }

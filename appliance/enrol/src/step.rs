@@ -1,4 +1,45 @@
-//! One function per stage, one `match` inside it, no catch-all: a new event must break the build.
+//! One function per stage, one `match` inside it, no catch-all: a new event must break the build.  Events that have no
+//! meaning in many stages are named once, in two patterns.
+
+/// What answers a question of a stage before the price, or an agent's word from there: too late for every stage from then on,
+/// and for a quarantined host.
+macro_rules! asked_before_the_proof {
+    () => {
+        Event::Wanted
+            | Event::PoweredOn(_)
+            | Event::Hello(_)
+            | Event::PowerLost
+            | Event::Inventory { .. }
+            | Event::Identity { .. }
+            | Event::ChallengeMade { .. }
+            | Event::IdentityRefused(_)
+            | Event::AnswerRight
+            | Event::AnswerWrong
+            | Event::Quoted { .. }
+            | Event::Attested(_)
+            | Event::Bound(_)
+            | Event::Rejected(_)
+            | Event::Planned { .. }
+            | Event::StepDone { .. }
+            | Event::BurnInDone { .. }
+            | Event::Carved(_)
+            | Event::Shaped
+            | Event::Unfit(_)
+            | Event::AgentFailed { .. }
+    };
+}
+
+/// What the chain, the network or a person says of a stake: too early for every stage before the price.
+macro_rules! said_of_a_stake {
+    () => {
+        Event::Priced(_)
+            | Event::Approved
+            | Event::Registered { .. }
+            | Event::RegistrationRefused(_)
+            | Event::Retired { .. }
+            | Event::Drifted(_)
+    };
+}
 
 mod boot;
 mod stake;

@@ -46,7 +46,13 @@ pub(crate) fn carved() -> Carved {
 }
 
 pub(crate) fn price(required: u128, balance: u128) -> Price {
-    Price { block: 7, required: Icnt(required), balance: Icnt(balance), factors: vec!["2 × 50".into()] }
+    Price {
+        block: 7,
+        required: Icnt(required),
+        balance: Icnt(balance),
+        factors: vec!["2 × 50".into()],
+        passport: None,
+    }
 }
 
 pub(crate) fn refusal(rule: &str) -> Refusal {

@@ -9,6 +9,7 @@ pub mod burn_in;
 pub mod erase;
 mod ids;
 pub mod inventory;
+mod passport;
 mod power;
 pub mod real;
 pub mod rules;
@@ -17,5 +18,6 @@ pub mod units;
 
 pub use amount::{Icnt, Permille};
 pub use ids::{Address, Digest, HostId, Mac, NodeId, ParseHex, Secret, Serial, Session, Ticket};
+pub use passport::{NoPassportId, PassportId};
 pub use power::{BootTarget, PowerState, ResetKind};
 pub use time::{Day, NoDay, Now, Seconds};

@@ -29,6 +29,8 @@ use crate::{
 pub(crate) mod api;
 mod fit;
 mod purse;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use purse::is_deposit;
 

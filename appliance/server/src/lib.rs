@@ -27,8 +27,15 @@ mod discovery;
 mod erase;
 mod evidence;
 mod executor;
+#[cfg(test)]
+#[path = "../../../attest/verify/tests/firmware/mod.rs"]
+mod firmware;
 pub mod first_run;
 mod fleet;
+#[cfg(test)]
+#[allow(dead_code, unused_imports, reason = "the verifier's own tests use the rest")]
+#[path = "../../../attest/verify/tests/forge/mod.rs"]
+mod forge;
 mod intake;
 mod ipmi;
 mod offboard;
@@ -36,6 +43,7 @@ mod operator_api;
 mod orders;
 mod pages;
 mod partners;
+mod passports;
 mod plain;
 mod power;
 mod preflight;
@@ -46,6 +54,8 @@ mod remedy;
 mod requests;
 mod rescue;
 mod residence;
+#[cfg(test)]
+mod rig;
 mod secure_boot;
 mod sending;
 mod serve;
@@ -95,6 +105,7 @@ fn document() -> utoipa::openapi::OpenApi {
     use utoipa::OpenApi as _;
     operator_api::Document::openapi()
         .merge_from(boot_api::Document::openapi())
+        .merge_from(passports::api::Document::openapi())
         .merge_from(preflight::Document::openapi())
         .merge_from(remedy::api::Document::openapi())
         .merge_from(erase::api::Document::openapi())

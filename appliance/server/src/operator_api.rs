@@ -45,6 +45,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/chain", get(chain))
         .route("/api/v1/live", get(live))
         .merge(preflight::router())
+        .merge(crate::passports::api::router())
         .merge(remedy::api::router())
         .merge(erase::api::router())
         .merge(shaping::api::router())

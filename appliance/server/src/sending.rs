@@ -28,6 +28,8 @@ const IDLE: Duration = Duration::from_secs(5);
 pub(crate) enum Errand {
     /// Lets the registry take the collateral.
     Approve,
+    /// Lets the registry take the passport that is staked with it.
+    Passport,
     /// Registers the node.
     Register,
     /// Publishes the evidence with this place in its row.
@@ -39,6 +41,7 @@ impl Errand {
     pub(crate) fn id(self, host: &HostId) -> Result<JobId, String> {
         let what = match self {
             Self::Approve => "approve".to_owned(),
+            Self::Passport => "passport".to_owned(),
             Self::Register => "register".to_owned(),
             Self::Publish(sequence) => format!("publish {sequence}"),
         };
@@ -50,6 +53,7 @@ impl Errand {
         let (host, what) = id.as_str().strip_prefix("host ")?.split_once(' ')?;
         let errand = match what {
             "approve" => Self::Approve,
+            "passport" => Self::Passport,
             "register" => Self::Register,
             what => Self::Publish(what.strip_prefix("publish ")?.parse().ok()?),
         };
@@ -59,6 +63,7 @@ impl Errand {
     fn purpose(self) -> Purpose {
         match self {
             Self::Approve => Purpose::Approve,
+            Self::Passport => Purpose::Passport,
             Self::Register => Purpose::Register,
             Self::Publish(sequence) => Purpose::Publish(sequence),
         }
@@ -111,7 +116,7 @@ pub(crate) async fn spending(app: &Arc<App>, ours: &[&JobId]) -> Result<Option<J
 fn spends(job: &Job) -> bool {
     let takes = match Errand::of(&job.id) {
         Some((_, Errand::Approve | Errand::Register)) => true,
-        Some((_, Errand::Publish(_))) => false,
+        Some((_, Errand::Passport | Errand::Publish(_))) => false,
         None => fleet::is_deposit(&job.id),
     };
     takes && !job.state.is_over() && !job.state.has_succeeded(Finality::Latest)
@@ -292,8 +297,8 @@ impl Site for AppSite {
 async fn is_there(network: &Network, host: &HostRow, errand: Errand) -> Result<bool, chain_client::Error> {
     let Some(node) = host.node else { return Ok(false) };
     match errand {
-        // It says how much may be taken, not how much more: twice is once.
-        Errand::Approve => Ok(false),
+        // They say what may be taken, not what more: twice is once.
+        Errand::Approve | Errand::Passport => Ok(false),
         Errand::Register => Ok(network.node(node).await?.is_some()),
         Errand::Publish(sequence) => {
             Ok(network.node(node).await?.is_some_and(|state| state.published_sequence >= sequence))

@@ -4,6 +4,8 @@
 //! with the difference in words.  More than was planned, and nothing missing: quoted anew, as it is now.
 
 pub(crate) mod api;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -223,33 +225,4 @@ fn words(differences: &[Difference]) -> String {
         all.push(format!("and {rest} more"));
     }
     all.join("; ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_missing_is_named_and_more_is_no_reason() {
-        let real =
-            Shape { gaps: vec!["the kernel offers no cpuset".into()], ..Shape::empty(Digest([0; 32])) };
-        let one = |number: usize, more| Difference {
-            unit: format!("compute-{number:04}"),
-            what: "CPUs".into(),
-            wanted: "1".into(),
-            found: "none".into(),
-            more,
-        };
-        assert_eq!(refusal(&[], &real), None);
-        assert_eq!(refusal(&[one(0, true)], &real), None);
-        let why = refusal(&[one(0, true), one(1, false)], &real).unwrap();
-        assert_eq!(why.rule, RULE);
-        for part in ["compute-0001: CPUs should be 1 and is none", "offers no cpuset", "host retry"] {
-            assert!(why.text.contains(part), "{}", why.text);
-        }
-        assert!(!why.text.contains("compute-0000"), "{}", why.text);
-        let many: Vec<Difference> = (0..300).map(|number| one(number, false)).collect();
-        let why = refusal(&many, &real).unwrap();
-        assert!(why.text.contains("and 292 more"), "{}", why.text);
-    }
 }

@@ -17,7 +17,7 @@ use crate::{
     config::wire,
     consent,
     executor::End,
-    fleet, proof,
+    fleet, passports, proof,
     sending::{self, Errand},
     shaping,
 };
@@ -45,11 +45,19 @@ pub(crate) async fn price(app: &Arc<App>, host: &HostRow) -> Result<End, StoreEr
         Ok(funds) => funds,
         Err(error) => return Ok(sort(&error)),
     };
+    let with = match passports::price(app, host, (&network, head), &demand).await? {
+        Ok(with) => with,
+        Err(why) => return Ok(End::later(why)),
+    };
+    let saved = with.spared.map_or(Icnt(0), |spared| spared.saved);
+    let mut factors = demand.factors;
+    factors.extend(with.factors);
     Ok(End::Done(Event::Priced(Price {
         block: head.number,
-        required: demand.node,
+        required: Icnt(demand.node.0.saturating_sub(saved.0)),
         balance: funds.available(),
-        factors: demand.factors,
+        factors,
+        passport: with.spared,
     })))
 }
 
@@ -62,12 +70,12 @@ pub(crate) async fn register(app: &Arc<App>, host: &HostRow) -> Result<End, Stor
     if let Some(end) = fleet::standing(app, host).await? {
         return Ok(end);
     }
-    let ids = Errand::Approve.id(&host.id).and_then(|approve| Ok((approve, Errand::Register.id(&host.id)?)));
-    let (approve, register) = match ids {
-        Ok(ids) => ids,
-        Err(why) => return Ok(End::later(why)),
+    let ids = [Errand::Passport, Errand::Approve, Errand::Register].map(|errand| errand.id(&host.id));
+    let [passport, approve, register] = match ids {
+        [Ok(passport), Ok(approve), Ok(register)] => [passport, approve, register],
+        [Err(why), ..] | [_, Err(why), _] | [.., Err(why)] => return Ok(End::later(why)),
     };
-    let way = Way { app, host, network: &network, approve, register };
+    let way = Way { app, host, network: &network, passport, approve, register };
     if sending::state(app, &way.register).await?.is_none()
         && let Some(end) = way.ask().await?
     {
@@ -157,6 +165,7 @@ fn encode(
         signature_r: quote.r,
         signature_s: quote.s,
         bindings: Vec::new(),
+        passport: proven.passport,
     }
 }
 
@@ -172,7 +181,8 @@ struct Way<'a> {
     app: &'a Arc<App>,
     host: &'a HostRow,
     network: &'a Network,
-    /// The names of its calls.
+    /// The names of its calls, in the order in which they are made.
+    passport: JobId,
     approve: JobId,
     register: JobId,
 }
@@ -192,6 +202,9 @@ impl Way<'_> {
         if let Some(why) = shaping::undone(self.app, self.host).await? {
             return Ok(Some(End::later(why)));
         }
+        if let Some(why) = passports::no_longer_allowed(self.app, self.host, intent.passport).await? {
+            return Ok(Some(refused("passport", why)));
+        }
         if let Some(end) = consent::wanting(self.app, self.host, &intent).await? {
             return Ok(Some(end));
         }
@@ -200,7 +213,8 @@ impl Way<'_> {
             Err(why) => return Ok(Some(End::later(why))),
         };
         let purse = self.app.chain.purse().await;
-        if let Some(other) = sending::spending(self.app, &[&self.approve, &self.register]).await? {
+        let ours = [&self.passport, &self.approve, &self.register];
+        if let Some(other) = sending::spending(self.app, &ours).await? {
             return Ok(Some(End::later(format!("\"{}\" goes first", other.as_str()))));
         }
         let in_flight = in_flight(self.app).await?;
@@ -208,13 +222,15 @@ impl Way<'_> {
             Ok(calls) => calls,
             Err(error) => return Ok(Some(sort(&error))),
         };
-        let (approve, register) = calls;
-        let needs = approve.is_some().then(|| self.approve.clone());
-        if let Some(call) = approve {
-            sending::forget(self.app, &self.approve).await?;
-            sending::queue(self.app, self.approve.clone(), call, None, Urgency::Soon).await?;
+        // Each needs the one before it.
+        let mut before = None;
+        for (id, call) in calls {
+            if id != self.register {
+                sending::forget(self.app, &id).await?;
+            }
+            sending::queue(self.app, id.clone(), call, before.take(), Urgency::Soon).await?;
+            before = Some(id);
         }
-        sending::queue(self.app, self.register.clone(), register, needs, Urgency::Soon).await?;
         drop(purse);
         Ok(None)
     }
@@ -245,13 +261,20 @@ impl Way<'_> {
 
     /// What has to be called, from where the collateral comes as things stand now.  Nothing is signed, not even a permit,
     /// for what would be refused.
-    async fn calls(&self, intent: &Intent, in_flight: u64) -> Result<(Option<Call>, Call), Error> {
+    async fn calls(&self, intent: &Intent, in_flight: u64) -> Result<Vec<(JobId, Call)>, Error> {
         let (network, key) = (self.network, self.app.chain.operator());
         let limits = Limits { fee_wei_max: self.app.chain.fee_cap(), in_flight };
         let sheet = network.preflight(intent, key.address(), limits).await?;
         let payment = network.pay(key, sheet.source, intent.collateral, sheet.at).await?;
         let register = network.register_call(intent, &payment)?;
-        Ok((sheet.approve.map(|amount| network.approve_call(amount)), register))
+        let mut calls = Vec::new();
+        if let Some(passport) = sheet.passport.filter(|passport| !passport.approved) {
+            let call = network.approve_passport_call(sheet.at, passport.id).await?;
+            calls.push((self.passport.clone(), call));
+        }
+        calls.extend(sheet.approve.map(|amount| (self.approve.clone(), network.approve_call(amount))));
+        calls.push((self.register.clone(), register));
+        Ok(calls)
     }
 
     /// How the registration ended, once it has.
@@ -303,7 +326,8 @@ impl Way<'_> {
 
     async fn forget(&self) -> Result<(), StoreError> {
         sending::forget(self.app, &self.register).await?;
-        sending::forget(self.app, &self.approve).await
+        sending::forget(self.app, &self.approve).await?;
+        sending::forget(self.app, &self.passport).await
     }
 }
 

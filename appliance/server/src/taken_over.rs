@@ -42,6 +42,7 @@ fn job(
 ) -> Option<ChainJobRow> {
     let (errand, kind, urgency) = match purpose {
         Purpose::Approve => (Errand::Approve, CallPurpose::Approve, Urgency::Soon),
+        Purpose::Passport => (Errand::Passport, CallPurpose::Approve, Urgency::Soon),
         Purpose::Register => (Errand::Register, CallPurpose::Register, Urgency::Soon),
         Purpose::Publish(sequence) => (Errand::Publish(sequence), CallPurpose::Publish, Urgency::Idle),
     };

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use appliance_api::{
     operator::ProblemView,
     what_if::{
-        WhatIfBegin, WhatIfCover, WhatIfLimit, WhatIfMachine, WhatIfParts, WhatIfPrice, WhatIfQuestion,
-        WhatIfSlash, WhatIfView,
+        WhatIfBegin, WhatIfCover, WhatIfLimit, WhatIfMachine, WhatIfParts, WhatIfPassport, WhatIfPrice,
+        WhatIfQuestion, WhatIfSlash, WhatIfView,
     },
 };
 use appliance_collateral::{
-    Anomaly, Answer, Limit, Numbers, Sheet, TEMPLATE, Tokens, WearEnd, sheet, tokens,
+    Anomaly, Answer, Limit, Numbers, Pass, Sheet, TEMPLATE, Tokens, WearEnd, sheet, tokens,
 };
 use appliance_enrol::Stage;
 use appliance_model::{Day, Icnt, Seconds};
@@ -43,6 +43,7 @@ pub(crate) fn router() -> Router<Arc<App>> {
     components(schemas(
         WhatIfBegin,
         WhatIfMachine,
+        WhatIfPassport,
         WhatIfQuestion,
         WhatIfView,
         WhatIfParts,
@@ -70,7 +71,19 @@ async fn begin(State(app): State<Arc<App>>) -> Result<Json<WhatIfBegin>, Problem
     numbers.offer.owner_share_permille = site.reward_share_permille;
     numbers.drives.drive.clear();
     let numbers = serde_json::to_value(numbers).unwrap_or_default();
-    Ok(Json(WhatIfBegin { numbers, machines: hosts.iter().filter_map(machine).take(MACHINES_MAX).collect() }))
+    let machines = hosts.iter().filter_map(machine).take(MACHINES_MAX).collect();
+    Ok(Json(WhatIfBegin { numbers, machines, passports: passports(&app).await }))
+}
+
+/// The owner's passports; none while the chain does not answer: a form is begun without.
+async fn passports(app: &Arc<App>) -> Vec<WhatIfPassport> {
+    let Ok((network, head)) = app.chain.ready() else { return Vec::new() };
+    let Ok(held) = network.passports(head, app.chain.owner()).await else { return Vec::new() };
+    let each = held.found.into_iter().map(|one| WhatIfPassport {
+        number: one.id.to_string(),
+        passport: serde_json::to_value(Pass::of(&one.passport)).unwrap_or_default(),
+    });
+    each.collect()
 }
 
 fn machine(host: &HostRow) -> Option<WhatIfMachine> {

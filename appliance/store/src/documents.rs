@@ -36,6 +36,8 @@ pub enum Kind {
     Manifest,
     /// What its kernel said of its units last (JSON).
     Real,
+    /// The passport that may be staked with its registration, and who said so (JSON).
+    Passport,
     /// The host's signed consent to its registration (JSON).
     Consent,
     /// Evidence of admission (CBOR).
@@ -65,6 +67,7 @@ impl Kind {
             Self::Board => "board",
             Self::Manifest => "manifest",
             Self::Real => "real",
+            Self::Passport => "passport",
             Self::Consent => "consent",
             Self::Admission => "admission",
             Self::Registration => "registration",
@@ -118,6 +121,27 @@ impl Store {
             )
             .optional()
             .map_err(StoreError::sql("read a document"))
+    }
+
+    /// The documents of one kind, of every host that has one.
+    ///
+    /// # Errors
+    /// If the store cannot read, or holds a host's name that is none.
+    pub fn documents(&self, kind: Kind) -> Result<Vec<(HostId, Vec<u8>)>, StoreError> {
+        let connection = self.lock();
+        let sql = StoreError::sql("read documents");
+        let mut statement = connection
+            .prepare_cached("SELECT host, bytes FROM document WHERE kind = ?1 ORDER BY host")
+            .map_err(&sql)?;
+        let rows = statement
+            .query_map([kind.name()], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?)))
+            .map_err(&sql)?;
+        rows.map(|row| {
+            let (host, bytes) = row.map_err(&sql)?;
+            let host = host.parse().map_err(|_| sql(rusqlite::Error::InvalidQuery))?;
+            Ok((host, bytes))
+        })
+        .collect()
     }
 
     /// Forgets a document: a challenge that was answered must not be answered again.

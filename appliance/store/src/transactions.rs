@@ -15,6 +15,8 @@ use crate::{
 pub enum Purpose {
     /// Lets the registry take the collateral.
     Approve,
+    /// Lets the registry take the passport that is staked with it.
+    Passport,
     /// Registers the node.
     Register,
     /// Says on chain that the node's evidence with this place in its row exists.
@@ -31,6 +33,7 @@ impl Purpose {
     fn name(self) -> String {
         match self {
             Self::Approve => "approve".into(),
+            Self::Passport => "passport".into(),
             Self::Register => "register".into(),
             Self::Publish(sequence) => format!("{PUBLISH}{sequence}"),
         }
@@ -39,6 +42,7 @@ impl Purpose {
     fn of(name: &str) -> Option<Self> {
         match name {
             "approve" => Some(Self::Approve),
+            "passport" => Some(Self::Passport),
             "register" => Some(Self::Register),
             name => name.strip_prefix(PUBLISH)?.parse().ok().map(Self::Publish),
         }

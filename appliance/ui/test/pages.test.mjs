@@ -219,6 +219,9 @@ test("a what-if sends the numbers that stand in the form, and shows the core's a
   const limits = await all("#if-answer li", "one.textContent");
   assert.equal(limits.length, view.limits.length);
   assert.ok(limits[0].includes("too early"));
+  // A passport that the owner holds fills the fields for one.
+  await put("if-passport", "7");
+  assert.deepEqual(await page.evaluate("['value_icnt', 'decay_days', 'staked'].map((key) => document.getElementById(`if-passport-${key}`).value)"), ["50", "1440", "2026-11-22"]);
   // Two prices, three lengths, no passport, a machine of this site.
   await put("if-offer-price_per_unit_and_day_icnt", "0.01, 0.02");
   await put("if-offer-commitment_days", "1080 1260;1440");

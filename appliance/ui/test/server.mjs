@@ -76,7 +76,7 @@ export const start = async () => {
     }
     if (pathname === "/api/v1/chain/what-if") {
       const say = (status, body) => answer.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
-      if (request.method === "GET") return say(200, { numbers: whatIf().numbers, machines: [{ serial: "SCF<b>4820018", class: "storage-nvme", capacity: 42 }] });
+      if (request.method === "GET") return say(200, { numbers: whatIf().numbers, machines: [{ serial: "SCF<b>4820018", class: "storage-nvme", capacity: 42 }], passports: [{ number: "7", passport: { value_icnt: "50", decay_days: 1440, staked: "2026-11-22" } }] });
       let body = "";
       return request.on("data", (part) => (body += part)).on("end", () => {
         asked.push(JSON.parse(body));

@@ -30,6 +30,7 @@ pub struct Funds {
     /// Tokens that Permit2 may take of them.
     pub permit2_allowance: Icnt,
     /// What the operator has for gas, wei.
+    #[serde(with = "crate::wei")]
     pub gas_wei: u128,
     /// What the owner lets the operator do; `None` where they are one account.
     pub grant: Option<Grant>,

@@ -211,6 +211,9 @@ impl IcnRegistry {
     /// [`Error::Refused`] where no chain needs to be asked to see that it cannot be.
     pub fn register_call(&self, intent: &Intent) -> Result<Call, Error> {
         intent.check().map_err(|refusal| Error::Refused { during: "checking the registration", refusal })?;
+        if intent.passport.is_some() {
+            return Err(unknown("way to stake a passport with a registration"));
+        }
         let params = Params {
             regionId: intent.region.clone(),
             name: name_of(intent.node),

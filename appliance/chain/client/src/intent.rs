@@ -1,7 +1,7 @@
 //! A registration as we mean it, before it is anybody's encoding.
 
 use alloy::primitives::{B256, U256, uint};
-use appliance_model::{Address, Digest, Icnt, NodeId, Permille, Seconds};
+use appliance_model::{Address, Digest, Icnt, NodeId, PassportId, Permille, Seconds};
 use chain_contracts::nodes::{AttestorBindings, ScalerNodes as abi};
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +86,9 @@ pub struct Intent {
     /// As many attestors as the class wants, each once.
     #[serde(default)]
     pub bindings: Vec<AttestorBinding>,
+    /// The owner's passport that is staked with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passport: Option<PassportId>,
 }
 
 impl AttestorBinding {

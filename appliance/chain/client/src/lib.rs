@@ -22,6 +22,7 @@ mod intent;
 mod network;
 mod node;
 mod nodes;
+mod passport;
 mod payment;
 mod preflight;
 mod publication;
@@ -31,6 +32,7 @@ mod registry;
 mod terms;
 mod token;
 mod transaction;
+mod wei;
 
 pub use again::Opened;
 pub use call::Call;
@@ -46,6 +48,7 @@ pub use icn::{
 pub use intent::{AttestorBinding, Intent};
 pub use network::Network;
 pub use node::{NodeRecord, NodeState, NodeStatus, Nodes};
+pub use passport::{OwnedPassport, Passports};
 pub use payment::{Payment, Source};
 pub use preflight::{CostSheet, Limits};
 pub use publication::{Publication, Published};

@@ -3,11 +3,12 @@
 //! A server holds a [`Network`] and asks it the same questions whatever is behind it; what only one network has is
 //! reached through its own arm.
 
-use appliance_model::{Address, Digest, Icnt, NodeId};
+use appliance_model::{Address, Digest, Icnt, NodeId, PassportId};
 
 use crate::{
     Block, Call, Chain, CostSheet, Demand, Error, Funds, IcnRegistry, Intent, Limits, NodeState, Nodes,
-    OperatorKey, Payment, Published, Receipt, Registry, Source, TxHash, icn::unknown,
+    OperatorKey, OwnedPassport, Passports, Payment, Published, Receipt, Registry, Source, TxHash,
+    icn::unknown,
 };
 
 /// A network on a chain.
@@ -77,6 +78,41 @@ impl Network {
         match self {
             Self::Reference(registry) => registry.funds_at(at, owner, operator).await,
             Self::Icn(icn) => icn.funds_at(at, owner, operator).await,
+        }
+    }
+
+    /// The passports that `owner` holds after `at`; none where the network takes none.
+    ///
+    /// # Errors
+    /// [`Error::Down`] and the like.
+    pub async fn passports(&self, at: Block, owner: Address) -> Result<Passports, Error> {
+        match self {
+            Self::Reference(registry) => registry.passports(at, owner).await,
+            Self::Icn(_) => Ok(Passports { found: Vec::new(), complete: true }),
+        }
+    }
+
+    /// One passport as `owner` can stake it; see [`Registry::passport`].
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where it is not the owner's to stake, or the network takes none; [`Error::Down`] and the like.
+    pub async fn passport(&self, at: Block, owner: Address, id: PassportId) -> Result<OwnedPassport, Error> {
+        match self {
+            Self::Reference(registry) => registry.passport(at, owner, id).await,
+            Self::Icn(_) => Err(unknown("way to stake a passport")),
+        }
+    }
+
+    /// Lets the network take one passport of the sender.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where the network takes none; [`Error::Down`] and the like.
+    pub async fn approve_passport_call(&self, at: Block, id: PassportId) -> Result<Call, Error> {
+        match self {
+            Self::Reference(registry) => {
+                Ok(registry.approve_passport_call(registry.passports_contract(at).await?, id))
+            }
+            Self::Icn(_) => Err(unknown("way to stake a passport")),
         }
     }
 

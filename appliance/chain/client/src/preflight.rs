@@ -4,13 +4,16 @@ use appliance_model::{Address, Icnt};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Block, Call, Chain, Count, Demand, Error, Fees, Funds, Intent, Payment, Refusal, Registry, Source,
+    Block, Call, Chain, Count, Demand, Error, Fees, Funds, Intent, OwnedPassport, Payment, Refusal, Registry,
+    Source,
 };
 
 /// Gas of an approval and a registration where they cannot be simulated yet.  Measured: 46 016 and 285 087 (GAS.md), and
 /// 596 344 where a chain has no P256VERIFY; the rest is room for longer names.
 const APPROVE_GAS: u64 = 60_000;
 const REGISTER_GAS: u64 = 700_000;
+/// What a passport adds: measured 84 000.
+const PASSPORT_GAS: u64 = 100_000;
 
 /// How often a transaction that waits has to be outbid, in percent: nodes take a replacement from here on.
 const OUTBID_PERCENT: u128 = 110;
@@ -46,11 +49,15 @@ pub struct CostSheet {
     pub source: Source,
     /// What the vault must be approved first; `None` if nothing.
     pub approve: Option<Icnt>,
+    /// The passport that is staked with it; where the vault may not take it yet, that has to be approved first.
+    #[serde(default)]
+    pub passport: Option<OwnedPassport>,
     /// The most gas that all transactions of it may take.
     pub gas_max: u64,
     /// What they offer for it.
     pub fees: Fees,
     /// The most that gas may cost, wei.
+    #[serde(with = "crate::wei")]
     pub gas_wei_max: u128,
 }
 
@@ -76,6 +83,7 @@ impl Registry {
         let terms = self.terms_at(at, &intent.region, &intent.class).await?;
         let demand = terms.demand(intent.capacity)?;
         let funds = self.funds_at(at, intent.owner, operator).await?;
+        let passport = self.staked_with(intent, operator, &demand, at).await?;
         covered(intent, &demand, &funds)?;
         let source = self.source(&funds, intent.collateral).await?;
         if source != Source::Deposit {
@@ -87,10 +95,13 @@ impl Registry {
         let unpaid = approve.is_some() || matches!(source, Source::Permit | Source::Permit2);
         let payment = if source == Source::Deposit { Payment::deposit() } else { Payment::approval() };
         let call = self.register_call(intent, &payment)?;
-        let gas_max = expect_gas(self.chain(), &call, operator, at, unpaid).await?;
+        let untaken = passport.is_some_and(|passport| !passport.approved);
+        let gas_max =
+            expect_gas(self.chain(), &call, operator, at, Unpaid { tokens: unpaid, passport: untaken })
+                .await?;
         let (fees, gas_wei_max) = self.chain().affordable(&funds, gas_max, limits).await?;
         let collateral = intent.collateral;
-        Ok(CostSheet { at, demand, collateral, funds, source, approve, gas_max, fees, gas_wei_max })
+        Ok(CostSheet { at, demand, collateral, funds, source, approve, passport, gas_max, fees, gas_wei_max })
     }
 }
 
@@ -136,18 +147,31 @@ impl Chain {
     }
 }
 
+/// What a registration still needs its owner's leave for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Unpaid {
+    /// Its tokens.
+    pub(crate) tokens: bool,
+    /// Its passport, which the vault takes before the tokens.
+    pub(crate) passport: bool,
+}
+
 /// The most gas that is still to be paid for, if the contract would take the registration.
 pub(crate) async fn expect_gas(
     chain: &Chain,
     call: &Call,
     operator: Address,
     at: Block,
-    unpaid: bool,
+    unpaid: Unpaid,
 ) -> Result<u64, Error> {
     match chain.simulate(call, operator, at.number).await {
         Ok(_) => chain.gas_limit(call, operator).await,
-        Err(Error::Refused { refusal, .. }) if unpaid && refusal.error == "ERC20InsufficientAllowance" => {
-            Ok(APPROVE_GAS + REGISTER_GAS)
+        Err(Error::Refused { refusal, .. })
+            if (unpaid.tokens && refusal.error == "ERC20InsufficientAllowance")
+                || (unpaid.passport && refusal.error == "ERC721InsufficientApproval") =>
+        {
+            let passport = if unpaid.passport { APPROVE_GAS + PASSPORT_GAS } else { 0 };
+            Ok(APPROVE_GAS + REGISTER_GAS + passport)
         }
         Err(other) => Err(other),
     }
@@ -160,7 +184,9 @@ pub(crate) fn refused(error: &str, sentence: String) -> Error {
 /// What can be said with a number before the contract is asked.
 pub(crate) fn covered(intent: &Intent, demand: &Demand, funds: &Funds) -> Result<(), Error> {
     let given = intent.collateral;
-    if let Some(missing) = demand.node.0.checked_sub(given.0).filter(|missing| *missing > 0) {
+    // With a passport it was looked at with that.
+    let lacks = if intent.passport.is_some() { None } else { demand.node.0.checked_sub(given.0) };
+    if let Some(missing) = lacks.filter(|missing| *missing > 0) {
         let (missing, why) = (Icnt(missing), demand.factors.get(1).cloned().unwrap_or_default());
         let sentence =
             format!("the collateral of {given} is {missing} below the required {}: {why}", demand.node);

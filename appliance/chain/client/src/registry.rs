@@ -11,7 +11,7 @@ use chain_contracts::{IcntMock, nodes::ScalerNodes as abi, vault::CollateralVaul
 
 use crate::{
     Call, Chain, Error, Grant, Intent, Outcome, Payment, Purpose, Receipt, Refusal, Registered, TxHash,
-    node::Roll,
+    node::Roll, passport::number,
 };
 
 /// Nodes of one batch, as the contract has it.
@@ -134,7 +134,7 @@ impl Registry {
             params,
             attestation,
             payment: payment.for_nodes(),
-            passport: Vec::new(),
+            passport: intent.passport.map(number).into_iter().collect(),
         };
         Ok(self.call(self.address, &call, Purpose::Register))
     }
@@ -156,6 +156,13 @@ impl Registry {
             let sentence =
                 format!("nodes of 0x{} and of 0x{} cannot be in one batch", first.owner, other.owner);
             return Err(refused("NotTheOwner", sentence));
+        }
+        if let Some((intent, id)) = intents.iter().find_map(|intent| intent.passport.map(|id| (intent, id))) {
+            let sentence = format!(
+                "node {} is to stake passport {id}, and a batch takes none: register it by itself",
+                intent.node
+            );
+            return Err(refused("PassportInBatch", sentence));
         }
         let both: Vec<_> = intents.iter().map(checked).collect::<Result<_, _>>()?;
         let (params, attestations) = both.into_iter().unzip();

@@ -25,6 +25,9 @@ pub struct Meaning {
 /// An owner's limits for an operator are in thousandths of a token.
 const MILLITOKEN: u128 = 1_000_000_000_000_000;
 
+/// Nobody stakes so little: an approval of less is most likely of a token that is counted one by one.
+const MICROTOKEN: U256 = alloy::primitives::uint!(1_000_000_000_000_U256);
+
 alloy::sol! {
     /// ICN's ten registration fields, which their registry takes under a selector that each site configures.
     struct IcnParams {
@@ -94,7 +97,12 @@ fn of_nodes(found: &mut Meaning, input: &[u8]) -> bool {
     #[expect(clippy::wildcard_enum_match_arm, reason = "generated: views and getters, which nobody signs")]
     match call {
         Calls::register(call) => {
-            registered(found, call.owner, &call.params, &call.attestation, &call.payment)
+            registered(found, call.owner, &call.params, &call.attestation, &call.payment);
+            if let Some(words) = found.words.last_mut() {
+                call.passport
+                    .iter()
+                    .for_each(|passport| words.push_str(&format!(", and passport {passport}")));
+            }
         }
         Calls::registerBatch(call) => {
             for (params, attestation) in call.params.iter().zip(&call.attestations) {
@@ -218,7 +226,13 @@ fn of_token(found: &mut Meaning, to: Address, input: &[u8]) -> bool {
     let words = match call {
         Calls::approve(call) => {
             more(&mut found.spend.allowed, amount(call.value));
-            format!("let {} take {} of token 0x{to}", shown(call.spender), amount(call.value))
+            // A collection of passports is asked by the same call: there the number is one passport's.
+            let or_one = if call.value < MICROTOKEN {
+                format!(", or its number {} where it is a collection", call.value)
+            } else {
+                String::new()
+            };
+            format!("let {} take {} of token 0x{to}{or_one}", shown(call.spender), amount(call.value))
         }
         Calls::transfer(call) => {
             more(&mut found.spend.moved, amount(call.value));

@@ -9,12 +9,11 @@ use anyhow::{Context as _, bail};
 use appliance_model::{Address, Icnt};
 use chain_client::{
     Chain, Grant, Registry,
-    signer::{Safe, SafeTransaction, meaning},
+    signer::{Safe, SafeTransaction},
 };
 use clap::Args;
 
-use super::sign::for_builder;
-use crate::say;
+use super::sign::for_owner;
 
 #[derive(Debug, Args)]
 pub(crate) struct Mandate {
@@ -56,12 +55,8 @@ pub(crate) struct Mandate {
 pub(super) fn run(verb: &Mandate) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let calls = runtime.block_on(verb.calls())?;
-    let words: Vec<String> =
-        calls.iter().flat_map(|call| meaning(Some(call.to), call.value, &call.data).words).collect();
     let safe = Safe { account: verb.safe, chain_id: verb.chain_id, nonce: verb.nonce };
-    for_builder(safe, &calls, &words, &verb.out)?;
-    say!("and that it says:");
-    words.iter().for_each(|words| say!("  {words}"));
+    for_owner(safe, &calls, &verb.out)?;
     Ok(ExitCode::SUCCESS)
 }
 

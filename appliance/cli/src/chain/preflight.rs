@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use appliance_api::preflight::{PreflightView, RefusedView};
-use appliance_model::{Address, HostId};
+use appliance_model::{Address, HostId, Seconds};
 use chain_client::{
     Chain, CostSheet, Error, IcnRegistry, IcnSettings, Intent, Limits, Network, Refusal, RegisterSignature,
     Registry,
@@ -131,6 +131,11 @@ fn tell(sheet: &CostSheet) {
     say!("would be taken, by the state after block {}", sheet.at.number);
     say!("collateral  {}, to be locked", sheet.collateral);
     sheet.demand.factors.iter().for_each(|why| say!("            {why}"));
+    if let Some(passport) = &sheet.passport {
+        let leave = if passport.approved { "" } else { "; the vault has to be let take it first" };
+        let worth = passport.passport.worth(Seconds(sheet.at.timestamp_unix));
+        say!("            and passport {}, worth {worth} now{leave}", passport.id);
+    }
     if sheet.demand.network.0 > 0 {
         say!(
             "            {} more for the network part, by anybody, before it is booked",

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use appliance_api::signing::{ProposalView, SignedProposal};
 use chain_client::{
     OperatorKey,
-    signer::{Proposal, Safe, SafeTransaction, coin, same},
+    signer::{Proposal, Safe, SafeTransaction, coin, meaning, same},
 };
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -200,16 +200,21 @@ pub(crate) fn safe(verb: &SafeFile) -> anyhow::Result<ExitCode> {
 }
 
 /// Writes a Safe's file, and says what its owners compare.
-pub(super) fn for_builder(
-    safe: Safe,
-    calls: &[SafeTransaction],
-    words: &[String],
-    out: &Path,
-) -> anyhow::Result<()> {
+fn for_builder(safe: Safe, calls: &[SafeTransaction], words: &[String], out: &Path) -> anyhow::Result<()> {
     let file = safe.builder(calls, &words.join("; "), now_unix() * 1000);
     write_new(out, serde_json::to_string_pretty(&file)?.as_bytes())?;
     say!("{} opens in Safe's transaction builder; before anybody signs there, compare:", out.display());
     say!("safeTxHash 0x{} (nonce {})", hex::encode(safe.hash(calls)), safe.nonce);
+    Ok(())
+}
+
+/// The same for calls that were made here: says what they mean, read from their bytes.
+pub(super) fn for_owner(safe: Safe, calls: &[SafeTransaction], out: &Path) -> anyhow::Result<()> {
+    let words: Vec<String> =
+        calls.iter().flat_map(|call| meaning(Some(call.to), call.value, &call.data).words).collect();
+    for_builder(safe, calls, &words, out)?;
+    say!("and that it says:");
+    words.iter().for_each(|words| say!("  {words}"));
     Ok(())
 }
 

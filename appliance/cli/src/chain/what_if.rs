@@ -6,9 +6,9 @@
 use std::{fs::File, io::Read as _, path::PathBuf, process::ExitCode, time::SystemTime};
 
 use anyhow::{Context as _, anyhow, bail};
-use appliance_api::operator::HostDetail;
+use appliance_api::{operator::HostDetail, what_if::WhatIfBegin};
 use appliance_collateral::{Answer, Commitment, DriveLife, Numbers, Sheet, TEMPLATE, WearEnd, sheet, tokens};
-use appliance_model::{Day, HostId, Icnt, Seconds, inventory::Inventory, units::Manifest};
+use appliance_model::{Day, HostId, Icnt, PassportId, Seconds, inventory::Inventory, units::Manifest};
 use clap::Args;
 
 use crate::{client::Appliance, host::print, say};
@@ -33,6 +33,9 @@ pub(crate) struct WhatIf {
     /// Another commitment, days; may be named more than once.
     #[arg(long, value_name = "DAYS")]
     commitment: Vec<u32>,
+    /// A passport that the owner holds, by its number: what it is worth is taken from the appliance.
+    #[arg(long, value_name = "NUMBER")]
+    passport: Option<PassportId>,
     #[command(flatten)]
     appliance: Appliance,
 }
@@ -59,6 +62,9 @@ pub(super) fn run(call: &WhatIf) -> anyhow::Result<ExitCode> {
     })?;
     if let Some(host) = &call.host {
         call.ask(host, &mut numbers)?;
+    }
+    if let Some(number) = call.passport {
+        call.ask_for(number, &mut numbers)?;
     }
     let sheet = call.reckon(&numbers)?;
     if call.appliance.json {
@@ -87,6 +93,21 @@ impl WhatIf {
             .iter()
             .map(|drive| DriveLife { endurance_bytes: endurance, ..DriveLife::of(drive) })
             .collect();
+        Ok(())
+    }
+
+    /// What the chain says of a passport.
+    fn ask_for(&self, number: PassportId, numbers: &mut Numbers) -> anyhow::Result<()> {
+        let begin: WhatIfBegin = self.appliance.get("/api/v1/chain/what-if")?;
+        let wanted = number.to_string();
+        let Some(found) = begin.passports.into_iter().find(|one| one.number == wanted) else {
+            bail!(
+                "the owner holds no passport {number}, or the chain does not answer; `scalerforge chain status` says"
+            );
+        };
+        let passport =
+            serde_json::from_value(found.passport).context("the appliance is of another version")?;
+        numbers.passport = Some(passport);
         Ok(())
     }
 

@@ -218,4 +218,11 @@ fn what_a_safe_signs_for_its_operator_is_one_file() {
     assert_eq!((calls.len(), made["chainId"].as_str()), (3, Some("777077")));
     assert!(calls[1]["to"] == calls[2]["to"] && calls[0]["to"] != calls[1]["to"], "{made}");
     refused(&ask(operator, &["--collateral-icnt", "500"]), &["cannot make", "safe.json"]);
+    // A passport is staked on a node that is there.
+    let (node, other) = ("07".repeat(32), dir.path().join("passport.json"));
+    let who =
+        ["chain", "passport", &node, "--number", "7", "--safe", &safe, "--nonce", "4", "--out", path(&other)];
+    let whom = ["--rpc", &url, "--chain-id", "777077", "--registry", &registry];
+    refused(&run(&[&who[..], &whom].concat()), &["the registry has no node 0707", "register it first"]);
+    assert!(!other.exists());
 }

@@ -26,7 +26,8 @@ pub(super) fn booting(attempt: u32, until: Now, event: Event, now: Now) -> Step 
                 ),
             },
         ),
-        Event::Wanted
+        said_of_a_stake!()
+        | Event::Wanted
         | Event::Inventory { .. }
         | Event::Identity { .. }
         | Event::ChallengeMade { .. }
@@ -43,12 +44,6 @@ pub(super) fn booting(attempt: u32, until: Now, event: Event, now: Now) -> Step 
         | Event::Carved(_)
         | Event::Shaped
         | Event::Unfit(_)
-        | Event::Priced(_)
-        | Event::Approved
-        | Event::Registered { .. }
-        | Event::Retired { .. }
-        | Event::RegistrationRefused(_)
-        | Event::Drifted(_)
         | Event::AgentFailed { .. } => STALE,
     }
 }
@@ -61,32 +56,12 @@ pub(super) fn quarantined(event: Event, now: Now) -> Step {
             to(Stage::Retired { node, by, transaction, block })
         }
         Event::Tick => Step::Wait { on: "a technician", until: None },
-        Event::Wanted
-        | Event::PoweredOn(_)
-        | Event::Hello(_)
-        | Event::PowerLost
-        | Event::Inventory { .. }
-        | Event::Identity { .. }
-        | Event::ChallengeMade { .. }
-        | Event::IdentityRefused(_)
-        | Event::AnswerRight
-        | Event::AnswerWrong
-        | Event::Quoted { .. }
-        | Event::Attested(_)
-        | Event::Bound(_)
-        | Event::Rejected(_)
-        | Event::Planned { .. }
-        | Event::StepDone { .. }
-        | Event::BurnInDone { .. }
-        | Event::Carved(_)
-        | Event::Shaped
-        | Event::Unfit(_)
+        asked_before_the_proof!()
         | Event::Priced(_)
         | Event::Approved
         | Event::Registered { .. }
         | Event::RegistrationRefused(_)
         | Event::Drifted(_)
-        | Event::AgentFailed { .. }
         | Event::Moved(_)
         | Event::Foreign(_) => STALE,
     }
@@ -97,7 +72,8 @@ pub(super) fn found(event: Event, now: Now) -> Step {
         Event::Wanted | Event::Retry => power_on(1, now),
         Event::Hello(boot) | Event::Moved(boot) => to(Stage::Discovering { boot }),
         Event::Tick => Step::Wait { on: "a decision to enrol this server", until: None },
-        Event::PoweredOn(_)
+        said_of_a_stake!()
+        | Event::PoweredOn(_)
         | Event::PowerLost
         | Event::Inventory { .. }
         | Event::Identity { .. }
@@ -115,12 +91,6 @@ pub(super) fn found(event: Event, now: Now) -> Step {
         | Event::Carved(_)
         | Event::Shaped
         | Event::Unfit(_)
-        | Event::Priced(_)
-        | Event::Approved
-        | Event::Registered { .. }
-        | Event::Retired { .. }
-        | Event::RegistrationRefused(_)
-        | Event::Drifted(_)
         | Event::AgentFailed { .. }
         | Event::Foreign(_) => STALE,
     }

@@ -13,31 +13,11 @@ pub(super) fn pricing(bound: &BoundRecord, carved: &Carved, event: Event) -> Ste
         Event::RegistrationRefused(why) => quarantine("pricing", why),
         Event::Retry => go(Stage::Pricing { bound: bound.clone(), carved: carved.clone() }, Effect::Price),
         Event::Tick => Step::Wait { on: "the chain's terms", until: None },
-        Event::Wanted
-        | Event::PoweredOn(_)
-        | Event::Hello(_)
-        | Event::PowerLost
-        | Event::Inventory { .. }
-        | Event::Identity { .. }
-        | Event::ChallengeMade { .. }
-        | Event::IdentityRefused(_)
-        | Event::AnswerRight
-        | Event::AnswerWrong
-        | Event::Quoted { .. }
-        | Event::Attested(_)
-        | Event::Bound(_)
-        | Event::Rejected(_)
-        | Event::Planned { .. }
-        | Event::StepDone { .. }
-        | Event::BurnInDone { .. }
-        | Event::Carved(_)
-        | Event::Shaped
-        | Event::Unfit(_)
+        asked_before_the_proof!()
         | Event::Approved
         | Event::Registered { .. }
         | Event::Retired { .. }
-        | Event::Drifted(_)
-        | Event::AgentFailed { .. } => STALE,
+        | Event::Drifted(_) => STALE,
     }
 }
 
@@ -56,32 +36,12 @@ pub(super) fn approving(bound: &BoundRecord, carved: &Carved, price: &Price, eve
         // Terms move: a price is read anew whenever somebody asks.
         Event::Retry => go(Stage::Pricing { bound: bound.clone(), carved: carved.clone() }, Effect::Price),
         Event::Tick => Step::Wait { on: "the operator to approve the stake", until: None },
-        Event::Wanted
-        | Event::PoweredOn(_)
-        | Event::Hello(_)
-        | Event::PowerLost
-        | Event::Inventory { .. }
-        | Event::Identity { .. }
-        | Event::ChallengeMade { .. }
-        | Event::IdentityRefused(_)
-        | Event::AnswerRight
-        | Event::AnswerWrong
-        | Event::Quoted { .. }
-        | Event::Attested(_)
-        | Event::Bound(_)
-        | Event::Rejected(_)
-        | Event::Planned { .. }
-        | Event::StepDone { .. }
-        | Event::BurnInDone { .. }
-        | Event::Carved(_)
-        | Event::Shaped
-        | Event::Unfit(_)
+        asked_before_the_proof!()
         | Event::Priced(_)
         | Event::Registered { .. }
         | Event::Retired { .. }
         | Event::RegistrationRefused(_)
-        | Event::Drifted(_)
-        | Event::AgentFailed { .. } => STALE,
+        | Event::Drifted(_) => STALE,
     }
 }
 
@@ -96,29 +56,9 @@ pub(super) fn registering(bound: &BoundRecord, carved: &Carved, price: &Price, e
         }),
         Event::RegistrationRefused(why) => quarantine("registering", why),
         Event::Tick => Step::Wait { on: "the chain to confirm the registration", until: None },
-        Event::Wanted
-        | Event::PoweredOn(_)
-        | Event::Hello(_)
-        | Event::PowerLost
-        | Event::Inventory { .. }
-        | Event::Identity { .. }
-        | Event::ChallengeMade { .. }
-        | Event::IdentityRefused(_)
-        | Event::AnswerRight
-        | Event::AnswerWrong
-        | Event::Quoted { .. }
-        | Event::Attested(_)
-        | Event::Bound(_)
-        | Event::Rejected(_)
-        | Event::Planned { .. }
-        | Event::StepDone { .. }
-        | Event::BurnInDone { .. }
-        | Event::Carved(_)
-        | Event::Shaped
-        | Event::Unfit(_)
+        asked_before_the_proof!()
         | Event::Priced(_)
         | Event::Approved
-        | Event::AgentFailed { .. }
         | Event::Retired { .. }
         | Event::Drifted(_)
         | Event::Retry
@@ -135,32 +75,12 @@ pub(super) fn registered(known: NodeId, event: Event) -> Step {
             to(Stage::Retired { node, by, transaction, block })
         }
         Event::Tick => Step::Wait { on: "nothing: this is a ScalerNode", until: None },
-        Event::Wanted
-        | Event::PoweredOn(_)
-        | Event::Hello(_)
-        | Event::PowerLost
-        | Event::Inventory { .. }
-        | Event::Identity { .. }
-        | Event::ChallengeMade { .. }
-        | Event::IdentityRefused(_)
-        | Event::AnswerRight
-        | Event::AnswerWrong
-        | Event::Quoted { .. }
-        | Event::Attested(_)
-        | Event::Bound(_)
-        | Event::Rejected(_)
-        | Event::Planned { .. }
-        | Event::StepDone { .. }
-        | Event::BurnInDone { .. }
-        | Event::Carved(_)
-        | Event::Shaped
-        | Event::Unfit(_)
+        asked_before_the_proof!()
         | Event::Priced(_)
         | Event::Approved
         | Event::Registered { .. }
         | Event::Retired { .. }
         | Event::RegistrationRefused(_)
-        | Event::AgentFailed { .. }
         | Event::Retry
         | Event::Moved(_) => STALE,
     }
@@ -172,26 +92,7 @@ pub(super) fn retired(event: Event) -> Step {
         Event::Tick | Event::Retry => {
             Step::Wait { on: "nothing: it was a ScalerNode, and its TPM is no node again", until: None }
         }
-        Event::Wanted
-        | Event::PoweredOn(_)
-        | Event::Hello(_)
-        | Event::PowerLost
-        | Event::Inventory { .. }
-        | Event::Identity { .. }
-        | Event::ChallengeMade { .. }
-        | Event::IdentityRefused(_)
-        | Event::AnswerRight
-        | Event::AnswerWrong
-        | Event::Quoted { .. }
-        | Event::Attested(_)
-        | Event::Bound(_)
-        | Event::Rejected(_)
-        | Event::Planned { .. }
-        | Event::StepDone { .. }
-        | Event::BurnInDone { .. }
-        | Event::Carved(_)
-        | Event::Shaped
-        | Event::Unfit(_)
+        asked_before_the_proof!()
         | Event::Priced(_)
         | Event::Approved
         | Event::Registered { .. }
@@ -199,7 +100,6 @@ pub(super) fn retired(event: Event) -> Step {
         | Event::Retired { .. }
         | Event::Drifted(_)
         | Event::Foreign(_)
-        | Event::AgentFailed { .. }
         | Event::Moved(_) => STALE,
     }
 }

@@ -11,7 +11,8 @@ pub(super) fn discovering(boot: &Boot, event: Event, now: Now) -> Step {
         Event::Unfit(why) => quarantine("discovering", why),
         Event::AgentFailed { why } => agent_failed("discovering", &why),
         Event::Tick => ON_AGENT,
-        Event::Wanted
+        said_of_a_stake!()
+        | Event::Wanted
         | Event::PoweredOn(_)
         | Event::Identity { .. }
         | Event::ChallengeMade { .. }
@@ -26,13 +27,7 @@ pub(super) fn discovering(boot: &Boot, event: Event, now: Now) -> Step {
         | Event::StepDone { .. }
         | Event::BurnInDone { .. }
         | Event::Carved(_)
-        | Event::Shaped
-        | Event::Priced(_)
-        | Event::Approved
-        | Event::Registered { .. }
-        | Event::Retired { .. }
-        | Event::Drifted(_)
-        | Event::RegistrationRefused(_) => STALE,
+        | Event::Shaped => STALE,
     }
 }
 
@@ -46,7 +41,8 @@ pub(super) fn identifying(boot: &Boot, event: Event, now: Now) -> Step {
         }
         Event::AgentFailed { why } => agent_failed("identifying", &why),
         Event::Tick => ON_AGENT,
-        Event::Wanted
+        said_of_a_stake!()
+        | Event::Wanted
         | Event::PoweredOn(_)
         | Event::Inventory { .. }
         | Event::ChallengeMade { .. }
@@ -62,13 +58,7 @@ pub(super) fn identifying(boot: &Boot, event: Event, now: Now) -> Step {
         | Event::BurnInDone { .. }
         | Event::Carved(_)
         | Event::Shaped
-        | Event::Unfit(_)
-        | Event::Priced(_)
-        | Event::Approved
-        | Event::Registered { .. }
-        | Event::Retired { .. }
-        | Event::Drifted(_)
-        | Event::RegistrationRefused(_) => STALE,
+        | Event::Unfit(_) => STALE,
     }
 }
 
@@ -86,7 +76,8 @@ pub(super) fn challenging(identity: Digest, boot: &Boot, event: Event, now: Now)
         Event::IdentityRefused(why) => quarantine("challenging", why),
         Event::Rejected(why) => rejected("challenging", &why),
         Event::Tick => ON_US,
-        Event::Wanted
+        said_of_a_stake!()
+        | Event::Wanted
         | Event::PoweredOn(_)
         | Event::Inventory { .. }
         | Event::Identity { .. }
@@ -101,12 +92,6 @@ pub(super) fn challenging(identity: Digest, boot: &Boot, event: Event, now: Now)
         | Event::Carved(_)
         | Event::Shaped
         | Event::Unfit(_)
-        | Event::Priced(_)
-        | Event::Approved
-        | Event::Registered { .. }
-        | Event::Retired { .. }
-        | Event::RegistrationRefused(_)
-        | Event::Drifted(_)
         | Event::AgentFailed { .. } => STALE,
     }
 }
@@ -132,28 +117,7 @@ pub(super) fn challenged(identity: Digest, boot: &Boot, until: Now, event: Event
             },
         ),
         Event::AgentFailed { why } => agent_failed("challenged", &why),
-        Event::Wanted
-        | Event::PoweredOn(_)
-        | Event::Inventory { .. }
-        | Event::Identity { .. }
-        | Event::ChallengeMade { .. }
-        | Event::IdentityRefused(_)
-        | Event::Quoted { .. }
-        | Event::Attested(_)
-        | Event::Bound(_)
-        | Event::Rejected(_)
-        | Event::Planned { .. }
-        | Event::StepDone { .. }
-        | Event::BurnInDone { .. }
-        | Event::Carved(_)
-        | Event::Shaped
-        | Event::Unfit(_)
-        | Event::Priced(_)
-        | Event::Approved
-        | Event::Registered { .. }
-        | Event::Retired { .. }
-        | Event::Drifted(_)
-        | Event::RegistrationRefused(_) => STALE,
+        said_of_a_stake!() | Event::Wanted | Event::PoweredOn(_) | Event::Inventory { .. } | Event::Identity { .. } | Event::ChallengeMade { .. } | Event::IdentityRefused(_) | Event::Quoted { .. } | Event::Attested(_) | Event::Bound(_) | Event::Rejected(_) | Event::Planned { .. } | Event::StepDone { .. } | Event::BurnInDone { .. } | Event::Carved(_) | Event::Shaped | Event::Unfit(_) => STALE,
     }
 }
 
@@ -169,7 +133,8 @@ pub(super) fn admitting(identity: Digest, boot: &Boot, event: Event, now: Now) -
         Event::Rejected(why) => rejected("admitting", &why),
         Event::AgentFailed { why } => agent_failed("admitting", &why),
         Event::Tick => ON_AGENT,
-        Event::Wanted
+        said_of_a_stake!()
+        | Event::Wanted
         | Event::PoweredOn(_)
         | Event::Inventory { .. }
         | Event::Identity { .. }
@@ -184,13 +149,7 @@ pub(super) fn admitting(identity: Digest, boot: &Boot, event: Event, now: Now) -
         | Event::BurnInDone { .. }
         | Event::Carved(_)
         | Event::Shaped
-        | Event::Unfit(_)
-        | Event::Priced(_)
-        | Event::Approved
-        | Event::Registered { .. }
-        | Event::Retired { .. }
-        | Event::Drifted(_)
-        | Event::RegistrationRefused(_) => STALE,
+        | Event::Unfit(_) => STALE,
     }
 }
 
@@ -206,7 +165,8 @@ pub(super) fn verifying(boot: &Boot, event: Event, now: Now) -> Step {
         Event::Rejected(why) => rejected("verifying", &why),
         Event::IdentityRefused(why) => quarantine("verifying", why),
         Event::Tick => ON_US,
-        Event::Wanted
+        said_of_a_stake!()
+        | Event::Wanted
         | Event::PoweredOn(_)
         | Event::Inventory { .. }
         | Event::Identity { .. }
@@ -221,12 +181,6 @@ pub(super) fn verifying(boot: &Boot, event: Event, now: Now) -> Step {
         | Event::Carved(_)
         | Event::Shaped
         | Event::Unfit(_)
-        | Event::Priced(_)
-        | Event::Approved
-        | Event::Registered { .. }
-        | Event::Retired { .. }
-        | Event::RegistrationRefused(_)
-        | Event::Drifted(_)
         | Event::AgentFailed { .. } => STALE,
     }
 }

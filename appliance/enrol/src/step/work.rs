@@ -12,7 +12,8 @@ pub(super) fn admitted(boot: &Boot, attested: &AttestedRecord, event: Event, now
         }
         Event::Unfit(why) => quarantine("admitted", why),
         Event::Tick => ON_US,
-        Event::Wanted
+        said_of_a_stake!()
+        | Event::Wanted
         | Event::PoweredOn(_)
         | Event::Inventory { .. }
         | Event::Identity { .. }
@@ -28,12 +29,6 @@ pub(super) fn admitted(boot: &Boot, attested: &AttestedRecord, event: Event, now
         | Event::BurnInDone { .. }
         | Event::Carved(_)
         | Event::Shaped
-        | Event::Priced(_)
-        | Event::Approved
-        | Event::Registered { .. }
-        | Event::Retired { .. }
-        | Event::RegistrationRefused(_)
-        | Event::Drifted(_)
         | Event::AgentFailed { .. } => STALE,
     }
 }
@@ -57,7 +52,8 @@ pub(super) fn burning_in(
         Event::AgentFailed { why } => agent_failed("burning-in", &why),
         Event::Unfit(why) => quarantine("burning-in", why),
         Event::Tick => ON_AGENT,
-        Event::Wanted
+        said_of_a_stake!()
+        | Event::Wanted
         | Event::PoweredOn(_)
         | Event::Inventory { .. }
         | Event::Identity { .. }
@@ -71,13 +67,7 @@ pub(super) fn burning_in(
         | Event::Rejected(_)
         | Event::Planned { .. }
         | Event::Carved(_)
-        | Event::Shaped
-        | Event::Priced(_)
-        | Event::Approved
-        | Event::Registered { .. }
-        | Event::Retired { .. }
-        | Event::Drifted(_)
-        | Event::RegistrationRefused(_) => STALE,
+        | Event::Shaped => STALE,
     }
 }
 
@@ -91,7 +81,8 @@ pub(super) fn carving(boot: &Boot, attested: &AttestedRecord, event: Event, now:
         }
         Event::Unfit(why) => quarantine("carving", why),
         Event::Tick => ON_US,
-        Event::Wanted
+        said_of_a_stake!()
+        | Event::Wanted
         | Event::PoweredOn(_)
         | Event::Inventory { .. }
         | Event::Identity { .. }
@@ -107,12 +98,6 @@ pub(super) fn carving(boot: &Boot, attested: &AttestedRecord, event: Event, now:
         | Event::StepDone { .. }
         | Event::BurnInDone { .. }
         | Event::Shaped
-        | Event::Priced(_)
-        | Event::Approved
-        | Event::Registered { .. }
-        | Event::Retired { .. }
-        | Event::RegistrationRefused(_)
-        | Event::Drifted(_)
         | Event::AgentFailed { .. } => STALE,
     }
 }
@@ -134,7 +119,8 @@ pub(super) fn shaping(
         Event::Unfit(why) => quarantine("shaping", why),
         Event::AgentFailed { why } => agent_failed("shaping", &why),
         Event::Tick => ON_AGENT,
-        Event::Wanted
+        said_of_a_stake!()
+        | Event::Wanted
         | Event::PoweredOn(_)
         | Event::Inventory { .. }
         | Event::Identity { .. }
@@ -149,13 +135,7 @@ pub(super) fn shaping(
         | Event::Planned { .. }
         | Event::StepDone { .. }
         | Event::BurnInDone { .. }
-        | Event::Carved(_)
-        | Event::Priced(_)
-        | Event::Approved
-        | Event::Registered { .. }
-        | Event::Retired { .. }
-        | Event::RegistrationRefused(_)
-        | Event::Drifted(_) => STALE,
+        | Event::Carved(_) => STALE,
     }
 }
 
@@ -183,7 +163,8 @@ pub(super) fn binding(
         Event::Unfit(why) => quarantine("binding", why),
         Event::AgentFailed { why } => agent_failed("binding", &why),
         Event::Tick => ON_AGENT,
-        Event::Wanted
+        said_of_a_stake!()
+        | Event::Wanted
         | Event::PoweredOn(_)
         | Event::Inventory { .. }
         | Event::Identity { .. }
@@ -197,13 +178,7 @@ pub(super) fn binding(
         | Event::StepDone { .. }
         | Event::BurnInDone { .. }
         | Event::Carved(_)
-        | Event::Shaped
-        | Event::Priced(_)
-        | Event::Approved
-        | Event::Registered { .. }
-        | Event::Retired { .. }
-        | Event::Drifted(_)
-        | Event::RegistrationRefused(_) => STALE,
+        | Event::Shaped => STALE,
     }
 }
 
@@ -218,7 +193,8 @@ pub(super) fn sealing(boot: &Boot, carved: &Carved, event: Event, now: Now) -> S
         Event::Rejected(why) => rejected("sealing", &why),
         Event::IdentityRefused(why) => quarantine("sealing", why),
         Event::Tick => ON_US,
-        Event::Wanted
+        said_of_a_stake!()
+        | Event::Wanted
         | Event::PoweredOn(_)
         | Event::Inventory { .. }
         | Event::Identity { .. }
@@ -233,12 +209,6 @@ pub(super) fn sealing(boot: &Boot, carved: &Carved, event: Event, now: Now) -> S
         | Event::Carved(_)
         | Event::Shaped
         | Event::Unfit(_)
-        | Event::Priced(_)
-        | Event::Approved
-        | Event::Registered { .. }
-        | Event::Retired { .. }
-        | Event::RegistrationRefused(_)
-        | Event::Drifted(_)
         | Event::AgentFailed { .. } => STALE,
     }
 }

@@ -390,6 +390,20 @@ pub struct Registration {
     pub commitment_days: u32,
     /// Longest booking accepted, in days.
     pub booking_days_max: u32,
+    /// What becomes of passports that the owner holds.
+    #[serde(default)]
+    pub passports: Passports,
+}
+
+/// What becomes of passports that the owner holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Passports {
+    /// The cost sheet says what they would spare; one is staked where a person types the words for it.
+    #[default]
+    Ask,
+    /// Each registration stakes the one that spares most.
+    Use,
 }
 
 /// A management controller.

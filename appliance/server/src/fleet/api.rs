@@ -214,6 +214,13 @@ fn chosen(rows: Vec<HostRow>, ask: &FleetAsk) -> Result<(Vec<Member>, Vec<FleetH
             leave(format!("its class is {}", carved.class));
             continue;
         }
+        if let Some(spared) = &price.passport {
+            let passport = spared.passport;
+            leave(format!(
+                "its registration stakes passport {passport}, and a batch takes none: `host approve` registers it by itself"
+            ));
+            continue;
+        }
         if members.len() >= FLEET_MAX {
             leave(format!("there are {FLEET_MAX} before it"));
             continue;

@@ -86,6 +86,11 @@ impl Turn<'_> {
         let Some(mut intent) = stake::intent(self.app, &row).await? else {
             return Ok(Fit::Out("its registration evidence no longer verifies; retry the host".into()));
         };
+        if let Some(passport) = intent.passport {
+            return Ok(Fit::Out(format!(
+                "its registration stakes passport {passport}, and a batch takes none; register it by itself"
+            )));
+        }
         match network.node(intent.node).await {
             Ok(None) => {}
             Ok(Some(found)) if found.owner == intent.owner => {

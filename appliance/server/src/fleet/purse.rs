@@ -76,9 +76,11 @@ impl Turn<'_> {
         let stakes: Vec<Icnt> = waiting.map(|member| member.collateral).collect();
         let today = self.today(network, &funds, &stakes).await?;
         let room = today.left.room(&stakes, most);
-        // An operator who is not the owner brings nothing: the contract says what is missing.
+        // An operator who is not the owner brings nothing: as many go as the deposit is enough for, and where that is
+        // nobody, the contract says what is missing.
         if owner != operator {
-            return Ok(Ok(room));
+            let deposited = Left { stake: funds.deposit, ..Left::ALL };
+            return Ok(Ok(today.left.and(deposited).room(&stakes, most)));
         }
         match purse(&stakes, room, funds.deposit, today.movable) {
             Purse::Enough(room) => Ok(Ok(room)),

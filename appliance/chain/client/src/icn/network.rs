@@ -13,7 +13,7 @@ use super::{IcnNode, IcnRegistry, IcnStanding, layout::COMMITMENT_MIN};
 use crate::{
     Block, CostSheet, Demand, Error, Funds, Intent, Limits, NodeRecord, NodeState, NodeStatus, Nodes,
     Outcome, Receipt, Refusal, Registered, Source, TxHash,
-    preflight::{covered, expect_gas, refused},
+    preflight::{Unpaid, covered, expect_gas, refused},
 };
 
 /// Of the node's id that goes into its name: 128 bits.
@@ -129,11 +129,13 @@ impl IcnRegistry {
         let (token, to) = (self.token(), self.address());
         self.chain.demand_movable(token, to, at, operator, intent.collateral).await?;
         let approve = (funds.allowance < intent.collateral).then_some(intent.collateral);
-        let gas_max = expect_gas(&self.chain, &call, operator, at, approve.is_some()).await?;
+        let unpaid = Unpaid { tokens: approve.is_some(), passport: false };
+        let gas_max = expect_gas(&self.chain, &call, operator, at, unpaid).await?;
         let (fees, gas_wei_max) = self.chain.affordable(&funds, gas_max, limits).await?;
         let collateral = intent.collateral;
         let source = Source::Approval;
-        Ok(CostSheet { at, demand, collateral, funds, source, approve, gas_max, fees, gas_wei_max })
+        let passport = None;
+        Ok(CostSheet { at, demand, collateral, funds, source, approve, passport, gas_max, fees, gas_wei_max })
     }
 
     /// The node in the newest block, or `None`.  What ICN does not keep (units, evidence, longest booking) is zero.

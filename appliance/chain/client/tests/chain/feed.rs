@@ -139,6 +139,7 @@ async fn fleet(test: &str, count: usize) {
             node: machine.node,
             collateral: demand.node,
             bindings: Vec::new(),
+            passport: None,
             ..first.clone()
         };
         machine.attest(&world, world.operator.address(), &mut intent);

@@ -9,6 +9,7 @@ mod front;
 mod icn;
 mod node;
 mod nodes;
+mod passports;
 mod payment;
 mod publication;
 mod registration;

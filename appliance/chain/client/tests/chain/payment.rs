@@ -9,11 +9,11 @@ use serde_json::json;
 
 use crate::support::{COIN, FEE_CAP, Machine, World, ask, bind, secret, world, world_with};
 
-fn tokens(tokens: u64) -> Icnt {
+pub(crate) fn tokens(tokens: u64) -> Icnt {
     Icnt::tokens(tokens).unwrap()
 }
 
-fn error_of(refused: Result<impl std::fmt::Debug, Error>) -> (String, String) {
+pub(crate) fn error_of(refused: Result<impl std::fmt::Debug, Error>) -> (String, String) {
     let refusal = refused.unwrap_err().refusal().cloned().unwrap();
     (refusal.error, refusal.sentence)
 }
@@ -77,7 +77,7 @@ async fn a_deposit_that_suffices_is_used_first() {
 }
 
 /// An owner who holds tokens and a coin for gas; its operator has neither tokens nor a deposit.
-async fn apart(test: &str) -> (World, OperatorKey) {
+pub(crate) async fn apart(test: &str) -> (World, OperatorKey) {
     let world = world(test).await;
     let owner = OperatorKey::from_secret(&secret(test, "owner")).unwrap();
     let granted = world.chain.deploy_reference(&world.deployer, owner.address(), tokens(1000), COIN).await;
@@ -85,7 +85,7 @@ async fn apart(test: &str) -> (World, OperatorKey) {
     (world, owner)
 }
 
-async fn machines(world: &World, owner: &OperatorKey, names: &[&str]) -> Vec<Intent> {
+pub(crate) async fn machines(world: &World, owner: &OperatorKey, names: &[&str]) -> Vec<Intent> {
     let mut intents = Vec::new();
     for name in names {
         let mut intent = Machine::new(&world.test, name).intent(world).await;
@@ -96,7 +96,7 @@ async fn machines(world: &World, owner: &OperatorKey, names: &[&str]) -> Vec<Int
     intents
 }
 
-fn limits(registrations: u16, retirements: u16, collateral: Icnt) -> Grant {
+pub(crate) fn limits(registrations: u16, retirements: u16, collateral: Icnt) -> Grant {
     Grant {
         enabled: true,
         registrations_per_day: registrations,

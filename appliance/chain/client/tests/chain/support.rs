@@ -247,6 +247,7 @@ impl Machine {
             signature_r: [0; 32],
             signature_s: [0; 32],
             bindings: Vec::new(),
+            passport: None,
         };
         self.attest(world, world.operator.address(), &mut intent);
         intent.bindings.push(bind(world, "deployer", at.timestamp_unix + 86_400, &intent));

@@ -23,6 +23,8 @@ mod icn;
 mod node;
 #[path = "../chain/nodes.rs"]
 mod nodes;
+#[path = "../chain/passports.rs"]
+mod passports;
 #[path = "../chain/payment.rs"]
 mod payment;
 #[path = "../chain/publication.rs"]

@@ -46,6 +46,7 @@ pub(crate) async fn intent(chain: &Chain, registry: &Registry, index: u8) -> Int
         signature_r: signature.r().to_bytes().into(),
         signature_s: signature.s().to_bytes().into(),
         bindings: Vec::new(),
+        passport: None,
     }
 }
 
