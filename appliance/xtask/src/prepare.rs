@@ -158,7 +158,7 @@ pub(crate) fn agent(root: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// The first program of an installed host, static.
-pub(crate) fn start(root: &Path) -> anyhow::Result<()> {
+fn start(root: &Path) -> anyhow::Result<()> {
     run(&mut host_program(root, "image-start"))
 }
 

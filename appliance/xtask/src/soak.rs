@@ -54,16 +54,8 @@ pub(crate) struct Soak {
     /// fuzzing.
     #[arg(long, conflicts_with_all = ["targets", "chain_calls"])]
     chain_matrix: Option<u64>,
-    /// Builds the disk of an installed host twice and boots it, instead of fuzzing: minutes of emulation.
+    /// Builds the appliance's image twice, compares, and starts its disks, instead of fuzzing: minutes of emulation.
     #[arg(long, conflicts_with_all = ["targets", "chain_calls", "chain_matrix"])]
-    host_disk: bool,
-    /// Installs a virtual server's own system, updates it and lets an update fail, instead of fuzzing: ten minutes of
-    /// emulation, after `cargo xtask test` has built what it needs.
-    #[arg(long, conflicts_with_all = ["targets", "chain_calls", "chain_matrix", "host_disk"])]
-    installed: bool,
-    /// Builds the appliance's image and lets it enrol a server, started as a CD in a virtual machine, instead of fuzzing:
-    /// minutes of emulation.
-    #[arg(long, conflicts_with_all = ["targets", "chain_calls", "chain_matrix", "host_disk", "installed"])]
     appliance: bool,
     /// Only these targets.
     #[arg(value_parser = TARGETS)]
@@ -97,8 +89,6 @@ pub(crate) fn short(root: &Path) -> anyhow::Result<()> {
             minutes: SHORT_MINUTES,
             chain_calls: None,
             chain_matrix: None,
-            host_disk: false,
-            installed: false,
             appliance: false,
             targets: Vec::new(),
         },
@@ -111,12 +101,6 @@ pub(crate) fn run_all(root: &Path, soak: &Soak) -> anyhow::Result<()> {
     }
     if let Some(seeds) = soak.chain_matrix {
         return matrix(root, seeds);
-    }
-    if soak.host_disk {
-        return host_disk(root);
-    }
-    if soak.installed {
-        return whole_machines(root, "installed");
     }
     if soak.appliance {
         return whole_machines(root, "from_image");
@@ -180,23 +164,14 @@ fn matrix(root: &Path, seeds: u64) -> anyhow::Result<()> {
         .env("SCALERFORGE_CHAIN_MATRIX", seeds.to_string()))
 }
 
-fn host_disk(root: &Path) -> anyhow::Result<()> {
-    prepare::start(root)?;
-    long(root, None, "package(image-build) & binary(hil_host)")
-}
-
 /// A scenario that builds systems of its own, and is too long for the ordinary run.
 fn whole_machines(root: &Path, scenario: &str) -> anyhow::Result<()> {
     let (_, list) = prepare::prepare(root, true)?;
-    long(root, Some(&list), &format!("package(hil-tests-scenarios) & binary({scenario})"))
-}
-
-/// Tests that the ordinary run leaves out, built as it builds them.
-fn long(root: &Path, artefacts: Option<&Path>, filter: &str) -> anyhow::Result<()> {
+    let filter = format!("package(hil-tests-scenarios) & binary({scenario})");
     gates::nextest(
         root,
-        artefacts,
-        &["--workspace", "--profile", "soak", "--run-ignored", "only", "--no-capture", "-E", filter],
+        Some(&list),
+        &["--workspace", "--profile", "soak", "--run-ignored", "only", "--no-capture", "-E", &filter],
     )
 }
 

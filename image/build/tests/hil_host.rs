@@ -2,8 +2,7 @@
 //! agent, measured as predicted.  What it remembers opens for the site's other release, not for another site's; a root
 //! with one changed bit gives way to the other slot; below the TPM's floor nothing starts.
 //!
-//! Not part of the ordinary run, which it would lengthen by minutes: `cargo xtask soak --host-disk`.  It needs what
-//! `hil_boot.rs` needs, openssl, and the start program built as README says.
+//! It needs what `hil_boot.rs` needs, openssl, and the start program built as README says.
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
@@ -151,7 +150,6 @@ fn expect(said: &str, wanted: &[&str], unwanted: &[&str]) {
 }
 
 #[test]
-#[ignore = "minutes: three builds and five boots; `cargo xtask soak --host-disk` runs it"]
 fn a_host_starts_as_predicted_remembers_and_goes_back() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
