@@ -2,7 +2,7 @@
 //!
 //! The targets are a workspace of their own (`hil-tests/fuzz`), built with the tool chain of the product and LLVM's
 //! coverage pass.  A crash leaves its input in `artifacts` and fails the task; what was learnt stays in `corpus` for the
-//! next run.  The tests' run gives each target some seconds.
+//! next run.
 
 use std::{
     fs,
@@ -54,8 +54,13 @@ pub(crate) struct Soak {
     /// fuzzing.
     #[arg(long, conflicts_with_all = ["targets", "chain_calls"])]
     chain_matrix: Option<u64>,
-    /// Builds the appliance's image twice, compares, and starts its disks, instead of fuzzing: minutes of emulation.
+    /// Installs a virtual server's own system, updates it and lets an update fail, instead of fuzzing: minutes of
+    /// emulation.
     #[arg(long, conflicts_with_all = ["targets", "chain_calls", "chain_matrix"])]
+    installed: bool,
+    /// Builds the appliance's image and lets it enrol a server, started as a CD in a virtual machine; builds it again,
+    /// compares, and starts its disks; instead of fuzzing: minutes of emulation.
+    #[arg(long, conflicts_with_all = ["targets", "chain_calls", "chain_matrix", "installed"])]
     appliance: bool,
     /// Only these targets.
     #[arg(value_parser = TARGETS)]
@@ -78,29 +83,15 @@ const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-leve
                      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
                      -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Cdebug-assertions=on \
                      -Coverflow-checks=on --cfg fuzzing";
-/// CPU-minutes of each target in the tests' run.
-const SHORT_MINUTES: f64 = 0.1;
-
-/// Every target for some seconds.
-pub(crate) fn short(root: &Path) -> anyhow::Result<()> {
-    run_all(
-        root,
-        &Soak {
-            minutes: SHORT_MINUTES,
-            chain_calls: None,
-            chain_matrix: None,
-            appliance: false,
-            targets: Vec::new(),
-        },
-    )
-}
-
 pub(crate) fn run_all(root: &Path, soak: &Soak) -> anyhow::Result<()> {
     if let Some(calls) = soak.chain_calls {
         return chain(root, calls);
     }
     if let Some(seeds) = soak.chain_matrix {
         return matrix(root, seeds);
+    }
+    if soak.installed {
+        return whole_machines(root, "installed");
     }
     if soak.appliance {
         return whole_machines(root, "from_image");

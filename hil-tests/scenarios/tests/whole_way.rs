@@ -16,7 +16,7 @@ fn two_servers_become_scalernodes_and_a_stranger_can_check_them() -> anyhow::Res
     run(|| async {
         let artefacts = Artefacts::find()?;
         let mut config = LabConfig::new("whole-way", 2);
-        config.carve = "page_kib = 2048\nfunctions = 2".into();
+        config.carve = "page_kib = 2048\nfunctions = 2\nclasses = 2".into();
         config.hosts[1].functions = true;
         let lab = Lab::start(config, &artefacts).await?;
         let all = |hosts: &[appliance_api::operator::HostView]| {
@@ -86,8 +86,12 @@ async fn units_are_real(lab: &Lab, id: &str, serial: &str) -> anyhow::Result<()>
     let ports = real["ports"].as_array().context("no ports")?;
     let functions: Vec<u64> = ports.iter().filter_map(|port| port["functions"].as_u64()).collect();
     let spec = lab.rack.hosts().iter().map(|host| host.spec()).find(|spec| spec.serial == serial);
-    let wanted: &[u64] = if spec.is_some_and(|spec| spec.functions) { &[2] } else { &[] };
+    let virtual_functions = spec.is_some_and(|spec| spec.functions);
+    let wanted: &[u64] = if virtual_functions { &[2] } else { &[] };
     ensure!(functions == wanted, "{text}");
+    // A port without them is divided by the kernel's queues: two classes, and the host's own.
+    let classes = ports.iter().find(|port| port["classes"]["count"] == 2 && port["classes"]["mbps"] == 333);
+    ensure!(virtual_functions || classes.is_some(), "{text}");
     // A node is what it was registered with.
     let permit = format!("UNCARVE {serial}");
     let arguments = ["unit", "uncarve", id, "--permit", &permit];

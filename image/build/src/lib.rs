@@ -1,7 +1,7 @@
-//! Builds the discovery UKI and predicts what a TPM will say after it has started.
+//! Builds the discovery UKI, the host's disk and the appliance, and predicts what a TPM will say after each has started.
 //!
-//! `packages` fetches Debian's kernel, boot stub and virtual-machine firmware without root; `build` turns them, the agent
-//! and the appliance's CA into one UEFI file, the same bytes each time; `uki::reference` computes the PCR values.
+//! `packages` fetches Debian's kernel, boot stub and virtual-machine firmware without root; `build` turns them and the agent
+//! into one UEFI file of no site, the same bytes each time; `uki::reference` computes the PCR values.
 //! `discovery` does all of it into a directory and skips what is up to date.
 //! It refuses to learn reference values from a machine, to put parameters on the command line, and to need root.
 //! Pure: `medium`, `elf`, `modules`, `sources`; the formats are `image-seal`'s.  Read next: `build.rs`.

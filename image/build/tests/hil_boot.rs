@@ -85,5 +85,6 @@ fn the_tpm_says_what_was_predicted() {
     }
     assert_eq!(line("cmdline"), uki::COMMAND_LINE);
     assert_eq!(line("mounted"), "true");
+    assert_eq!(line("locked"), "true");
     assert!(line("modules").parse::<usize>().unwrap() > 50);
 }

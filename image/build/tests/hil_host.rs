@@ -182,6 +182,7 @@ fn a_host_starts_as_predicted_remembers_and_goes_back() {
             "/var/lib/scalerforge ext4",
             "TEST state STATE=sealed",
             "TEST remembered nothing",
+            "TEST locked true",
             "TEST rules true",
             "TEST closed true",
         ],

@@ -11,8 +11,10 @@ use crate::pe::{Error, Image};
 /// The kernel's command line.  It is measured and the same everywhere: a site's parameters never go here.
 ///
 /// Both consoles, the serial one last because /dev/console is the last one named; a panic restarts at once, so that the
-/// boot server sees the machine again; the kernel keeps quiet because the agent tells the story.
-pub const COMMAND_LINE: &str = "console=tty0 console=ttyS0,115200 panic=-1 quiet loglevel=3";
+/// boot server sees the machine again; the kernel keeps quiet because the agent tells the story.  It is locked down
+/// where Secure Boot does not do that (kernel_lockdown(7)): not even root changes it while it runs.
+pub const COMMAND_LINE: &str =
+    "console=tty0 console=ttyS0,115200 panic=-1 quiet loglevel=3 lockdown=integrity";
 
 /// What goes into a UKI.
 #[derive(Debug, Clone, Copy)]

@@ -5,6 +5,7 @@
 
 mod agent;
 mod api;
+mod boot;
 mod carve;
 mod dhcp;
 mod http;
@@ -49,6 +50,8 @@ enum What {
     Agent(agent::Idle),
     /// Carving the largest machine.
     Carve(carve::Rounds),
+    /// The discovery image beside a bare kernel, from power-on to the first line.
+    Boot(boot::Starts),
 }
 
 /// How long, and for whom.
@@ -69,7 +72,12 @@ pub(crate) fn run(root: &Path, bench: &Bench) -> anyhow::Result<()> {
     // BMCs stand on the loopback, above port 1,024; memory and files are everybody's.
     let everybodys = matches!(
         bench.what,
-        What::Redfish(_) | What::Memory(_) | What::Storage(_) | What::Agent(_) | What::Carve(_)
+        What::Redfish(_)
+            | What::Memory(_)
+            | What::Storage(_)
+            | What::Agent(_)
+            | What::Carve(_)
+            | What::Boot(_)
     );
     if !everybodys && !tools::is_root()? {
         bail!("servers stand in network namespaces with ports below 1,024: run this as root");
@@ -83,6 +91,7 @@ pub(crate) fn run(root: &Path, bench: &Bench) -> anyhow::Result<()> {
         What::Memory(how) => memory::run(root, how),
         What::Agent(how) => agent::run(root, how),
         What::Carve(how) => carve::run(root, how),
+        What::Boot(how) => boot::run(root, how),
     }
 }
 

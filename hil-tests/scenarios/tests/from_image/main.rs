@@ -1,7 +1,7 @@
 //! An appliance from its image: the ISO starts as a CD in a machine with nothing else, takes answers and a list of BMCs
 //! from a stick, and makes a node of a server, by its own DHCP, over the page's API.  Then the same build's disks.
 //!
-//! The second of the two is not part of the ordinary run: `cargo xtask soak --appliance`.
+//! Not part of the ordinary run, which it would lengthen by minutes: `cargo xtask soak --appliance`.
 
 mod media;
 mod page;
@@ -68,6 +68,7 @@ fn folder(artefacts: &Artefacts) -> anyhow::Result<PathBuf> {
 }
 
 #[test]
+#[ignore = "minutes of emulation; `cargo xtask soak --appliance` runs it"]
 fn an_appliance_from_its_iso_makes_a_node_of_a_server() -> anyhow::Result<()> {
     run(|| async {
         let artefacts = Artefacts::find()?;

@@ -39,6 +39,9 @@ fn main() {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let modules = fs::read_to_string(format!("/lib/modules/{}/modules.dep", release.trim())).unwrap_or_default();
     let _ = writeln!(console, "TEST modules {}", modules.lines().count());
+    let locked = system::mount_at(c"securityfs", c"/sys/kernel/security")
+        && fs::read_to_string("/sys/kernel/security/lockdown").is_ok_and(|how| how.contains("[integrity]"));
+    let _ = writeln!(console, "TEST locked {locked}");
     let _ = writeln!(console, "TEST end");
     system::power_off();
 }

@@ -32,6 +32,7 @@ fn main() {
             read(&format!("/run/scalerforge/{path}")).lines().map(str::to_owned).collect();
         println!("TEST {name} {}", said.join(" "));
     }
+    println!("TEST locked {}", read("/sys/kernel/security/lockdown").contains("[integrity]"));
     println!("TEST rules {}", read("/proc/modules").contains("nft_ct"));
     println!("TEST closed {}", fs::write("/usr/lib/x", "x").is_err() && fs::write("/etc/x", "x").is_err());
     match fs::read_to_string(WORD) {

@@ -3,7 +3,7 @@
 //! Collateral never leaves without a rule; the sum of parts is the balance, to the last coin; no endorsement key twice; no
 //! unit booked twice; nothing is slashed that is not locked; what is restored in the window costs nothing.
 //!
-//! Some seconds of it run with the tests; `cargo xtask soak chain` sets `SCALERFORGE_CHAIN_CALLS` and runs it for long.
+//! Some seconds of it run with the tests; `cargo xtask soak --chain-calls N` sets `SCALERFORGE_CHAIN_CALLS` and runs it for long.
 
 use std::collections::{HashMap, HashSet};
 
