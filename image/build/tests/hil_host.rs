@@ -225,10 +225,10 @@ fn a_host_starts_as_predicted_remembers_and_goes_back() {
     let said = lab.boot(Restart::Ends);
     expect(&said, &["TEST state STATE=sealed", "TEST remembered a word"], &[]);
 
-    // The floor is above both.
+    // The floor is above both, whichever the boot loader takes: neither was ever marked good.
     raise(&lab.dir, 3);
     let said = lab.boot(Restart::Ends);
-    expect(&said, &["epoch 1; this machine's rollback floor is 3", "older one is not started"], &["TEST"]);
+    expect(&said, &["this machine's rollback floor is 3", "older one is not started"], &["TEST"]);
 }
 
 fn raise(dir: &Path, to: u32) {
