@@ -204,7 +204,11 @@ pub(crate) fn write_new(file: &Path, bytes: &[u8]) -> Result<(), SiteError> {
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut out = options.open(&part).map_err(failed)?;
     out.write_all(bytes).and_then(|()| out.sync_all()).map_err(failed)?;
-    std::fs::rename(&part, file).map_err(failed)
+    std::fs::rename(&part, file).map_err(failed)?;
+    // The name is kept by the folder.
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
+    folder.map_err(failed)
 }
 
 #[cfg(test)]

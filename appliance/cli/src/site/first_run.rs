@@ -204,9 +204,20 @@ fn makers(file: &Path, dir: &Path) -> anyhow::Result<()> {
         };
         let text = bounded(&path)?;
         let to = to.join(name);
-        std::fs::write(&to, text).with_context(|| format!("cannot write {}", to.display()))?;
+        lasting(&to, &text).with_context(|| format!("cannot write {}", to.display()))?;
     }
-    Ok(())
+    // Names last, too.
+    let names = std::fs::File::open(&to).and_then(|folder| folder.sync_all());
+    names.with_context(|| format!("cannot write {}", to.display()))
+}
+
+/// Writes a file that a power cut leaves whole once the site is there: an empty one would keep the appliance from
+/// starting.
+fn lasting(to: &Path, text: &[u8]) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let mut file = std::fs::File::create(to)?;
+    file.write_all(text)?;
+    file.sync_all()
 }
 
 /// What will happen, and what to know beside.
