@@ -5,6 +5,7 @@
 //! the files, the drive, the TPM and the words.  Read next: `appliance/update.rs`, `appliance/check.rs`.
 
 mod check;
+pub(crate) mod install;
 mod reset;
 mod update;
 
@@ -18,13 +19,15 @@ use anyhow::{Context as _, anyhow, bail};
 use attest_tpm::{Tpm, floor};
 use clap::{Args, Subcommand};
 use image_agent::{block::Block, residence::Running};
-use image_slots::install::{self, SlotState};
+use image_slots::install::{SlotState, overview};
 use serde::Serialize;
 
 use crate::{host::print, say};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Put the live medium's system onto a drive of this machine, and restart from it.
+    Install(install::Options),
     /// What runs, what both slots hold, and tries left.
     Status(Status),
     /// Put a signed release into the slot that does not run, and restart into it.
@@ -56,6 +59,7 @@ pub(crate) struct Status {
 
 pub(crate) fn run(verb: &Verb) -> anyhow::Result<ExitCode> {
     match verb {
+        Verb::Install(options) => install::run(options),
         Verb::Status(options) => status(options),
         Verb::Update(options) => update::run(options),
         Verb::Back(options) => update::back(options),
@@ -67,11 +71,11 @@ pub(crate) fn run(verb: &Verb) -> anyhow::Result<ExitCode> {
 impl Here {
     /// The installed appliance that runs, or why there is none that could be changed.
     fn installed(&self) -> anyhow::Result<Running> {
-        if self.said().join("live").exists() {
+        if self.is_live() {
             bail!(
                 "this appliance runs from a live medium, which cannot be changed: start from the new release's appliance.iso \
-                 instead, or write its appliance.raw to a disk and start from that; `scalerforge site backup` takes the site \
-                 along"
+                 instead, or put it onto a disk by `scalerforge appliance install` or as its appliance.raw; `scalerforge site \
+                 backup` takes the site along"
             );
         }
         let running = Running::read(&self.root).ok_or_else(|| {
@@ -87,6 +91,16 @@ impl Here {
             );
         }
         Ok(running)
+    }
+
+    /// This machine.
+    pub(crate) fn own() -> Self {
+        Self { root: PathBuf::from("/") }
+    }
+
+    /// Whether it was started from a live medium.
+    pub(crate) fn is_live(&self) -> bool {
+        self.said().join("live").exists()
     }
 
     /// Where the start program leaves what it knows.
@@ -165,7 +179,7 @@ fn status(options: &Status) -> anyhow::Result<ExitCode> {
     let Status { here, json } = options;
     let running = here.installed()?;
     let mut drive = here.drive(&running)?;
-    let slots = install::overview(&mut drive, &running.release.root_hash.0)
+    let slots = overview(&mut drive, &running.release.root_hash.0)
         .with_context(|| format!("drive {}", running.drive))?;
     let release = running.release;
     let view = View {
@@ -218,4 +232,19 @@ fn typed(file: &Path) -> anyhow::Result<Option<String>> {
         .read_to_string(&mut text)
         .with_context(|| format!("cannot read {}", file.display()))?;
     Ok(text.lines().next().map(|line| line.trim().to_owned()))
+}
+
+/// A file that has no more bytes than this.
+fn bounded(path: &Path, bytes_max: u64) -> anyhow::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    let opened = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    opened
+        .take(bytes_max + 1)
+        .read_to_end(&mut bytes)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length <= bytes_max) {
+        return Ok(bytes);
+    }
+    bail!("{} has more than {bytes_max} bytes, and no such file has", path.display())
 }

@@ -9,12 +9,13 @@ use std::{
 
 use anyhow::Context as _;
 use appliance_api::{boot::BootInterfaceView, operator::HostView};
-use appliance_console::{Done, Level, Line, Machine, Seen};
+use appliance_console::{Done, Level, Line, Machine, Seen, Target};
 use appliance_first_run::{Facts, Nic, Plan, SITE_FILE, of_machine};
 use appliance_server::{admin, first_run};
 use clap::Args;
+use image_agent::{residence, system::Leave};
 
-use crate::{client::Appliance, said};
+use crate::{appliance::install, client::Appliance, said};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -84,7 +85,8 @@ impl Machine for Here {
             Level::Warn => 1,
             Level::Good => 2,
         });
-        Seen { facts, site: site.map(|site| site.name), page, secret, health }
+        let live = crate::appliance::Here::own().is_live();
+        Seen { facts, site: site.map(|site| site.name), page, secret, live, health }
     }
 
     fn make(&mut self, plan: &Plan) -> Result<Done, String> {
@@ -95,6 +97,20 @@ impl Machine for Here {
             Ok(Done { password })
         };
         made().map_err(|error| appliance_server::chain_of(error.as_ref()))
+    }
+
+    fn drives(&mut self) -> Result<Vec<Target>, String> {
+        let here = crate::appliance::Here::own();
+        install::targets(&here).map_err(|error| appliance_server::chain_of(error.as_ref()))
+    }
+
+    fn install(&mut self, words: &str, tell: &mut dyn FnMut(&str)) -> Result<String, String> {
+        let here = crate::appliance::Here::own();
+        install::at_the_screen(&here, words, tell).map_err(|error| appliance_server::chain_of(error.as_ref()))
+    }
+
+    fn restart(&mut self) {
+        residence::leave_installed(Leave::Reboot);
     }
 }
 

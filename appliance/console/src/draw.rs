@@ -10,7 +10,9 @@ use ratatui::{
 };
 
 use crate::{
-    Console, Done, Level, Line, Seen, qr,
+    Console, Done, Level, Line, Seen,
+    installer::Installer,
+    qr,
     wizard::{Step, Wizard},
 };
 
@@ -26,30 +28,72 @@ impl Console {
         let name = self.seen.as_ref().and_then(|seen| seen.site.as_deref()).unwrap_or("no site yet");
         let title = format!(" Scalerforge {} · {name}", env!("CARGO_PKG_VERSION"));
         frame.render_widget(Paragraph::new(title).style(Style::new().add_modifier(Modifier::REVERSED)), head);
-        let hint = match (&self.seen, &self.wizard, &self.done) {
-            (_, _, Some(_)) => "Enter goes on".to_owned(),
-            (None, _, _) => "looking around…".to_owned(),
-            (Some(seen), Some(wizard), _) => {
-                wizard_body(frame, body, wizard, seen);
-                wizard_hint(wizard)
-            }
-            (Some(seen), None, _) => {
-                overview(frame, body, seen);
-                if seen.site.is_some() {
-                    "the page has everything else"
-                } else {
-                    "Enter: set it up here · l: listen again"
-                }
-                .to_owned()
-            }
-        };
+        let hint = self.body(frame, body);
+        frame.render_widget(Paragraph::new(format!(" {}", self.busy.as_ref().unwrap_or(&hint))).bold(), foot);
+    }
+
+    /// Draws what is in the middle; which keys mean something there.
+    fn body(&self, frame: &mut Frame<'_>, body: Rect) -> String {
         if let Some(done) = &self.done {
             result(frame, body, done);
+            return "Enter goes on".to_owned();
         }
-        frame.render_widget(
-            Paragraph::new(format!(" {}", self.busy.map_or(hint, str::to_owned))).bold(),
-            foot,
-        );
+        if let Some(installed) = &self.installed {
+            let (title, text, hint) = match installed {
+                Ok(next) => ("It is installed", next, "Enter: restart"),
+                Err(why) => ("Nothing was installed", why, "Enter goes on"),
+            };
+            page(frame, body, title, vec![Text::from(text.as_str())]);
+            return hint.to_owned();
+        }
+        if let Some(installer) = &self.installer {
+            return drives(frame, body, installer).to_owned();
+        }
+        let Some(seen) = &self.seen else { return "looking around…".to_owned() };
+        if let Some(wizard) = &self.wizard {
+            wizard_body(frame, body, wizard, seen);
+            return wizard_hint(wizard);
+        }
+        overview(frame, body, seen);
+        let mut hint = match seen.site {
+            Some(_) => "the page has everything else",
+            None => "Enter: set it up here · l: listen again",
+        }
+        .to_owned();
+        if seen.live {
+            hint.push_str(" · i: install on a drive");
+        }
+        hint
+    }
+}
+
+/// The drives, and the words for the one that was taken.
+fn drives(frame: &mut Frame<'_>, body: Rect, installer: &Installer) -> &'static str {
+    let mut lines = Vec::new();
+    for (index, target) in installer.targets.iter().enumerate() {
+        let here = index == installer.at;
+        let style = if here { Style::new().bold() } else { Style::new() };
+        let mark = if here { "▸" } else { " " };
+        lines.push(Text::styled(format!("{mark} {}", target.called), style));
+        lines.push(Text::from(format!("    {}", target.what)));
+    }
+    if installer.targets.is_empty() {
+        lines.push(Text::from("No drive: fit one, or switch its controller on in the firmware's setup."));
+    }
+    let ask = match (&installer.typed, installer.chosen()) {
+        (Some(typed), Some(target)) => vec![
+            Text::from(format!(" Everything on it is gone then. To do it, type: {}", target.words)),
+            Text::from(format!(" {typed}_").bold()),
+        ],
+        (Some(_) | None, _) => Vec::new(),
+    };
+    let [text, foot] = Layout::vertical([Constraint::Min(1), Constraint::Length(2)]).areas(body);
+    page(frame, text, "Install on a drive of this machine", lines);
+    frame.render_widget(Paragraph::new(ask), foot);
+    if installer.typed.is_some() {
+        "Enter: install · Esc: another drive"
+    } else {
+        "↑ ↓ move · Enter: take it · Esc: leave"
     }
 }
 

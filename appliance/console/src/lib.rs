@@ -4,10 +4,11 @@
 //! [`Console`] is all of it without a terminal: keys and news go in, a picture and wishes come out.  [`run`] puts it on a
 //! terminal and asks the [`Machine`] that the caller brings.  What is asked in the first run and what follows is decided
 //! by `appliance/first-run`; this room refuses to know addresses, files or services by itself.  Whoever sits at this
-//! screen can set up a machine that has no site, and look at one that has: nothing here changes a site.  Read next:
-//! `wizard.rs`, `draw.rs`.
+//! screen can set up a machine that has no site, look at one that has, and install what was started from a live medium:
+//! nothing here changes a site.  Read next: `wizard.rs`, `installer.rs`, `draw.rs`.
 
 mod draw;
+mod installer;
 mod qr;
 mod run;
 mod wizard;
@@ -16,6 +17,8 @@ mod wizard;
 mod tests;
 
 use appliance_first_run::{Facts, Plan};
+use installer::Installer;
+pub use installer::Target;
 pub use run::{Machine, run};
 use wizard::Wizard;
 
@@ -30,6 +33,8 @@ pub struct Seen {
     pub page: Option<String>,
     /// What that page asks for.
     pub secret: Option<String>,
+    /// Whether it was started from a live medium, which can be put onto a drive.
+    pub live: bool,
     /// How it goes, the gravest first.
     pub health: Vec<Line>,
 }
@@ -93,6 +98,12 @@ pub enum Want {
     Listen,
     /// Make the site.
     Make(Box<Plan>),
+    /// Say which drives there are.
+    Drives,
+    /// Put the system onto the drive that these words name.
+    Install(String),
+    /// Restart the machine.
+    Restart,
     /// End: the terminal's owner starts it again.
     Quit,
 }
@@ -102,17 +113,40 @@ pub enum Want {
 pub struct Console {
     seen: Option<Seen>,
     wizard: Option<Wizard>,
-    busy: Option<&'static str>,
+    installer: Option<Installer>,
+    busy: Option<String>,
     done: Option<Result<Done, String>>,
+    installed: Option<Result<String, String>>,
 }
 
 impl Console {
     /// News of the machine.
     pub fn show(&mut self, seen: Seen) {
-        if self.busy == Some(LISTENING) {
+        if self.busy.as_deref() == Some(LISTENING) {
             self.busy = None;
         }
         self.seen = Some(seen);
+    }
+
+    /// What came of [`Want::Drives`].
+    pub fn drives(&mut self, found: Result<Vec<Target>, String>) {
+        self.busy = None;
+        match found {
+            Ok(targets) => self.installer = Some(Installer::new(targets)),
+            Err(why) => self.installed = Some(Err(why)),
+        }
+    }
+
+    /// How far [`Want::Install`] is.
+    pub fn progress(&mut self, words: String) {
+        self.busy = Some(words);
+    }
+
+    /// What came of [`Want::Install`].
+    pub fn installed(&mut self, done: Result<String, String>) {
+        self.busy = None;
+        self.installer = None;
+        self.installed = Some(done);
     }
 
     /// What came of [`Want::Make`].
@@ -138,6 +172,28 @@ impl Console {
             }
             return None;
         }
+        if let Some(installed) = &self.installed {
+            if key != Key::Enter {
+                return None;
+            }
+            let restart = installed.is_ok().then_some(Want::Restart);
+            match &restart {
+                Some(_) => self.busy = Some(RESTARTING.to_owned()),
+                None => self.installed = None,
+            }
+            return restart;
+        }
+        if let Some(installer) = &mut self.installer {
+            match installer.key(key) {
+                installer::Went::On => {}
+                installer::Went::Back => self.installer = None,
+                installer::Went::Install(words) => {
+                    self.busy = Some(INSTALLING.to_owned());
+                    return Some(Want::Install(words));
+                }
+            }
+            return None;
+        }
         let seen = self.seen.as_ref()?;
         if let Some(wizard) = &mut self.wizard {
             return match wizard.key(key, &seen.facts) {
@@ -147,21 +203,30 @@ impl Console {
                     None
                 }
                 wizard::Went::Make(plan) => {
-                    self.busy = Some(MAKING);
+                    self.busy = Some(MAKING.to_owned());
                     Some(Want::Make(plan))
                 }
             };
         }
-        if seen.site.is_some() {
-            return None;
-        }
+        self.overview(key)
+    }
+
+    /// A key where nothing was begun.
+    fn overview(&mut self, key: Key) -> Option<Want> {
+        let seen = self.seen.as_ref()?;
+        let (live, bare) = (seen.live, seen.site.is_none());
         match key {
-            Key::Enter => self.wizard = Some(Wizard::default()),
-            Key::Letter('l') => {
-                self.busy = Some(LISTENING);
+            Key::Letter('i') if live => {
+                self.busy = Some(LOOKING.to_owned());
+                return Some(Want::Drives);
+            }
+            Key::Enter if bare => self.wizard = Some(Wizard::default()),
+            Key::Letter('l') if bare => {
+                self.busy = Some(LISTENING.to_owned());
                 return Some(Want::Listen);
             }
-            Key::Up
+            Key::Enter
+            | Key::Up
             | Key::Down
             | Key::First
             | Key::Last
@@ -177,3 +242,6 @@ impl Console {
 
 const LISTENING: &str = "listening for other DHCP servers…";
 const MAKING: &str = "making the site…";
+const LOOKING: &str = "looking at the drives…";
+const INSTALLING: &str = "installing…";
+const RESTARTING: &str = "restarting…";

@@ -21,7 +21,7 @@ use ratatui::{
     layout::Rect,
 };
 
-use crate::{Console, Done, Key, Seen, Want};
+use crate::{Console, Done, Key, Seen, Target, Want};
 
 /// How often a key is waited for before news are looked at.
 const TICK: Duration = Duration::from_millis(200);
@@ -40,11 +40,29 @@ pub trait Machine: Send {
     /// # Errors
     /// Why not, in words for the screen.
     fn make(&mut self, plan: &Plan) -> Result<Done, String>;
+
+    /// The drives that a live system could be put onto.
+    ///
+    /// # Errors
+    /// Why not, in words for the screen.
+    fn drives(&mut self) -> Result<Vec<Target>, String>;
+
+    /// Puts it onto the drive that these words name, and says how far it is; gives what to do next.
+    ///
+    /// # Errors
+    /// Why not, in words for the screen.
+    fn install(&mut self, words: &str, tell: &mut dyn FnMut(&str)) -> Result<String, String>;
+
+    /// Restarts the machine.
+    fn restart(&mut self);
 }
 
 enum News {
     Seen(Box<Seen>),
     Made(Result<Done, String>),
+    Drives(Result<Vec<Target>, String>),
+    Progress(String),
+    Installed(Result<String, String>),
 }
 
 /// Puts the screen on this process's terminal until Ctrl-C.
@@ -67,6 +85,9 @@ pub fn run(machine: impl Machine + 'static) -> io::Result<()> {
             match news {
                 News::Seen(seen) => console.show(*seen),
                 News::Made(done) => console.made(done),
+                News::Drives(found) => console.drives(found),
+                News::Progress(words) => console.progress(words),
+                News::Installed(done) => console.installed(done),
             }
         }
         terminal.draw(|frame| console.draw(frame))?;
@@ -125,15 +146,27 @@ fn attend(mut machine: impl Machine, asked: &Receiver<Want>, tell: &Sender<News>
         if tell.send(News::Seen(Box::new(seen))).is_err() {
             return;
         }
-        match asked.recv_timeout(LOOK_EVERY) {
-            Ok(Want::Listen) => listen = true,
-            Ok(Want::Make(plan)) => {
-                if tell.send(News::Made(machine.make(&plan))).is_err() {
-                    return;
-                }
+        let news = match asked.recv_timeout(LOOK_EVERY) {
+            Ok(Want::Listen) => {
+                listen = true;
+                continue;
+            }
+            Ok(Want::Make(plan)) => News::Made(machine.make(&plan)),
+            Ok(Want::Drives) => News::Drives(machine.drives()),
+            Ok(Want::Install(words)) => {
+                // Who is gone need not be told how far it is; it goes on.
+                let mut on = |words: &str| drop(tell.send(News::Progress(words.to_owned())));
+                News::Installed(machine.install(&words, &mut on))
+            }
+            Ok(Want::Restart) => {
+                machine.restart();
+                continue;
             }
             Ok(Want::Quit) | Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return,
-            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => continue,
+        };
+        if tell.send(news).is_err() {
+            return;
         }
     }
 }

@@ -6,7 +6,7 @@ use appliance_first_run::{Facts, Heard, Images, Mode, Nic, Storage, Tpm};
 use appliance_model::Now;
 use ratatui::{Terminal, backend::TestBackend};
 
-use crate::{Console, Done, Key, Level, Line, Seen, Want};
+use crate::{Console, Done, Key, Level, Line, Seen, Target, Want};
 
 fn facts() -> Facts {
     let silence = Heard { servers: Vec::new(), proposal: Mode::Full, why: "nobody answered".into() };
@@ -35,6 +35,7 @@ fn bare() -> Seen {
         site: None,
         page: Some("http://192.0.2.7/#K7QX-29FD".into()),
         secret: Some("K7QX-29FD".into()),
+        live: false,
         health: vec![Line { level: Level::Warn, text: "no site: answer the first run".into() }],
     }
 }
@@ -151,4 +152,46 @@ fn no_address_no_page() {
     shows(&console, &["No page yet: no port has an address.", "network with DHCP, or press Enter"]);
     console.show(Seen { site: Some("rack-7".into()), page: None, secret: None, ..bare() });
     shows(&console, &["No page yet", "a DHCP server at its end?"]);
+}
+
+#[test]
+fn a_live_medium_is_installed_by_the_words_of_one_drive() {
+    let mut console = Console::default();
+    console.show(bare());
+    assert_eq!(press(&mut console, &[Key::Letter('i')]), None, "an installed appliance offers nothing");
+    console.show(Seen { live: true, ..bare() });
+    shows(&console, &["i: install on a drive"]);
+    assert_eq!(press(&mut console, &[Key::Letter('i')]), Some(Want::Drives));
+    shows(&console, &["looking at the drives"]);
+    let target = |called: &str, what: &str, possible| Target {
+        called: called.into(),
+        what: what.into(),
+        words: format!("erase everything on {called}"),
+        possible,
+    };
+    console.drives(Ok(vec![
+        target("TINY1", "sda (512 MiB): too small", false),
+        target("S3RIAL", "nvme0n1 (8192 MiB): holds NTFS", true),
+    ]));
+    shows(&console, &["▸ TINY1", "too small", "nvme0n1 (8192 MiB): holds NTFS"]);
+    press(&mut console, &[Key::Enter]);
+    shows(&console, &["Enter: take it"]);
+    press(&mut console, &[Key::Down, Key::Enter]);
+    shows(&console, &["To do it, type: erase everything on S3RIAL"]);
+    assert_eq!(write(&mut console, "yes"), None, "only its words do it");
+    press(&mut console, &[Key::Back; 3]);
+    let wanted = Some(Want::Install("erase everything on S3RIAL".into()));
+    assert_eq!(write(&mut console, "erase everything on S3RIAL"), wanted);
+    console.progress("26 of 260 MiB written".into());
+    shows(&console, &["26 of 260 MiB written"]);
+    assert_eq!(press(&mut console, &[Key::Enter]), None, "it is installed once");
+    console.installed(Err("drive S3RIAL: it is failing".into()));
+    shows(&console, &["Nothing was installed", "it is failing"]);
+    assert_eq!(press(&mut console, &[Key::Enter]), None);
+    shows(&console, &["In a browser"]);
+    console.installed(Ok("take the medium out".into()));
+    shows(&console, &["It is installed", "take the medium out", "Enter: restart"]);
+    assert_eq!(press(&mut console, &[Key::Letter('x')]), None);
+    assert_eq!(press(&mut console, &[Key::Enter]), Some(Want::Restart));
+    shows(&console, &["restarting"]);
 }

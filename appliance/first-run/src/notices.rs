@@ -18,6 +18,9 @@ pub struct Notice {
 const FREE_BYTES_MIN: u64 = 1 << 30;
 /// 2026-01-01: no appliance with this program was built before.
 const CLOCK_MIN: Now = Now(1_767_225_600_000);
+/// 2041-01-01, fifteen years later: no appliance is in use for so long without an update, and systemd believes no clock
+/// beyond as much.
+const CLOCK_MAX: Now = Now(2_240_611_200_000);
 
 /// What has to be mended before there can be a site.
 pub(crate) fn in_the_way(facts: &Facts, problems: &mut Vec<Problem>) {
@@ -48,19 +51,25 @@ pub(crate) fn in_the_way(facts: &Facts, problems: &mut Vec<Problem>) {
 
 /// What is wrong with a clock that says `now`; `hardware` is what the hardware clock says where no time server was heard.
 ///
-/// A date before this program was made is no date: whatever is signed or judged by it would be wrong for good.
+/// A date before this program was made is no date: whatever is signed or judged by it would be wrong for good.  A hardware
+/// clock has two digits for the year, so that the kernel reads one that began again in 1970 as 2070.
 #[must_use]
 pub fn clock(now: Now, hardware: Option<Now>) -> Option<Notice> {
-    let clock = hardware.map_or(now, |hardware| hardware.min(now));
-    (clock < CLOCK_MIN).then(|| {
-        let [day, built] = [clock, CLOCK_MIN].map(|at| Day::of_unix(Seconds(at.0 / 1000)));
-        Notice {
-            what: format!("this machine's clock says {day}, which is over: this program was made after {built}"),
-            next: "set it in the firmware's setup, in UTC (and look at its battery), or see that a time server can be \
-                   reached (time.servers of the first run names one); until then nothing is signed or verified, and the \
-                   appliance does not start its service"
-                .into(),
-        }
+    let mut said = [Some(now), hardware].into_iter().flatten();
+    let wrong = said.find(|at| !(CLOCK_MIN..CLOCK_MAX).contains(at))?;
+    let day = |at: Now| Day::of_unix(Seconds(at.0 / 1000));
+    let (day, built) = (day(wrong), day(CLOCK_MIN));
+    let why = if wrong < CLOCK_MIN {
+        format!("is over: this program was made after {built}")
+    } else {
+        "is far from over: a clock that began again in 1970 is read as 2070".to_owned()
+    };
+    Some(Notice {
+        what: format!("this machine's clock says {day}, which {why}"),
+        next: "set it in the firmware's setup, in UTC (and look at its battery), or see that a time server can be \
+               reached (time.servers of the first run names one); until then nothing is signed or verified, and the \
+               appliance does not start its service"
+            .into(),
     })
 }
 
@@ -86,8 +95,8 @@ pub fn of_machine(facts: &Facts) -> Vec<Notice> {
         let why = facts.storage.why.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
         say(
             format!("the appliance runs from memory: this site is gone with the next restart{why}"),
-            "write `appliance.raw` of the same release to a disk and start from it, or write a backup with `scalerforge \
-             site backup` before it is switched off",
+            "put the appliance onto a disk of this machine (key i at its screen), or write a backup with `scalerforge site \
+             backup` before it is switched off",
         );
     }
     notices

@@ -24,6 +24,7 @@ use attest_tpm::floor;
 use image_slots::{
     fat::FILE_BYTES_MAX,
     found,
+    gpt::Layout,
     install::{self, Done, Large, Piece, Sink, System},
 };
 use nix::fcntl::OFlag;
@@ -38,6 +39,8 @@ use crate::{
     work::Hands,
 };
 
+/// What the firmware's menu calls it.
+const HOST: &str = "Scalerforge host";
 /// Bytes asked for at once: a call that breaks off costs little.
 const RANGE_BYTES: u64 = 8 << 20;
 /// Between two words on how far it is.
@@ -105,8 +108,8 @@ impl Hands<'_> {
         say!("drive {drive} ({name}): {} {} is put onto it", order.release.name, order.release.version);
         let total = order.parts.iter().fold(0_u64, |sum, part| sum.saturating_add(part.bytes));
         let told = Mutex::new(Told { at: begun, bytes: 0, total });
-        let loader = self.small(&parts.loader, &told)?;
-        let uki = self.small(&parts.uki, &told)?;
+        let (loader, uki) = (self.small(&parts.loader, &told)?, self.small(&parts.uki, &told)?);
+        let seed = drive.as_str().as_bytes();
         let mut fetch = |large: Large, sink: Sink<'_>| {
             let part = if large == Large::Root { &parts.root } else { &parts.verity };
             self.fetch(part, &told, sink)
@@ -121,7 +124,7 @@ impl Hands<'_> {
         };
         let done = match &running {
             Some(running) if !fresh => install::update(&mut block, &running.release.root_hash.0, &mut system),
-            Some(_) | None => install::fresh(&mut block, drive.as_str().as_bytes(), &mut system),
+            Some(_) | None => install::fresh(&mut block, Layout::HOST, seed, &mut system),
         };
         let done = done.map_err(|error| format!("drive {drive}: {}", chain(&error)))?;
         let boot_option = if fresh { self.boot_option(&done) } else { None };
@@ -213,7 +216,7 @@ impl Hands<'_> {
 
     /// Tells the firmware; what it will not take is no failure, because it looks at a drive's usual place anyway.
     fn boot_option(&self, done: &Done) -> Option<u16> {
-        match option::put(&self.talk.root, done) {
+        match boot_option(&self.talk.root, done, HOST) {
             Ok(number) => Some(number),
             Err(error) => {
                 say!(
@@ -270,8 +273,20 @@ fn now() -> Instant {
     Instant::now()
 }
 
+/// Has the firmware try an installed drive first; what it will not take is no failure, because firmware looks at a drive's
+/// usual place anyway.  An older option of this description is replaced; gives its number.
+///
+/// # Errors
+/// When the firmware does not keep it.
+pub fn boot_option(root: &Path, done: &Done, description: &str) -> io::Result<u16> {
+    option::put(root, done, description)
+}
+
 /// `O_EXCL` on a block device is refused while it, or a partition of it, is mounted, swapped to or part of another.
-fn alone(path: &Path) -> Result<File, String> {
+///
+/// # Errors
+/// In words for a person.
+pub fn alone(path: &Path) -> Result<File, String> {
     let opened = File::options().read(true).custom_flags(OFlag::O_EXCL.bits()).open(path);
     opened.map_err(|error| match error.raw_os_error() {
         Some(code) if code == nix::libc::EBUSY => {

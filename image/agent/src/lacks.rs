@@ -11,7 +11,7 @@ use std::{
 
 use appliance_model::{Day, Seconds};
 use attest_tpm::{Hierarchies, Tpm};
-use image_slots::{found, gpt::DRIVE_BYTES_MIN};
+use image_slots::{found, gpt::Layout};
 
 use crate::{block::Block, console::chain, net, system};
 
@@ -109,7 +109,7 @@ fn ports(ports: &[(String, bool)]) -> Option<String> {
 
 fn of_drives(drives: &[DriveSeen]) -> Vec<String> {
     let mut lines = Vec::new();
-    let large = |drive: &&DriveSeen| drive.bytes >= DRIVE_BYTES_MIN;
+    let large = |drive: &&DriveSeen| drive.bytes >= Layout::HOST.drive_min;
     if drives.is_empty() {
         lines.push(
             "no drive: a system of its own cannot be installed here; fit one, or switch its controller on in the firmware's \
@@ -119,7 +119,7 @@ fn of_drives(drives: &[DriveSeen]) -> Vec<String> {
     } else if !drives.iter().any(|drive| large(&drive)) {
         lines.push(format!(
             "no drive is large enough for a system of its own, which needs {} MiB: fit a larger one",
-            DRIVE_BYTES_MIN >> 20
+            Layout::HOST.drive_min >> 20
         ));
     }
     for DriveSeen { name, bytes, holds } in drives {
@@ -174,8 +174,9 @@ fn clock_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// Drives that are no part of another and no file, loop or disc.
-fn drives(root: &Path) -> Vec<DriveSeen> {
+/// Drives that are no part of another and no file, loop or disc, and what is on them.
+#[must_use]
+pub fn drives(root: &Path) -> Vec<DriveSeen> {
     let entries = fs::read_dir(root.join("sys/block")).into_iter().flatten().flatten();
     let real = entries.filter(|entry| entry.path().join("device").exists());
     let mut names: Vec<String> = real.filter_map(|entry| entry.file_name().into_string().ok()).collect();

@@ -1,7 +1,8 @@
 //! The appliance's system: the base of the hosts' with `scalerforge` on it, as a medium to start from and as a disk.
 //!
 //! One root, one UKI.  `appliance.iso` is a CD, a USB stick and a disk, and forgets; `appliance.raw` and `appliance.qcow2`
-//! are a disk with room for the next system (A/B) and for what the appliance remembers.  The images that it serves are on
+//! are a disk with room for the next system (A/B) and for what the appliance remembers.  `appliance-net.efi` is the medium
+//! without one: the root comes along with the kernel.  The images that it serves are on
 //! the root, as bases: the site that it makes seals them.  The folder is a release, so that an appliance is updated as
 //! hosts are.  Read next: `root.rs` (what is on the root), `media.rs` (the disks).
 
@@ -17,7 +18,8 @@ use image_seal::{Policy, vouch};
 use crate::build::{self, read, write};
 use crate::host::os_release;
 use crate::installed::{
-    Error, Installed, Said, bill, command_line, file, files, inside, root_image, system_uki, write_json,
+    Brought, Error, Installed, Said, bill, command_line, file, files, inside, root_image, system_uki,
+    write_json,
 };
 use crate::lock::Set;
 use crate::packages::{self, Origin};
@@ -34,8 +36,11 @@ pub const ISO_BYTES_MAX: u64 = 300 << 20;
 /// What the bar leaves for the root, beside UKI, hashes and tables.
 pub const ROOT_BYTES_MAX: usize = 270 << 20;
 
-/// Files of reference values, without their ending: of the installed disk, and of the medium.
-pub const REFERENCES: [&str; 2] = ["appliance-reference", "appliance-live-reference"];
+/// The whole live system as one program for firmware that boots over the network.
+pub const OVER_NETWORK: &str = "appliance-net.efi";
+/// Files of reference values, without their ending: of the installed disk, of the medium, and over the network.
+pub const REFERENCES: [&str; 3] =
+    ["appliance-reference", "appliance-live-reference", "appliance-net-reference"];
 
 /// What is to be built.
 #[derive(Debug, Clone, Copy)]
@@ -83,12 +88,15 @@ pub fn appliance(
     let (os_release, release) =
         (os_release("appliance", order.edition.version), order.edition.to_text_of(RELEASE));
     let said = Said { command_line: &command_line, os_release: &os_release, release: &release };
-    let uki = system_uki(&packages, origin.cache, order.start, &said, progress)?;
-    let uki = vouched(uki, order)?;
+    let mut system =
+        |brought| vouched(system_uki(&packages, origin.cache, order.start, &said, brought, progress)?, order);
+    let uki = system(None)?;
+    let over_network = system(Some(Brought { root: &root, hashes: &hashes.device }))?;
     let loader = read(&packages.boot_loader()).map_err(Error::Build)?;
     let version = order.edition.version;
     let content = media::Content { version, loader: &loader, uki: &uki, root: &root, hashes: &hashes };
     media::write(order.out, &content)?;
+    write(&order.out.join(OVER_NETWORK), &over_network).map_err(Error::Build)?;
     fs::remove_dir_all(&scratch).map_err(file("remove", &scratch))?;
     let made = Installed {
         name: NAME.to_owned(),
@@ -119,8 +127,9 @@ pub fn appliance(
     let out = |name: &str| order.out.join(name);
     write_json(&out(release::FILE), &release)?;
     signed_by_maker(order)?;
-    for (name, loader) in REFERENCES.into_iter().zip([Some(loader.as_slice()), None]) {
-        let reference = reference(loader, &uki)?;
+    let starts = [(Some(loader.as_slice()), &uki), (None, &uki), (None, &over_network)];
+    for (name, (loader, uki)) in REFERENCES.into_iter().zip(starts) {
+        let reference = reference(loader, uki)?;
         write_json(&out(&format!("{name}.json")), &reference)?;
         signed::keep_or_write(&out(&format!("{name}.corim")), &reference).map_err(Error::Build)?;
     }

@@ -159,7 +159,7 @@ pub fn installed(
     let command_line = command_line(&hashes);
     let (os_release, release) = (os_release("host", order.edition.version), order.edition.to_text());
     let said = Said { command_line: &command_line, os_release: &os_release, release: &release };
-    let uki = system_uki(&packages, origin.cache, order.start, &said, progress)?;
+    let uki = system_uki(&packages, origin.cache, order.start, &said, None, progress)?;
     let loader = read(&packages.boot_loader()).map_err(Error::Build)?;
     let reference = uki::reference_behind(NAME, Some(&loader), &uki)
         .map_err(|error| Error::Build(build::Error::Uki(error)))?;
@@ -250,12 +250,26 @@ pub(crate) struct Said<'a> {
     pub(crate) release: &'a str,
 }
 
+/// Where the start program finds what came along (`image/start`).
+const BROUGHT_ROOT: &str = "live/root";
+const BROUGHT_HASHES: &str = "live/hashes";
+
+/// A root that comes along with its kernel, where nothing else will be there: over the network.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Brought<'a> {
+    /// The root.
+    pub(crate) root: &'a [u8],
+    /// Its hash tree's partition.
+    pub(crate) hashes: &'a [u8],
+}
+
 /// Kernel and start program, for a root whose hash the command line names.
 pub(crate) fn system_uki(
     packages: &Packages,
     cache: &Path,
     start: &Path,
     said: &Said<'_>,
+    brought: Option<Brought<'_>>,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Vec<u8>, Error> {
     let of_modules = |error| Error::Build(build::Error::Modules(error));
@@ -264,8 +278,12 @@ pub(crate) fn system_uki(
     let of_archive = |error| Error::Build(build::Error::Archive(error));
     // Two archives in a row, as in the discovery image: the slow one is kept.
     let modules = build::modules_archive(packages, &picked).map_err(of_archive)?;
-    let mut initrd =
-        build::compress_cached(&modules.to_bytes(), Some(cache), progress).map_err(Error::Build)?;
+    // What comes along is compressed already, and the kernel wants what is not compressed first.
+    let mut initrd = match brought {
+        None => Vec::new(),
+        Some(brought) => brought_files(brought).map_err(of_archive)?.to_bytes(),
+    };
+    initrd.extend(build::compress_cached(&modules.to_bytes(), Some(cache), progress).map_err(Error::Build)?);
     let program = build::read_agent(start).map_err(Error::Build)?;
     let own = own_files(program, said.release, &picked.at_start).map_err(of_archive)?;
     initrd.extend(build::compress(&own.to_bytes()).map_err(Error::Build)?);
@@ -280,6 +298,14 @@ pub(crate) fn system_uki(
         command_line: said.command_line,
     })
     .map_err(|error| Error::Build(build::Error::Uki(error)))
+}
+
+fn brought_files(brought: Brought<'_>) -> Result<Archive, cpio::Error> {
+    let mut archive = Archive::new();
+    archive.directory("live")?;
+    archive.file(BROUGHT_ROOT, brought.root.to_vec(), false)?;
+    archive.file(BROUGHT_HASHES, brought.hashes.to_vec(), false)?;
+    Ok(archive)
 }
 
 fn own_files<'a>(

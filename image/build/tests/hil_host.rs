@@ -107,14 +107,24 @@ impl Lab<'_> {
 
     /// Writes a slot's UKI anew; everything else stays, its tries too.
     fn replace(&self, slot: &str, content: &[u8]) {
-        let entries = self.entries();
-        let name =
-            entries.lines().find_map(|line| line.rsplit('/').next().filter(|name| name.contains(slot)));
-        let entry = name.unwrap();
+        let entry = self.entry(slot);
         let esp = format!("{}@@1M", self.disk().display());
         let path = self.dir.join("new.efi");
         fs::write(&path, content).unwrap();
         run(Command::new("mcopy").args(["-o", "-i", &esp]).arg(&path).arg(format!("::/EFI/Linux/{entry}")));
+    }
+
+    /// Takes a slot's UKI away.
+    fn remove(&self, slot: &str) {
+        let esp = format!("{}@@1M", self.disk().display());
+        run(Command::new("mdel").args(["-i", &esp]).arg(format!("::/EFI/Linux/{}", self.entry(slot))));
+    }
+
+    /// The name of a slot's UKI.
+    fn entry(&self, slot: &str) -> String {
+        let entries = self.entries();
+        let mut names = entries.lines().filter_map(|line| line.rsplit('/').next());
+        names.find(|name| name.contains(slot)).unwrap().to_owned()
     }
 
     fn entries(&self) -> String {
@@ -225,10 +235,14 @@ fn a_host_starts_as_predicted_remembers_and_goes_back() {
     let said = lab.boot(Restart::Ends);
     expect(&said, &["TEST state STATE=sealed", "TEST remembered a word"], &[]);
 
-    // The floor is above both, whichever the boot loader takes: neither was ever marked good.
+    // The floor is above both.  Neither was ever marked good, and all tries are spent: the boot loader takes the newer one,
+    // and the older one once that is gone.
     raise(&lab.dir, 3);
     let said = lab.boot(Restart::Ends);
-    expect(&said, &["this machine's rollback floor is 3", "older one is not started"], &["TEST"]);
+    expect(&said, &["epoch 2; this machine's rollback floor is 3", "older one is not started"], &["TEST"]);
+    lab.remove("-b_");
+    let said = lab.boot(Restart::Ends);
+    expect(&said, &["epoch 1; this machine's rollback floor is 3", "older one is not started"], &["TEST"]);
 }
 
 fn raise(dir: &Path, to: u32) {

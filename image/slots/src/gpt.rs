@@ -58,20 +58,43 @@ pub struct Partition {
     pub bytes: u64,
 }
 
-/// Names and sizes of what an installed drive begins with.
-pub const LAYOUT: [(Guid, &str, u64); 5] = [
-    // Room for six UKIs: the one that runs, the next, and growth; a full ESP cannot be mended from afar.
-    (ESP, "esp", 256 << 20),
-    // Twice the product's bar for a root.
-    (ROOT, "root-a", 200 << 20),
-    // A hundredth of its root, and more.
-    (ROOT_VERITY, "verity-a", 4 << 20),
-    (ROOT, "root-b", 200 << 20),
-    (ROOT_VERITY, "verity-b", 4 << 20),
-];
+/// Kinds and names of what an installed drive begins with.
+const SLOTS: [(Guid, &str); 5] =
+    [(ESP, "esp"), (ROOT, "root-a"), (ROOT_VERITY, "verity-a"), (ROOT, "root-b"), (ROOT_VERITY, "verity-b")];
 
-/// Room for [`LAYOUT`], the tables, and a little state behind them.
-pub const DRIVE_BYTES_MIN: u64 = 1 << 30;
+/// Sizes in bytes of what an installed drive begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    esp: u64,
+    root: u64,
+    hashes: u64,
+    /// Room for these, the tables, and for the state behind them.
+    pub drive_min: u64,
+}
+
+impl Layout {
+    /// A host's.
+    pub const HOST: Layout = Layout {
+        // Room for six UKIs: the one that runs, the next, and growth; a full ESP cannot be mended from afar.
+        esp: 256 << 20,
+        // Twice the product's bar for a root.
+        root: 200 << 20,
+        // A hundredth of its root, and more.
+        hashes: 4 << 20,
+        drive_min: 1 << 30,
+    };
+    /// An appliance's, which has the images that it serves on its root, and a site in its state.
+    pub const APPLIANCE: Layout =
+        Layout { esp: 256 << 20, root: 560 << 20, hashes: 8 << 20, drive_min: 4 << 30 };
+
+    fn of(self, kind: Guid) -> u64 {
+        match kind {
+            ESP => self.esp,
+            ROOT => self.root,
+            _ => self.hashes,
+        }
+    }
+}
 
 /// Where the two slots are on a drive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,10 +109,8 @@ impl Places {
     /// Among what was found on a drive, by kind and name; the state's partition, and others, may be there too.
     #[must_use]
     pub fn among(found: &[Partition]) -> Option<Self> {
-        let one = |(kind, name, _): (Guid, &str, u64)| {
-            found.iter().find(|part| part.kind == kind && part.name == name).cloned()
-        };
-        let [esp, root_a, hash_a, root_b, hash_b] = LAYOUT.map(one);
+        let one = |(kind, name)| found.iter().find(|part| part.kind == kind && part.name == name).cloned();
+        let [esp, root_a, hash_a, root_b, hash_b] = SLOTS.map(one);
         Some(Self { esp: esp?, roots: [root_a?, root_b?], hashes: [hash_a?, hash_b?] })
     }
 
@@ -105,12 +126,13 @@ impl Places {
     }
 }
 
-/// The partitions of [`LAYOUT`], one after the other.  `id` gives each its identity.
+/// The partitions of a layout, one after the other.  `id` gives each its identity.
 #[must_use]
-pub fn plan(id: impl Fn(&str) -> Guid) -> Vec<Partition> {
+pub fn plan(layout: Layout, id: impl Fn(&str) -> Guid) -> Vec<Partition> {
     let mut start = ALIGNMENT;
     let mut all = Vec::new();
-    for (number, (kind, name, bytes)) in (1..).zip(LAYOUT) {
+    for (number, (kind, name)) in (1..).zip(SLOTS) {
+        let bytes = layout.of(kind);
         all.push(Partition { number, kind, id: id(name), name: name.to_owned(), start, bytes });
         start += bytes;
     }

@@ -14,7 +14,7 @@ use crate::{
     Device, Span,
     boot_entry::{GENERATION_MAX, Name},
     fat::{self, Volume},
-    gpt::{self, Guid, Partition, Places, Table},
+    gpt::{self, Guid, Layout, Partition, Places, Table},
     verity,
 };
 use esp::Entries;
@@ -197,8 +197,13 @@ pub struct Survey {
 ///
 /// # Errors
 /// [`Error`].
-pub fn fresh(device: &mut dyn Device, seed: &[u8], system: &mut System<'_>) -> Result<Done, Error> {
-    let (has, needs) = (device.bytes(), gpt::DRIVE_BYTES_MIN);
+pub fn fresh(
+    device: &mut dyn Device,
+    layout: Layout,
+    seed: &[u8],
+    system: &mut System<'_>,
+) -> Result<Done, Error> {
+    let (has, needs) = (device.bytes(), layout.drive_min);
     if has < needs {
         return Err(Error::TooSmall { has, needs });
     }
@@ -207,7 +212,7 @@ pub fn fresh(device: &mut dyn Device, seed: &[u8], system: &mut System<'_>) -> R
         "verity-a" => half(&system.root_hash, 16),
         name => made_id(&[name.as_bytes(), seed, &system.root_hash]),
     };
-    let plan = gpt::plan(id);
+    let plan = gpt::plan(layout, id);
     let disk = made_id(&[b"disk", seed, &system.root_hash]);
     let places = Places::among(&plan).ok_or(Error::NoSlots { found: "a plan without them" })?;
     check(system, &places, Slot::A)?;

@@ -13,6 +13,7 @@ mod machine;
 use disk::{Dice, Disk, Event};
 use image_slots::{
     Device as _,
+    gpt::Layout,
     install::{self, Error},
 };
 use machine::{Boot, Release, power_on};
@@ -22,7 +23,7 @@ const CUTS: usize = 110;
 
 fn installed(release: &Release) -> Disk {
     let mut disk = Disk::new(DRIVE_BYTES);
-    release.install(|system| install::fresh(&mut disk, b"D1", system)).unwrap();
+    release.install(|system| install::fresh(&mut disk, Layout::HOST, b"D1", system)).unwrap();
     disk.log.clear();
     disk
 }
@@ -42,7 +43,7 @@ fn a_first_installation_is_whole_or_not_there() {
     let releases = [old.clone(), new.clone()];
     for (before, was) in [(Disk::new(DRIVE_BYTES), None), (installed(&old), Some(1))] {
         let mut disk = before.clone();
-        let done = new.install(|system| install::fresh(&mut disk, b"D1", system)).unwrap();
+        let done = new.install(|system| install::fresh(&mut disk, Layout::HOST, b"D1", system)).unwrap();
         assert_eq!((done.entry.as_str(), done.root_hash), ("0001a+3.efi", new.root_hash));
         let log = std::mem::take(&mut disk.log);
         let mut dice = Dice(11);
@@ -57,7 +58,7 @@ fn a_first_installation_is_whole_or_not_there() {
                 (Boot::Runs(..) | Boot::Broken(_), _) => panic!("cut {cut} of {}: {booted:?}", log.len()),
             }
             if cut % 16 == 0 {
-                new.install(|system| install::fresh(&mut after, b"D1", system)).unwrap();
+                new.install(|system| install::fresh(&mut after, Layout::HOST, b"D1", system)).unwrap();
                 assert_eq!(power_on(&mut after, &releases).number(), Some(2));
             }
         }
@@ -214,7 +215,7 @@ fn what_cannot_be_done_is_refused_before_anything_is_written() {
     let releases = [1, 2].map(Release::new);
     let [one, two] = &releases;
     let mut small = Disk::new(DRIVE_BYTES - 512);
-    let refused = one.install(|system| install::fresh(&mut small, b"D1", system));
+    let refused = one.install(|system| install::fresh(&mut small, Layout::HOST, b"D1", system));
     assert!(matches!(refused, Err(Error::TooSmall { .. })) && small.log.is_empty());
     let mut blank = Disk::new(DRIVE_BYTES);
     assert!(matches!(install::promote(&mut blank, &one.root_hash), Err(Error::NoSlots { .. })));

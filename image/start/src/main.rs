@@ -5,20 +5,21 @@
 //! password, has no shell, and mounts nothing else.  An image that belongs to no site, is older than the TPM's floor, or
 //! whose root has changed is not started: its boot entry loses its tries, and the boot loader takes the other slot.
 //! Later, as `start --state` on the root, the same program opens what the system remembers.  Next: `site` (what is
-//! handed on), `floor`, `gpt` (which partitions), `verity`, `hand_over`; `bad` (the other slot); `state`.
+//! handed on), `floor`, `gpt` (which partitions), `network`, `verity`, `hand_over`; `bad` (the other slot); `state`.
 
 mod bad;
 mod floor;
 mod gpt;
 mod hand_over;
 mod mapper;
+mod network;
 mod site;
 mod slots;
 mod state;
 mod verity;
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::ExitCode,
     thread,
@@ -108,6 +109,10 @@ enum Error {
         "no drive has the partitions of this image ({data} and {hash}): check that the boot drive is there, or install again"
     )]
     NoPartitions { data: String, hash: String },
+    #[error(
+        "the system that came over the network cannot be opened: give the machine more memory, 4 GiB at least"
+    )]
+    Network(#[source] io::Error),
     #[error("the image is too old for this machine")]
     Floor(#[source] floor::BelowFloor),
     #[error("the partitions on {device} cannot be opened: the medium may be damaged, write it again")]
@@ -128,9 +133,11 @@ impl Error {
     fn lasts(&self) -> bool {
         match self {
             Error::Site(_) | Error::Floor(_) | Error::Verity(_) => true,
-            Error::RootHash | Error::NoPartitions { .. } | Error::Stretch { .. } | Error::HandOver(_) => {
-                false
-            }
+            Error::RootHash
+            | Error::NoPartitions { .. }
+            | Error::Network(_)
+            | Error::Stretch { .. }
+            | Error::HandOver(_) => false,
         }
     }
 }
@@ -147,11 +154,18 @@ fn start() -> Result<std::convert::Infallible, Error> {
     let release = site::hand_on().map_err(Error::Site)?;
     say!("{} {}", release.name, release.version);
     floor::allows(release.epoch).map_err(Error::Floor)?;
-    let (found, hash) = partitions(&root_hash, &mut modules)?;
+    let (found, hash) = match network::find(&mut modules) {
+        Some(brought) => brought.map_err(Error::Network)?,
+        None => partitions(&root_hash, &mut modules)?,
+    };
     let data = node(&found, "data")?;
     let hash = node(&hash, "hash")?;
     let device = verity::open(&data, &hash, &root_hash).map_err(Error::Verity)?;
-    let live = if found.name == LIVE { ", from a live medium" } else { "" };
+    let live = match (found.name == LIVE, found.drive.is_empty()) {
+        (true, true) => ", from the network",
+        (true, false) => ", from a live medium",
+        (false, _) => "",
+    };
     say!("root {} verified by {}{live}", data.display(), hash.display());
     let _ = fs::write("/proc/sys/kernel/modprobe", "/usr/sbin/modprobe");
     note(&found);

@@ -3,7 +3,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, Read as _},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -22,7 +22,7 @@ use image_slots::{
 };
 use sha2::{Digest as _, Sha256};
 
-use super::{Here, typed};
+use super::{Here, bounded, typed};
 use crate::{said, say};
 
 /// Many times what four parts need.
@@ -318,17 +318,4 @@ fn chunks(file: &Path, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Res
             None => return Ok(()),
         }
     }
-}
-
-fn bounded(path: &Path, bytes_max: u64) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let opened = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    opened
-        .take(bytes_max + 1)
-        .read_to_end(&mut bytes)
-        .with_context(|| format!("cannot read {}", path.display()))?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length <= bytes_max) {
-        return Ok(bytes);
-    }
-    bail!("{} has more than {bytes_max} bytes, and no release has", path.display())
 }

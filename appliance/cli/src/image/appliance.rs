@@ -18,10 +18,11 @@ use super::{Source, Vouching, show, sign, steps};
 use crate::{host::print, say};
 
 /// What is written, and for what.
-const MEDIA: [(&str, &str); 3] = [
+const MEDIA: [(&str, &str); 4] = [
     ("appliance.iso", "a CD, a USB stick, a virtual medium; keeps nothing"),
     ("appliance.raw", "a disk, with room for the next system and for the site"),
     ("appliance.qcow2", "the same disk for QEMU and clouds"),
+    ("appliance-net.efi", "the medium as one program for UEFI's HTTP boot; keeps nothing"),
 ];
 
 #[derive(Debug, Args)]

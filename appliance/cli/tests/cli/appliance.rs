@@ -1,5 +1,6 @@
 //! An installed appliance's own system on a drive in a file: what is refused, what is written, and what marks it good.
 
+mod live;
 mod machine;
 
 use std::fs;

@@ -458,7 +458,7 @@ mod tests {
             assert_eq!(Profile::built_in(name), Some(profile));
         }
         let hours = |name| f64::from(Profile::built_in(name).unwrap().seconds_max) / 3600.0;
-        assert!(hours("demo") <= 0.1 && hours("smoke") <= 0.25 && hours("recheck") <= 0.3);
+        assert!(hours("demo") <= 0.05 && hours("smoke") <= 0.25 && hours("recheck") <= 0.3);
         assert!((2.0..=4.0).contains(&hours("admit")) && (24.0..=72.0).contains(&hours("soak")));
     }
 

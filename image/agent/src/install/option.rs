@@ -13,23 +13,22 @@ const GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
 const ATTRIBUTES: [u8; 4] = [7, 0, 0, 0];
 /// The option is tried.
 const ACTIVE: [u8; 4] = [1, 0, 0, 0];
-const DESCRIPTION: &str = "Scalerforge host";
 const LOADER: &str = "\\EFI\\BOOT\\BOOTX64.EFI";
 /// Numbers that are looked at; firmware has a few dozen.
 const NUMBERS_MAX: u16 = 0x1000;
 
 /// Writes the option and puts it first; gives its number.  An older one of ours is replaced.
-pub(super) fn put(root: &Path, done: &Done) -> io::Result<u16> {
+pub(super) fn put(root: &Path, done: &Done, called: &str) -> io::Result<u16> {
     let folder = root.join(VARIABLES);
     let name = |number: u16| format!("Boot{number:04X}-{GLOBAL}");
     let read = |name: &str| fs::read(folder.join(name)).ok();
-    let ours = |number: &u16| read(&name(*number)).is_some_and(|value| describes(&value));
+    let ours = |number: &u16| read(&name(*number)).is_some_and(|value| describes(&value, called));
     let free = |number: &u16| !folder.join(name(*number)).exists();
     let number = (0..NUMBERS_MAX).find(ours).or_else(|| (0..NUMBERS_MAX).find(free));
     let number = number.ok_or_else(|| io::Error::other("all numbers are taken"))?;
     let order_name = format!("BootOrder-{GLOBAL}");
     let order = read(&order_name).unwrap_or_default();
-    let option = [&ATTRIBUTES[..], &option(done)].concat();
+    let option = [&ATTRIBUTES[..], &option(done, called)].concat();
     let rest = order.get(4..).unwrap_or_default().chunks_exact(2);
     let rest = rest.filter(|entry| **entry != number.to_le_bytes()).flatten().copied();
     let order: Vec<u8> = ATTRIBUTES.into_iter().chain(number.to_le_bytes()).chain(rest).collect();
@@ -43,7 +42,7 @@ pub(super) fn put(root: &Path, done: &Done) -> io::Result<u16> {
 }
 
 /// `EFI_LOAD_OPTION`.
-fn option(done: &Done) -> Vec<u8> {
+fn option(done: &Done, called: &str) -> Vec<u8> {
     let esp = &done.esp;
     let sector = u64::try_from(done.sector).unwrap_or(512).max(512);
     let mut path = vec![4, 1, 42, 0];
@@ -60,16 +59,16 @@ fn option(done: &Done) -> Vec<u8> {
     path.extend(file);
     path.extend([0x7f, 0xff, 4, 0]);
     let length = u16::try_from(path.len()).unwrap_or(u16::MAX).to_le_bytes();
-    [&ACTIVE[..], &length, &description(), &path].concat()
+    [&ACTIVE[..], &length, &description(called), &path].concat()
 }
 
-fn description() -> Vec<u8> {
-    DESCRIPTION.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect()
+fn description(called: &str) -> Vec<u8> {
+    called.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect()
 }
 
 /// Whether a variable is an option of ours.
-fn describes(value: &[u8]) -> bool {
-    value.get(10..).is_some_and(|rest| rest.starts_with(&description()))
+fn describes(value: &[u8], called: &str) -> bool {
+    value.get(10..).is_some_and(|rest| rest.starts_with(&description(called)))
 }
 
 #[cfg(test)]
@@ -78,6 +77,8 @@ mod tests {
     use image_slots::gpt::{ESP, Guid, Partition};
 
     use super::*;
+
+    const HOST: &str = "Scalerforge host";
 
     fn done() -> Done {
         let id = Guid([7; 16]);
@@ -89,7 +90,7 @@ mod tests {
     /// If this fails, change your code, not this test: OVMF boots from an option with these bytes.
     #[test]
     fn an_option_is_as_uefi_has_it() {
-        let option = option(&done());
+        let option = option(&done(), HOST);
         assert_eq!(option[..6], [1, 0, 0, 0, 94, 0]);
         assert_eq!(&option[6..10], b"S\0c\0");
         let path = &option[6 + 34..];
@@ -108,10 +109,10 @@ mod tests {
         let file = |name: &str| folder.join(format!("{name}-{GLOBAL}"));
         fs::write(file("Boot0000"), [7, 0, 0, 0, 1, 0, 0, 0, 4, 0, b'P', 0, 0, 0]).unwrap();
         fs::write(file("BootOrder"), [7, 0, 0, 0, 0, 0, 5, 0]).unwrap();
-        assert_eq!(put(dir.path(), &done()).unwrap(), 1);
+        assert_eq!(put(dir.path(), &done(), HOST).unwrap(), 1);
         assert_eq!(fs::read(file("BootOrder")).unwrap(), [7, 0, 0, 0, 1, 0, 0, 0, 5, 0]);
-        assert_eq!(put(dir.path(), &done()).unwrap(), 1, "it is replaced");
+        assert_eq!(put(dir.path(), &done(), HOST).unwrap(), 1, "it is replaced");
         assert_eq!(fs::read(file("BootOrder")).unwrap(), [7, 0, 0, 0, 1, 0, 0, 0, 5, 0]);
-        assert!(put(&dir.path().join("none"), &done()).is_err());
+        assert!(put(&dir.path().join("none"), &done(), HOST).is_err());
     }
 }
