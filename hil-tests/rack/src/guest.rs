@@ -29,11 +29,16 @@ const VARIABLES: &str = "vars.fd";
 /// Where the first port is on the PCI bus; other devices take the lowest numbers.
 const FIRST_PORT_SLOT: usize = 16;
 
+/// Serial of a raw drive, before its place among the media.
+pub const RAW_SERIAL: &str = "GUESTDRIVE";
+
 /// What is plugged in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plugged {
     /// A CD in a SATA drive.
     Cd(PathBuf),
+    /// A CD that a management controller shows, over USB.
+    VirtualCd(PathBuf),
     /// A USB stick, read-only.
     Stick(PathBuf),
     /// A drive that is written to, raw.
@@ -168,8 +173,15 @@ fn arguments(spec: &GuestSpec, taps: &[String]) -> Vec<String> {
         let order = format!("drive=m{number},bootindex={}", number + 1);
         let (format, read_only, file, device) = match plugged {
             Plugged::Cd(file) => ("raw", "on", file, format!("ide-cd,bus=ide.{number},{order}")),
+            Plugged::VirtualCd(file) => {
+                // One way into the bus for each: the bus would take a disc as its second unit.
+                add("-device", format!("usb-bot,id=bot{number},bus=usb.0"));
+                ("raw", "on", file, format!("scsi-cd,bus=bot{number}.0,{order}"))
+            }
             Plugged::Stick(file) => ("raw", "on", file, format!("usb-storage,bus=usb.0,{order}")),
-            Plugged::Raw(file) => ("raw", "off", file, format!("virtio-blk-pci,{order}")),
+            Plugged::Raw(file) => {
+                ("raw", "off", file, format!("virtio-blk-pci,serial={RAW_SERIAL}{number},{order}"))
+            }
             Plugged::Qcow2(file) => ("qcow2", "off", file, format!("virtio-blk-pci,{order}")),
         };
         let file = value(file);
@@ -230,6 +242,10 @@ mod tests {
             assert!(line.contains(word), "no {word} in {line}");
         }
         assert!(!line.contains("tpm"), "{line}");
+        spec.media = vec![Plugged::VirtualCd("d.iso".into()), Plugged::Raw("d".into())];
+        let line = arguments(&spec, &[]).join(" ");
+        assert!(line.contains("usb-bot,id=bot0") && line.contains("scsi-cd,bus=bot0.0,drive=m0"), "{line}");
+        assert!(line.contains("virtio-blk-pci,serial=GUESTDRIVE1,drive=m1"), "{line}");
         spec.media = vec![Plugged::Qcow2("d".into())];
         let line = arguments(&spec, &[]).join(" ");
         assert!(line.contains("driver=qcow2,node-name=m0,read-only=off") && !line.contains("tap"), "{line}");

@@ -34,7 +34,7 @@ pub use bmc::{BmcAction, BmcFault, IpmiPolicy, Quirks, Written};
 pub use boot::{Override, OverrideEnabled};
 pub use console::{Console, Line};
 pub use error::RackError;
-pub use guest::{Guest, GuestSpec, Plugged};
+pub use guest::{Guest, GuestSpec, Plugged, RAW_SERIAL};
 pub use machine::PowerState;
 pub use rack::{Host, Rack, RackConfig};
 pub use spec::{BootTarget, DriveBus, DriveSpec, EkKind, HostSpec};

@@ -13,9 +13,12 @@ use image_build::{
     installed::{self, Order},
     release::Edition,
 };
+use image_seal::{Key, Policy};
 
 /// A stick of this size has room for answers, makers' certificates and a list of controllers.
-const STICK_KIB: u32 = 4096;
+const STICK_MIB: u32 = 4;
+/// One of this size has room for a release.
+const RELEASE_MIB: u32 = 512;
 
 /// One of the hosts' static programs.
 fn program(artefacts: &Artefacts, name: &str) -> PathBuf {
@@ -49,8 +52,38 @@ pub(crate) fn image(artefacts: &Artefacts) -> anyhow::Result<PathBuf> {
     let (agent, start) = (program(artefacts, "agent"), program(artefacts, "start"));
     let order = Order { agent: &agent, start: &start, edition: Edition::own(), out: &host };
     installed::installed(origin, &order, &mut |step| println!("host: {step}"))?;
-    build(origin, artefacts, (&scalerforge, &start), (&host, &out))?;
+    build(origin, artefacts, Edition::own(), (&scalerforge, &start), (&host, &out))?;
     Ok(out)
+}
+
+/// Version of [`next`].
+pub(crate) fn next_version() -> String {
+    format!("{}.1", Edition::own().version)
+}
+
+/// The same maker's next release: the same parts under a version of its own.
+pub(crate) fn next(artefacts: &Artefacts) -> anyhow::Result<PathBuf> {
+    let folder = artefacts.scratch.join("appliance");
+    let out = folder.join("next");
+    std::fs::create_dir_all(&out)?;
+    let lock = lock(artefacts)?;
+    let origin = Origin { cache: &artefacts.cache, lock: &lock, snapshot: None };
+    let programs = (folder.join("scalerforge"), program(artefacts, "start"));
+    let version = next_version();
+    let edition = Edition { version: &version, ..Edition::own() };
+    build(origin, artefacts, edition, (&programs.0, &programs.1), (&folder.join("host"), &out))?;
+    Ok(out)
+}
+
+/// The maker's key, the same for all releases of one folder.
+fn maker(artefacts: &Artefacts) -> anyhow::Result<Key> {
+    let path = artefacts.scratch.join("appliance/maker.pem");
+    if !path.exists() {
+        run(Command::new("openssl")
+            .args(["genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out"])
+            .arg(&path))?;
+    }
+    Ok(Key::from_pem(&std::fs::read_to_string(path)?)?)
 }
 
 /// Whether what was made is there, and younger than all that it is made of; this test is, too.
@@ -69,7 +102,8 @@ pub(crate) fn same_again(artefacts: &Artefacts) -> anyhow::Result<()> {
     let lock = lock(artefacts)?;
     let origin = Origin { cache: &artefacts.cache, lock: &lock, snapshot: None };
     let programs = (folder.join("scalerforge"), program(artefacts, "start"));
-    build(origin, artefacts, (&programs.0, &programs.1), (&folder.join("host"), &again))?;
+    let programs = (programs.0.as_path(), programs.1.as_path());
+    build(origin, artefacts, Edition::own(), programs, (&folder.join("host"), &again))?;
     let differences = diff::diff(&folder.join("image"), &again)?;
     ensure!(differences.is_empty(), "two builds differ: {differences:?}");
     std::fs::remove_dir_all(&again)?;
@@ -88,16 +122,18 @@ pub(crate) fn drive(image: &Path, dir: &Path, more_bytes: u64) -> anyhow::Result
 fn build(
     origin: Origin<'_>,
     artefacts: &Artefacts,
+    edition: Edition<'_>,
     (scalerforge, start): (&Path, &Path),
     (host, out): (&Path, &Path),
 ) -> anyhow::Result<()> {
+    let key = maker(artefacts)?;
     let order = appliance::Order {
         scalerforge,
         start,
         discovery: &artefacts.base,
         host,
-        policy: None,
-        edition: Edition::own(),
+        policy: Some(Policy { key: &key }),
+        edition,
         out,
     };
     let made = appliance::appliance(origin, &order, &mut |step| println!("appliance: {step}"))?;
@@ -146,13 +182,31 @@ list_file = "bmc.csv"
 "#
     );
     std::fs::write(from.join("first-run.toml"), answers)?;
-    let volume = dir.join("stick.img");
-    let kib = STICK_KIB.to_string();
-    run(Command::new("truncate").args(["--size", &format!("{kib}K")]).arg(&volume))?;
-    run(Command::new("mformat").args(["-v", "SCALERFIRST", "-i"]).arg(&volume).arg("::"))?;
     let all = ["first-run.toml", "password", "bmc.csv", "endorsement"].map(|name| from.join(name));
-    run(Command::new("mcopy").arg("-s").arg("-i").arg(&volume).args(all).arg("::/"))?;
+    let volume = dir.join("stick.img");
+    labelled(&volume, "SCALERFIRST", STICK_MIB, &all)?;
     Ok(volume)
+}
+
+/// A stick that an appliance takes an update, or a reset, from.
+pub(crate) fn next_stick(volume: &Path, files: &[PathBuf]) -> anyhow::Result<()> {
+    labelled(volume, "SCALERNEXT", RELEASE_MIB, files)
+}
+
+/// Puts a file with these words into a stick's first folder.
+pub(crate) fn put(volume: &Path, name: &str, words: &str) -> anyhow::Result<()> {
+    let file = volume.with_extension(name);
+    std::fs::write(&file, format!("{words}\n"))?;
+    run(Command::new("mcopy").arg("-o").arg("-i").arg(volume).arg(&file).arg(format!("::/{name}")))
+}
+
+fn labelled(volume: &Path, label: &str, mebibytes: u32, files: &[PathBuf]) -> anyhow::Result<()> {
+    run(Command::new("truncate").args(["--size", &format!("{mebibytes}M")]).arg(volume))?;
+    run(Command::new("mformat").args(["-v", label, "-i"]).arg(volume).arg("::"))?;
+    if files.is_empty() {
+        return Ok(());
+    }
+    run(Command::new("mcopy").arg("-s").arg("-i").arg(volume).args(files).arg("::/"))
 }
 
 fn run(command: &mut Command) -> anyhow::Result<()> {

@@ -108,9 +108,9 @@ fn passports_and_gaps_are_the_contracts() {
     world.evm.send(owner, world.plan.vault, &stake).unwrap();
     let by = world.hyper_nodes[0];
     let start = world.evm.time;
-    for round in 0..500 {
+    for round in 0..10_000 {
         world.evm.time = start + u64::try_from(dice.below(50 * 30 * 86_400)).unwrap();
-        match round % 50 {
+        match round % 1000 {
             0 => {
                 let amount: u128 = number(&mut dice, 60).to();
                 let _ = delegate(&mut world, &machine, account("delegator"), amount + 1);

@@ -97,6 +97,18 @@ fn registrations(rows: &mut Vec<Row>) {
     world.deposit(owner, 1000 * TOKEN);
     let own = Machine::new("three").register(&mut world).unwrap().gas;
     rows.push(("register out of the deposit, by the owner".into(), own, Some(REGISTER_MAX)));
+    // Beside the bar: the passport itself is moved, and its age begins.
+    let machine = Machine::new("six");
+    world.passport(owner, 7);
+    let call = ScalerNodes::registerCall {
+        owner,
+        params: machine.params(),
+        attestation: machine.attest(&world, owner),
+        payment: payment(DEPOSIT),
+        passport: vec![U256::from(7)],
+    };
+    let gas = world.evm.send(owner, world.plan.nodes, &call).unwrap().gas;
+    rows.push(("register out of the deposit, by the owner, with a passport".into(), gas, None));
     world.empower(10, 10, 1000);
     let operator = world.operator.address();
     let by_operator = |world: &mut World, name: &str| {
