@@ -1,7 +1,7 @@
 //! `cargo xtask soak`: libFuzzer on everything that reads bytes of strangers, for so many CPU-minutes each.
 //!
-//! The targets are a workspace of their own (`hil-tests/fuzz`), built with the tool chain of the product and LLVM's
-//! coverage pass.  A crash leaves its input in `artifacts` and fails the task; what was learnt stays in `corpus` for the
+//! The targets are functions (`hil-tests/fuzz`), their programs a workspace of their own (`run` in it), built with the
+//! tool chain of the product and LLVM's coverage pass.  A crash leaves its input in `artifacts` and fails the task; what was learnt stays in `corpus` for the
 //! next run.
 
 use std::{
@@ -96,7 +96,7 @@ pub(crate) fn run_all(root: &Path, soak: &Soak) -> anyhow::Result<()> {
     if soak.appliance {
         return whole_machines(root, "from_image");
     }
-    let folder = root.join("hil-tests/fuzz");
+    let folder = root.join("hil-tests/fuzz/run");
     // Dependencies' build scripts must not be instrumented, and are not when the platform is named.
     let platform = platform(root)?;
     let built = prepare::target(root).join("fuzz");
@@ -258,11 +258,11 @@ mod tests {
 
     #[test]
     fn every_target_of_the_workspace_is_run() {
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../hil-tests/fuzz/Cargo.toml");
-        let text = fs::read_to_string(manifest).unwrap();
-        let mut named: Vec<&str> = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("path = \"fuzz_targets/")?.strip_suffix(".rs\""))
+        let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../hil-tests/fuzz/run/src/bin");
+        let mut named: Vec<String> = files(&programs)
+            .unwrap()
+            .iter()
+            .filter_map(|file| Some(file.file_stem()?.to_str()?.to_owned()))
             .collect();
         named.sort_unstable();
         let mut run = TARGETS.to_vec();

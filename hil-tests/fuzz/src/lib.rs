@@ -1,10 +1,59 @@
-//! What fuzz targets share: the vectors as seeds, and a policy under which the good ones are accepted.
+//! What is done to everything that reads bytes of strangers: targets, each a function of one input that holds whatever
+//! comes, and the inputs they begin with.
 //!
-//! The seeds are the files that both verifiers are judged by (`attest/vectors`), cut into parts for the targets that
-//! read parts: `cargo run --example seeds`.
+//! `cargo xtask soak` has libFuzzer look for inputs that make one fail (`run/`, a workspace of its own, built with
+//! instrumentation); `tests/seeds.rs` gives each its first inputs and changes of them in every test run.  The seeds are
+//! the files that both verifiers are judged by (`attest/vectors`), cut into parts for the targets that read parts.  Read
+//! next: `targets`, `corpus.rs`.
+#![expect(clippy::unwrap_used, reason = "in a test, a panic that names its line is the report")]
 
+// The file itself: its crate would bring an HTTP client with it.
+#[path = "../../../appliance/bmc/src/announce.rs"]
+pub mod announce;
+pub mod corpus;
 pub mod ipmi;
 pub mod stream;
+
+/// The targets.
+pub mod targets {
+    pub mod announce;
+    pub mod binding;
+    pub mod corim;
+    pub mod dhcp4;
+    pub mod dhcp6;
+    pub mod ethernet;
+    pub mod eventlog;
+    pub mod evidence;
+    pub mod http;
+    pub mod ipmi;
+    pub mod publication;
+    pub mod stream;
+    pub mod tftp;
+    pub mod wire;
+    pub mod x509;
+
+    /// A name, and what is done to an input.
+    pub type Target = (&'static str, fn(&[u8]));
+
+    /// Every target.
+    pub const ALL: [Target; 15] = [
+        ("announce", announce::run),
+        ("binding", binding::run),
+        ("corim", corim::run),
+        ("dhcp4", dhcp4::run),
+        ("dhcp6", dhcp6::run),
+        ("ethernet", ethernet::run),
+        ("eventlog", eventlog::run),
+        ("evidence", evidence::run),
+        ("http", http::run),
+        ("ipmi", ipmi::run),
+        ("publication", publication::run),
+        ("stream", stream::run),
+        ("tftp", tftp::run),
+        ("wire", wire::run),
+        ("x509", x509::run),
+    ];
+}
 
 use std::{fs, path::Path};
 

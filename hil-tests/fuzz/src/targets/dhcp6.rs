@@ -1,14 +1,13 @@
 //! DHCPv6 packets and router advertisements of whoever is on the LAN: what is read can be answered, through all its
 //! relays, and the answer can be read.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use pxe_wire::{
     dhcp6::{Duid, Given, ReplyKind, Request, Status, Told, Writer, code},
     ra,
 };
 
-fuzz_target!(|input: &[u8]| {
+/// One input.
+pub fn run(input: &[u8]) {
     let _ = Told::read(input);
     if let Some(ra::Heard::Advertisement(heard)) = ra::read(input, 255) {
         let again = ra::read(&heard.write(), 255);
@@ -25,7 +24,8 @@ fuzz_target!(|input: &[u8]| {
         reply.ia_na(ia.iaid, (30, 48), &ia.addresses.iter().map(given).collect::<Vec<_>>());
         reply.ia_na_refused(ia.iaid, Status::NoBinding, "none");
     }
-    reply.option(code::BOOT_URL, b"http://[fd77::1]:8080/boot/00112233445566778899aabbccddeeff/discovery.efi");
+    reply
+        .option(code::BOOT_URL, b"http://[fd77::1]:8080/boot/00112233445566778899aabbccddeeff/discovery.efi");
     reply.vendor_class(343, "HTTPClient");
     let Some(bytes) = reply.finish() else { return };
     if request.relays.is_empty() {
@@ -34,4 +34,4 @@ fuzz_target!(|input: &[u8]| {
     } else {
         assert_eq!(bytes[0], 13);
     }
-});
+}

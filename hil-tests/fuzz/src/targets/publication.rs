@@ -1,10 +1,9 @@
 //! Publications: a proof that somebody wrote, from the header down to the log.
-#![no_main]
 
 use attest_verify::publication::{Publication, PublicationFile};
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|input: &[u8]| {
+/// One input.
+pub fn run(input: &[u8]) {
     if let Ok(file) = PublicationFile::decode(input) {
         assert_eq!(PublicationFile::decode(file.encode().as_bytes()).unwrap().encode(), file.encode());
         let _ = file.prove();
@@ -12,4 +11,4 @@ fuzz_target!(|input: &[u8]| {
     if let Ok(publication) = Publication::read(input) {
         let _ = publication.digest(&[1; 20], &[2; 32]);
     }
-});
+}

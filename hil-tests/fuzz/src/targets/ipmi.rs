@@ -1,8 +1,8 @@
 //! What a hostile controller sends: handshakes in every state, sessions, records, logs, FRUs, consoles.
-#![no_main]
 
 use std::future::Future;
 
+use crate::ipmi::{ENTROPY_RANDOM, ENTROPY_SESSION, ENTROPY_TAG, PASSWORD, USER, answers};
 use appliance_ipmi::{
     IpmiError, Level, Link, Login, Password, Suite,
     bytes::Reader,
@@ -13,10 +13,9 @@ use appliance_ipmi::{
     message::{Answer, Reply, Request},
     packet, sol, surface,
 };
-use hil_tests_fuzz::ipmi::{ENTROPY_RANDOM, ENTROPY_SESSION, ENTROPY_TAG, PASSWORD, USER, answers};
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|input: &[u8]| {
+/// One input.
+pub fn run(input: &[u8]) {
     let Some((mode, rest)) = input.split_first() else { return };
     match mode % 6 {
         0 | 1 => handshake(if mode % 6 == 0 { Suite::Seventeen } else { Suite::Three }, rest),
@@ -29,7 +28,7 @@ fuzz_target!(|input: &[u8]| {
             let _ = packet::read_outside(rest);
         }
     }
-});
+}
 
 /// The first byte says how many good answers came before; the rest are datagrams, each behind its length.
 fn handshake(suite: Suite, input: &[u8]) {

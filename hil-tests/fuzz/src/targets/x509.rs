@@ -1,16 +1,14 @@
 //! Certificates: as an endorsement key's, as an issuer on its way, and as part of a bundle.
-#![no_main]
 
 use std::{collections::BTreeSet, sync::LazyLock};
 
+use crate::{NOW, good, pem, policy, seeds};
 use attest_evidence::Evidence;
 use attest_verify::{
     Policy,
     endorsement::{Roots, certified, check},
 };
 use attest_wire::Public;
-use hil_tests_fuzz::{NOW, good, pem, policy, seeds};
-use libfuzzer_sys::fuzz_target;
 
 static POLICY: LazyLock<Policy> = LazyLock::new(policy);
 static GOOD: LazyLock<(Evidence, Public)> = LazyLock::new(|| {
@@ -29,7 +27,8 @@ static SIGNED: LazyLock<BTreeSet<Vec<u8>>> = LazyLock::new(|| {
     .collect()
 });
 
-fuzz_target!(|input: &[u8]| {
+/// One input.
+pub fn run(input: &[u8]) {
     let (evidence, public) = &*GOOD;
     let own = &evidence.endorsements;
     let der = [input.to_vec()];
@@ -48,4 +47,4 @@ fuzz_target!(|input: &[u8]| {
         let _ = (roots.loose(NOW), roots.digest());
         let _ = check(public, &own.ek_certificates, &own.intermediates, &roots, NOW);
     }
-});
+}

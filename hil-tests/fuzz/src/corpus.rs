@@ -1,26 +1,17 @@
-//! Writes the first corpus of every target: whole files of the vectors, and their parts.
+//! The first inputs of every target: whole files of the vectors, and their parts.
 
 use std::{fs, path::Path};
 
+use crate::{policy, publications, seeds};
 use attest_evidence::{
     Accepted, Evidence, Hex32, ReferenceBank, ReferencePcr, ReferenceValues, binding::SignedBinding,
     corim::Corim,
 };
-use hil_tests_fuzz::{policy, publications, seeds};
 
-#[path = "../../../appliance/bmc/src/announce.rs"]
-#[allow(dead_code)]
-mod announce;
-
-fn main() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
-    let put = |target: &str, bytes: &[u8]| {
-        let folder = corpus.join(target);
-        fs::create_dir_all(&folder).unwrap();
-        let name: String =
-            attest_evidence::digest(bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        fs::write(folder.join(name), bytes).unwrap();
-    };
+/// Gives each to `put`, with the name of its target.
+pub fn each(put: &mut dyn FnMut(&str, &[u8])) {
+    let put = std::cell::RefCell::new(put);
+    let put = |target: &str, bytes: &[u8]| (*put.borrow_mut())(target, bytes);
     let wire = |kind: u8, bytes: &[u8]| put("wire", &[&[kind], bytes].concat());
     let log = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../attest/verify/tests/data/ovmf-uki.bin");
     put("eventlog", &fs::read(log).unwrap());
@@ -41,7 +32,7 @@ fn main() {
             put("x509", der);
         }
     }
-    put("tftp", b"\0\x01boot/00112233445566778899aabbccddeeff/discovery.efi\0octet\0tsize\00\0blksize\01468\0windowsize\064\0");
+    put("tftp", b"\0\x01boot/00112233445566778899aabbccddeeff/discovery.efi\0octet\0tsize\x000\0blksize\x001468\0windowsize\x0064\0");
     for class in ["PXEClient:Arch:00007:UNDI:003001", "HTTPClient:Arch:00016:UNDI:003001"] {
         put("dhcp4", &pxe_wire::dhcp4::Writer::discover([2, 0, 0, 0, 0, 1], 7, class).finish().unwrap());
     }
@@ -51,19 +42,19 @@ fn main() {
     ] {
         put("http", request.as_bytes());
     }
-    for seed in hil_tests_fuzz::ipmi::seeds() {
+    for seed in crate::ipmi::seeds() {
         put("ipmi", &seed);
     }
     let redfish = "HTTP/1.1 200 OK\r\nST: urn:dmtf-org:service:redfish-rest:1:0\r\nAL: https://10.78.0.11:8443/redfish/v1/\r\n\r\n";
     put("announce", redfish.as_bytes());
-    let mut named = announce::mdns_question();
+    let mut named = crate::announce::mdns_question();
     (named[2], named[7]) = (0x84, 1);
     named.extend(*b"\xc0\x0c\0\x0c\0\x01\0\0\0\x0a\0\x02\xc0\x0c");
     put("announce", &named);
     for file in publications() {
         put("publication", &file);
     }
-    let story = hil_tests_fuzz::stream::story();
+    let story = crate::stream::story();
     let after: String = story.split_inclusive('\n').skip(3).collect();
     put("stream", &[&[0], story.as_bytes()].concat());
     put("stream", &[&[1], after.as_bytes()].concat());

@@ -1,11 +1,9 @@
 //! Burn-in's result stream: lines of strangers, alone and after a good beginning; what a reader takes, a writer wrote.
-#![no_main]
 
 use std::sync::LazyLock;
 
+use crate::stream::{AT, outcome, story};
 use firmware_checks_burn_in::stream::{Reader, Run, Writer, judge, read};
-use hil_tests_fuzz::stream::{AT, outcome, story};
-use libfuzzer_sys::fuzz_target;
 
 /// A good stream, cut after its opening.
 static OPENED: LazyLock<Run> = LazyLock::new(|| {
@@ -13,7 +11,8 @@ static OPENED: LazyLock<Run> = LazyLock::new(|| {
     read(&text).unwrap()
 });
 
-fuzz_target!(|input: &[u8]| {
+/// One input.
+pub fn run(input: &[u8]) {
     let Some((kind, rest)) = input.split_first() else { return };
     let text = String::from_utf8_lossy(rest);
     match kind % 3 {
@@ -21,7 +20,7 @@ fuzz_target!(|input: &[u8]| {
         1 => after(&text),
         _ => written(rest),
     }
-});
+}
 
 /// Anything at all.
 fn whole(text: &str) {

@@ -1,17 +1,11 @@
 //! What anybody on a LAN may answer to a search for controllers: SSDP and multicast DNS.
-#![no_main]
 
 use std::net::IpAddr;
 
-use announce::{mdns_answer, ssdp_answer};
-use libfuzzer_sys::fuzz_target;
+use crate::announce::{mdns_answer, ssdp_answer};
 
-// The file itself: its crate would bring an HTTP client with it.
-#[path = "../../../appliance/bmc/src/announce.rs"]
-#[allow(dead_code)]
-mod announce;
-
-fuzz_target!(|input: &[u8]| {
+/// One input.
+pub fn run(input: &[u8]) {
     for from in ["10.78.0.11", "fd78::11"] {
         let from: IpAddr = from.parse().unwrap();
         for url in [ssdp_answer(from, input), mdns_answer(from, input)].into_iter().flatten() {
@@ -21,7 +15,10 @@ fuzz_target!(|input: &[u8]| {
                 IpAddr::V4(ip) => ip.to_string(),
                 IpAddr::V6(ip) => format!("[{ip}]"),
             };
-            assert!(place == host || place.strip_prefix(&host).is_some_and(|port| port[1..].parse::<u16>().is_ok()));
+            assert!(
+                place == host
+                    || place.strip_prefix(&host).is_some_and(|port| port[1..].parse::<u16>().is_ok())
+            );
         }
     }
-});
+}

@@ -1,10 +1,9 @@
 //! Requests for boot images: whatever is accepted names a plain path and no more bytes than there were.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use pxe_http::{Parsed, parse_request};
 
-fuzz_target!(|input: &[u8]| {
+/// One input.
+pub fn run(input: &[u8]) {
     if let Parsed::Complete(request, used) = parse_request(input) {
         assert!(used <= input.len());
         let rest = request.path.strip_prefix('/').unwrap();
@@ -12,4 +11,4 @@ fuzz_target!(|input: &[u8]| {
         assert!(rest.split('/').all(|segment| segment != "." && segment != "..") && !rest.contains("//"));
         assert_eq!(parse_request(&input[..used]), Parsed::Complete(request, used));
     }
-});
+}

@@ -1,11 +1,10 @@
 //! Event logs: parsed, replayed in every bank, read for boot URL and Secure Boot.
-#![no_main]
 
 use attest_verify::secure_boot;
 use attest_wire::eventlog::{EventLog, boot_url, loaded_images};
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|input: &[u8]| {
+/// One input.
+pub fn run(input: &[u8]) {
     let Ok(log) = EventLog::parse(input) else { return };
     for bank in log.banks() {
         if let Ok(replay) = log.replay(*bank) {
@@ -26,4 +25,4 @@ fuzz_target!(|input: &[u8]| {
     }
     let _ =
         (boot_url(&log), loaded_images(&log), secure_boot::odd_separators(&log), secure_boot::state(&log));
-});
+}

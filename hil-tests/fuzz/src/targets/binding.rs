@@ -1,10 +1,9 @@
 //! Binding statements (COSE_Sign1): one encoding for each content.
-#![no_main]
 
 use attest_evidence::{Nonce, Statement, binding::SignedBinding};
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|input: &[u8]| {
+/// One input.
+pub fn run(input: &[u8]) {
     if let Ok(statement) = Statement::decode(input) {
         assert_eq!(statement.encode(), input);
         let _ =
@@ -13,4 +12,4 @@ fuzz_target!(|input: &[u8]| {
     let Ok(signed) = SignedBinding::decode(input) else { return };
     assert_eq!(signed.binding.envelope(&signed.signature), input);
     assert_eq!(signed.binding.to_be_signed(), signed.signed);
-});
+}

@@ -1,10 +1,9 @@
 //! Reference files: one encoding for each content, and what is read can be written as the JSON form and read again.
-#![no_main]
 
 use attest_evidence::corim::CorimFile;
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|input: &[u8]| {
+/// One input.
+pub fn run(input: &[u8]) {
     let Ok(file) = CorimFile::decode(input) else { return };
     match &file {
         CorimFile::Unsigned(corim) => assert_eq!(corim.encode(), input),
@@ -15,4 +14,4 @@ fuzz_target!(|input: &[u8]| {
     }
     let reference = &file.corim().reference;
     assert!(reference.pcrs.iter().all(|entry| entry.pcr <= 23 && !entry.accepted.is_empty()));
-});
+}
