@@ -5,6 +5,7 @@ mod key;
 mod mandate;
 mod passport;
 mod preflight;
+mod safe;
 mod sign;
 mod spend;
 mod what_if;

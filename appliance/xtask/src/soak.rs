@@ -62,6 +62,10 @@ pub(crate) struct Soak {
     /// compares, and starts its disks; instead of fuzzing: minutes of emulation.
     #[arg(long, conflicts_with_all = ["targets", "chain_calls", "chain_matrix", "installed"])]
     appliance: bool,
+    /// Cuts the power of installations and updates at random places and starts what is left, on an emulated machine, instead
+    /// of fuzzing.
+    #[arg(long, conflicts_with_all = ["targets", "chain_calls", "chain_matrix", "installed", "appliance"])]
+    power_cuts: bool,
     /// Only these targets.
     #[arg(value_parser = TARGETS)]
     targets: Vec<String>,
@@ -91,10 +95,13 @@ pub(crate) fn run_all(root: &Path, soak: &Soak) -> anyhow::Result<()> {
         return matrix(root, seeds);
     }
     if soak.installed {
-        return whole_machines(root, "installed");
+        return whole_machines(root, "package(hil-tests-scenarios) & binary(installed)");
     }
     if soak.appliance {
-        return whole_machines(root, "from_image");
+        return whole_machines(root, "package(hil-tests-scenarios) & binary(from_image)");
+    }
+    if soak.power_cuts {
+        return whole_machines(root, "package(image-build) & binary(hil_host)");
     }
     let folder = root.join("hil-tests/fuzz/run");
     // Dependencies' build scripts must not be instrumented, and are not when the platform is named.
@@ -155,14 +162,13 @@ fn matrix(root: &Path, seeds: u64) -> anyhow::Result<()> {
         .env("SCALERFORGE_CHAIN_MATRIX", seeds.to_string()))
 }
 
-/// A scenario that builds systems of its own, and is too long for the ordinary run.
-fn whole_machines(root: &Path, scenario: &str) -> anyhow::Result<()> {
+/// Tests that build systems of their own, and are too long for the ordinary run.
+fn whole_machines(root: &Path, filter: &str) -> anyhow::Result<()> {
     let (_, list) = prepare::prepare(root, true)?;
-    let filter = format!("package(hil-tests-scenarios) & binary({scenario})");
     gates::nextest(
         root,
         Some(&list),
-        &["--workspace", "--profile", "soak", "--run-ignored", "only", "--no-capture", "-E", &filter],
+        &["--workspace", "--profile", "soak", "--run-ignored", "only", "--no-capture", "-E", filter],
     )
 }
 

@@ -1,28 +1,17 @@
 //! `scalerforge chain mandate`: what the owner of the collateral has to do once, where it is a Safe, so that an appliance's
 //! key can register nodes for it: a deposit, and limits a day.
-//!
-//! It asks a chain and changes nothing; no key is read.  The Safe's owners sign in their own application.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use appliance_model::{Address, Icnt};
-use chain_client::{
-    Chain, Grant, Registry,
-    signer::{Safe, SafeTransaction},
-};
+use chain_client::{Chain, Grant, Registry, signer::SafeTransaction};
 use clap::Args;
 
-use super::sign::for_owner;
+use super::safe::Owner;
 
 #[derive(Debug, Args)]
 pub(crate) struct Mandate {
-    /// The owner: the Safe's account, as the site file's `chain.owner` names it.
-    #[arg(long, value_name = "ADDRESS")]
-    safe: Address,
-    /// The Safe's next nonce, as its application shows it.
-    #[arg(long)]
-    nonce: u64,
     /// The operator: the account that `scalerforge chain status` shows.
     #[arg(long, value_name = "ADDRESS")]
     operator: Address,
@@ -38,31 +27,17 @@ pub(crate) struct Mandate {
     /// Whole ICNT that it may stake a day.
     #[arg(long)]
     collateral_icnt: u64,
-    /// The registry.
-    #[arg(long, value_name = "ADDRESS")]
-    registry: Address,
-    /// The chain's JSON-RPC; may be named more than once.
-    #[arg(long, value_name = "URL", required = true)]
-    rpc: Vec<String>,
-    /// The chain's id: another chain is refused.
-    #[arg(long)]
-    chain_id: u64,
-    /// Write the transaction builder's file here; it must not exist.
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
+    #[command(flatten)]
+    owner: Owner,
 }
 
 pub(super) fn run(verb: &Mandate) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let calls = runtime.block_on(verb.calls())?;
-    let safe = Safe { account: verb.safe, chain_id: verb.chain_id, nonce: verb.nonce };
-    for_owner(safe, &calls, &verb.out)?;
-    Ok(ExitCode::SUCCESS)
+    verb.owner.write(async |chain, registry| verb.calls(chain, registry).await)
 }
 
 impl Mandate {
     /// The calls, if the Safe can make them as things stand.
-    async fn calls(&self) -> anyhow::Result<Vec<SafeTransaction>> {
+    async fn calls(&self, chain: &Chain, registry: &Registry) -> anyhow::Result<Vec<SafeTransaction>> {
         let tokens = |whole| Icnt::tokens(whole).context("more ICNT than there can be");
         let (deposit, collateral) = (tokens(self.deposit_icnt)?, tokens(self.collateral_icnt)?);
         let limits = Grant {
@@ -74,9 +49,7 @@ impl Mandate {
             retirements: 0,
             collateral: Icnt(0),
         };
-        let chain = Chain::connect_any(&self.rpc, self.chain_id).await?;
-        let registry = Registry::open(&chain, self.registry).await?;
-        let (safe, operator) = (self.safe, self.operator);
+        let (safe, operator) = (self.owner.safe, self.operator);
         if safe == operator {
             bail!("0x{safe} is both: an owner needs nobody's limits to act for itself");
         }

@@ -2,19 +2,16 @@
 //! registered.
 //!
 //! The vault takes a passport at a registration only from an owner that registers itself, so where an operator does, the
-//! owner stakes it afterwards.  This asks a chain and changes nothing; no key is read.
+//! owner stakes it afterwards.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use anyhow::bail;
-use appliance_model::{Address, NodeId, PassportId};
-use chain_client::{
-    Chain, NodeStatus, Registry,
-    signer::{Safe, SafeTransaction},
-};
+use appliance_model::{NodeId, PassportId};
+use chain_client::{Chain, NodeStatus, Registry, signer::SafeTransaction};
 use clap::Args;
 
-use super::sign::for_owner;
+use super::safe::Owner;
 
 #[derive(Debug, Args)]
 pub(crate) struct Passport {
@@ -23,40 +20,18 @@ pub(crate) struct Passport {
     /// The passport's number.
     #[arg(long)]
     number: PassportId,
-    /// The owner: the Safe's account.
-    #[arg(long, value_name = "ADDRESS")]
-    safe: Address,
-    /// The Safe's next nonce, as its application shows it.
-    #[arg(long)]
-    nonce: u64,
-    /// The registry.
-    #[arg(long, value_name = "ADDRESS")]
-    registry: Address,
-    /// The chain's JSON-RPC; may be named more than once.
-    #[arg(long, value_name = "URL", required = true)]
-    rpc: Vec<String>,
-    /// The chain's id: another chain is refused.
-    #[arg(long)]
-    chain_id: u64,
-    /// Write the transaction builder's file here; it must not exist.
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
+    #[command(flatten)]
+    owner: Owner,
 }
 
 pub(super) fn run(verb: &Passport) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let calls = runtime.block_on(verb.calls())?;
-    let safe = Safe { account: verb.safe, chain_id: verb.chain_id, nonce: verb.nonce };
-    for_owner(safe, &calls, &verb.out)?;
-    Ok(ExitCode::SUCCESS)
+    verb.owner.write(async |chain, registry| verb.calls(chain, registry).await)
 }
 
 impl Passport {
     /// The calls, if the Safe can make them as things stand.
-    async fn calls(&self) -> anyhow::Result<Vec<SafeTransaction>> {
-        let (node, safe, number) = (self.node, self.safe, self.number);
-        let chain = Chain::connect_any(&self.rpc, self.chain_id).await?;
-        let registry = Registry::open(&chain, self.registry).await?;
+    async fn calls(&self, chain: &Chain, registry: &Registry) -> anyhow::Result<Vec<SafeTransaction>> {
+        let (node, safe, number) = (self.node, self.owner.safe, self.number);
         match registry.node(node).await? {
             Some(found) if found.owner != safe => {
                 bail!(
