@@ -85,7 +85,7 @@ fn config(owner: &OperatorKey, receiver: &Receiver) -> LabConfig {
     config.approval = "manual";
     config.carve = "page_kib = 2048\nfunctions = 2\npart_gib = 1".into();
     config.hosts[1].functions = true;
-    // Room for two parts of a GiB and for the tables at both ends.
+    // Room for two parts of a GiB and for what LVM keeps in front of them.
     config.hosts[1].drives[1].bytes = 2200 << 20;
     config.chain_lines = format!("owner = \"0x{}\"\n", owner.address());
     config.sections = format!(
@@ -108,7 +108,7 @@ struct Story {
 }
 
 impl Story {
-    /// A kernel's word: groups, large pages, virtual functions and partitions go when a person says so, and come again.
+    /// A kernel's word: groups, large pages, virtual functions and volumes go when a person says so, and come again.
     /// In between the host cannot be registered.
     async fn undone_and_made_again(&self, lab: &Lab) -> anyhow::Result<()> {
         let host = self.hosts.iter().find(|host| host.serial == "LAB00002").context("no second server")?;
