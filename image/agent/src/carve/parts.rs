@@ -156,6 +156,10 @@ impl Drives<'_> {
         let Some(drive) = self.one(serial) else { return Ok(false) };
         let Ok(mut device) = Block::open(self.sys, &drive.path) else { return Ok(false) };
         let volumes = self.volumes(&drive);
+        // One that is in the middle of an erase does not read, and is none the less to be erased.
+        if volumes.look(&mut device).is_err() {
+            return Ok(false);
+        }
         match volumes.state(&mut device).map_err(|error| error.to_string())? {
             State::Group(found) if found.iter().all(|stretch| stretch.is_units(serial)) => {}
             State::Bare => return Ok(true),
