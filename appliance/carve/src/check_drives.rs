@@ -9,8 +9,11 @@ use appliance_model::{
 
 use crate::Fault;
 
-/// What a partition table takes at either end of a drive that is cut, and what each part begins on a multiple of.
+/// What is nobody's at either end of a drive that is cut.
 const MEBIBYTE: u64 = 1 << 20;
+
+/// Behind the first of these, parts begin and end on multiples of so much.
+const EXTENT: u64 = 4 * MEBIBYTE;
 
 /// A unit's claim on a drive.
 struct Claim<'a> {
@@ -74,9 +77,11 @@ fn room(drive: &Drive, part: &str, claims: &[Claim<'_>], faults: &mut Vec<Fault>
             continue;
         };
         let end = u128::from(start) + u128::from(claim.bytes);
-        if end + u128::from(MEBIBYTE) > u128::from(drive.bytes) || start % MEBIBYTE != 0 || claim.bytes == 0 {
+        let beside = end + u128::from(MEBIBYTE) > u128::from(drive.bytes) || start < MEBIBYTE;
+        if beside || start % EXTENT != MEBIBYTE || claim.bytes % EXTENT != 0 || claim.bytes == 0 {
             let found = format!("at byte {start} with {}", claim.bytes);
-            let expected = format!("whole MiB, from the first to the last but one of {} bytes", drive.bytes);
+            let expected =
+                format!("4 MiB or a multiple, behind the first and before the last MiB of {}", drive.bytes);
             faults.push(Fault::Differs { id, part: format!("part of {part}"), found, expected });
         } else if whole || start < free_from {
             faults.push(Fault::Twice { id, part: format!("{part} at byte {start}") });

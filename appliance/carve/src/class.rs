@@ -9,6 +9,8 @@ use appliance_model::{
     units::{ClassedBy, Resource, Tier, Unit},
 };
 
+use crate::volumes::VOLUMES_START;
+
 /// What a carve has to sell, summed up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
@@ -30,9 +32,6 @@ pub(crate) struct Totals {
     pub(crate) gpu_slices: u64,
 }
 
-/// Where the first part of a drive that is sold in parts begins.
-const FIRST_PART: u64 = 1 << 20;
-
 impl Totals {
     pub(crate) fn of(units: &[Unit]) -> Self {
         let mut totals = Self::default();
@@ -42,7 +41,7 @@ impl Totals {
                 Resource::Memory { bytes } => add(&mut totals.memory_bytes, *bytes),
                 Resource::Storage { bytes, tier, start, .. } => {
                     // Parts of a drive stand in order; the first one counts for the drive.
-                    totals.drives += u64::from(start.is_none_or(|start| start == FIRST_PART));
+                    totals.drives += u64::from(start.is_none_or(|start| start == VOLUMES_START));
                     add(&mut totals.drive_bytes, *bytes);
                     match tier {
                         Tier::Fast => add(&mut totals.fast_bytes, *bytes),

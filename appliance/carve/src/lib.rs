@@ -7,7 +7,7 @@
 //! the document they stand in.  It knows no price, no chain and no other core.
 //!
 //! Read next: `class.rs` (judging classes), `plan.rs` (the carving), `tier.rs` (fast or slow), `root.rs` (the tree),
-//! `proof.rs` (one unit without the others), `real.rs` (what the host must be made to look like), `fit.rs` (instances), `check.rs` and `check_fit.rs` (second opinions that
+//! `proof.rs` (one unit without the others), `real.rs` (what the host must be made to look like), `volumes.rs` (parts of drives), `fit.rs` (instances), `check.rs` and `check_fit.rs` (second opinions that
 //! share no code with those they check).
 
 mod check;
@@ -24,6 +24,7 @@ mod real;
 mod root;
 mod slices;
 mod tier;
+mod volumes;
 
 pub use check::{check, check_class, check_tiers};
 pub use check_fit::{FitFault, check_fit};
@@ -35,3 +36,4 @@ pub use proof::{PROOF_BYTES_MAX, ProofError, UnitProof, prove};
 pub use real::{compare, cpu_list, find_parts, real_in, shape, with_real};
 pub use root::{manifest_bytes, unit_root};
 pub use tier::{FAST_IOPS_MIN, FAST_P99_MICROSECONDS_MAX, Tiered};
+pub use volumes::{EXTENT_BYTES, Part, VOLUMES_START, VolumeGroup};

@@ -21,16 +21,17 @@ use crate::{
     locality::{Bridges, of_gpu, of_socket},
     slices,
     tier::{Tiered, tier},
+    volumes::{EXTENT_BYTES, VOLUMES_START},
 };
 
 /// Most entries of one kind in an inventory; the largest real machines have about 2,000 threads.
 const PARTS_MAX: usize = 8_192;
 
-/// Where the first part of a drive begins, and how much is left behind the last: room for a partition table and its copy
-/// (UEFI 2.10, 5.3), and the boundary on which all parts begin.
-const PART_START: u64 = 1 << 20;
+/// How much is left behind the last part of a drive: by its two ends a drive is seen to be blank, so no unit's content
+/// reaches either, and a drive that was cut can be cut again.
+const LEFT_BEHIND: u64 = 1 << 20;
 
-/// As many partitions have room in a table of the usual size.
+/// As many volumes stay far below half of LVM's metadata area of 1020 KiB, at less than 1 KiB each.
 const PARTS_OF_A_DRIVE_MAX: u64 = 128;
 
 /// Most units of one kind: their numbers have four digits, and past that ids would not rise.
@@ -345,9 +346,9 @@ fn drives(
         };
         match part_bytes.and_then(|size| Some((size, parts(drive.bytes, size)?))) {
             Some((size, count)) => {
-                (0..count).for_each(|part| put(size, Some(PART_START + part * size)));
+                (0..count).for_each(|part| put(size, Some(VOLUMES_START + part * size)));
                 let rest = drive.bytes - count * size;
-                let why = format!("{rest} bytes of it are its table, and less than a part of {size} bytes");
+                let why = format!("{rest} bytes of it are LVM's, and less than a part of {size} bytes");
                 left_out.push(LeftOut { what: name(drive), why });
             }
             None => put(drive.bytes, None),
@@ -359,9 +360,9 @@ fn drives(
 
 /// How many parts of `size` bytes a drive holds; `None` where it is sold whole, as fewer than two go on it.
 fn parts(bytes: u64, size: u64) -> Option<u64> {
-    let room = bytes.checked_sub(2 * PART_START)?;
+    let room = bytes.checked_sub(VOLUMES_START + LEFT_BEHIND)?;
     let count = room.checked_div(size)?.min(PARTS_OF_A_DRIVE_MAX);
-    (count >= 2 && size.is_multiple_of(PART_START)).then_some(count)
+    (count >= 2 && size.is_multiple_of(EXTENT_BYTES)).then_some(count)
 }
 
 fn name(drive: &Drive) -> String {

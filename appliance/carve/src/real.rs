@@ -2,17 +2,20 @@
 //! ports, GPUs.  The agent makes it and reads it back; nobody here touches a machine.
 //!
 //! Processes of all units live below one group whose CPUs are nobody else's, so that the host's reserve is kept by the
-//! kernel and not by good manners.  Whole drives are sold as they are: nothing is written; parts are partitions.
+//! kernel and not by good manners.  Whole drives are sold as they are: nothing is written; parts are logical volumes.
 
 use std::collections::BTreeMap;
 
 use appliance_model::{
     inventory::Inventory,
-    real::{Classes, Difference, Drive, Gpu, GpuPart, Group, Pages, Port, Shape, Wishes},
+    real::{Classes, Difference, Drive, Gpu, GpuPart, Group, Pages, Port, Shape, Volume, Wishes},
     units::{Manifest, Resource, Unit},
 };
 
-use crate::unit_root;
+use crate::{
+    unit_root,
+    volumes::{Part, VolumeGroup},
+};
 
 /// What holds the groups of all units.
 const ALL: &str = "all";
@@ -46,8 +49,10 @@ pub fn shape(manifest: &Manifest, inventory: &Inventory, wishes: Wishes) -> Shap
                 }
             }
             Resource::Storage { serial, bytes, start, .. } => {
+                let part = start.map(|start| Part { unit: &unit.id, start, bytes: *bytes });
+                let volume = part.map(|part| VolumeGroup::of(serial).volume(serial, part));
                 let (unit, serial) = (unit.id.clone(), serial.clone());
-                shape.drives.push(Drive { unit, serial, bytes: *bytes, start: *start });
+                shape.drives.push(Drive { unit, serial, bytes: *bytes, start: *start, volume });
             }
             Resource::Network { mac, mbps } => {
                 let port = inventory.nics.iter().find(|nic| nic.mac == Some(*mac));
@@ -149,7 +154,7 @@ fn classes(mbps: Option<u32>, wishes: Wishes) -> Option<Classes> {
 }
 
 /// Adds to `found` those parts of `wanted` that the machine of this inventory has.  An inventory does not know how a
-/// drive is cut: parts of drives are for who reads partition tables.
+/// drive is cut: parts of drives are for who asks the device mapper.
 pub fn find_parts(wanted: &Shape, inventory: &Inventory, found: &mut Shape) {
     for drive in wanted.drives.iter().filter(|drive| drive.start.is_none()) {
         let own = inventory.drives.iter().filter(|one| one.serial.as_ref() == Some(&drive.serial));
@@ -221,13 +226,19 @@ fn parts(wanted: &Shape, found: &Shape, all: &mut Vec<Difference>) {
     for drive in &wanted.drives {
         let same = |one: &&Drive| (&one.serial, one.start) == (&drive.serial, drive.start);
         match (found.drives.iter().find(same), drive.start) {
-            (Some(real), _) if real.bytes == drive.bytes => {}
-            (Some(real), _) => {
+            (Some(real), _) if real.bytes != drive.bytes => {
                 all.push(less(&drive.unit, "bytes", drive.bytes.to_string(), real.bytes.to_string()));
             }
+            // What was quoted before volumes had names in it is judged by its place.
+            (Some(real), _) if drive.volume.is_some() && real.volume != drive.volume => {
+                let say =
+                    |volume: &Option<Volume>| volume.as_ref().map_or("none".into(), ToString::to_string);
+                all.push(less(&drive.unit, "logical volume", say(&drive.volume), say(&real.volume)));
+            }
+            (Some(_), _) => {}
             (None, None) => all.push(missing(&drive.unit, format!("drive {}", drive.serial))),
             (None, Some(start)) => {
-                let what = format!("partition at byte {start} of drive {}", drive.serial);
+                let what = format!("volume at byte {start} of drive {}", drive.serial);
                 all.push(missing(&drive.unit, what));
             }
         }

@@ -85,7 +85,7 @@ pub struct Pages {
     pub count: u64,
 }
 
-/// A drive that is sold whole, as it is: nothing is written to it.  Or a part of one: a partition of its own.
+/// A drive that is sold whole, as it is: nothing is written to it.  Or a part of one: a logical volume of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Drive {
@@ -98,6 +98,25 @@ pub struct Drive {
     /// Byte of the drive where the part begins; absent: the whole drive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<u64>,
+    /// The part's volume; absent: the whole drive, or a part of a time before volumes were named here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<Volume>,
+}
+
+/// A logical volume, in the words of the kernel's device mapper.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Volume {
+    /// Its name, and that of its device below `/dev/mapper`.
+    pub name: String,
+    /// Its identity: `LVM-`, the group's and its own.
+    pub uuid: String,
+}
+
+impl std::fmt::Display for Volume {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.name, self.uuid)
+    }
 }
 
 /// A network port.
@@ -174,7 +193,7 @@ pub struct Wishes {
     pub classes: Option<u32>,
     /// GPUs on which MIG is on are sold in parts of so many slices.
     pub gpu_slices: Option<u32>,
-    /// Drives that hold two parts of so many bytes or more are sold in parts of this size; a multiple of 1 MiB.
+    /// Drives that hold two parts of so many bytes or more are sold in parts of this size; a multiple of 4 MiB.
     pub part_bytes: Option<u64>,
 }
 

@@ -28,7 +28,7 @@ const DEMO: [(&str, &str); 6] = [
     ("dpkg-deb", "dpkg"),
 ];
 
-const TESTS: [(&str, &str); 19] = [
+const TESTS: [(&str, &str); 20] = [
     ("tpm2_checkquote", "tpm2-tools"),
     ("dnsmasq", "dnsmasq-base"),
     ("qemu-system-aarch64", "qemu-system-arm"),
@@ -43,6 +43,8 @@ const TESTS: [(&str, &str); 19] = [
     ("tcpdump", "tcpdump"),
     // Loop devices, which writing to drives is tried on.
     ("losetup", "mount"),
+    // The program that parts of drives are made with, beside the image's own.
+    ("lvm", "lvm2"),
     // A management controller of other people, and a client of theirs.
     ("ipmi_sim", "openipmi"),
     ("ipmitool", "ipmitool"),

@@ -7,6 +7,7 @@ mod command;
 mod drives;
 mod ethtool;
 pub mod lldp;
+pub mod mapper;
 pub mod memory;
 mod program;
 

@@ -2,7 +2,11 @@
 //! transaction, whatever dies meanwhile; vouched for, watched, reported, and retired when their commitment is over.  And
 //! units that are undone and made again on a host that runs.
 
-use std::time::Duration;
+use std::{
+    fs::{self, File, OpenOptions},
+    os::unix::fs::FileExt as _,
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail, ensure};
 use appliance_api::{
@@ -42,6 +46,10 @@ needs = [{ of = "cores", least = 1 }]
 
 /// 25 ICNT for a core, and 30 % of that; each server sells one.
 const STAKE: &str = "7.5 ICNT";
+
+/// The drive that is sold in parts, its file in the rack, and where its first unit begins.
+const CUT: (&str, &str) = ("NVME0002B", "drive1.raw");
+const FIRST_UNIT: u64 = 1 << 20;
 
 /// As the registration of the lab's nodes says.
 const COMMITMENT_SECONDS: u64 = 1080 * 86_400;
@@ -85,7 +93,7 @@ fn config(owner: &OperatorKey, receiver: &Receiver) -> LabConfig {
     config.approval = "manual";
     config.carve = "page_kib = 2048\nfunctions = 2\npart_gib = 1".into();
     config.hosts[1].functions = true;
-    // Room for two parts of a GiB and for the tables at both ends.
+    // Room for two parts of a GiB and for what LVM keeps in front of them.
     config.hosts[1].drives[1].bytes = 2200 << 20;
     config.chain_lines = format!("owner = \"0x{}\"\n", owner.address());
     config.sections = format!(
@@ -108,7 +116,7 @@ struct Story {
 }
 
 impl Story {
-    /// A kernel's word: groups, large pages, virtual functions and partitions go when a person says so, and come again.
+    /// A kernel's word: groups, large pages, virtual functions and volumes go when a person says so, and come again.
     /// In between the host cannot be registered.
     async fn undone_and_made_again(&self, lab: &Lab) -> anyhow::Result<()> {
         let host = self.hosts.iter().find(|host| host.serial == "LAB00002").context("no second server")?;
@@ -272,9 +280,12 @@ impl Story {
         Ok(())
     }
 
-    /// Nobody's word ends a commitment; time does.  Then the collateral is the owner's again, and the units can go.
+    /// Nobody's word ends a commitment; time does.  Then the collateral is the owner's again, what customers left on a
+    /// drive is erased, and the units can go.
     async fn retired(&self, lab: &Lab) -> anyhow::Result<()> {
-        let host = &self.hosts[0];
+        let host = self.hosts.iter().find(|host| host.serial == "LAB00002").context("no second server")?;
+        let (_, text) = cli(lab, &["host", "erase", &host.id, &format!("--drive={}", CUT.0)]).await?;
+        ensure!(text.contains("retire it first"), "{text}");
         let words = format!("RETIRE lab-{}", host.serial);
         let (code, text) = self.retire(lab, host, Some(&words)).await?;
         ensure!(code == 2 && text.contains("its commitment runs until"), "{text}");
@@ -300,6 +311,7 @@ impl Story {
         let after = self.others.funds(&self.operator).await?.deposit;
         ensure!(after.0 - before.0 == 7_500_000_000_000_000_000, "{before} became {after}");
         ensure!(self.others.transactions(&self.operator).await? == 2);
+        erased(lab, host).await?;
         let made = units(lab, &host.id).await?;
         let left = self.changed(lab, (host, "uncarve"), made.read_at_ms).await?;
         let real = left.real.context("nobody asked the kernel")?;
@@ -313,6 +325,39 @@ impl Story {
         arguments.extend(words.map(|words| ["--i-allow", words]).iter().flatten());
         cli(lab, &arguments).await
     }
+}
+
+/// What a customer left in a unit goes with the whole drive, by typed words, although its volumes are active; the
+/// certificate says so to anybody, and not for another drive.
+async fn erased(lab: &Lab, host: &HostView) -> anyhow::Result<()> {
+    let number = lab
+        .rack
+        .hosts()
+        .iter()
+        .position(|one| one.spec().serial == host.serial)
+        .context("not in the rack")?;
+    let image = lab.rack.host(number).folder().join(CUT.1);
+    OpenOptions::new().write(true).open(&image)?.write_all_at(b"a customer's data", FIRST_UNIT)?;
+    let certificate = lab.site().join("certificate.json");
+    let file = certificate.to_str().context("the path is no text")?;
+    let (drive, allow) = (format!("--drive={}", CUT.0), format!("--i-allow=ERASE {}", CUT.0));
+    let rows: [(&[&str], i32, &str); 4] = [
+        (&["host", "erase", &host.id, &drive, "--i-allow=ERASE NVME0001B"], 2, "is not allowed"),
+        (&["host", "erase", &host.id, &drive, &allow], 0, "erased by NVMe Format NVM"),
+        (&["host", "erase", &host.id, "--certificate", CUT.0, "--out", file], 0, "certificate.json"),
+        (&["erase", "verify", file], 0, "none of "),
+    ];
+    for (arguments, code, says) in rows {
+        let (found, text) = cli(lab, arguments).await?;
+        ensure!(found == code && text.contains(says), "{arguments:?}: {found} {text}\n{}", lab.scene().await);
+    }
+    fs::write(&certificate, fs::read_to_string(&certificate)?.replace(CUT.0, "NVME0001B"))?;
+    let (code, text) = cli(lab, &["erase", "verify", file]).await?;
+    ensure!(code == 1 && text.contains("signature does not hold"), "{text}");
+    let mut left = [1; 4096];
+    File::open(&image)?.read_exact_at(&mut left, FIRST_UNIT)?;
+    ensure!(left.iter().all(|byte| *byte == 0), "what the customer left is there still");
+    Ok(())
 }
 
 /// Groups, whether there are large pages, virtual functions and parts of drives.

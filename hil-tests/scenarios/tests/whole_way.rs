@@ -16,8 +16,10 @@ fn two_servers_become_scalernodes_and_a_stranger_can_check_them() -> anyhow::Res
     run(|| async {
         let artefacts = Artefacts::find()?;
         let mut config = LabConfig::new("whole-way", 2);
-        config.carve = "page_kib = 2048\nfunctions = 2\nclasses = 2".into();
+        config.carve = "page_kib = 2048\nfunctions = 2\nclasses = 2\npart_gib = 1".into();
         config.hosts[1].functions = true;
+        // Room for two parts of a GiB, and for what LVM keeps in front of them.
+        config.hosts[1].drives[1].bytes = 2200 << 20;
         let lab = Lab::start(config, &artefacts).await?;
         let all = |hosts: &[appliance_api::operator::HostView]| {
             let ended = |host: &&appliance_api::operator::HostView| {
@@ -71,7 +73,8 @@ async fn two_witnesses(lab: &Lab, id: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A real kernel says what was planned: cores that are the units' alone, memory in large pages, virtual functions.
+/// A real kernel says what was planned: cores that are the units' alone, memory in large pages, virtual functions,
+/// volumes in the places and with the identities that follow from drive and unit.
 async fn units_are_real(lab: &Lab, id: &str, serial: &str) -> anyhow::Result<()> {
     let (code, text, err) = lab.command(&["unit", "real", id, "--json"].map(AsRef::as_ref)).await?;
     ensure!(code == 0, "{text}{err}");
@@ -92,6 +95,19 @@ async fn units_are_real(lab: &Lab, id: &str, serial: &str) -> anyhow::Result<()>
     // A port without them is divided by the kernel's queues: two classes, and the host's own.
     let classes = ports.iter().find(|port| port["classes"]["count"] == 2 && port["classes"]["mbps"] == 333);
     ensure!(virtual_functions || classes.is_some(), "{text}");
+    let drives = real["drives"].as_array().context("no drives")?;
+    let parts: Vec<&serde_json::Value> = drives.iter().filter(|drive| drive["start"].is_u64()).collect();
+    ensure!(parts.len() == if virtual_functions { 2 } else { 0 }, "{text}");
+    for (number, part) in (0_u64..).zip(parts) {
+        ensure!(part["bytes"] == 1_u64 << 30 && part["start"] == (1 << 20) + (number << 30), "{part}");
+        let said = |what: &str| part["volume"][what].as_str().unwrap_or_default().to_owned();
+        let (unit, serial) =
+            (part["unit"].as_str().unwrap_or_default(), part["serial"].as_str().unwrap_or_default());
+        let name = said("name");
+        let named =
+            name.starts_with(&format!("scalerforge_{serial}_")) && name.ends_with(&unit.replace('-', "--"));
+        ensure!(named && said("uuid").len() == "LVM-".len() + 64, "{part}");
+    }
     // A node is what it was registered with.
     let permit = format!("UNCARVE {serial}");
     let arguments = ["unit", "uncarve", id, "--permit", &permit];

@@ -43,14 +43,6 @@ impl Block {
         let sector = size.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(512);
         Ok(Self { file, bytes, sector })
     }
-
-    /// Has the kernel read the partition table.
-    ///
-    /// # Errors
-    /// When a partition is in use.
-    pub fn look_again(&self) -> io::Result<()> {
-        memory::read_table(&self.file)
-    }
 }
 
 impl Device for Block {

@@ -11,6 +11,7 @@ mod parts;
 mod record;
 mod slices;
 mod traffic;
+mod volumes;
 
 use std::{
     fs, io,
@@ -20,15 +21,18 @@ use std::{
 use appliance_api::agent::{Outcome, QuoteOrder};
 use appliance_carve::{compare, find_parts, real_in};
 use appliance_model::{
+    Serial,
     inventory::Inventory,
     real::{Pages, Port, Shape},
 };
 
-use firmware_checks_probe::gpu;
+use firmware_checks_probe::{gpu, live::mapper};
 
-use crate::{block::Block, say, work::Hands};
+use crate::{say, work::Hands};
 use parts::Drives;
 use record::Record;
+
+pub use volumes::{Run, Told, run as run_volumes};
 
 /// Where groups are made, and nowhere else.
 const SLICE: &str = "scalerforge.slice";
@@ -48,6 +52,8 @@ pub struct Ground {
     pub record: PathBuf,
     /// The program that changes GPUs.
     pub gpu_program: PathBuf,
+    /// The program that makes logical volumes.
+    pub volume_program: PathBuf,
     /// Makes and removes groups.
     pub calls: Calls,
 }
@@ -61,8 +67,10 @@ pub struct Calls {
     pub remove: fn(&Path) -> io::Result<()>,
     /// Tells systemd something; its words where it refuses.
     pub systemd: fn(&[&str]) -> io::Result<()>,
-    /// Has the kernel read a drive's table, with `/sys` and the drive's path.
-    pub look_again: fn(&Path, &Path) -> io::Result<()>,
+    /// Runs the program for logical volumes.
+    pub volumes: Run,
+    /// Has the kernel tell a mapped device's table, with `/dev` and its name.
+    pub mapped: fn(&Path, &str) -> io::Result<Option<mapper::Target>>,
     /// Has a program change a GPU.
     pub order: fn(&Path, &[&str]) -> Result<(), String>,
 }
@@ -83,11 +91,13 @@ impl Ground {
             slices: units.is_dir().then_some(units),
             record: state.join("carve-before.json"),
             gpu_program: root.join(gpu::PROGRAM),
+            volume_program: root.join(volumes::PROGRAM),
             calls: Calls {
                 make: |dir| fs::create_dir(dir),
                 remove: |dir| fs::remove_dir(dir),
                 systemd: slices::tell,
-                look_again: |sys, drive| Block::open(sys, drive)?.look_again(),
+                volumes: volumes::run,
+                mapped: mapper::table,
                 order: gpu::order,
             },
         }
@@ -169,7 +179,7 @@ impl Ground {
     }
 
     /// Puts back what was there before the first [`Ground::make`], and forgets it.  A drive that was cut was blank, so
-    /// that its table needs no record; the record of a boot does not outlive it, and tables do.
+    /// that its group needs no record; the record of a boot does not outlive it, and groups do.
     ///
     /// # Errors
     /// If the record cannot be read or removed, a group still has processes, a part is in use, or the gate is shut.
@@ -199,7 +209,14 @@ impl Ground {
     }
 
     fn drives<'a>(&'a self, inventory: &'a Inventory) -> Drives<'a> {
-        Drives { sys: &self.sys, dev: &self.dev, inventory, look_again: self.calls.look_again }
+        Drives {
+            sys: &self.sys,
+            dev: &self.dev,
+            inventory,
+            program: (&self.volume_program, self.calls.volumes),
+            mapped: self.calls.mapped,
+            scratch: self.record.parent().unwrap_or(&self.record),
+        }
     }
 
     fn pages(&self, pages: &Pages) -> PathBuf {
@@ -287,6 +304,11 @@ impl Hands<'_> {
             say!("not as it was quoted: {difference}");
         }
         Ok((!differences.is_empty()).then_some(real))
+    }
+
+    /// Has the kernel let go of a drive that is to be erased, where nothing but units is on it; whether it is one.
+    pub(crate) fn release(&self, serial: &Serial, inventory: &Inventory) -> Result<bool, String> {
+        self.ground().drives(inventory).release(serial)
     }
 
     fn ground(&self) -> Ground {

@@ -28,6 +28,9 @@ use crate::{say, work::Hands};
 /// What this boot's agent has said last of each drive of each order: an order that comes again is answered, not done again.
 pub type Told = Mutex<BTreeMap<(u64, Serial), Said>>;
 
+/// What units make a drive look like it carries (`firmware_checks_workloads::erase`).
+const UNITS: &str = "LVM2";
+
 /// Before an answer that the appliance did not take is given again.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -74,6 +77,13 @@ impl Hands<'_> {
             return failed(format!("drive {serial} is not in this machine"));
         };
         let parts: Vec<String> = of_it.iter().filter_map(|found| found.name.clone()).collect();
+        // What is ours on it is no reason to ask again: the permission names the drive.
+        let mut drive = drive.clone();
+        match self.release(serial, inventory) {
+            Ok(true) if drive.begun.is_none() => drive.content.push(UNITS.into()),
+            Ok(_) => {}
+            Err(why) => return failed(format!("drive {serial}: {why}")),
+        }
         let device = match parts.first().map(|name| live::Raw::open(&self.talk.root.join("dev").join(name))) {
             Some(Ok(raw)) => Device(raw),
             Some(Err(error)) => return failed(format!("drive {serial}: it could not be opened: {error}")),
@@ -94,7 +104,7 @@ impl Hands<'_> {
             parts: &parts,
             who: &who,
             commands: &device,
-            drive,
+            drive: &drive,
             booted_from: current.map(|entry| entry.path.as_str()),
         };
         say!("drive {serial} ({}): to be erased", parts.join(", "));

@@ -18,6 +18,7 @@ use crate::manifest::{FileEntry, Manifest};
 use crate::modules::{self, Picked, Tree, Wanted};
 use crate::packages::Packages;
 use crate::pe;
+use crate::programs;
 use crate::uki::{self, Parts};
 
 /// Name of the image in its reference values.
@@ -61,6 +62,9 @@ pub enum Error {
     /// Firmware could not be had.
     #[error("cannot take the drivers' firmware")]
     Firmware(#[source] firmware::Error),
+    /// A program could not be taken.
+    #[error("cannot take the programs beside the agent")]
+    Programs(#[source] programs::Error),
     /// The archive could not be filled.
     #[error("cannot fill the initramfs")]
     Archive(#[source] cpio::Error),
@@ -117,6 +121,9 @@ pub fn build(inputs: &Inputs<'_>, progress: &mut dyn FnMut(&str)) -> Result<Buil
     let mut modules = modules_archive(inputs.packages, &picked).map_err(Error::Archive)?;
     for (name, content) in firmware::taken(inputs.packages, &picked).map_err(Error::Firmware)? {
         modules.file(&format!("{FIRMWARE_PLACE}{name}"), content, false).map_err(Error::Archive)?;
+    }
+    for (path, content) in programs::taken(&inputs.packages.programs()).map_err(Error::Programs)? {
+        modules.file(&path, content, true).map_err(Error::Archive)?;
     }
     let own = own_archive(agent, inputs, &picked, &os_release).map_err(Error::Archive)?;
     let (modules_raw, own_raw) = (modules.to_bytes(), own.to_bytes());
@@ -323,7 +330,7 @@ mod tests {
     use attest_evidence::Hex32;
 
     use super::*;
-    use crate::elf::tests::module;
+    use crate::elf::tests::{module, program};
     use crate::tiny::{tiny, tiny_with_room};
 
     /// A package folder with small files in the place of the large ones, and an agent beside it.
@@ -344,6 +351,9 @@ mod tests {
                 &module("alias=pci:v1*\0depends=\0"),
             );
         }
+        put("discovery/usr/sbin/lvm", &program(&["libc.so.6"], true));
+        put("discovery/usr/lib/x86_64-linux-gnu/libc.so.6", &program(&[], false));
+        put("discovery/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2", &program(&[], false));
         let agent = put("agent", agent);
         let packages = Packages::unpacked(dir.path().to_owned(), "6".to_owned());
         (dir, agent, packages)
@@ -380,7 +390,7 @@ mod tests {
         assert_eq!(one.reference, two.reference);
         assert_eq!(one.manifest, two.manifest);
         let paths: Vec<&str> = one.manifest.files.iter().map(|file| file.path.as_str()).collect();
-        for path in ["init", START_MODULES_PATH, "etc/extra", "lib/modules/6/modules.dep"] {
+        for path in ["init", START_MODULES_PATH, "etc/extra", "lib/modules/6/modules.dep", "usr/sbin/lvm"] {
             assert!(paths.contains(&path), "{path}");
         }
         assert!(!paths.contains(&image_seal::CA_PATH), "it belongs to no site");

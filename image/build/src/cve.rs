@@ -18,7 +18,7 @@ use crate::version;
 /// The tracker's file had 70 MB in 2026.
 pub const DATA_BYTES_MAX: u64 = 512 << 20;
 /// What is in images; boot loaders of other people and build tools are not.
-const IN_IMAGES: [Set; 4] = [Set::Boot, Set::Host, Set::Appliance, Set::Firmware];
+const IN_IMAGES: [Set; 5] = [Set::Boot, Set::Discovery, Set::Host, Set::Appliance, Set::Firmware];
 
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]

@@ -20,11 +20,12 @@ use crate::manifest::{FileEntry, Manifest};
 use crate::medium;
 use crate::packages::{self, Origin, Packages};
 use crate::pe::{self, Image};
+use crate::programs;
 use crate::sbom::{self, Licensed, Subject};
 use crate::signed;
 
 /// This crate's own code and data, and that of `image-seal`: a changed builder may build other bytes.
-const OWN_SOURCES: [(&str, &[u8]); 59] = [
+const OWN_SOURCES: [(&str, &[u8]); 61] = [
     ("appliance-overlay.txt", include_bytes!("../data/appliance-overlay.txt")),
     ("appliance.rs", include_bytes!("appliance.rs")),
     ("appliance.txt", include_bytes!("../data/appliance.txt")),
@@ -38,6 +39,7 @@ const OWN_SOURCES: [(&str, &[u8]); 59] = [
     ("deb.rs", include_bytes!("deb.rs")),
     ("diff.rs", include_bytes!("diff.rs")),
     ("discovery.rs", include_bytes!("discovery.rs")),
+    ("discovery.txt", include_bytes!("../data/discovery.txt")),
     ("disk.rs", include_bytes!("disk.rs")),
     ("drivers.txt", include_bytes!("../data/drivers.txt")),
     ("elf.rs", include_bytes!("elf.rs")),
@@ -60,6 +62,7 @@ const OWN_SOURCES: [(&str, &[u8]); 59] = [
     ("newer.rs", include_bytes!("newer.rs")),
     ("packages.json", include_bytes!("../data/packages.json")),
     ("packages.rs", include_bytes!("packages.rs")),
+    ("programs.rs", include_bytes!("programs.rs")),
     ("release.rs", include_bytes!("release.rs")),
     ("qcow2.rs", include_bytes!("qcow2.rs")),
     ("relock.rs", include_bytes!("relock.rs")),
@@ -243,13 +246,15 @@ pub(crate) fn write_parts(uki: &[u8], kernel: &Path, initrd: &Path) -> Result<()
 
 /// What of the packages is in the image, the crates of the agent, and what else is not Debian's.
 fn sbom(manifest: &Manifest, packages: &Packages, lock: &Lock) -> serde_json::Value {
-    let root = packages.root();
-    let names: Vec<&str> = lock.of(&[Set::Boot]).map(|pinned| pinned.name.as_str()).collect();
-    let inside = manifest.packages.iter().filter(|package| names.contains(&package.name.as_str()));
-    let mut inside: Vec<Licensed<'_>> = inside.map(|package| sbom::licensed(package, &root)).collect();
+    let mut inside: Vec<Licensed<'_>> = Vec::new();
+    for (sets, root) in [([Set::Boot], packages.root()), ([Set::Discovery], packages.programs())] {
+        let names: Vec<&str> = lock.of(&sets).map(|pinned| pinned.name.as_str()).collect();
+        let of_it = manifest.packages.iter().filter(|package| names.contains(&package.name.as_str()));
+        inside.extend(of_it.map(|package| sbom::licensed(package, &root)));
+    }
     let blobs = manifest.files.iter().filter_map(|file| file.path.strip_prefix(build::FIRMWARE_PLACE));
     inside.extend(sbom::firmware(packages, blobs));
-    let not_ours = ["lib/modules/", build::FIRMWARE_PLACE];
+    let not_ours = ["lib/modules/", build::FIRMWARE_PLACE, programs::PROGRAMS_PLACE, programs::LOADER];
     let own: Vec<&FileEntry> = manifest
         .files
         .iter()

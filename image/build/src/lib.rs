@@ -27,6 +27,7 @@ pub mod members;
 pub mod modules;
 pub mod newer;
 pub mod packages;
+pub mod programs;
 pub mod qcow2;
 pub mod release;
 pub mod relock;

@@ -26,6 +26,8 @@ pub enum Set {
     Host,
     /// What the appliance's system has beside the host's.
     Appliance,
+    /// Programs of the discovery image beside the agent, with the libraries that they need.
+    Discovery,
     /// Firmware files for drivers: in the images, as far as drivers ask for them.
     Firmware,
     /// Programs that build images, run from the cache: in no image.
@@ -219,7 +221,7 @@ mod tests {
         let lock = Lock::committed().unwrap();
         assert_eq!(lock.to_text().unwrap(), COMMITTED);
         assert_eq!(lock.suite, crate::sources::SUITE);
-        for set in [Set::Boot, Set::Lab, Set::Firmware] {
+        for set in [Set::Boot, Set::Lab, Set::Firmware, Set::Discovery] {
             assert!(lock.of(&[set]).count() > 1, "{set:?}");
         }
     }

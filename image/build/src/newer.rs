@@ -49,7 +49,7 @@ impl Newer {
 /// # Errors
 /// When the newer packages cannot be had.
 pub fn newer(origin: Origin<'_>, today: &Lock, progress: &mut dyn FnMut(&str)) -> Result<Vec<Newer>, Error> {
-    let sets = [Set::Boot, Set::Host, Set::Appliance, Set::Firmware];
+    let sets = [Set::Boot, Set::Discovery, Set::Host, Set::Appliance, Set::Firmware];
     let locked: BTreeMap<String, String> = origin.lock.of(&sets).map(cve::source).collect();
     let later = |package: &&Pinned| {
         let (name, is) = cve::source(package);

@@ -18,12 +18,15 @@ use crate::lock::{Lock, Pinned, Set};
 use crate::sources;
 
 /// Changes when the folder's layout does, so that an older cache is fetched again instead of misread.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 const RECORD: &str = "packages.json";
 /// What the kernel's packages are called.
 pub(crate) const KERNEL_PREFIX: &str = "linux-image-";
 /// What every image and its lab are made of.
-const SETS: [Set; 3] = [Set::Boot, Set::Lab, Set::Firmware];
+const SETS: [Set; 4] = [Set::Boot, Set::Lab, Set::Discovery, Set::Firmware];
+
+/// Where the discovery image's programs and their libraries lie, apart from everything else.
+const DISCOVERY: &str = "discovery";
 
 /// Why packages cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -271,6 +274,11 @@ impl Packages {
         self.dir.join("root")
     }
 
+    /// Where the discovery image's programs and their libraries are unpacked.
+    pub(crate) fn programs(&self) -> PathBuf {
+        self.dir.join(DISCOVERY)
+    }
+
     /// Every file that somebody will ask for; a cache that lacks one is fetched again.
     fn complete(&self) -> Result<(), PathBuf> {
         let files = [
@@ -316,8 +324,11 @@ pub fn fetch(origin: Origin<'_>, progress: &mut dyn FnMut(&str)) -> Result<Packa
     progress("unpack");
     fs::create_dir_all(&part).map_err(file("create", &part))?;
     for (pinned, deb) in origin.lock.of(&SETS).zip(debs) {
-        let firmware = pinned.sets == [Set::Firmware];
-        let to = if firmware { part.join("firmware").join(&pinned.name) } else { part.join("root") };
+        let to = match pinned.sets.as_slice() {
+            [Set::Firmware] => part.join("firmware").join(&pinned.name),
+            sets if sets.contains(&Set::Discovery) => part.join(DISCOVERY),
+            _ => part.join("root"),
+        };
         fs::create_dir_all(&to).map_err(file("create", &to))?;
         unpack(&[deb], &to)?;
     }
@@ -449,7 +460,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path();
         assert!(cached(dir, "l").is_none());
-        fs::write(dir.join(RECORD), r#"{"format":3,"lock":"l","kernel_release":"6","packages":[]}"#).unwrap();
+        fs::write(dir.join(RECORD), r#"{"format":4,"lock":"l","kernel_release":"6","packages":[]}"#).unwrap();
         assert!(cached(dir, "l").is_none(), "the record alone is not enough");
     }
 

@@ -22,6 +22,8 @@ const BOOT: [&str; 1] = ["systemd-boot-efi"];
 const LAB: [&str; 4] = ["ovmf", "ipxe", "shim-signed", "grub-efi-amd64-signed"];
 /// What writes the host's root file system and the index of its modules, with the libraries that they run on.
 const TOOLS: [&str; 2] = ["erofs-utils", "kmod"];
+/// What the discovery image has beside kernel and agent.
+const DISCOVERY: &str = include_str!("../data/discovery.txt");
 /// What the host's system is made of.
 const HOST: &str = include_str!("../data/host.txt");
 /// What the appliance's system has beside it.
@@ -52,6 +54,10 @@ pub fn relock(cache: &Path, progress: &mut dyn FnMut(&str)) -> Result<Lock, Erro
     want(&LAB.map(str::to_owned), Set::Lab);
     want(&firmware::list().0.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>(), Set::Firmware);
     want(&closure(&apt, &TOOLS)?, Set::Tools);
+    let (programs, without) = list(DISCOVERY);
+    let mut discovery = closure(&apt, &programs)?;
+    discovery.retain(|name| !without.contains(&name.as_str()));
+    want(&discovery, Set::Discovery);
     let (take, mut drop) = list(HOST);
     let mut host = closure(&apt, &take)?;
     host.retain(|name| !drop.contains(&name.as_str()));
@@ -169,8 +175,10 @@ mod tests {
         let (take, drop) = list(HOST);
         assert!(take.contains(&"systemd") && drop.contains(&"debconf"));
         assert!(list(APPLIANCE).0.contains(&"ca-certificates"));
-        for line in
-            HOST.lines().chain(APPLIANCE.lines()).filter(|line| !line.starts_with('#') && !line.is_empty())
+        for line in [HOST, APPLIANCE, DISCOVERY]
+            .into_iter()
+            .flat_map(str::lines)
+            .filter(|line| !line.starts_with('#') && !line.is_empty())
         {
             assert!(line.split_whitespace().count() > 4, "`{line}` needs a sign, a name and a reason");
         }

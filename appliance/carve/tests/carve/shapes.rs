@@ -252,6 +252,27 @@ proptest! {
     }
 
     #[test]
+    fn drives_of_any_size_in_parts_of_any_size_pass_the_checker(
+        shape in any_shape(),
+        drive_bytes in 1_u64 << 30..1 << 44,
+        part_bytes in prop_oneof![(1_u64..1 << 14).prop_map(|extents| extents << 22), 1_u64..1 << 40],
+    ) {
+        let mut inventory = inventory(shape);
+        inventory.drives.iter_mut().for_each(|drive| drive.bytes = drive_bytes);
+        let manifest = in_parts(&inventory, part_bytes).manifest;
+        prop_assert_eq!(check(&inventory, &manifest), vec![]);
+        let planned = appliance_carve::shape(&manifest, &inventory, Wishes::default()).drives;
+        let names: std::collections::BTreeSet<_> =
+            planned.iter().filter_map(|drive| Some(drive.volume.as_ref()?.name.clone())).collect();
+        let parts: Vec<_> = planned.iter().filter_map(|drive| Some((&drive.unit, drive.start?, drive.bytes))).collect();
+        prop_assert_eq!(names.len(), parts.len(), "each volume has a name of its own");
+        for (unit, start, bytes) in parts {
+            let part = appliance_carve::Part { unit, start, bytes };
+            prop_assert!(part.extents().is_some() && part.is_named(), "{:?}", part);
+        }
+    }
+
+    #[test]
     fn the_order_of_the_inventory_does_not_matter(shape in any_shape()) {
         let one = inventory(shape);
         let mut two = one.clone();
@@ -291,7 +312,8 @@ fn drives_are_cut_into_parts_that_lie_side_by_side() {
     let whole = carve(&inventory, &report(&inventory, 50_000)).unwrap().manifest;
     let bytes = inventory.drives[0].bytes;
     const MIB: u64 = 1 << 20;
-    let third = (bytes - 2 * MIB) / 3 / MIB * MIB;
+    const EXTENT: u64 = 4 * MIB;
+    let third = (bytes - 2 * MIB) / 3 / EXTENT * EXTENT;
     let carved = in_parts(&inventory, third);
     let storage = |manifest: &appliance_model::units::Manifest| {
         manifest.units.iter().filter(|unit| unit.id.starts_with("storage-")).count()
@@ -313,8 +335,8 @@ fn drives_are_cut_into_parts_that_lie_side_by_side() {
         })
         .collect();
     assert_eq!(starts[..4], [MIB, MIB + third, MIB + 2 * third, MIB]);
-    // Too large for two, or on no boundary: sold whole.
-    for size in [bytes / 2, third + 1, u64::MAX] {
+    // Too large for two, or of no whole extents: sold whole.
+    for size in [bytes / 2, third + 1, third - MIB, u64::MAX] {
         assert_eq!(storage(&in_parts(&inventory, size).manifest), 3, "{size}");
     }
 }
@@ -325,10 +347,13 @@ fn the_checker_sees_parts_that_overlap_or_lie_beside_the_drive() {
     let good = in_parts(&inventory, 64 << 20).manifest;
     let at = good.units.iter().position(|unit| unit.id == "storage-0001").unwrap();
     type Change = fn(&mut u64, &mut Option<u64>);
-    let rows: [(Change, &str); 6] = [
+    let rows: [(Change, &str); 9] = [
         (|_, start| *start = Some(1 << 20), "a second time"),
         (|_, start| *start = None, "a second time"),
-        (|bytes, _| *bytes += 1 << 20, "a second time"),
+        (|bytes, _| *bytes += 4 << 20, "a second time"),
+        (|bytes, _| *bytes -= 1 << 20, "part of drive"),
+        (|_, start| *start = start.map(|start| start + (1 << 20)), "part of drive"),
+        (|_, start| *start = Some(0), "part of drive"),
         (|_, start| *start = Some(u64::MAX), "part of drive"),
         (|bytes, _| *bytes = u64::MAX, "part of drive"),
         (|_, start| *start = start.map(|start| start + 512), "part of drive"),

@@ -1,31 +1,46 @@
-//! Drives that are sold in parts: one partition each, in a table that is written to a blank drive and to no other.
+//! Drives that are sold in parts: a logical volume for each, in a group that is written to a blank drive and to no other.
 //!
 //! What is on a drive is never overwritten here: erasing has an order of its own, with words that a person typed.  The
-//! table follows from the plan, so that a machine that was begun anew writes the same one, or finds it there.
+//! volumes follow from the plan, so that a machine that was begun anew makes the same ones, or finds them there.  That
+//! they are there, the kernel has to say: its device mapper, and not what LVM has written down.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
-use appliance_model::{Serial, inventory::Inventory, real::Drive};
+use appliance_carve::{Part, VolumeGroup};
+use appliance_model::{
+    Serial,
+    inventory::Inventory,
+    real::{Drive, Volume},
+};
+use firmware_checks_probe::live::mapper::Target;
 use image_slots::{
     Device,
-    gpt::{self, Guid, Partition, Table},
+    gpt::{self, Guid, Table},
 };
-use sha2::{Digest as _, Sha256};
 
-use super::{Gate, number};
+use super::{
+    Gate, number, text,
+    volumes::{self, Run, State, Stretch, Told, Volumes},
+};
 use crate::block::Block;
 
-/// Kind of a partition that is a storage unit.  Nobody else's, so that nobody mounts or swaps on it by itself.
-const UNIT: Guid = Guid(0x7d1c_52a8_3f0e_4c0b_9b61_5ca1_ef09_0001_u128.to_be_bytes());
+/// Kind of the partitions that units were before they were volumes.
+const EARLIER: Guid = Guid(0x7d1c_52a8_3f0e_4c0b_9b61_5ca1_ef09_0001_u128.to_be_bytes());
 
 /// What is looked at to call a drive blank: either end of it, where tables, boot sectors and superblocks are.
 const LOOKED_AT: usize = 1 << 20;
 
-/// The kernel counts partitions in these, whatever the drive has.
+/// The kernel counts in these, whatever the drive has.
 const KERNEL_SECTOR: u64 = 512;
+
+/// Devices of the device mapper that are looked at: 128 units on each of as many drives as a large machine has.
+const MAPPED_MAX: usize = 16_384;
+
+/// Asks the kernel for the table of a mapped device, with `/dev` and its name.
+pub(super) type Mapped = fn(&Path, &str) -> io::Result<Option<Target>>;
 
 /// Where the drives are.
 #[derive(Debug, Clone, Copy)]
@@ -33,38 +48,43 @@ pub(crate) struct Drives<'a> {
     pub(crate) sys: &'a Path,
     pub(crate) dev: &'a Path,
     pub(crate) inventory: &'a Inventory,
-    pub(crate) look_again: fn(&Path, &Path) -> io::Result<()>,
+    /// `lvm`, and what runs it.
+    pub(crate) program: (&'a Path, Run),
+    pub(crate) mapped: Mapped,
+    /// A folder of ours for what `lvm` reads.
+    pub(crate) scratch: &'a Path,
+}
+
+/// A drive, by all its names.
+struct One<'a> {
+    name: &'a str,
+    path: PathBuf,
+    serial: &'a Serial,
+    group: VolumeGroup,
 }
 
 impl Drives<'_> {
-    /// Gives each drive that is to be cut its table.
+    /// Gives each drive that is to be cut its volumes.
     pub(crate) fn make(self, wanted: &[Drive], gate: Gate<'_>, gaps: &mut Vec<String>) -> io::Result<()> {
         for (serial, parts) in by_drive(wanted) {
-            let Some(name) = self.name(serial) else {
+            let Some(drive) = self.one(serial) else {
                 gaps.push(format!("drive {serial} is not there, or its serial is two drives'"));
                 continue;
             };
-            let path = self.dev.join(&name);
-            let done = Block::open(self.sys, &path)
-                .and_then(|mut device| cut(&mut device, serial, &parts, &mut || gate(&path)));
-            match done {
-                // Who was killed after the table was written has not had the kernel look at it.
-                Ok(Cut::Right) => {
-                    let there = self.partitions(&name);
-                    let seen = |part: &&Drive| {
-                        there.iter().any(|(start, bytes)| (Some(*start), *bytes) == (part.start, part.bytes))
-                    };
-                    if parts.iter().all(seen) {
-                        continue;
-                    }
-                    if let Err(error) = (self.look_again)(self.sys, &path) {
-                        gaps.push(format!(
-                            "drive {serial}: the kernel does not look at its new table: {error}"
-                        ));
-                    }
-                }
+            match self.cut(&drive, &parts, gate).and_then(|cut| match cut {
+                Cut::Right => self.wake(&drive, &parts, gate),
+                Cut::Occupied(_) | Cut::Otherwise(_) | Cut::Earlier(_) | Cut::Shut(_) => Ok(cut),
+            }) {
+                Ok(Cut::Right) => {}
                 Ok(Cut::Occupied(what)) => gaps.push(format!(
                     "drive {serial} is not cut, as there is {what} on it: erase it (`scalerforge host erase`), then carve again"
+                )),
+                Ok(Cut::Otherwise(names)) => gaps.push(format!(
+                    "drive {serial} is cut otherwise, into {names}: take that away (`scalerforge unit uncarve`), then carve again"
+                )),
+                Ok(Cut::Earlier(count)) => gaps.push(format!(
+                    "drive {serial} has an earlier version's table of {count} units, which are volumes now; it is left as it \
+                     is: save what is in them, erase it (`scalerforge host erase`), then carve again"
                 )),
                 Ok(Cut::Shut(error)) => return Err(error),
                 Err(error) => gaps.push(format!("drive {serial} cannot be cut: {error}")),
@@ -73,66 +93,219 @@ impl Drives<'_> {
         Ok(())
     }
 
-    /// The parts that the kernel has.
+    /// The parts that the kernel has.  After a restart it has none before somebody asks for them.
     pub(crate) fn read(self, wanted: &[Drive]) -> Vec<Drive> {
-        let parts = wanted.iter().filter(|drive| drive.start.is_some());
-        let real = |drive: &Drive| {
-            let (start, bytes) = self
-                .partitions(&self.name(&drive.serial)?)
-                .into_iter()
-                .find(|(start, _)| Some(*start) == drive.start)?;
-            Some(Drive { start: Some(start), bytes, ..drive.clone() })
-        };
-        parts.filter_map(real).collect()
+        let mut found = Vec::new();
+        for (serial, parts) in by_drive(wanted) {
+            let Some(drive) = self.one(serial) else { continue };
+            // Whoever reads says what there is; why something is not there, `make` tells.
+            let _ = self.wake(&drive, &parts, &mut |_| Ok(()));
+            found.extend(self.seen(&drive, &parts));
+        }
+        found
     }
 
-    /// Takes the table from each drive that has nothing but units.  What was in them stays where it was: the same cut
-    /// shows it again.
+    /// Takes the group from each drive on which it holds nothing but units.  What was in them stays where it was: the same
+    /// cut shows it again.
     pub(crate) fn undo(self, gate: Gate<'_>) -> io::Result<()> {
-        for drive in &self.inventory.drives {
-            let Some(name) = &drive.name else { continue };
-            let path = self.dev.join(name);
+        for serial in self.inventory.drives.iter().filter_map(|drive| drive.serial.as_ref()) {
+            let Some(drive) = self.one(serial) else { continue };
             // Drives without a medium do not open, and have no parts.
-            let Ok(mut device) = Block::open(self.sys, &path) else { continue };
-            let ours = match gpt::read(&mut device) {
-                Ok(Table::Partitions(found)) => {
-                    !found.is_empty() && found.iter().all(|part| part.kind == UNIT)
-                }
-                Ok(Table::None | Table::Record | Table::Damaged) | Err(_) => false,
-            };
-            if ours {
-                gate(&path)?;
-                gpt::erase(&mut device)?;
+            let Ok(mut device) = Block::open(self.sys, &drive.path) else { continue };
+            let volumes = self.volumes(&drive);
+            let because = |error: io::Error| io::Error::other(format!("drive {serial}: {error}"));
+            // One that does not even read keeps nobody else's units.
+            if volumes.look(&mut device).is_err() {
+                continue;
             }
-            // The table may be gone since an earlier try, and the kernel not know.
-            if ours || matches!(gpt::read(&mut device), Ok(Table::None)) && !self.partitions(name).is_empty()
+            let mut state = volumes.state(&mut device).map_err(because)?;
+            if let State::Group(found) = &state
+                && found.iter().all(|stretch| stretch.is_units(serial))
             {
-                drop(device);
-                (self.look_again)(self.sys, &path)?;
+                if self.is_awake(&drive) {
+                    gate(&drive.path)?;
+                    let told = volumes.deactivate().map_err(because)?;
+                    if self.is_awake(&drive) {
+                        return Err(because(volumes::unmoved(&told)));
+                    }
+                }
+                gate(&drive.path)?;
+                let told = volumes.remove().map_err(because)?;
+                state = volumes.state(&mut device).map_err(because)?;
+                if state != State::Bare {
+                    return Err(because(volumes::unmoved(&told)));
+                }
+            }
+            match state {
+                State::Bare => {
+                    gate(&drive.path)?;
+                    volumes.unlabel(&mut device).map_err(because)?;
+                }
+                State::Remnant => {
+                    gate(&drive.path)?;
+                    volumes::sweep(&mut device).map_err(because)?;
+                }
+                State::None | State::Foreign | State::Group(_) | State::Other(_) => {}
             }
         }
         Ok(())
     }
 
-    /// The one drive of this serial.
-    fn name(&self, serial: &Serial) -> Option<String> {
-        let mut own = self.inventory.drives.iter().filter(|drive| drive.serial.as_ref() == Some(serial));
-        match (own.next(), own.next()) {
-            (Some(drive), None) => drive.name.clone(),
-            (Some(_), Some(_)) | (None, _) => None,
+    /// Has the kernel let go of a drive on which nothing but units is, so that it can be erased; whether it is one.
+    pub(crate) fn release(self, serial: &Serial) -> Result<bool, String> {
+        let Some(drive) = self.one(serial) else { return Ok(false) };
+        let Ok(mut device) = Block::open(self.sys, &drive.path) else { return Ok(false) };
+        let volumes = self.volumes(&drive);
+        // One that is in the middle of an erase does not read, and is none the less to be erased.
+        if volumes.look(&mut device).is_err() {
+            return Ok(false);
+        }
+        match volumes.state(&mut device).map_err(|error| error.to_string())? {
+            State::Group(found) if found.iter().all(|stretch| stretch.is_units(serial)) => {}
+            State::Bare => return Ok(true),
+            State::None | State::Remnant | State::Foreign | State::Group(_) | State::Other(_) => {
+                return Ok(false);
+            }
+        }
+        if self.is_awake(&drive) {
+            let told = volumes.deactivate().map_err(|error| error.to_string())?;
+            if self.is_awake(&drive) {
+                return Err(format!("its units are in use: {}", volumes::unmoved(&told)));
+            }
+        }
+        Ok(true)
+    }
+
+    fn cut(&self, drive: &One<'_>, parts: &[&Drive], gate: Gate<'_>) -> io::Result<Cut> {
+        let part = |part: &&Drive| Stretch::of(drive.serial, place(part)?);
+        let Some(wanted) = parts.iter().map(part).collect::<Option<Vec<_>>>() else {
+            return Err(io::Error::other(
+                "its units are not of whole extents, or have names that LVM does not take",
+            ));
+        };
+        let mut device = Block::open(self.sys, &drive.path)?;
+        let volumes = self.volumes(drive);
+        let bare = match volumes.state(&mut device)? {
+            State::Group(found) if found == wanted => return Ok(Cut::Right),
+            State::Group(found) => return Ok(Cut::Otherwise(named(&found))),
+            State::Other(what) => return Ok(Cut::Occupied(what)),
+            State::Foreign => return Ok(Cut::Occupied("a physical volume of LVM that is not ours".into())),
+            State::Bare => Some(true),
+            State::Remnant => Some(false),
+            State::None => None,
+        };
+        // Somebody was killed on the way there or back.
+        if let Some(bare) = bare {
+            if let Err(error) = gate(&drive.path) {
+                return Ok(Cut::Shut(error));
+            }
+            if bare { volumes.unlabel(&mut device)? } else { volumes::sweep(&mut device)? }
+        }
+        if let Some(occupied) = occupied(&mut device)? {
+            return Ok(occupied);
+        }
+        let file = self.scratch.join("volumes.vg");
+        fs::write(&file, volumes::text(&drive.group, device.bytes(), &wanted))?;
+        let mut told = Told::default();
+        for step in [Volumes::label, Volumes::write] {
+            if let Err(error) = gate(&drive.path) {
+                return Ok(Cut::Shut(error));
+            }
+            told = step(&volumes, &file)?;
+        }
+        fs::remove_file(&file)?;
+        match volumes.state(&mut device)? {
+            State::Group(found) if found == wanted => Ok(Cut::Right),
+            State::None
+            | State::Remnant
+            | State::Foreign
+            | State::Bare
+            | State::Group(_)
+            | State::Other(_) => Err(volumes::unmoved(&told)),
         }
     }
 
-    /// First byte and size of each partition.
-    fn partitions(&self, name: &str) -> Vec<(u64, u64)> {
-        let Ok(entries) = fs::read_dir(self.sys.join("block").join(name)) else { return Vec::new() };
-        let dirs = entries.filter_map(Result::ok).map(|entry| entry.path());
-        let place = |dir: PathBuf| {
-            number(&dir.join("partition"))?;
-            let bytes = |file: &str| number(&dir.join(file))?.checked_mul(KERNEL_SECTOR);
-            Some((bytes("start")?, bytes("size")?))
+    /// Has the kernel map what is on the drive, where it does not yet.
+    fn wake(&self, drive: &One<'_>, parts: &[&Drive], gate: Gate<'_>) -> io::Result<Cut> {
+        if self.seen(drive, parts).len() == parts.len() {
+            return Ok(Cut::Right);
+        }
+        let mut device = Block::open(self.sys, &drive.path)?;
+        let volumes = self.volumes(drive);
+        if !matches!(volumes.state(&mut device)?, State::Group(_)) {
+            return Ok(Cut::Right);
+        }
+        drop(device);
+        if let Err(error) = gate(&drive.path) {
+            return Ok(Cut::Shut(error));
+        }
+        let told = volumes.activate()?;
+        if self.seen(drive, parts).len() == parts.len() {
+            Ok(Cut::Right)
+        } else {
+            Err(volumes::unmoved(&told))
+        }
+    }
+
+    fn volumes<'a>(&'a self, drive: &'a One<'_>) -> Volumes<'a> {
+        let (program, run) = self.program;
+        Volumes { program, run, drive: &drive.path, group: &drive.group }
+    }
+
+    /// The one drive of this serial.
+    fn one<'a>(&'a self, serial: &'a Serial) -> Option<One<'a>> {
+        let mut own = self.inventory.drives.iter().filter(|drive| drive.serial.as_ref() == Some(serial));
+        let (drive, None) = (own.next()?, own.next()) else { return None };
+        let name = drive.name.as_deref()?;
+        Some(One { name, path: self.dev.join(name), serial, group: VolumeGroup::of(serial) })
+    }
+
+    /// Whether the kernel maps anything of the drive's group.
+    fn is_awake(&self, drive: &One<'_>) -> bool {
+        let start = format!("{}-", drive.group.name);
+        self.mapped_devices().iter().any(|(_, name)| name.starts_with(&start))
+    }
+
+    /// The kernel's word on each of these parts.
+    fn seen(&self, drive: &One<'_>, parts: &[&Drive]) -> Vec<Drive> {
+        let all = self.mapped_devices();
+        let one = |part: &&Drive| {
+            let volume = drive.group.volume(drive.serial, place(part)?);
+            let (dir, name) = all.iter().find(|(_, name)| *name == volume.name)?;
+            self.mapping(drive, dir, name).map(|real| Drive { unit: part.unit.clone(), ..real })
         };
-        dirs.filter_map(place).collect()
+        parts.iter().filter_map(one).collect()
+    }
+
+    /// A mapped device that is one stretch of this drive and nothing else.
+    fn mapping(&self, drive: &One<'_>, dir: &Path, name: &str) -> Option<Drive> {
+        let slaves: Vec<_> = fs::read_dir(dir.join("slaves")).ok()?.filter_map(Result::ok).collect();
+        let [slave] = slaves.as_slice() else { return None };
+        let running = number(&dir.join("dm/suspended")) == Some(0) && number(&dir.join("ro")) == Some(0);
+        let target = (self.mapped)(self.dev, name).ok()??;
+        let sectors = number(&dir.join("size"))?;
+        let (device, from) = target.parameters.split_once(' ')?;
+        let whole = target.kind == "linear" && target.start == 0 && target.sectors == sectors;
+        let own = text(&self.sys.join("block").join(drive.name).join("dev"))?;
+        if !running || !whole || slave.file_name() != *drive.name || device != own {
+            return None;
+        }
+        let bytes = |sectors: u64| sectors.checked_mul(KERNEL_SECTOR);
+        Some(Drive {
+            unit: String::new(),
+            serial: drive.serial.clone(),
+            bytes: bytes(sectors)?,
+            start: Some(bytes(from.parse().ok()?)?),
+            volume: Some(Volume { name: name.to_owned(), uuid: text(&dir.join("dm/uuid"))? }),
+        })
+    }
+
+    /// All devices of the device mapper, with their names.
+    fn mapped_devices(&self) -> Vec<(PathBuf, String)> {
+        let Ok(entries) = fs::read_dir(self.sys.join("block")) else { return Vec::new() };
+        let dirs = entries.filter_map(Result::ok).map(|entry| entry.path());
+        let named = dirs.filter_map(|dir| Some((text(&dir.join("dm/name"))?, dir)));
+        named.take(MAPPED_MAX).map(|(name, dir)| (dir, name)).collect()
     }
 }
 
@@ -142,39 +315,29 @@ enum Cut {
     Right,
     /// Something is on it.
     Occupied(String),
+    /// Other units are on it.
+    Otherwise(String),
+    /// So many units of a time when they were partitions.
+    Earlier(usize),
     /// The gate is shut.
     Shut(io::Error),
 }
 
-fn cut(
-    device: &mut dyn Device,
-    serial: &Serial,
-    parts: &[&Drive],
-    gate: &mut dyn FnMut() -> io::Result<()>,
-) -> io::Result<Cut> {
-    let wanted: Vec<Partition> = (1..).zip(parts).map(|(number, part)| partition(number, part)).collect();
-    match gpt::read(device)? {
-        Table::Partitions(found) if found == wanted => return Ok(Cut::Right),
+/// Whatever is on the drive that is not LVM's.
+fn occupied(device: &mut dyn Device) -> io::Result<Option<Cut>> {
+    Ok(Some(match gpt::read(device)? {
+        Table::Partitions(found) if !found.is_empty() && found.iter().all(|part| part.kind == EARLIER) => {
+            Cut::Earlier(found.len())
+        }
         Table::Partitions(found) => {
             let names: Vec<_> = found.iter().take(4).map(|part| format!("`{}`", part.name)).collect();
-            return Ok(Cut::Occupied(format!(
-                "a table of {} partitions ({})",
-                found.len(),
-                names.join(", ")
-            )));
+            Cut::Occupied(format!("a table of {} partitions ({})", found.len(), names.join(", ")))
         }
-        Table::Record => return Ok(Cut::Occupied("a master boot record".into())),
-        Table::Damaged => return Ok(Cut::Occupied("a damaged partition table".into())),
-        Table::None => {}
-    }
-    if !blank(device)? {
-        return Ok(Cut::Occupied("data".into()));
-    }
-    if let Err(error) = gate() {
-        return Ok(Cut::Shut(error));
-    }
-    gpt::write(device, guid(&["drive", serial.as_str()]), &wanted)?;
-    Ok(Cut::Right)
+        Table::Record => Cut::Occupied("a master boot record".into()),
+        Table::Damaged => Cut::Occupied("a damaged partition table".into()),
+        Table::None if blank(device)? => return Ok(None),
+        Table::None => Cut::Occupied("data".into()),
+    }))
 }
 
 fn blank(device: &mut dyn Device) -> io::Result<bool> {
@@ -189,20 +352,13 @@ fn blank(device: &mut dyn Device) -> io::Result<bool> {
     Ok(true)
 }
 
-fn partition(number: u32, part: &Drive) -> Partition {
-    let start = part.start.unwrap_or_default();
-    let id = guid(&["part", part.serial.as_str(), &start.to_string(), &part.bytes.to_string()]);
-    Partition { number, kind: UNIT, id, name: part.unit.clone(), start, bytes: part.bytes }
+fn named(found: &[Stretch]) -> String {
+    let names: Vec<_> = found.iter().take(4).map(|stretch| format!("`{}`", stretch.volume)).collect();
+    format!("{} volumes ({})", found.len(), names.join(", "))
 }
 
-/// An identity out of what it identifies, marked as made by rules of our own (RFC 9562, version 8).
-fn guid(words: &[&str]) -> Guid {
-    let hash = words.iter().fold(Sha256::new(), |hash, word| hash.chain_update(word).chain_update([0]));
-    let mut id = [0; 16];
-    id.iter_mut().zip(hash.finalize()).for_each(|(to, from)| *to = from);
-    id[6] = id[6] & 0x0f | 0x80;
-    id[8] = id[8] & 0x3f | 0x80;
-    Guid(id)
+fn place(part: &Drive) -> Option<Part<'_>> {
+    Some(Part { unit: &part.unit, start: part.start?, bytes: part.bytes })
 }
 
 /// Parts by drive, each drive's in order of their place.

@@ -10,9 +10,9 @@ use appliance_model::{
     units::{Manifest, Resource, Tier, Unit},
 };
 
-use image_slots::gpt::{self, Table};
-
 use super::*;
+
+mod drives;
 
 const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 
@@ -140,26 +140,6 @@ fn systemd(words: &[&str]) -> io::Result<()> {
     }
 }
 
-/// What the kernel shows of a drive's partitions.
-fn look_again(sys: &Path, drive: &Path) -> io::Result<()> {
-    let name = drive.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let dir = sys.join("block").join(name);
-    for entry in fs::read_dir(&dir)?.filter_map(Result::ok).filter(|entry| entry.path().is_dir()) {
-        fs::remove_dir_all(entry.path())?;
-    }
-    let Table::Partitions(found) = gpt::read(&mut Block::open(sys, drive)?)? else { return Ok(()) };
-    for part in found {
-        let dir = dir.join(format!("{name}{}", part.number));
-        fs::create_dir(&dir)?;
-        for (file, value) in
-            [("partition", part.number.into()), ("start", part.start / 512), ("size", part.bytes / 512)]
-        {
-            fs::write(dir.join(file), format!("{value}\n"))?;
-        }
-    }
-    Ok(())
-}
-
 /// A driver that keeps its parts in a file below the program, one a line.
 fn order(program: &Path, arguments: &[&str]) -> Result<(), String> {
     let [verb, "--gpu", gpu, "--slices", slices, "--start", start] = arguments else {
@@ -264,13 +244,20 @@ impl Tree {
             .set_len(16 << 20)
             .unwrap();
         put("sys/block/sdb/size", "32768\n");
+        put("sys/block/sdb/dev", "8:16\n");
         fs::create_dir_all(tree.0.path().join("run")).unwrap();
         tree
     }
 
     fn ground(&self) -> Ground {
-        let calls =
-            Calls { make: new_group, remove: |dir| fs::remove_dir_all(dir), systemd, look_again, order };
+        let calls = Calls {
+            make: new_group,
+            remove: |dir| fs::remove_dir_all(dir),
+            systemd,
+            volumes: drives::lvm,
+            mapped: drives::mapped,
+            order,
+        };
         ROOT.set(self.0.path().to_owned());
         Ground { calls, ..Ground::of(self.0.path(), &self.0.path().join("run")) }
     }
@@ -438,47 +425,4 @@ fn groups_are_made_in_one_place() {
 fn unreal_of(ground: &Ground, wanted: &Shape, inventory: &Inventory) -> String {
     let differences = compare(wanted, &ground.read(wanted, inventory));
     differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-}
-
-#[test]
-fn a_drive_with_something_on_it_is_not_cut() {
-    type Prepare = fn(&mut Vec<u8>);
-    let rows: [(Prepare, &str); 3] = [
-        (|drive| drive[4096] = 1, "data"),
-        (|drive| drive[510..512].copy_from_slice(&[0x55, 0xaa]), "a master boot record"),
-        (|drive| *drive.last_mut().unwrap() = 1, "data"),
-    ];
-    for (prepare, what) in rows {
-        let (tree, wanted) = (Tree::new(), wanted());
-        let path = tree.0.path().join("dev/sdb");
-        let mut content = fs::read(&path).unwrap();
-        prepare(&mut content);
-        fs::write(&path, &content).unwrap();
-        let ground = tree.ground();
-        let (mut gate, _) = until(usize::MAX);
-        let gaps = ground.make(&wanted, &inventory(), &mut gate).unwrap();
-        assert!(gaps.iter().any(|gap| gap.contains(what) && gap.contains("host erase")), "{gaps:?}");
-        assert_eq!(fs::read(&path).unwrap(), content);
-        let unreal = unreal_of(&ground, &wanted, &inventory());
-        assert!(unreal.contains("storage-0002: what it is made of should be partition at byte"), "{unreal}");
-        ground.undo(&inventory(), &mut gate).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), content);
-    }
-}
-
-#[test]
-fn a_drive_that_is_cut_otherwise_keeps_its_parts_until_they_are_undone() {
-    let (tree, wanted) = (Tree::new(), wanted());
-    let ground = tree.ground();
-    let (mut gate, _) = until(usize::MAX);
-    ground.make(&wanted, &inventory(), &mut gate).unwrap();
-    let mut others = wanted.clone();
-    others.drives.iter_mut().filter(|drive| drive.start.is_some()).for_each(|drive| drive.bytes /= 2);
-    let gaps = ground.make(&others, &inventory(), &mut gate).unwrap();
-    assert!(gaps[0].contains("a table of 2 partitions (`storage-0001`, `storage-0002`)"), "{gaps:?}");
-    assert_eq!(compare(&wanted, &ground.read(&wanted, &inventory())), []);
-    // Not in this boot's record, and found all the same.
-    fs::remove_file(&ground.record).unwrap();
-    ground.undo(&inventory(), &mut gate).unwrap();
-    assert_eq!(ground.make(&others, &inventory(), &mut gate).unwrap(), Vec::<String>::new());
 }
