@@ -14,7 +14,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::{
-    gates, prepare,
+    arm64, gates, prepare,
     run::{cargo, output, run},
 };
 
@@ -62,6 +62,10 @@ pub(crate) struct Soak {
     /// compares, and starts its disks; instead of fuzzing: minutes of emulation.
     #[arg(long, conflicts_with_all = ["targets", "chain_calls", "chain_matrix", "installed"])]
     appliance: bool,
+    /// Builds the agent and the discovery image for 64-bit ARM, starts it in a virtual machine and lets it enrol, instead
+    /// of fuzzing: minutes of emulation.
+    #[arg(long, conflicts_with_all = ["targets", "chain_calls", "chain_matrix", "installed", "appliance"])]
+    arm64: bool,
     /// Only these targets.
     #[arg(value_parser = TARGETS)]
     targets: Vec<String>,
@@ -95,6 +99,9 @@ pub(crate) fn run_all(root: &Path, soak: &Soak) -> anyhow::Result<()> {
     }
     if soak.appliance {
         return whole_machines(root, "from_image");
+    }
+    if soak.arm64 {
+        return arm64::soak(root);
     }
     let folder = root.join("hil-tests/fuzz");
     // Dependencies' build scripts must not be instrumented, and are not when the platform is named.

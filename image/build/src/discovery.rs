@@ -24,13 +24,14 @@ use crate::sbom::{self, Licensed, Subject};
 use crate::signed;
 
 /// This crate's own code and data, and that of `image-seal`: a changed builder may build other bytes.
-const OWN_SOURCES: [(&str, &[u8]); 59] = [
+const OWN_SOURCES: [(&str, &[u8]); 61] = [
     ("appliance-overlay.txt", include_bytes!("../data/appliance-overlay.txt")),
     ("appliance.rs", include_bytes!("appliance.rs")),
     ("appliance.txt", include_bytes!("../data/appliance.txt")),
     ("appliance/media.rs", include_bytes!("appliance/media.rs")),
     ("appliance/root.rs", include_bytes!("appliance/root.rs")),
     ("apt.rs", include_bytes!("apt.rs")),
+    ("architecture.rs", include_bytes!("architecture.rs")),
     ("build.rs", include_bytes!("build.rs")),
     ("crates.rs", include_bytes!("crates.rs")),
     ("crates/rooms.rs", include_bytes!("crates/rooms.rs")),
@@ -58,6 +59,7 @@ const OWN_SOURCES: [(&str, &[u8]); 59] = [
     ("members.rs", include_bytes!("members.rs")),
     ("modules.rs", include_bytes!("modules.rs")),
     ("newer.rs", include_bytes!("newer.rs")),
+    ("packages-arm64.json", include_bytes!("../data/packages-arm64.json")),
     ("packages.json", include_bytes!("../data/packages.json")),
     ("packages.rs", include_bytes!("packages.rs")),
     ("release.rs", include_bytes!("release.rs")),
