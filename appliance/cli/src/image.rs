@@ -12,11 +12,11 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, ensure};
 use attest_evidence::ReferenceValues;
 use clap::{Args, Subcommand};
 use image_build::{
-    Lock, Origin,
+    Architecture, Lock, Origin,
     installed::{self, Order},
     release::Edition,
 };
@@ -35,6 +35,9 @@ pub(crate) enum Verb {
         /// Where discovery.efi, reference.json, reference.corim and manifest.json go.
         #[arg(long)]
         out: PathBuf,
+        /// What servers it is for: amd64, or arm64.
+        #[arg(long, default_value_t)]
+        arch: Architecture,
         #[command(flatten)]
         from: Source,
         #[command(flatten)]
@@ -74,6 +77,9 @@ pub(crate) enum Verb {
         /// The file to write; what changes is told against what it holds, else against what this program was built with.
         #[arg(long)]
         out: PathBuf,
+        /// What the packages are for: amd64, or arm64.
+        #[arg(long, default_value_t)]
+        arch: Architecture,
         /// Where fetched packages are kept.
         #[arg(long, default_value = CACHE)]
         cache: PathBuf,
@@ -112,7 +118,10 @@ pub(crate) struct Source {
 
 pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     match verb {
-        Verb::Build { agent, out, from, vouching, json } => build(&agent, &out, &from, &vouching, json),
+        Verb::Build { agent, out, arch, from, vouching, json } => {
+            let lock = from.lock(arch)?;
+            build(&agent, &out, from.origin(&lock), &vouching, json)
+        }
         Verb::BuildAppliance(options) => appliance::build(&options),
         Verb::BuildHost { agent, start, out, from, vouching, json } => {
             let order = Order { agent: &agent, start: &start, edition: Edition::own(), out: &out };
@@ -120,7 +129,7 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         }
         Verb::Seal(seal) => seal::seal(&seal),
         Verb::Sign(sign) => seal::sign(&sign),
-        Verb::Lock { out, cache, json } => lock(&out, &cache, json),
+        Verb::Lock { out, arch, cache, json } => lock(&out, arch, &cache, json),
         Verb::Cve(options) => cve::cve(&options),
         Verb::Inspect(inspect) => show::inspect(&inspect),
         Verb::Diff(diff) => show::diff(&diff),
@@ -131,13 +140,11 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
 fn build(
     agent: &Path,
     out: &Path,
-    from: &Source,
+    origin: Origin<'_>,
     vouching: &Vouching,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
     let key = vouching.key()?;
-    let lock = from.lock()?;
-    let origin = from.origin(&lock);
     let built = steps(|progress| image_build::discovery(origin, agent, out, progress))?;
     let signed = sign(&built.reference_corim, &built.reference, key)?;
     if json {
@@ -152,7 +159,7 @@ fn build(
 
 fn build_host(order: &Order<'_>, from: &Source, vouching: &Vouching, json: bool) -> anyhow::Result<ExitCode> {
     let key = vouching.key()?;
-    let lock = from.lock()?;
+    let lock = from.lock(Architecture::Amd64)?;
     let made = steps(|progress| installed::installed(from.origin(&lock), order, progress))?;
     let reference = installed::reference(order.out)?;
     let signed = sign(&order.out.join("host-reference.corim"), &reference, key)?;
@@ -195,15 +202,21 @@ fn sign(file: &Path, reference: &ReferenceValues, key: Option<[u8; 32]>) -> anyh
 }
 
 impl Source {
-    /// The packages to build with, if no critical vulnerability of theirs is known.
-    fn lock(&self) -> anyhow::Result<Lock> {
-        let lock = self.unchecked_lock()?;
+    /// The packages to build with, if they are for these servers and no critical vulnerability of theirs is known.
+    fn lock(&self, architecture: Architecture) -> anyhow::Result<Lock> {
+        let lock = self.unchecked_lock(architecture)?;
+        ensure!(
+            lock.architecture == architecture,
+            "the package lock is for {}, and the image for {architecture}: name a lock that `scalerforge image lock --arch \
+             {architecture}` wrote; nothing was built",
+            lock.architecture
+        );
         self.known.stop(&lock)?;
         Ok(lock)
     }
 
-    fn unchecked_lock(&self) -> anyhow::Result<Lock> {
-        self.lock.as_deref().map_or_else(|| Ok(Lock::committed()?), read_lock)
+    fn unchecked_lock(&self, architecture: Architecture) -> anyhow::Result<Lock> {
+        self.lock.as_deref().map_or_else(|| Ok(Lock::committed(architecture)?), read_lock)
     }
 
     fn origin<'a>(&'a self, lock: &'a Lock) -> Origin<'a> {
@@ -211,9 +224,10 @@ impl Source {
     }
 }
 
-fn lock(out: &Path, cache: &Path, json: bool) -> anyhow::Result<ExitCode> {
-    let old = if out.exists() { read_lock(out)? } else { Lock::committed()? };
-    let new = steps(|progress| image_build::relock(cache, progress))?;
+fn lock(out: &Path, arch: Architecture, cache: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    let old = if out.exists() { read_lock(out)? } else { Lock::committed(arch)? };
+    ensure!(old.architecture == arch, "{} is a lock for {}, not for {arch}", out.display(), old.architecture);
+    let new = steps(|progress| image_build::relock(cache, arch, progress))?;
     let changes = old.changes(&new);
     fs::write(out, new.to_text()?).with_context(|| format!("cannot write {}", out.display()))?;
     if json {

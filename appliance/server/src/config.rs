@@ -16,6 +16,7 @@ mod burn_in;
 mod carve;
 pub(crate) mod firmware;
 mod host;
+mod image;
 mod page;
 mod reach;
 mod secure_boot;
@@ -29,6 +30,7 @@ pub use alerts::Alerts;
 pub use burn_in::BurnIn;
 pub use firmware::Firmware;
 pub use host::Host;
+pub use image::Image;
 pub use page::Page;
 pub use reach::{Discovery, Span};
 pub use secure_boot::SecureBoot;
@@ -50,6 +52,8 @@ pub struct Config {
     pub medium: Option<PathBuf>,
     /// Its reference values.
     pub reference: attest_evidence::ReferenceValues,
+    /// The discovery image for 64-bit ARM.
+    pub arm64: Option<Image>,
     /// Where agents call.
     pub agent: SocketAddr,
     /// Where agents call that have no IPv4.
@@ -234,6 +238,11 @@ impl Config {
         })?;
         Reader { dir, config: &config }.understand(wire)
     }
+
+    /// The reference values of all discovery images.
+    pub(crate) fn references(&self) -> impl Iterator<Item = &attest_evidence::ReferenceValues> {
+        std::iter::once(&self.reference).chain(self.arm64.as_ref().map(|image| &image.reference))
+    }
 }
 
 /// A node's name is the site's and the host's; the registry keeps it in storage, which costs by the word.
@@ -249,19 +258,14 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn understand(&self, wire: wire::Config) -> Result<Config, ConfigError> {
-        let uki = self.dir.join(&wire.image.uki);
-        readable(&uki, "image.uki", self.config)?;
+        let Image { uki, reference } =
+            self.image(["image.uki", "image.reference"], &wire.image.uki, &wire.image.reference)?;
+        let arm64 = wire.image.arm64.as_ref().map(|arm64| {
+            self.image(["image.arm64.uki", "image.arm64.reference"], &arm64.uki, &arm64.reference)
+        });
+        let arm64 = arm64.transpose()?;
         let medium = wire.image.medium.as_ref().map(|medium| self.dir.join(medium));
         medium.as_ref().map_or(Ok(()), |medium| readable(medium, "image.medium", self.config))?;
-        let reference_file = self.dir.join(&wire.image.reference);
-        let reference = read(&reference_file, "image.reference", self.config)?;
-        let reference = attest_evidence::ReferenceValues::from_json(&reference).map_err(|_| {
-            self.value(
-                "image.reference",
-                &wire.image.reference,
-                "a file of reference values as the image build writes it",
-            )
-        })?;
         if wire.pxe.api_url.is_none() {
             // The boot service alone does without; here no agent would know whom to call.
             let expected = "there, and agents learn from it where to call: write the URL of agent.listen, such as \
@@ -300,6 +304,7 @@ impl Reader<'_> {
             uki,
             medium,
             reference,
+            arm64,
             burn_in: self.burn_in(wire.burn_in)?,
             checks: crate::checks::Checks::read(self.dir, wire.checks)
                 .map_err(|source| ConfigError::Checks { config: self.config.to_owned(), source })?,

@@ -82,7 +82,7 @@ pub(crate) fn judge(
     let evidence = Evidence::decode(bytes).map_err(|error| Box::new(unreadable(&error)))?;
     let policy = Policy {
         roots: app.roots.clone(),
-        reference: std::iter::once(&app.config.reference).chain(app.releases.references()).cloned().collect(),
+        reference: app.config.references().chain(app.releases.references()).cloned().collect(),
         allow_software_tpm: app.config.allow_software_tpm,
         challengers: binding::challenger_public(app.keys.attestor()).into_iter().collect(),
         k: 1,

@@ -24,7 +24,7 @@ use crate::{
     controllers::Controllers,
     discovery, executor, fleet, offboard, operator_api, plain, publish, remedy, rescue,
     residence::{Releases, SealKeys},
-    secure_boot::{self, BootKeys},
+    secure_boot::{self, BootKeys, images::Bases},
     sending, sightings, signing,
     site::{self, Keys, SiteError},
     tls,
@@ -161,17 +161,13 @@ async fn serve_now(
     let inherited = inherited.map(|listener| adopt(listener, config.operator)).transpose()?;
     let signers = Signers::read(&config)?;
     right_chain(&config.chain.rpc_urls, config.chain.chain_id).await?;
-    let base = secure_boot::images::base(dir, &config).map_err(ServeError::Image)?;
+    let bases = secure_boot::images::bases(dir, &config).map_err(ServeError::Image)?;
     // Everything that can be wrong with a site was looked at; only from here on is its directory written to.
-    let boot_keys = sealed(dir, &mut config, base.as_deref())?;
+    let boot_keys = sealed(dir, &mut config, &bases)?;
     let clock = pxe_server::Clock::new(app::now);
-    let (pxe, pxe_server) = pxe_server::PxeServer::start(
-        config.pxe.clone().with_image(&config.uki).with_medium(config.medium.as_deref()),
-        &dir.join("pxe"),
-        clock,
-    )
-    .await
-    .map_err(ServeError::Pxe)?;
+    let (pxe, pxe_server) = pxe_server::PxeServer::start(boot_service(&config), &dir.join("pxe"), clock)
+        .await
+        .map_err(ServeError::Pxe)?;
     let store = appliance_store::Store::open(&dir.join("store.sqlite")).map_err(ServeError::Store)?;
     let book = signing::StoreBook::open(dir).map_err(ServeError::Store)?;
     let (link, devnet) = link(&config, signers.with_book(book)).await?;
@@ -213,12 +209,16 @@ async fn serve_now(
     }
 }
 
-/// The site's keys for images, and the image as this site's own.
-fn sealed(dir: &Path, config: &mut Config, base: Option<&[u8]>) -> Result<BootKeys, ServeError> {
+/// The provisioning LAN, with the images that the site file names elsewhere.
+fn boot_service(config: &Config) -> pxe_server::Config {
+    let arm64 = config.arm64.as_ref().map(|image| image.uki.as_path());
+    config.pxe.clone().with_image(&config.uki).with_arm64_image(arm64).with_medium(config.medium.as_deref())
+}
+
+/// The site's keys for images, and the images as this site's own.
+fn sealed(dir: &Path, config: &mut Config, bases: &Bases) -> Result<BootKeys, ServeError> {
     let keys = BootKeys::open(dir, config.secure_boot.own_keys).map_err(ServeError::BootKeys)?;
-    if let Some(base) = base {
-        secure_boot::images::seal(dir, config, &keys, base).map_err(ServeError::Image)?;
-    }
+    secure_boot::images::seal(dir, config, &keys, bases).map_err(ServeError::Image)?;
     Ok(keys)
 }
 

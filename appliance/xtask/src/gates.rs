@@ -8,9 +8,10 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use image_build::Architecture;
 
 use crate::{
-    judges, prepare,
+    arm64, judges, prepare,
     run::{as_from_a_shell, cargo, output, run},
     tidy, tools,
 };
@@ -72,8 +73,9 @@ pub(crate) fn test(root: &Path, test: &Test) -> anyhow::Result<()> {
         let arguments = [&["--workspace", "-E", "package(hil-tests-scenarios)"], filter.as_slice()].concat();
         gate("scenarios", &mut || nextest(root, list.as_deref(), &arguments))?;
     }
-    if !test.quick && prepare::newer_lock(&root.join(".xtask")).exists() {
-        eprintln!("\nthe package lock has aged: copy .xtask/packages.json to {}", prepare::LOCK_FILE);
+    if !test.quick && prepare::newer_lock(&root.join(".xtask"), Architecture::Amd64).exists() {
+        let file = prepare::lock_file(Architecture::Amd64);
+        eprintln!("\nthe package lock has aged: copy .xtask/packages.json to {file}");
     }
     eprintln!();
     for (name, time) in &times {
@@ -238,10 +240,11 @@ pub(crate) fn nextest(root: &Path, artefacts: Option<&Path>, arguments: &[&str])
         let (name, value) = hil_tests_scenarios::Artefacts::variable(list);
         command.env(name, value);
         command.env("SCALERFORGE_CACHE", root.join(".xtask/cache"));
-        let newer = prepare::newer_lock(&root.join(".xtask"));
+        let newer = prepare::newer_lock(&root.join(".xtask"), Architecture::Amd64);
         if newer.exists() {
             command.env("SCALERFORGE_LOCK", newer);
         }
+        command.env("SCALERFORGE_ARM64", arm64::folder(root));
     }
     run(command.args(["nextest", "run"]).args(prepare::TESTED).args(arguments))
 }

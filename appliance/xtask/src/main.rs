@@ -3,6 +3,7 @@
 //! `demo` shows the whole way, `test` is all that CI runs, `tidy` is the rest of the law, `judge` reads the fixtures
 //! that are not in the repository.  What is missing on the machine is installed (as root) or named (otherwise).
 
+mod arm64;
 mod bench;
 mod demo;
 mod gates;

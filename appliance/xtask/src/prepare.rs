@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use hil_tests_scenarios::{Artefacts, BootFiles};
-use image_build::{Lock, Origin, lock::Set, packages};
+use image_build::{Architecture, Lock, Origin, lock::Set, packages};
 
 use crate::run::{cargo, run};
 
@@ -16,7 +16,7 @@ const MARK: &[u8] = b"scalerforge agent";
 
 /// An agent larger than this is not the small thing that it has to be.
 /// 5 MiB held it until it got an account of its own: elliptic curve and hash of the chain are code of their own.
-const AGENT_BYTES_MAX: u64 = 6 << 20;
+pub(crate) const AGENT_BYTES_MAX: u64 = 6 << 20;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
@@ -47,7 +47,7 @@ pub(crate) fn prepare(root: &Path, altered: bool) -> anyhow::Result<(Artefacts, 
     let base = folder.join("image-base");
     // Scenarios build systems in networks of their own, from where no mirror is reached.
     let rest: &[Set] = if altered { &[Set::Host, Set::Appliance, Set::Tools] } else { &[] };
-    let lock = packages(&folder, &cache, rest, &mut say)?;
+    let lock = packages(&folder, &cache, Architecture::Amd64, rest, &mut say)?;
     let origin = Origin { cache: &cache, lock: &lock, snapshot: None };
     let built = image_build::discovery(origin, &agent, &base, &mut say)?;
     ensure!(built.uki_bytes <= UKI_BYTES_MAX, "the discovery image has {} bytes", built.uki_bytes);
@@ -95,9 +95,15 @@ fn sealed(base: &image_build::Discovery, ca: &Path, out: PathBuf) -> anyhow::Res
 /// build` never does this.
 ///
 /// `rest` are sets that are only fetched, for systems that are built later.
-fn packages(folder: &Path, cache: &Path, rest: &[Set], say: &mut dyn FnMut(&str)) -> anyhow::Result<Lock> {
-    let committed = Lock::committed()?;
-    let newer = newer_lock(folder);
+pub(crate) fn packages(
+    folder: &Path,
+    cache: &Path,
+    architecture: Architecture,
+    rest: &[Set],
+    say: &mut dyn FnMut(&str),
+) -> anyhow::Result<Lock> {
+    let committed = Lock::committed(architecture)?;
+    let newer = newer_lock(folder, architecture);
     // Only what this very run found stands for today.
     if newer.exists() {
         std::fs::remove_file(&newer)?;
@@ -112,12 +118,12 @@ fn packages(folder: &Path, cache: &Path, rest: &[Set], say: &mut dyn FnMut(&str)
             eprintln!(
                 "\n  NOT THE COMMITTED PACKAGES: no mirror has {name} {version} any more.  Today's are:"
             );
-            let today = image_build::relock(cache, say)?;
+            let today = image_build::relock(cache, architecture, say)?;
             for line in committed.changes(&today) {
                 eprintln!("  {line}");
             }
             std::fs::write(&newer, today.to_text()?)?;
-            eprintln!("  commit {} as {LOCK_FILE}\n", newer.display());
+            eprintln!("  commit {} as {}\n", newer.display(), lock_file(architecture));
             all(&today, say)?;
             Ok(today)
         }
@@ -126,11 +132,19 @@ fn packages(folder: &Path, cache: &Path, rest: &[Set], say: &mut dyn FnMut(&str)
 }
 
 /// Where the lock lives in the tree.
-pub(crate) const LOCK_FILE: &str = "image/build/data/packages.json";
+pub(crate) fn lock_file(architecture: Architecture) -> &'static str {
+    match architecture {
+        Architecture::Amd64 => "image/build/data/packages.json",
+        Architecture::Arm64 => "image/build/data/packages-arm64.json",
+    }
+}
 
 /// Where a run leaves the lock of today, if the committed one has aged.
-pub(crate) fn newer_lock(folder: &Path) -> PathBuf {
-    folder.join("packages.json")
+pub(crate) fn newer_lock(folder: &Path, architecture: Architecture) -> PathBuf {
+    match architecture {
+        Architecture::Amd64 => folder.join("packages.json"),
+        other => folder.join(format!("packages-{other}.json")),
+    }
 }
 
 fn boot_files(built: &image_build::Discovery, image: &Path) -> BootFiles {

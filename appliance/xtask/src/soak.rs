@@ -14,7 +14,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::{
-    gates, prepare,
+    arm64, gates, prepare,
     run::{cargo, output, run},
 };
 
@@ -66,6 +66,10 @@ pub(crate) struct Soak {
     /// of fuzzing.
     #[arg(long, conflicts_with_all = ["targets", "chain_calls", "chain_matrix", "installed", "appliance"])]
     power_cuts: bool,
+    /// Builds the agent and the discovery image for 64-bit ARM, starts it in a virtual machine and lets it enrol, instead
+    /// of fuzzing: minutes of emulation.
+    #[arg(long, conflicts_with_all = ["targets", "chain_calls", "chain_matrix", "installed", "appliance", "power_cuts"])]
+    arm64: bool,
     /// Only these targets.
     #[arg(value_parser = TARGETS)]
     targets: Vec<String>,
@@ -102,6 +106,9 @@ pub(crate) fn run_all(root: &Path, soak: &Soak) -> anyhow::Result<()> {
     }
     if soak.power_cuts {
         return whole_machines(root, "package(image-build) & binary(hil_host)");
+    }
+    if soak.arm64 {
+        return arm64::soak(root);
     }
     let folder = root.join("hil-tests/fuzz/run");
     // Dependencies' build scripts must not be instrumented, and are not when the platform is named.

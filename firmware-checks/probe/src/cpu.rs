@@ -78,11 +78,12 @@ fn nodes(tree: &Tree) -> BTreeMap<u32, u32> {
 }
 
 /// Flags that decide what may run on a processor, or that tell of a guest.
-const FLAGS: [&str; 31] = [
+const FLAGS: [&str; 37] = [
     "aes",
     "amx_bf16",
     "amx_int8",
     "amx_tile",
+    "atomics",
     "avx",
     "avx2",
     "avx512_bf16",
@@ -93,7 +94,9 @@ const FLAGS: [&str; 31] = [
     "avx512dq",
     "avx512f",
     "avx512vl",
+    "bf16",
     "hypervisor",
+    "i8mm",
     "la57",
     "pdpe1gb",
     "sev",
@@ -101,8 +104,11 @@ const FLAGS: [&str; 31] = [
     "sev_snp",
     "sgx",
     "sgx_lc",
+    "sha2",
     "sha_ni",
     "sme",
+    "sve",
+    "sve2",
     "svm",
     "tdx_guest",
     "tdx_host_platform",
@@ -125,7 +131,7 @@ fn cpuinfo(tree: &Tree) -> BTreeMap<u32, Cpu> {
         };
         let number = |name: &str| field(name).and_then(|number| number.parse().ok());
         if let Some(cpu) = number("processor") {
-            let flags = field("flags").unwrap_or_default();
+            let flags = field("flags").or_else(|| field("Features")).unwrap_or_default();
             let mut flags: Vec<String> =
                 flags.split(' ').filter(|flag| FLAGS.contains(flag)).map(str::to_owned).collect();
             flags.sort_unstable();
@@ -139,11 +145,51 @@ fn cpuinfo(tree: &Tree) -> BTreeMap<u32, Cpu> {
                 flags,
                 ..Cpu::default()
             };
+            let facts = match arm(&field) {
+                Some(arm) => Cpu { flags: facts.flags, ..arm },
+                None => facts,
+            };
             found.insert(cpu, facts);
         }
     }
     found
 }
+
+/// What a 64-bit ARM processor says of itself: numbers, where others have words.
+fn arm(field: &dyn Fn(&str) -> Option<String>) -> Option<Cpu> {
+    let hex = |name| u32::from_str_radix(field(name)?.strip_prefix("0x")?, 16).ok();
+    let (implementer, part) = (hex("CPU implementer")?, hex("CPU part")?);
+    let known = ARM.iter().find(|known| (known.0, known.1) == (implementer, part));
+    let maker = ARM.iter().find(|known| known.0 == implementer).map(|known| known.2);
+    let revision = field("CPU revision").and_then(|number| number.parse().ok());
+    Some(Cpu {
+        vendor: Some(maker.map_or_else(|| format!("implementer {implementer:#x}"), str::to_owned)),
+        model: Some(known.map_or_else(|| format!("part {part:#x}"), |known| known.3.to_owned())),
+        family: hex("CPU variant"),
+        model_number: Some(part),
+        stepping: revision,
+        ..Cpu::default()
+    })
+}
+
+/// Processors of servers: implementer and part of the register MIDR_EL1 (as `lscpu` of util-linux has them), maker, name.
+const ARM: [(u32, u32, &str, &str); 15] = [
+    (0x41, 0xd03, "ARM", "Cortex-A53"),
+    (0x41, 0xd07, "ARM", "Cortex-A57"),
+    (0x41, 0xd08, "ARM", "Cortex-A72"),
+    (0x41, 0xd0c, "ARM", "Neoverse-N1"),
+    (0x41, 0xd40, "ARM", "Neoverse-V1"),
+    (0x41, 0xd49, "ARM", "Neoverse-N2"),
+    (0x41, 0xd4f, "ARM", "Neoverse-V2"),
+    (0x41, 0xd84, "ARM", "Neoverse-V3"),
+    (0x41, 0xd8e, "ARM", "Neoverse-N3"),
+    (0x43, 0x0a1, "Cavium", "ThunderX"),
+    (0x43, 0x0af, "Cavium", "ThunderX2"),
+    (0x48, 0xd01, "HiSilicon", "TaiShan-v110"),
+    (0x50, 0x000, "APM", "X-Gene"),
+    (0xc0, 0xac3, "Ampere", "Ampere-1"),
+    (0xc0, 0xac4, "Ampere", "Ampere-1a"),
+];
 
 /// Flaws of this kind of processor and what the kernel does about them.
 fn flaws(tree: &Tree) -> BTreeMap<String, String> {
@@ -164,4 +210,29 @@ fn distances(tree: &Tree) -> Vec<NodeDistances> {
             .then(|| NodeDistances { node: *node, to: nodes.iter().copied().zip(distances).collect() })
     };
     nodes.iter().filter_map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_arm_processor_says_numbers() {
+        let text = "processor\t: 0\nBogoMIPS\t: 50.00\nFeatures\t: fp asimd aes sha2 atomics\nCPU implementer\t: 0x41\n\
+                    CPU architecture: 8\nCPU variant\t: 0x3\nCPU part\t: 0xd0c\nCPU revision\t: 1\n\n\
+                    processor\t: 1\nCPU implementer\t: 0x77\nCPU part\t: 0x001\n\n";
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("proc")).unwrap();
+        std::fs::write(root.path().join("proc/cpuinfo"), text).unwrap();
+        let found = cpuinfo(&Tree::new(root.path()));
+        let one = &found[&0];
+        assert_eq!((one.vendor.as_deref(), one.model.as_deref()), (Some("ARM"), Some("Neoverse-N1")));
+        assert_eq!((one.family, one.model_number, one.stepping), (Some(3), Some(0xd0c), Some(1)));
+        assert_eq!(one.flags, ["aes", "atomics", "sha2"]);
+        let other = &found[&1];
+        assert_eq!(
+            (other.vendor.as_deref(), other.model.as_deref()),
+            (Some("implementer 0x77"), Some("part 0x1"))
+        );
+    }
 }

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use crate::netns::Lan;
-use crate::spec::{BIOS, BootTarget, DIMM, DriveBus, DriveSpec, HostSpec, SATA_MODEL};
+use crate::spec::{BIOS, BootTarget, CPU_MODEL_ARM64, DIMM, DriveBus, DriveSpec, HostSpec, SATA_MODEL};
 use crate::tpm::CONTROL_SOCKET;
 
 /// Socket on which the rack listens for the serial console.
@@ -25,7 +25,7 @@ pub(crate) fn arguments(index: usize, spec: &HostSpec, firmware: &Path, boot: Bo
     board(&mut line, spec, firmware);
     smbios(&mut line, spec);
     for (number, drive) in spec.drives.iter().enumerate() {
-        disk(&mut line, number, drive, boot);
+        disk(&mut line, number, drive, boot, spec.arm64);
     }
     network(&mut line, index, spec, boot);
     line.words
@@ -46,14 +46,22 @@ impl Line {
 fn board(line: &mut Line, spec: &HostSpec, firmware: &Path) {
     line.words.extend(["-nodefaults", "-no-user-config"].map(ToOwned::to_owned));
     line.add("-name", value(&spec.serial));
-    line.add("-machine", if spec.secure_boot { "q35,smm=on" } else { "q35,smm=off" });
+    line.add(
+        "-machine",
+        match (spec.arm64, spec.secure_boot) {
+            (true, _) => "virt",
+            (false, true) => "q35,smm=on",
+            (false, false) => "q35,smm=off",
+        },
+    );
     if spec.secure_boot {
         // Its variables are written in system management mode alone, which it insists on; and it cannot sleep.
         line.add("-global", "driver=cfi.pflash01,property=secure,value=on");
         line.add("-global", "ICH9-LPC.disable_s3=1");
     }
     line.add("-accel", "tcg,thread=multi");
-    line.add("-cpu", "max");
+    // The newest that emulation knows would spend its time on signed pointers.
+    line.add("-cpu", if spec.arm64 { CPU_MODEL_ARM64.0 } else { "max" });
     line.add("-smp", format!("{0},sockets=1,cores={0},threads=1", spec.cpus));
     line.add("-m", spec.memory_mib.to_string());
     line.add("-display", "none");
@@ -68,8 +76,13 @@ fn board(line: &mut Line, spec: &HostSpec, firmware: &Path) {
     line.add("-mon", "chardev=qmp,mode=control");
     line.add("-chardev", format!("socket,id=tpm,path={CONTROL_SOCKET}"));
     line.add("-tpmdev", "emulator,id=tpm0,chardev=tpm");
-    line.add("-device", "tpm-crb,tpmdev=tpm0");
+    line.add("-device", if spec.arm64 { "tpm-tis-device,tpmdev=tpm0" } else { "tpm-crb,tpmdev=tpm0" });
     line.add("-device", "virtio-rng-pci");
+    if spec.arm64 {
+        // The board has no ISA bus, on which QEMU's controllers are, and no AHCI of its own.
+        line.add("-device", "ich9-ahci,id=ahci");
+        return;
+    }
     line.add("-device", format!("ipmi-bmc-sim,id=bmc0,guid={}", spec.uuid));
     line.add("-device", "isa-ipmi-kcs,bmc=bmc0");
 }
@@ -115,7 +128,7 @@ fn smbios(line: &mut Line, spec: &HostSpec) {
     );
 }
 
-fn disk(line: &mut Line, number: usize, drive: &DriveSpec, boot: BootTarget) {
+fn disk(line: &mut Line, number: usize, drive: &DriveSpec, boot: BootTarget, arm64: bool) {
     let node = format!("drive{number}");
     line.add(
         "-blockdev",
@@ -133,6 +146,7 @@ fn disk(line: &mut Line, number: usize, drive: &DriveSpec, boot: BootTarget) {
         BootTarget::Pxe | BootTarget::UefiHttp => String::new(),
     };
     let serial = value(&drive.serial);
+    let sata = if arm64 { "ahci" } else { "ide" };
     match drive.bus {
         DriveBus::Nvme => {
             line.add("-device", format!("nvme,id=nvme{number},serial={serial}"));
@@ -141,7 +155,7 @@ fn disk(line: &mut Line, number: usize, drive: &DriveSpec, boot: BootTarget) {
         DriveBus::Sata { wwn } => line.add(
             "-device",
             format!(
-                "ide-hd,id=sata{number},drive={node},bus=ide.{number},serial={serial},model={SATA_MODEL},\
+                "ide-hd,id=sata{number},drive={node},bus={sata}.{number},serial={serial},model={SATA_MODEL},\
                  rotation_rate=7200,wwn={wwn:#x}{order}"
             ),
         ),
@@ -213,6 +227,18 @@ mod tests {
             assert_eq!(has("name=", "IPv4PXESupport"), pxe_off, "{boot:?}");
             assert_eq!(has("name=", "/IPv4Support"), network_off, "{boot:?}");
             assert!(!has("e1000e", "bootindex"), "{boot:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_with_arm_processors_has_that_boards_devices() {
+        let spec = HostSpec::lab(0).with_arm64();
+        let line = arguments(0, &spec, Path::new("code.fd"), BootTarget::UefiHttp).join(" ");
+        for there in ["-machine virt", "-cpu neoverse-n1", "tpm-tis-device", "bus=ahci.2", "virtio-net-pci"] {
+            assert!(line.contains(there), "{there} in {line}");
+        }
+        for not in ["q35", "tpm-crb", "isa-ipmi", "bus=ide"] {
+            assert!(!line.contains(not), "{not} in {line}");
         }
     }
 

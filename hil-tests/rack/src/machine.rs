@@ -198,7 +198,8 @@ impl Machine {
         self.console.restart();
         let mut arguments = command_line::arguments(self.index, &self.present(), &self.firmware, boots);
         arguments.extend(self.attached.arguments(boots));
-        let mut qemu = self.nursery.spawn("qemu-system-x86_64", &arguments, &self.folder, QEMU_LOG).await?;
+        let program = if self.spec.arm64 { "qemu-system-aarch64" } else { "qemu-system-x86_64" };
+        let mut qemu = self.nursery.spawn(program, &arguments, &self.folder, QEMU_LOG).await?;
         tracing::debug!(host = %self.spec.serial, ?boots, "QEMU started");
         let connect = async {
             let console = accept(&console, &self.folder).await?;

@@ -24,6 +24,9 @@ const BMC_PORT: u16 = 443;
 /// The port of every BMC's IPMI.
 const IPMI_PORT: u16 = 623;
 
+/// Firmware of ARM servers, code and variables: Debian's `qemu-efi-aarch64` puts them there.
+const ARM_FIRMWARE: (&str, &str) = ("/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd");
+
 /// What a rack is built from.
 #[derive(Clone, Debug)]
 pub struct RackConfig {
@@ -79,7 +82,11 @@ impl Rack {
         let mut hosts = Vec::new();
         for (index, (spec, folder)) in specs.into_iter().zip(folders).enumerate() {
             let code = if spec.secure_boot { &code_secure_boot } else { &code };
-            let firmware = (code.clone(), vars.clone());
+            let firmware = if spec.arm64 {
+                (ARM_FIRMWARE.0.into(), ARM_FIRMWARE.1.into())
+            } else {
+                (code.clone(), vars.clone())
+            };
             let machine = Machine::build(index, spec, folder.clone(), firmware, nursery.clone())?;
             let machine = Arc::new(machine);
             let address = IpAddr::from(Lan::bmc_address(index));

@@ -35,6 +35,8 @@ pub struct HostSpec {
     pub functions: bool,
     /// Whether its firmware knows Secure Boot; without keys it is in setup mode, and enforces nothing.
     pub secure_boot: bool,
+    /// Whether its processors are 64-bit ARM; else they are x86-64.
+    pub arm64: bool,
     /// Where the TPM's endorsement certificate comes from.
     pub ek: EkKind,
 }
@@ -91,6 +93,9 @@ pub(crate) const CPU_MODEL: &str = "QEMU TCG CPU version 2.5+";
 /// SMBIOS type 0: vendor, version and date of the system firmware.
 pub(crate) const BIOS: (&str, &str, &str) = ("American Megatrends International", "1.4a", "02/01/2026");
 
+/// What the processor of an ARM server is called: by QEMU's option, and by who knows its numbers.
+pub(crate) const CPU_MODEL_ARM64: (&str, &str) = ("neoverse-n1", "Neoverse-N1");
+
 /// Version of the BMC's own firmware.
 pub(crate) const BMC_VERSION: &str = "01.02.03";
 
@@ -126,8 +131,20 @@ impl HostSpec {
             data_mac: Mac([0x52, 0x54, 0x00, 0x77, index, 0x01]),
             functions: false,
             secure_boot: false,
+            arm64: false,
             ek: EkKind::Genuine,
         }
+    }
+
+    /// The same server with 64-bit ARM processors.
+    #[must_use]
+    pub fn with_arm64(self) -> Self {
+        Self { arm64: true, ..self }
+    }
+
+    /// Model of its processors.
+    pub(crate) fn cpu_model(&self) -> &'static str {
+        if self.arm64 { CPU_MODEL_ARM64.1 } else { CPU_MODEL }
     }
 
     /// The same server with another kind of TPM.

@@ -1,5 +1,6 @@
-//! UEFI on 64-bit ARM: its firmware gets its own image by HTTP, loads it in full and starts it.  There is no discovery
-//! image for ARM yet, so iPXE for ARM stands for one: that it runs shows in its words and in the requests it sends.
+//! UEFI on 64-bit ARM: its firmware gets its own image by HTTP, loads it in full and starts it.  The ordinary run builds no
+//! discovery image for ARM (`cargo xtask soak --arm64` does), so iPXE for ARM stands for one: that it runs shows in its words
+//! and in the requests it sends.
 
 use std::{path::Path, time::Duration};
 

@@ -18,6 +18,9 @@ use crate::say;
 /// Names of modules that no device asks for; written by the image build.
 pub const START_LIST: &str = "etc/scalerforge/modules";
 
+/// How ACPI names every TPM 2.0 (TCG ACPI Specification 1.4, 8.1), as an alias.
+const TPM: &str = "acpi:MSFT0101:";
+
 /// Devices appear behind devices: a bus, its controller, its disks.  Six rounds are twice what we have seen.
 const ROUNDS_MAX: usize = 6;
 
@@ -117,8 +120,11 @@ impl Modules {
         any
     }
 
-    /// Network controllers, and the virtio bus some of them sit on.
+    /// Network controllers, and the virtio bus some of them sit on; before them the TPM, whose event log names the boot's
+    /// ticket, where its driver is not built into the kernel.
     pub fn load_network(&mut self, root: &Path) {
+        let acpi = aliases_in(&root.join("sys/bus/acpi/devices"));
+        self.load_all(acpi.into_iter().filter(|alias| alias.starts_with(TPM)));
         let pci = aliases_in(&root.join("sys/bus/pci/devices"));
         self.load_all(pci.into_iter().filter(|alias| alias.contains("bc02sc")));
         let virtio = aliases_in(&root.join("sys/bus/virtio/devices"));

@@ -188,11 +188,17 @@ impl Hands<'_> {
             Ok(())
         });
         fetched.map_err(|error| error.to_string())?;
-        if Digest::of(&content) == part.sha256 {
-            Ok(content)
-        } else {
-            Err(format!("the {:?} part that came is not what was ordered", part.role))
+        if Digest::of(&content) != part.sha256 {
+            return Err(format!("the {:?} part that came is not what was ordered", part.role));
         }
+        if foreign(&content) {
+            return Err(format!(
+                "the {:?} part is for another processor than this server's: order a release for this kind of server; \
+                 nothing was written",
+                part.role
+            ));
+        }
+        Ok(content)
     }
 
     fn fetch(&self, part: &Part, told: &Mutex<Told>, sink: Sink<'_>) -> io::Result<()> {
@@ -263,6 +269,18 @@ impl Hands<'_> {
         say!("slot {slot} is started next");
         Ok(Leave::Reboot)
     }
+}
+
+/// Whether a UEFI program is for another processor than the one that this agent runs on.  What is no program at all is
+/// for the firmware to refuse.
+fn foreign(program: &[u8]) -> bool {
+    // Offsets of the PE format: where its header is, and the field `Machine` in it.
+    let header = program.get(0x3c..0x40).and_then(|at| at.try_into().ok()).map(u32::from_le_bytes);
+    let at = header.and_then(|at| usize::try_from(at).ok()).and_then(|at| at.checked_add(4));
+    let machine =
+        at.and_then(|at| program.get(at..at.checked_add(2)?)?.try_into().ok()).map(u16::from_le_bytes);
+    let own = if cfg!(target_arch = "aarch64") { 0xaa64 } else { 0x8664 };
+    machine.is_some_and(|machine| machine != own)
 }
 
 #[expect(

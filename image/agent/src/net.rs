@@ -100,6 +100,9 @@ pub fn bring_up(root: &Path) {
     }
 }
 
+/// How often a machine without ports says so: some minutes of rounds.
+const NO_PORT_ROUNDS: usize = 30;
+
 /// Asks on all ports until one has an address, however long that takes, and configures that port.  IPv4 comes first, and
 /// IPv6 where that is silent.
 pub fn acquire(root: &Path) -> Found {
@@ -107,6 +110,15 @@ pub fn acquire(root: &Path) -> Found {
     loop {
         bring_up(root);
         let wait = ROUND_MILLISECONDS.get(round).or(ROUND_MILLISECONDS.last()).copied().unwrap_or(1000);
+        if names(root).is_empty() {
+            // Nobody can be asked, so nothing would make this loop wait.
+            if round % NO_PORT_ROUNDS == 2 {
+                say!("there is no network port: none is plugged in, or the image lacks its driver");
+            }
+            std::thread::sleep(Duration::from_millis(wait));
+            round += 1;
+            continue;
+        }
         match ask(root, Duration::from_millis(wait)) {
             Ok(Some(lease)) => match configure(root, &lease) {
                 Ok(()) => return Found::V4(lease),

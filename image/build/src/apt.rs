@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::architecture::Architecture;
 use crate::lock::{Archive, Pinned};
 use crate::packages::{Error, file};
 use crate::sources;
@@ -21,8 +22,8 @@ pub(crate) struct Apt {
 }
 
 impl Apt {
-    /// Makes its directories below `dir`.
-    pub(crate) fn prepare(dir: &Path) -> Result<Apt, Error> {
+    /// Makes its directories below `dir`, for the packages of one architecture.
+    pub(crate) fn prepare(dir: &Path, architecture: Architecture) -> Result<Apt, Error> {
         for path in ["state/lists/partial", "cache/archives/partial", "none"].map(|name| dir.join(name)) {
             fs::create_dir_all(&path).map_err(file("create", &path))?;
         }
@@ -33,7 +34,8 @@ impl Apt {
         let status = dir.join("status");
         fs::write(&status, "").map_err(file("write", &status))?;
         let config = dir.join("apt.conf");
-        fs::write(&config, configuration(dir, &network_settings()?)).map_err(file("write", &config))?;
+        fs::write(&config, configuration(dir, architecture, &network_settings()?))
+            .map_err(file("write", &config))?;
         Ok(Apt { config })
     }
 
@@ -108,7 +110,7 @@ pub(crate) fn bases(archive: Archive, snapshot: Option<&str>) -> Result<Vec<Stri
     Ok(bases)
 }
 
-fn configuration(dir: &Path, network: &str) -> String {
+fn configuration(dir: &Path, architecture: Architecture, network: &str) -> String {
     let dir = dir.display();
     // `none` is an empty directory: the host's configuration, preferences and sources are not read.
     format!(
@@ -116,7 +118,7 @@ fn configuration(dir: &Path, network: &str) -> String {
          Dir::Cache \"{dir}/cache\";\nDir::Etc::main \"/dev/null\";\nDir::Etc::parts \"{dir}/none\";\n\
          Dir::Etc::sourcelist \"{dir}/private.sources\";\nDir::Etc::sourceparts \"{dir}/none\";\n\
          Dir::Etc::preferences \"/dev/null\";\nDir::Etc::preferencesparts \"{dir}/none\";\n\
-         APT::Architecture \"amd64\";\nAPT::Architectures {{ \"amd64\"; }};\nAPT::Sandbox::User \"root\";\n\
+         APT::Architecture \"{architecture}\";\nAPT::Architectures {{ \"{architecture}\"; }};\nAPT::Sandbox::User \"root\";\n\
          APT::Update::Error-Mode \"any\";\nAcquire::Languages \"none\";\nAcquire::Retries \"3\";\n"
     )
 }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use attest_evidence::ReferenceValues;
 use sha2::{Digest, Sha256};
 
+use crate::architecture::Architecture;
 use crate::cpio::{self, Archive};
 use crate::elf;
 use crate::firmware;
@@ -21,10 +22,6 @@ use crate::pe;
 use crate::programs;
 use crate::uki::{self, Parts};
 
-/// Name of the image in its reference values.
-pub const NAME: &str = concat!("scalerforge-discovery-", env!("CARGO_PKG_VERSION"));
-/// The product's bar for a UKI: firmware loads it over the network into memory before anything else runs.
-pub const UKI_BYTES_MAX: usize = 32 << 20;
 /// Where the agent finds the names of modules that it loads without being asked by hardware, one a line.
 pub const START_MODULES_PATH: &str = "etc/scalerforge/modules";
 /// Where the kernel looks for firmware.
@@ -74,13 +71,23 @@ pub enum Error {
     /// zstd failed.
     #[error("cannot compress the initramfs; is there 1 GiB of free memory?")]
     Compress(#[source] io::Error),
+    /// A program or module for another processor.
+    #[error("{what} is for another processor than the image, which is for {wanted}; nothing was built")]
+    Foreign {
+        /// The agent, or which module.
+        what: String,
+        /// The image's.
+        wanted: Architecture,
+    },
     /// Over the bar.
     #[error(
-        "the UKI has {bytes} bytes, more than {UKI_BYTES_MAX}; pass a stripped release build of the agent (it has {agent_bytes})"
+        "the UKI has {bytes} bytes, more than {bytes_max}; pass a stripped release build of the agent (it has {agent_bytes})"
     )]
     TooLarge {
         /// Size of the UKI.
         bytes: usize,
+        /// The bar.
+        bytes_max: usize,
         /// Size of the agent in it.
         agent_bytes: usize,
     },
@@ -112,9 +119,10 @@ pub struct Built {
 
 /// Builds the discovery UKI.  `progress` gets a line for each slow step.
 pub fn build(inputs: &Inputs<'_>, progress: &mut dyn FnMut(&str)) -> Result<Built, Error> {
-    let agent = read_agent(inputs.agent)?;
+    let architecture = inputs.packages.architecture();
+    let agent = read_agent(inputs.agent, architecture)?;
     let agent_bytes = agent.len();
-    let os_release = os_release();
+    let os_release = os_release(architecture);
 
     progress("kernel modules");
     let picked = pick_modules(inputs.packages)?;
@@ -140,17 +148,17 @@ pub fn build(inputs: &Inputs<'_>, progress: &mut dyn FnMut(&str)) -> Result<Buil
         kernel_release,
         initrd: &initrd,
         os_release: &os_release,
-        command_line: uki::COMMAND_LINE,
+        command_line: architecture.command_line(),
     };
     let uki = uki::assemble(&parts).map_err(Error::Uki)?;
-    check_size(uki.len(), agent_bytes)?;
-    let reference = uki::reference(NAME, &uki).map_err(Error::Uki)?;
+    check_size(uki.len(), agent_bytes, architecture)?;
+    let reference = uki::measure(None, &uki).map_err(Error::Uki)?;
     let mut files: Vec<FileEntry> = modules.files().chain(own.files()).map(describe).collect();
     files.sort_by(|one, two| one.path.cmp(&two.path));
     let manifest = Manifest {
-        name: NAME.to_owned(),
+        name: reference.name.clone(),
         kernel_release: kernel_release.to_owned(),
-        command_line: uki::COMMAND_LINE.to_owned(),
+        command_line: architecture.command_line().to_owned(),
         kernel_sha256: hex::encode(Sha256::digest(&kernel)),
         stub_sha256: hex::encode(Sha256::digest(&stub)),
         uki_sha256: reference.uki_sha256.to_string(),
@@ -172,9 +180,12 @@ fn describe((path, content): (&str, &[u8])) -> FileEntry {
     FileEntry { path: path.to_owned(), bytes: content.len(), sha256: hex::encode(Sha256::digest(content)) }
 }
 
-pub(crate) fn read_agent(path: &Path) -> Result<Vec<u8>, Error> {
+pub(crate) fn read_agent(path: &Path, wanted: Architecture) -> Result<Vec<u8>, Error> {
     let agent = read(path)?;
     let refuse = |why: String| Error::Agent { path: path.to_owned(), why };
+    if elf::machine(&agent).is_ok_and(|machine| machine != wanted.elf_machine()) {
+        return Err(Error::Foreign { what: format!("the program {}", path.display()), wanted });
+    }
     match elf::needs_loader(&agent) {
         Ok(false) => Ok(agent),
         Ok(true) => Err(refuse("it is linked dynamically, and the image has no libraries".to_owned())),
@@ -182,13 +193,15 @@ pub(crate) fn read_agent(path: &Path) -> Result<Vec<u8>, Error> {
     }
 }
 
-fn check_size(bytes: usize, agent_bytes: usize) -> Result<(), Error> {
-    if bytes > UKI_BYTES_MAX { Err(Error::TooLarge { bytes, agent_bytes }) } else { Ok(()) }
+fn check_size(bytes: usize, agent_bytes: usize, architecture: Architecture) -> Result<(), Error> {
+    let bytes_max = architecture.uki_bytes_max();
+    if bytes > bytes_max { Err(Error::TooLarge { bytes, bytes_max, agent_bytes }) } else { Ok(()) }
 }
 
-fn os_release() -> String {
+fn os_release(architecture: Architecture) -> String {
     format!(
-        "ID=scalerforge\nNAME=\"Scalerforge discovery\"\nPRETTY_NAME=\"Scalerforge discovery {version}\"\nVERSION_ID={version}\n",
+        "ID=scalerforge\nNAME=\"{name}\"\nPRETTY_NAME=\"{name} {version}\"\nVERSION_ID={version}\n",
+        name = format_args!("Scalerforge discovery{}", architecture.in_name()),
         version = env!("CARGO_PKG_VERSION")
     )
 }
@@ -227,7 +240,9 @@ fn own_archive(
 }
 
 fn pick_modules(packages: &Packages) -> Result<Picked, Error> {
-    pick(packages, &modules::parse_list(modules::DISCOVERY_DRIVERS).map_err(Error::Modules)?)
+    let kernel =
+        modules::Kernel { architecture: packages.architecture(), release: packages.kernel_release() };
+    pick(packages, &modules::parse_list(modules::DISCOVERY_DRIVERS, kernel).map_err(Error::Modules)?)
 }
 
 /// The modules of a list, read from the kernel package.
@@ -237,7 +252,14 @@ pub(crate) fn pick(packages: &Packages, list: &[Wanted]) -> Result<Picked, Error
     walk(&root, &root.join("kernel"), &mut paths)?;
     let builtin = read(&root.join("modules.builtin"))?;
     let tree = Tree::new(paths, &String::from_utf8_lossy(&builtin));
-    modules::pick(list, &tree, &mut |path| unpacked(&root.join(path))).map_err(Error::Modules)
+    let picked =
+        modules::pick(list, &tree, &mut |path| unpacked(&root.join(path))).map_err(Error::Modules)?;
+    let wanted = packages.architecture();
+    let foreign = |content: &[u8]| elf::machine(content).is_ok_and(|machine| machine != wanted.elf_machine());
+    match picked.modules.iter().find(|(_, module)| foreign(&module.content)) {
+        Some((name, _)) => Err(Error::Foreign { what: format!("the module `{name}`"), wanted }),
+        None => Ok(picked),
+    }
 }
 
 fn walk(root: &Path, dir: &Path, paths: &mut Vec<String>) -> Result<(), Error> {
@@ -345,7 +367,8 @@ mod tests {
         put("root/boot/vmlinuz-6", &tiny(24));
         put("root/usr/lib/systemd/boot/efi/linuxx64.efi.stub", &tiny_with_room());
         put("root/usr/lib/modules/6/modules.builtin", b"kernel/drivers/nvme/nvme.ko\n");
-        for wanted in modules::parse_list(modules::DISCOVERY_DRIVERS).unwrap() {
+        let kernel = modules::Kernel { architecture: Architecture::Amd64, release: "6" };
+        for wanted in modules::parse_list(modules::DISCOVERY_DRIVERS, kernel).unwrap() {
             put(
                 &format!("root/usr/lib/modules/6/kernel/{}.ko", wanted.name),
                 &module("alias=pci:v1*\0depends=\0"),
@@ -362,6 +385,7 @@ mod tests {
     fn agent(body: u8) -> Vec<u8> {
         let mut file = vec![0; 65];
         file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        file[0x12] = 62;
         file[64] = body;
         file
     }
@@ -417,7 +441,13 @@ mod tests {
         dynamic[0x36..0x38].copy_from_slice(&56_u16.to_le_bytes());
         dynamic[0x38..0x3a].copy_from_slice(&1_u16.to_le_bytes());
         dynamic[64..68].copy_from_slice(&3_u32.to_le_bytes());
-        let table: [(&[u8], &str); 2] = [(b"#!/bin/sh", "cannot be /init"), (&dynamic, "linked dynamically")];
+        let mut arm = agent(0);
+        arm[0x12] = 183;
+        let table: [(&[u8], &str); 3] = [
+            (b"#!/bin/sh", "cannot be /init"),
+            (&dynamic, "linked dynamically"),
+            (&arm, "is for another processor than the image, which is for amd64"),
+        ];
         for (agent, expected) in table {
             let (_dir, agent, packages) = workplace(agent);
             let inputs = Inputs { agent: &agent, packages: &packages, extra_files: &[], cache: None };
@@ -428,7 +458,9 @@ mod tests {
 
     #[test]
     fn the_bar_is_32_mib() {
-        assert!(check_size(32 << 20, 1).is_ok());
-        assert!(check_size((32 << 20) + 1, 1).unwrap_err().to_string().contains("more than 33554432"));
+        let check = |bytes| check_size(bytes, 1, Architecture::Amd64);
+        assert!(check(32 << 20).is_ok());
+        assert!(check((32 << 20) + 1).unwrap_err().to_string().contains("more than 33554432"));
+        assert!(check_size(56 << 20, 1, Architecture::Arm64).is_ok());
     }
 }

@@ -257,6 +257,7 @@ mod tests {
     fn lock() -> Lock {
         Lock {
             suite: "trixie".into(),
+            architecture: crate::Architecture::Amd64,
             packages: vec![
                 pinned("libacl1", "2.3.2-2+b1", "acl (2.3.2-2)", Set::Host),
                 pinned("linux-image-6", "6.12.117-1", "linux-signed-amd64 (6.12.117+1)", Set::Boot),
@@ -319,7 +320,7 @@ mod tests {
 
     #[test]
     fn the_committed_lock_has_sources_that_the_tracker_names() {
-        let sources = sources(&Lock::committed().unwrap());
+        let sources = sources(&Lock::committed(crate::Architecture::Amd64).unwrap());
         for name in ["linux", "systemd", "openssl", "glibc", "firmware-nonfree"] {
             assert!(sources.contains_key(name), "{name} in {sources:?}");
         }

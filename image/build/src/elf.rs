@@ -92,6 +92,12 @@ pub fn needs_loader(file: &[u8]) -> Result<bool, Error> {
     Ok(false)
 }
 
+/// The processor it is for, as ELF numbers them (`e_machine`).
+pub fn machine(file: &[u8]) -> Result<u16, Error> {
+    header(file)?;
+    u16_at(file, 0x12)
+}
+
 fn pairs(section: &[u8]) -> Vec<(&str, &str)> {
     section
         .split(|byte| *byte == 0)
@@ -141,6 +147,7 @@ pub(crate) mod tests {
         let names = b"\0.modinfo\0.shstrtab\0";
         let mut file = vec![0; 64];
         file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        file[0x12] = 62;
         let names_at = u64::try_from(file.len()).unwrap();
         file.extend_from_slice(names);
         let info_at = u64::try_from(file.len()).unwrap();

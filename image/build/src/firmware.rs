@@ -156,7 +156,11 @@ mod tests {
         let asks = |file: &str| {
             let tree = Tree::new(["kernel/m.ko".to_owned()], "");
             let content = crate::elf::tests::module(&format!("firmware={file}\0depends=\0"));
-            let list = modules::parse_list("m").unwrap();
+            let list = modules::parse_list(
+                "m",
+                modules::Kernel { architecture: crate::Architecture::Amd64, release: "6" },
+            )
+            .unwrap();
             let picked = modules::pick(&list, &tree, &mut |_| Ok(content.clone())).unwrap();
             taken(&packages, &picked)
         };

@@ -95,8 +95,10 @@ pub fn root(inputs: &Inputs<'_>, progress: &mut dyn FnMut(&str)) -> Result<Tree,
     };
     put(&mut tree, "usr/lib/os-release", os_release("host", inputs.edition.version).into_bytes(), false)?;
     put(&mut tree, release::PLACE, inputs.edition.to_text().into_bytes(), false)?;
-    put(&mut tree, AGENT_PATH, build::read_agent(inputs.agent).map_err(Error::Build)?, true)?;
-    put(&mut tree, START_PATH, build::read_agent(inputs.start).map_err(Error::Build)?, true)?;
+    let architecture = inputs.packages.architecture();
+    for (path, program) in [(AGENT_PATH, inputs.agent), (START_PATH, inputs.start)] {
+        put(&mut tree, path, build::read_agent(program, architecture).map_err(Error::Build)?, true)?;
+    }
     drop_dead_wants(&mut tree);
     Ok(tree)
 }
@@ -196,7 +198,12 @@ pub(crate) fn overlay(text: &str, tree: &mut Tree) -> Result<(), Error> {
 /// The modules of the discovery image and the host's own, with the index files that kmod reads.
 fn add_modules(base: &Base<'_>, tree: &mut Tree) -> Result<(), Error> {
     let list = format!("{DISCOVERY_DRIVERS}\n{DRIVERS}");
-    let list = modules::parse_list(&list).map_err(|error| Error::Build(build::Error::Modules(error)))?;
+    let kernel = modules::Kernel {
+        architecture: base.packages.architecture(),
+        release: base.packages.kernel_release(),
+    };
+    let list =
+        modules::parse_list(&list, kernel).map_err(|error| Error::Build(build::Error::Modules(error)))?;
     let picked = build::pick(base.packages, &list).map_err(Error::Build)?;
     let release = base.packages.kernel_release();
     let root = base.scratch.join("modules");

@@ -272,8 +272,10 @@ pub(crate) fn system_uki(
     brought: Option<Brought<'_>>,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Vec<u8>, Error> {
+    let (architecture, release) = (packages.architecture(), packages.kernel_release());
+    let kernel = modules::Kernel { architecture, release };
     let of_modules = |error| Error::Build(build::Error::Modules(error));
-    let list = modules::parse_list(DRIVERS).map_err(of_modules)?;
+    let list = modules::parse_list(DRIVERS, kernel).map_err(of_modules)?;
     let picked = build::pick(packages, &list).map_err(Error::Build)?;
     let of_archive = |error| Error::Build(build::Error::Archive(error));
     // Two archives in a row, as in the discovery image: the slow one is kept.
@@ -284,7 +286,7 @@ pub(crate) fn system_uki(
         Some(brought) => brought_files(brought).map_err(of_archive)?.to_bytes(),
     };
     initrd.extend(build::compress_cached(&modules.to_bytes(), Some(cache), progress).map_err(Error::Build)?);
-    let program = build::read_agent(start).map_err(Error::Build)?;
+    let program = build::read_agent(start, architecture).map_err(Error::Build)?;
     let own = own_files(program, said.release, &picked.at_start).map_err(of_archive)?;
     initrd.extend(build::compress(&own.to_bytes()).map_err(Error::Build)?);
     let stub = read(&packages.stub()).map_err(Error::Build)?;

@@ -8,6 +8,7 @@
 
 pub mod appliance;
 mod apt;
+pub mod architecture;
 pub mod build;
 pub mod crates;
 pub mod cve;
@@ -44,6 +45,7 @@ pub mod version;
 #[path = "../../seal/src/tiny.rs"]
 mod tiny;
 
+pub use architecture::Architecture;
 pub use build::{Built, Inputs, build};
 pub use discovery::{Discovery, discovery};
 pub use image_seal::{cpio, pcr, pe, uki};

@@ -3,7 +3,8 @@
 //! `data/packages.json` is committed and compiled in; a build takes exactly these files or none.  `scalerforge image
 //! lock` writes a new one from the archive's signed lists, and [`Lock::changes`] says what that changes.  A line is a
 //! package, so that a change reads as one.  It refuses a lock with a package twice, a hash that is none, or a path that
-//! leaves the archive's pool.
+//! leaves the archive's pool.  A lock is for one architecture; a package that is for another is refused, so that none can
+//! get into an image.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,8 +12,11 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// The lock that this program was built with.
+use crate::architecture::Architecture;
+
+/// The locks that this program was built with.
 const COMMITTED: &str = include_str!("../data/packages.json");
+const COMMITTED_ARM64: &str = include_str!("../data/packages-arm64.json");
 
 /// What a package is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -32,6 +36,8 @@ pub enum Set {
     Firmware,
     /// Programs that build images, run from the cache: in no image.
     Tools,
+    /// The same kernel built for virtual machines: in images that tests start, in no other.
+    Virtual,
 }
 
 /// Which of Debian's archives a package is in; they have different mirrors.
@@ -90,6 +96,9 @@ pub enum Error {
 pub struct Lock {
     /// Debian's name for the release.
     pub suite: String,
+    /// What the packages are for.  A lock that does not say it is older than the second one.
+    #[serde(default)]
+    pub architecture: Architecture,
     /// By name.
     pub packages: Vec<Pinned>,
 }
@@ -99,8 +108,27 @@ impl Lock {
     ///
     /// # Errors
     /// Only in a program that no test has seen.
-    pub fn committed() -> Result<Lock, Error> {
-        Lock::parse(COMMITTED)
+    pub fn committed(architecture: Architecture) -> Result<Lock, Error> {
+        match architecture {
+            Architecture::Amd64 => Lock::parse(COMMITTED),
+            Architecture::Arm64 => Lock::parse(COMMITTED_ARM64),
+        }
+    }
+
+    /// The same packages with the kernel for virtual machines in the place of the servers' own; unchanged where there is
+    /// none.
+    #[must_use]
+    pub fn for_virtual_machines(mut self) -> Lock {
+        if self.of(&[Set::Virtual]).next().is_some() {
+            let (kernel, other) = (crate::packages::KERNEL_PREFIX, [Set::Virtual]);
+            self.packages.retain(|package| !package.name.starts_with(kernel) || package.sets == other);
+            for package in &mut self.packages {
+                if package.sets == other {
+                    package.sets = vec![Set::Boot];
+                }
+            }
+        }
+        self
     }
 
     /// Reads a lock file.
@@ -120,6 +148,9 @@ impl Lock {
             if lock.packages[..index].iter().any(|other| other.name == package.name) {
                 return odd("two entries");
             }
+            if package.architecture != "all" && package.architecture != lock.architecture.debian() {
+                return odd("another architecture than its own");
+            }
             if package.sets.is_empty() {
                 return odd("no use");
             }
@@ -133,7 +164,12 @@ impl Lock {
     /// None in practice: all of it is text and numbers.
     pub fn to_text(&self) -> Result<String, Error> {
         let suite = serde_json::to_string(&self.suite).map_err(Error::Json)?;
-        let mut text = format!("{{\n\"suite\": {suite},\n\"packages\": [\n");
+        // What was first says nothing, so that its digest is what it was.
+        let architecture = match self.architecture {
+            Architecture::Amd64 => String::new(),
+            other => format!("\"architecture\": \"{other}\",\n"),
+        };
+        let mut text = format!("{{\n\"suite\": {suite},\n{architecture}\"packages\": [\n");
         for (index, package) in self.packages.iter().enumerate() {
             let comma = if index + 1 == self.packages.len() { "" } else { "," };
             let line = serde_json::to_string(package).map_err(Error::Json)?;
@@ -213,17 +249,48 @@ mod tests {
     }
 
     fn lock(packages: &[Pinned]) -> Lock {
-        Lock { suite: "trixie".into(), packages: packages.to_vec() }
+        Lock { suite: "trixie".into(), architecture: Architecture::Amd64, packages: packages.to_vec() }
     }
 
     #[test]
     fn the_committed_lock_is_read_and_written_the_same() {
-        let lock = Lock::committed().unwrap();
-        assert_eq!(lock.to_text().unwrap(), COMMITTED);
-        assert_eq!(lock.suite, crate::sources::SUITE);
-        for set in [Set::Boot, Set::Lab, Set::Firmware, Set::Discovery] {
-            assert!(lock.of(&[set]).count() > 1, "{set:?}");
+        for (architecture, text, sets) in [
+            (Architecture::Amd64, COMMITTED, [Set::Boot, Set::Lab, Set::Firmware, Set::Discovery]),
+            (Architecture::Arm64, COMMITTED_ARM64, [Set::Boot, Set::Virtual, Set::Firmware, Set::Discovery]),
+        ] {
+            let lock = Lock::committed(architecture).unwrap();
+            assert_eq!(lock.to_text().unwrap(), text);
+            assert_eq!((lock.suite.as_str(), lock.architecture), (crate::sources::SUITE, architecture));
+            for set in sets {
+                assert!(lock.of(&[set]).count() > 0, "{set:?}");
+            }
         }
+    }
+
+    #[test]
+    fn a_test_takes_the_kernel_for_virtual_machines() {
+        let lock = Lock::committed(Architecture::Arm64).unwrap();
+        let kernel = |lock: &Lock| {
+            let kernels = lock.of(&[Set::Boot]).filter(|package| package.name.starts_with("linux-image-"));
+            kernels.map(|package| package.name.clone()).collect::<Vec<_>>()
+        };
+        let (own, other) = (kernel(&lock), kernel(&lock.clone().for_virtual_machines()));
+        assert!(
+            own.len() == 1 && other.len() == 1 && own != other && other[0].contains("-cloud-"),
+            "{other:?}"
+        );
+        let x64 = Lock::committed(Architecture::Amd64).unwrap();
+        assert_eq!(x64.clone().for_virtual_machines(), x64);
+    }
+
+    #[test]
+    fn a_package_for_another_processor_is_refused() {
+        let text = lock(&[pinned("a", "1", 'a')]).to_text().unwrap();
+        let arm = text.replace("\"suite\"", "\"architecture\": \"arm64\",\n\"suite\"");
+        let said = Lock::parse(&arm).unwrap_err().to_string();
+        assert!(said.contains("another architecture than its own for `a`"), "{said}");
+        assert!(Lock::parse(&arm.replace("amd64", "all")).is_ok());
+        assert!(Lock::parse(&text.replace("amd64", "arm64")).is_err());
     }
 
     #[test]

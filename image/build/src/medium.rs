@@ -1,13 +1,16 @@
 //! The boot medium: the UKI as a CD that a BMC attaches to a server, or as the same bytes on a USB stick.
 //!
 //! ISO 9660 (ECMA-119) with an El Torito entry for UEFI (El Torito 1.0; UEFI 2.10, 13.3.2.1) whose boot image is a FAT
-//! volume with `EFI/BOOT/BOOTX64.EFI`; an MBR names the same volume for firmware that is shown a disk.  The
+//! volume with `EFI/BOOT/BOOTX64.EFI`, or `BOOTAA64.EFI` on 64-bit ARM; an MBR names the same volume for firmware that is shown a disk.  The
 //! "application use" field of the volume descriptor is left empty: the appliance writes the ticket there
 //! (`appliance_api::medium`).  Firmware measures the UKI as after a network boot, so that the reference values hold.
 
 use std::io::{self, Cursor, Write as _};
 
 use fatfs::{Date, DateTime, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider, format_volume};
+
+use crate::architecture::Architecture;
+use crate::pe::Image;
 
 /// A sector of a CD.
 const SECTOR: usize = 2048;
@@ -95,11 +98,19 @@ pub(crate) fn volume(uki: &[u8]) -> io::Result<Vec<u8>> {
     {
         let files = FileSystem::new(&mut disk, options_without_clock())?;
         let boot = files.root_dir().create_dir("EFI")?.create_dir("BOOT")?;
-        let mut file = boot.create_file("BOOTX64.EFI")?;
+        let mut file = boot.create_file(removable(uki))?;
         file.write_all(uki)?;
         file.flush()?;
     }
     Ok(disk.into_inner())
+}
+
+/// Where firmware looks on a medium that nobody has told it of (UEFI 2.10, 3.5.1.1).
+fn removable(uki: &[u8]) -> &'static str {
+    match Image::parse(uki).ok().as_ref().and_then(Architecture::of) {
+        Some(Architecture::Arm64) => "BOOTAA64.EFI",
+        Some(Architecture::Amd64) | None => "BOOTX64.EFI",
+    }
 }
 
 /// How our volumes are opened: everything on them is dated 1980-01-01, the first day that FAT has.  Firmware refuses to
@@ -241,6 +252,14 @@ mod tests {
         files.root_dir().open_file("EFI/BOOT/BOOTX64.EFI").unwrap().read_to_end(&mut found).unwrap();
         assert!(found == uki);
         assert_eq!(medium(&uki).unwrap(), disc, "the same bytes each time");
+    }
+
+    #[test]
+    fn firmware_looks_for_its_own_processors_name() {
+        let mut uki = crate::tiny::tiny(0);
+        assert_eq!(removable(&uki), "BOOTX64.EFI");
+        uki[0x44..0x46].copy_from_slice(&crate::pe::MACHINE_ARM64.to_le_bytes());
+        assert_eq!(removable(&uki), "BOOTAA64.EFI");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use crate::architecture::Architecture;
 use crate::elf;
 
 /// The drivers of the discovery image, with the reasons.
@@ -15,9 +16,9 @@ pub const DISCOVERY_DRIVERS: &str = include_str!("../data/drivers.txt");
 /// Why modules cannot be picked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A line of the list has a word that is neither `start` nor `optional`.
+    /// A line of the list has a word that means nothing there.
     #[error(
-        "driver list, line {line}: `{word}` is not a known word; write `start` or `optional` behind the name"
+        "driver list, line {line}: `{word}` is not a known word; write `start`, `optional`, `amd64` or `arm64` behind the name"
     )]
     Word {
         /// Counted from 1.
@@ -72,21 +73,42 @@ pub struct Wanted {
     pub optional: bool,
 }
 
-/// Reads a driver list; `data/drivers.txt` says how it is written.
-pub fn parse_list(text: &str) -> Result<Vec<Wanted>, Error> {
+/// The kernel that drivers are picked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Kernel<'a> {
+    /// Its processor.
+    pub architecture: Architecture,
+    /// Its `uname -r`.
+    pub release: &'a str,
+}
+
+impl Kernel<'_> {
+    /// Debian's kernels for virtual machines lack most drivers of servers; tests use them, and no server does.
+    fn virtual_machines(self) -> bool {
+        self.release.contains("-cloud-")
+    }
+}
+
+/// Reads what a driver list wants of this kernel; `data/drivers.txt` says how it is written.
+pub fn parse_list(text: &str, kernel: Kernel<'_>) -> Result<Vec<Wanted>, Error> {
     let mut list = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
         let Some(name) = words.next() else { continue };
-        let mut wanted = Wanted { name: name.replace('-', "_"), at_start: false, optional: false };
+        let optional = kernel.virtual_machines();
+        let mut wanted = Wanted { name: name.replace('-', "_"), at_start: false, optional };
+        let mut only = None;
         for word in words {
-            match word {
-                "start" => wanted.at_start = true,
-                "optional" => wanted.optional = true,
-                other => return Err(Error::Word { line: index + 1, word: other.to_owned() }),
+            match (word, word.parse()) {
+                ("start", _) => wanted.at_start = true,
+                ("optional", _) => wanted.optional = true,
+                (_, Ok(architecture)) => only = Some(architecture),
+                (other, Err(_)) => return Err(Error::Word { line: index + 1, word: other.to_owned() }),
             }
         }
-        list.push(wanted);
+        if only.is_none_or(|only: Architecture| only == kernel.architecture) {
+            list.push(wanted);
+        }
     }
     Ok(list)
 }
@@ -271,6 +293,8 @@ mod tests {
     use super::*;
     use crate::elf::tests::module as elf_module;
 
+    const KERNEL: Kernel<'_> = Kernel { architecture: Architecture::Amd64, release: "6.12-amd64" };
+
     fn picked(list: &str) -> Result<Picked, Error> {
         let tree = Tree::new(
             ["kernel/net/a-b.ko.xz", "kernel/c.ko", "kernel/d.ko.zst", "kernel/loop.ko", "kernel/ghost.ko"]
@@ -286,7 +310,7 @@ mod tests {
                 _ => "depends=\0",
             }))
         };
-        pick(&parse_list(list)?, &tree, &mut read)
+        pick(&parse_list(list, KERNEL)?, &tree, &mut read)
     }
 
     #[test]
@@ -316,9 +340,21 @@ mod tests {
 
     #[test]
     fn our_own_list_is_well_written_and_has_no_double() {
-        let list = parse_list(DISCOVERY_DRIVERS).unwrap();
-        let names: BTreeSet<&str> = list.iter().map(|wanted| wanted.name.as_str()).collect();
-        assert_eq!(names.len(), list.len());
-        assert!(names.contains("mlx5_core") && names.contains("nvme"));
+        for (architecture, own, others) in
+            [(Architecture::Amd64, "k10temp", "hns3"), (Architecture::Arm64, "hns3", "k10temp")]
+        {
+            let list = parse_list(DISCOVERY_DRIVERS, Kernel { architecture, ..KERNEL }).unwrap();
+            let names: BTreeSet<&str> = list.iter().map(|wanted| wanted.name.as_str()).collect();
+            assert_eq!(names.len(), list.len());
+            assert!(names.contains("mlx5_core") && names.contains("nvme"));
+            assert!(names.contains(own) && !names.contains(others), "{architecture}");
+        }
+    }
+
+    #[test]
+    fn a_kernel_for_virtual_machines_may_lack_any() {
+        let cloud = Kernel { architecture: Architecture::Arm64, release: "6.12.9+deb13-cloud-arm64" };
+        assert!(parse_list("a\nb amd64\n", cloud).unwrap().iter().all(|wanted| wanted.optional));
+        assert_eq!(parse_list("a\nb amd64\n", cloud).unwrap().len(), 1);
     }
 }

@@ -56,7 +56,7 @@ pub fn newer(origin: Origin<'_>, today: &Lock, progress: &mut dyn FnMut(&str)) -
         locked.get(&name).is_some_and(|was| version::compare(was, &is) == Ordering::Less)
     };
     let packages: Vec<Pinned> = today.of(&sets).filter(later).cloned().collect();
-    let wanted = Lock { suite: today.suite.clone(), packages };
+    let wanted = Lock { suite: today.suite.clone(), architecture: today.architecture, packages };
     let files = packages::files(Origin { lock: &wanted, ..origin }, &sets, progress)?;
     let mut found: BTreeMap<String, Newer> = BTreeMap::new();
     for (pinned, (_, path)) in wanted.of(&sets).zip(&files) {
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn nothing_newer_needs_no_mirror() {
         let dir = tempfile::tempdir().unwrap();
-        let lock = Lock::committed().unwrap();
+        let lock = Lock::committed(crate::Architecture::Amd64).unwrap();
         let origin = Origin { cache: dir.path(), lock: &lock, snapshot: None };
         assert_eq!(newer(origin, &lock, &mut |_| ()).unwrap(), []);
         assert_eq!(changelog(b"no package", "x"), None);

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::apt::{self, Apt, run};
+use crate::architecture::Architecture;
 use crate::lock::{Lock, Pinned, Set};
 use crate::sources;
 
@@ -167,6 +168,7 @@ struct Record {
 /// Fetched and unpacked packages.
 #[derive(Debug, Clone)]
 pub struct Packages {
+    architecture: Architecture,
     dir: PathBuf,
     kernel_release: String,
     packages: Vec<Package>,
@@ -177,6 +179,12 @@ impl Packages {
     #[must_use]
     pub fn list(&self) -> &[Package] {
         &self.packages
+    }
+
+    /// What they are for.
+    #[must_use]
+    pub fn architecture(&self) -> Architecture {
+        self.architecture
     }
 
     /// The kernel's own name for itself (`uname -r`).
@@ -200,13 +208,13 @@ impl Packages {
     /// systemd's boot stub, onto which the UKI's sections go.
     #[must_use]
     pub fn stub(&self) -> PathBuf {
-        self.root().join("usr/lib/systemd/boot/efi/linuxx64.efi.stub")
+        self.root().join(format!("usr/lib/systemd/boot/efi/linux{}.efi.stub", self.architecture.uefi()))
     }
 
     /// The boot loader of installed hosts, which counts the tries of a slot.
     #[must_use]
     pub fn boot_loader(&self) -> PathBuf {
-        self.root().join("usr/lib/systemd/boot/efi/systemd-bootx64.efi")
+        self.root().join(format!("usr/lib/systemd/boot/efi/systemd-boot{}.efi", self.architecture.uefi()))
     }
 
     /// UEFI firmware for virtual machines, without Secure Boot.  Read-only.
@@ -266,7 +274,7 @@ impl Packages {
     /// A folder that a test has filled.
     #[cfg(test)]
     pub(crate) fn unpacked(dir: PathBuf, kernel_release: String) -> Packages {
-        Packages { dir, kernel_release, packages: Vec::new() }
+        Packages { architecture: Architecture::Amd64, dir, kernel_release, packages: Vec::new() }
     }
 
     /// Where the packages are unpacked.
@@ -281,11 +289,8 @@ impl Packages {
 
     /// Every file that somebody will ask for; a cache that lacks one is fetched again.
     fn complete(&self) -> Result<(), PathBuf> {
-        let files = [
-            self.kernel(),
-            self.modules(),
-            self.stub(),
-            self.boot_loader(),
+        let boot = [self.kernel(), self.modules(), self.stub(), self.boot_loader()];
+        let lab = [
             self.ovmf_code(),
             self.ovmf_code_secure_boot(),
             self.ovmf_vars(),
@@ -295,7 +300,9 @@ impl Packages {
             self.shim(),
             self.grub(),
         ];
-        match files.into_iter().find(|path| !path.exists()) {
+        // What serves and tests the other is Debian's for the machine that does it.
+        let lab = lab.into_iter().filter(|_| self.architecture == Architecture::Amd64);
+        match boot.into_iter().chain(lab).find(|path| !path.exists()) {
             Some(missing) => Err(missing),
             None => Ok(()),
         }
@@ -308,14 +315,19 @@ impl Packages {
 /// [`Error::Gone`] if the lock names a file that is no longer served; the others say what to do.
 pub fn fetch(origin: Origin<'_>, progress: &mut dyn FnMut(&str)) -> Result<Packages, Error> {
     let (cache, _lock) = open(origin.cache)?;
-    let dir = cache.join("packages");
-    let digest = origin.lock.digest();
-    if let Some(packages) = cached(&dir, &digest) {
+    let kernel = origin.lock.of(&[Set::Boot]).find_map(|package| package.name.strip_prefix(KERNEL_PREFIX));
+    let kernel_release = kernel
+        .ok_or_else(|| Error::Unexpected { what: "the package lock names no kernel".to_owned() })?
+        .to_owned();
+    let (architecture, digest) = (origin.lock.architecture, origin.lock.digest());
+    let folder = folder(architecture, &kernel_release);
+    let dir = cache.join(&folder);
+    if let Some(packages) = cached(&dir, architecture, &digest) {
         return Ok(packages);
     }
     let debs = download(&cache, origin, &SETS, progress)?;
     // Whatever an interrupted run left is dropped; a finished folder appears in one rename.
-    let part = cache.join("packages.part");
+    let part = cache.join(format!("{folder}.part"));
     for stale in [&part, &dir] {
         if stale.exists() {
             fs::remove_dir_all(stale).map_err(file("remove", stale))?;
@@ -333,12 +345,9 @@ pub fn fetch(origin: Origin<'_>, progress: &mut dyn FnMut(&str)) -> Result<Packa
         unpack(&[deb], &to)?;
     }
     let packages: Vec<Package> = origin.lock.of(&SETS).map(Package::from).collect();
-    let kernel = packages.iter().find_map(|package| package.name.strip_prefix(KERNEL_PREFIX));
-    let kernel_release = kernel
-        .ok_or_else(|| Error::Unexpected { what: "the package lock names no kernel".to_owned() })?
-        .to_owned();
     let record = Record { format: FORMAT, lock: digest.clone(), kernel_release, packages };
-    Packages { dir: part.clone(), kernel_release: record.kernel_release.clone(), packages: Vec::new() }
+    let kernel_release = record.kernel_release.clone();
+    Packages { architecture, dir: part.clone(), kernel_release, packages: Vec::new() }
         .complete()
         .map_err(|path| Error::Unexpected { what: format!("the packages have no {}", path.display()) })?;
     let path = part.join(RECORD);
@@ -346,9 +355,18 @@ pub fn fetch(origin: Origin<'_>, progress: &mut dyn FnMut(&str)) -> Result<Packa
         serde_json::to_vec_pretty(&record).map_err(|error| Error::Unexpected { what: error.to_string() })?;
     fs::write(&path, text).map_err(file("write", &path))?;
     fs::rename(&part, &dir).map_err(file("rename", &part))?;
-    cached(&dir, &digest).ok_or_else(|| Error::Unexpected {
+    cached(&dir, architecture, &digest).ok_or_else(|| Error::Unexpected {
         what: format!("the packages in {} are incomplete", dir.display()),
     })
+}
+
+/// Where the packages of a kernel are unpacked: those of several are kept beside each other.
+fn folder(architecture: Architecture, kernel_release: &str) -> String {
+    match architecture {
+        Architecture::Amd64 => "packages".to_owned(),
+        other if kernel_release.contains("-cloud-") => format!("packages-{other}-virtual"),
+        other => format!("packages-{other}"),
+    }
 }
 
 /// Gives the files of some sets, verified, in the lock's order, fetching what is not there.
@@ -384,12 +402,12 @@ pub(crate) fn open(cache: &Path) -> Result<(PathBuf, File), Error> {
     Ok((cache, lock))
 }
 
-fn cached(dir: &Path, lock: &str) -> Option<Packages> {
+fn cached(dir: &Path, architecture: Architecture, lock: &str) -> Option<Packages> {
     let text = fs::read(dir.join(RECORD)).ok()?;
     let record: Record = serde_json::from_slice(&text).ok()?;
-    let packages =
-        Packages { dir: dir.to_owned(), kernel_release: record.kernel_release, packages: record.packages };
-    (record.format == FORMAT && record.lock == lock && packages.complete().is_ok()).then_some(packages)
+    let Record { format, lock: of, kernel_release, packages } = record;
+    let packages = Packages { architecture, dir: dir.to_owned(), kernel_release, packages };
+    (format == FORMAT && of == lock && packages.complete().is_ok()).then_some(packages)
 }
 
 /// Each file of the sets, by its hash: from the cache, else from a mirror.
@@ -405,7 +423,7 @@ fn download(
     let missing: Vec<&Pinned> =
         wanted.iter().copied().filter(|package| !is(&debs.join(package.file()), package)).collect();
     if !missing.is_empty() {
-        let apt = Apt::prepare(&cache.join("apt"))?;
+        let apt = Apt::prepare(&cache.join("apt"), origin.lock.architecture)?;
         for (index, package) in missing.iter().enumerate() {
             let bytes = mebibytes(package.bytes);
             progress(&format!("download {}/{} {} ({bytes})", index + 1, missing.len(), package.name));
@@ -459,9 +477,10 @@ mod tests {
     fn an_incomplete_cache_is_not_taken() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path();
-        assert!(cached(dir, "l").is_none());
+        let cached = |lock| cached(dir, Architecture::Amd64, lock);
+        assert!(cached("l").is_none());
         fs::write(dir.join(RECORD), r#"{"format":4,"lock":"l","kernel_release":"6","packages":[]}"#).unwrap();
-        assert!(cached(dir, "l").is_none(), "the record alone is not enough");
+        assert!(cached("l").is_none(), "the record alone is not enough");
     }
 
     #[test]
@@ -479,7 +498,8 @@ mod tests {
     #[test]
     fn what_the_cache_has_needs_no_mirror_and_what_nobody_has_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        let lock = Lock { suite: "trixie".into(), packages: vec![pinned(b"abc")] };
+        let (architecture, packages) = (Architecture::Amd64, vec![pinned(b"abc")]);
+        let lock = Lock { suite: "trixie".into(), architecture, packages };
         let origin = Origin { cache: dir.path(), lock: &lock, snapshot: None };
         let debs = dir.path().join("debs");
         fs::create_dir(&debs).unwrap();

@@ -8,13 +8,16 @@ use std::fs;
 use std::path::Path;
 
 use crate::apt::{self, Apt};
+use crate::architecture::Architecture;
 use crate::firmware;
 use crate::lock::{Archive, Lock, Pinned, Set};
 use crate::packages::{Error, KERNEL_PREFIX, file, open};
 use crate::sources;
 
-/// The package that always depends on the newest signed kernel.
+/// The packages that always depend on the newest signed kernel, and on that for virtual machines.
 const KERNEL_META: &str = "linux-image-amd64";
+const KERNEL_META_ARM64: &str = "linux-image-arm64";
+const KERNEL_META_VIRTUAL_ARM64: &str = "linux-image-cloud-arm64";
 /// systemd's UEFI boot stub.
 const BOOT: [&str; 1] = ["systemd-boot-efi"];
 /// UEFI firmware for virtual machines, iPXE for firmware that can do no better, and the chain that Microsoft's and
@@ -31,20 +34,63 @@ const APPLIANCE: &str = include_str!("../data/appliance.txt");
 
 /// Asks the host's mirror what there is today.
 ///
+/// For arm64 that is the discovery image's alone: no other image is built for it.
+///
 /// # Errors
 /// [`Error`].
-pub fn relock(cache: &Path, progress: &mut dyn FnMut(&str)) -> Result<Lock, Error> {
+pub fn relock(
+    cache: &Path,
+    architecture: Architecture,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Lock, Error> {
     let (cache, _lock) = open(cache)?;
     let dir = cache.join("apt");
     if dir.exists() {
         fs::remove_dir_all(&dir).map_err(file("remove", &dir))?;
     }
-    let apt = Apt::prepare(&dir)?;
+    let apt = Apt::prepare(&dir, architecture)?;
     progress(&format!("package lists of Debian {}", sources::SUITE));
     apt.get(&["update"], "Check the network and the host's apt sources with `apt-get update`.")?;
-    let kernel = kernel_package(&apt)?;
     progress("what needs what");
-    let mut wanted: BTreeMap<String, BTreeSet<Set>> = BTreeMap::new();
+    let wanted = match architecture {
+        Architecture::Amd64 => everything(&apt)?,
+        Architecture::Arm64 => discovery_alone(&apt)?,
+    };
+    progress("hashes");
+    describe(&apt, architecture, &wanted)
+}
+
+/// Packages, and what each is for.
+type Wants = BTreeMap<String, BTreeSet<Set>>;
+
+/// What the discovery image is made of, and the kernel with which tests start it.
+fn discovery_alone(apt: &Apt) -> Result<Wants, Error> {
+    let mut wanted = Wants::new();
+    let mut want = |name: &str, set| wanted.entry(name.to_owned()).or_default().insert(set);
+    want(&kernel_package(apt, KERNEL_META_ARM64)?, Set::Boot);
+    want(&kernel_package(apt, KERNEL_META_VIRTUAL_ARM64)?, Set::Virtual);
+    want(BOOT[0], Set::Boot);
+    for name in firmware::list().0 {
+        want(name, Set::Firmware);
+    }
+    for name in programs(apt)? {
+        want(&name, Set::Discovery);
+    }
+    Ok(wanted)
+}
+
+/// What the discovery image has beside kernel and agent.
+fn programs(apt: &Apt) -> Result<Vec<String>, Error> {
+    let (take, without) = list(DISCOVERY);
+    let mut names = closure(apt, &take)?;
+    names.retain(|name| !without.contains(&name.as_str()));
+    Ok(names)
+}
+
+/// What all images are made of, and what builds and tests them.
+fn everything(apt: &Apt) -> Result<Wants, Error> {
+    let kernel = kernel_package(apt, KERNEL_META)?;
+    let mut wanted: Wants = Wants::new();
     let mut want = |names: &[String], set| {
         for name in names {
             wanted.entry(name.clone()).or_default().insert(set);
@@ -53,22 +99,18 @@ pub fn relock(cache: &Path, progress: &mut dyn FnMut(&str)) -> Result<Lock, Erro
     want(&[kernel.as_str(), BOOT[0]].map(str::to_owned), Set::Boot);
     want(&LAB.map(str::to_owned), Set::Lab);
     want(&firmware::list().0.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>(), Set::Firmware);
-    want(&closure(&apt, &TOOLS)?, Set::Tools);
-    let (programs, without) = list(DISCOVERY);
-    let mut discovery = closure(&apt, &programs)?;
-    discovery.retain(|name| !without.contains(&name.as_str()));
-    want(&discovery, Set::Discovery);
+    want(&closure(apt, &TOOLS)?, Set::Tools);
+    want(&programs(apt)?, Set::Discovery);
     let (take, mut drop) = list(HOST);
-    let mut host = closure(&apt, &take)?;
+    let mut host = closure(apt, &take)?;
     host.retain(|name| !drop.contains(&name.as_str()));
     want(&host, Set::Host);
     let (more, without) = list(APPLIANCE);
-    let mut appliance = closure(&apt, &more)?;
+    let mut appliance = closure(apt, &more)?;
     drop.extend(without);
     appliance.retain(|name| !host.contains(name) && !drop.contains(&name.as_str()));
     want(&appliance, Set::Appliance);
-    progress("hashes");
-    describe(&apt, &wanted)
+    Ok(wanted)
 }
 
 /// Names to take with what they need, and names to leave out of that.
@@ -85,17 +127,17 @@ fn list(text: &'static str) -> (Vec<&'static str>, Vec<&'static str>) {
     lists
 }
 
-fn kernel_package(apt: &Apt) -> Result<String, Error> {
-    let text = apt.cache(&["show", "--no-all-versions", KERNEL_META])?;
-    kernel_dependency(&text)
-        .ok_or_else(|| Error::Unexpected { what: format!("{KERNEL_META} depends on no kernel package") })
+fn kernel_package(apt: &Apt, meta: &str) -> Result<String, Error> {
+    let text = apt.cache(&["show", "--no-all-versions", meta])?;
+    kernel_dependency(&text, meta)
+        .ok_or_else(|| Error::Unexpected { what: format!("{meta} depends on no kernel package") })
 }
 
 /// The first kernel package in the `Depends` field of what `apt-cache show` prints.
-fn kernel_dependency(text: &str) -> Option<String> {
+fn kernel_dependency(text: &str, meta: &str) -> Option<String> {
     let depends = text.lines().find_map(|line| line.strip_prefix("Depends:"))?;
     let names = depends.split([',', '|']).filter_map(|part| part.split_whitespace().next());
-    names.into_iter().find(|name| name.starts_with(KERNEL_PREFIX) && *name != KERNEL_META).map(str::to_owned)
+    names.into_iter().find(|name| name.starts_with(KERNEL_PREFIX) && *name != meta).map(str::to_owned)
 }
 
 /// The packages and all that they depend on, by name.
@@ -112,7 +154,7 @@ fn closure(apt: &Apt, names: &[&str]) -> Result<Vec<String>, Error> {
 }
 
 /// Versions, hashes and places.
-fn describe(apt: &Apt, wanted: &BTreeMap<String, BTreeSet<Set>>) -> Result<Lock, Error> {
+fn describe(apt: &Apt, architecture: Architecture, wanted: &Wants) -> Result<Lock, Error> {
     let names: Vec<&str> = wanted.keys().map(String::as_str).collect();
     let shown = apt.cache(&[&["show"], names.as_slice()].concat())?;
     let paragraphs: Vec<BTreeMap<&str, &str>> = shown.split("\n\n").map(fields).collect();
@@ -150,7 +192,7 @@ fn describe(apt: &Apt, wanted: &BTreeMap<String, BTreeSet<Set>>) -> Result<Lock,
         let what = format!("asked for {} packages, got {}", wanted.len(), packages.len());
         return Err(Error::Unexpected { what });
     }
-    Ok(Lock { suite: sources::SUITE.to_owned(), packages })
+    Ok(Lock { suite: sources::SUITE.to_owned(), architecture, packages })
 }
 
 /// The fields of a paragraph, without those that go over several lines.
@@ -166,8 +208,8 @@ mod tests {
     #[test]
     fn the_meta_package_leads_to_the_kernel() {
         let shown = "Package: linux-image-amd64\nDepends: foo (>= 1), linux-image-6.12.9+deb13-amd64 (= 6.12.9-1) | x\nSize: 1\n";
-        assert_eq!(kernel_dependency(shown).as_deref(), Some("linux-image-6.12.9+deb13-amd64"));
-        assert_eq!(kernel_dependency("Package: x\n"), None);
+        assert_eq!(kernel_dependency(shown, KERNEL_META).as_deref(), Some("linux-image-6.12.9+deb13-amd64"));
+        assert_eq!(kernel_dependency("Package: x\n", KERNEL_META), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use image_build::{Discovery, Lock, Origin, discovery, pe::Image};
+use image_build::{Architecture, Discovery, Lock, Origin, discovery, pe::Image};
 
 fn cache() -> PathBuf {
     match std::env::var_os("SCALERFORGE_CACHE") {
@@ -20,7 +20,7 @@ fn cache() -> PathBuf {
 fn lock() -> Lock {
     match std::env::var_os("SCALERFORGE_LOCK") {
         Some(path) => Lock::parse(&fs::read_to_string(path).unwrap()).unwrap(),
-        None => Lock::committed().unwrap(),
+        None => Lock::committed(Architecture::Amd64).unwrap(),
     }
 }
 
@@ -28,6 +28,7 @@ fn lock() -> Lock {
 fn write_agent(path: &Path, body: u8) {
     let mut file = vec![0; 65];
     file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    file[0x12] = 62;
     file[64] = body;
     fs::write(path, file).unwrap();
 }

@@ -7,9 +7,9 @@
 use sha2::{Digest, Sha256};
 
 /// `IMAGE_FILE_MACHINE_AMD64`.
-const MACHINE_X86_64: u16 = 0x8664;
+pub const MACHINE_X86_64: u16 = 0x8664;
 /// `IMAGE_FILE_MACHINE_ARM64`.
-const MACHINE_ARM64: u16 = 0xaa64;
+pub const MACHINE_ARM64: u16 = 0xaa64;
 /// `IMAGE_NT_OPTIONAL_HDR64_MAGIC`: PE32+.
 const OPTIONAL_MAGIC_64: u16 = 0x20b;
 /// Offset of the certificate table's entry in a PE32+ optional header: 112 bytes of fields, then entry 4 of 8 bytes each.
@@ -57,6 +57,7 @@ pub struct Section {
 #[derive(Debug)]
 pub struct Image<'a> {
     file: &'a [u8],
+    machine: u16,
     /// Offset of the optional header.
     optional: usize,
     /// Offset of the first section header.
@@ -76,7 +77,8 @@ impl<'a> Image<'a> {
         if file.get(pe..pe.saturating_add(4)) != Some(b"PE\0\0") {
             return Err(malformed("there is no PE signature where the DOS header points"));
         }
-        if ![MACHINE_X86_64, MACHINE_ARM64].contains(&u16_at(file, pe + 4)?) {
+        let machine = u16_at(file, pe + 4)?;
+        if ![MACHINE_X86_64, MACHINE_ARM64].contains(&machine) {
             return Err(malformed("it is for another processor"));
         }
         let count = usize::from(u16_at(file, pe + 6)?);
@@ -96,7 +98,13 @@ impl<'a> Image<'a> {
         let sections = (0..count)
             .map(|index| section(file, table + index * SECTION_HEADER_BYTES))
             .collect::<Result<_, _>>()?;
-        Ok(Image { file, optional, table, header_bytes, sections })
+        Ok(Image { file, machine, optional, table, header_bytes, sections })
+    }
+
+    /// The processor it is for: [`MACHINE_X86_64`] or [`MACHINE_ARM64`].
+    #[must_use]
+    pub fn machine(&self) -> u16 {
+        self.machine
     }
 
     /// All sections, in file order.

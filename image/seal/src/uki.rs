@@ -16,6 +16,11 @@ use crate::pe::{Error, Image};
 pub const COMMAND_LINE: &str =
     "console=tty0 console=ttyS0,115200 panic=-1 quiet loglevel=3 lockdown=integrity";
 
+/// The same for 64-bit ARM, whose servers have another kind of serial port (PL011) or the PC's: a port that is not there
+/// is no console, and the last one that is there is /dev/console.
+pub const COMMAND_LINE_ARM64: &str =
+    "console=tty0 console=ttyS0,115200 console=ttyAMA0,115200 panic=-1 quiet loglevel=3 lockdown=integrity";
+
 /// What goes into a UKI.
 #[derive(Debug, Clone, Copy)]
 pub struct Parts<'a> {
@@ -34,8 +39,15 @@ pub struct Parts<'a> {
 }
 
 /// The UKI file.
+///
+/// # Errors
+/// When stub or kernel is no UEFI program, or the two are for different processors.
 pub fn assemble(parts: &Parts<'_>) -> Result<Vec<u8>, Error> {
-    Image::parse(parts.stub)?.with_sections(&[
+    let stub = Image::parse(parts.stub)?;
+    if stub.machine() != Image::parse(parts.kernel)?.machine() {
+        return Err(Error::Malformed { what: "its kernel is for another processor than its boot stub" });
+    }
+    stub.with_sections(&[
         (".osrel", parts.os_release.as_bytes()),
         (".cmdline", parts.command_line.as_bytes()),
         (".uname", parts.kernel_release.as_bytes()),

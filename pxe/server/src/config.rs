@@ -90,6 +90,16 @@ impl Config {
         self
     }
 
+    /// Sets the discovery image for arm64, if there is one, where the site's file names it elsewhere.
+    #[must_use]
+    pub fn with_arm64_image(mut self, uki: Option<&Path>) -> Self {
+        if let Some(uki) = uki {
+            self.files.entry(Name::DiscoveryArm64).or_insert_with(|| uki.into());
+            self.site.stock.arm64 = true;
+        }
+        self
+    }
+
     /// Sets the boot medium, where the site's file names it elsewhere.
     #[must_use]
     pub fn with_medium(mut self, medium: Option<&Path>) -> Self {

@@ -98,6 +98,8 @@ fn until_good(options: &Options) -> anyhow::Result<ExitCode> {
         let (why, lasts) = match verdict(at, &health, waited, patience) {
             Verdict::Settled => {
                 said::on_screen(&options.said, "trial", &vain);
+                // Whoever marked it good may have been cut off before the floor was raised.
+                raise(options, running.release.epoch);
                 return Ok(ExitCode::SUCCESS);
             }
             Verdict::Good => {
@@ -130,14 +132,19 @@ fn good(options: &Options, running: &residence::Running) -> anyhow::Result<ExitC
     let mut drive = options.here.drive(running)?;
     let slot = install::promote(&mut drive, &running.release.root_hash.0)?;
     say!("Slot {slot} is good: its page answers, and its database opens.");
-    match options.here.tpm().map(|mut tpm| floor::raise(&mut tpm, running.release.epoch)) {
+    raise(options, running.release.epoch);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Raises the floor to this epoch, where it is lower; doing it twice is doing it once.
+fn raise(options: &Options, epoch: u32) {
+    match options.here.tpm().map(|mut tpm| floor::raise(&mut tpm, epoch)) {
         Some(Ok(floor)) => say!("The rollback floor is {floor}."),
         Some(Err(error)) => {
             say!("The rollback floor could not be raised: {}", appliance_server::chain_of(&error))
         }
         None => say!("No rollback floor is kept: there is no TPM that answers."),
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 #[expect(clippy::disallowed_methods, reason = "who waits for a service counts the seconds")]

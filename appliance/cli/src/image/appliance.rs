@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use attest_evidence::ReferenceValues;
 use clap::Args;
 use image_build::{
+    Architecture,
     appliance::{self, Order},
     release::Edition,
 };
@@ -69,7 +70,7 @@ pub(crate) fn build(options: &Build) -> anyhow::Result<ExitCode> {
         edition: Edition::own(),
         out: &options.out,
     };
-    let lock = options.from.lock()?;
+    let lock = options.from.lock(Architecture::Amd64)?;
     let made = steps(|progress| appliance::appliance(options.from.origin(&lock), &order, progress))?;
     let mut signed = Vec::new();
     for name in appliance::REFERENCES {

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
-use image_build::{Lock, cve, newer};
+use image_build::{Architecture, Lock, cve, newer};
 use serde::Serialize;
 
 use super::{Source, steps};
@@ -32,6 +32,9 @@ pub(crate) struct Known {
 
 #[derive(Debug, Args)]
 pub(crate) struct Cve {
+    /// Whose packages, where no list is named: amd64, or arm64.
+    #[arg(long, default_value_t)]
+    arch: Architecture,
     #[command(flatten)]
     from: Source,
     /// Print everything as JSON.
@@ -82,7 +85,7 @@ fn accepted(path: &Path) -> anyhow::Result<BTreeMap<String, String>> {
 }
 
 pub(crate) fn cve(options: &Cve) -> anyhow::Result<ExitCode> {
-    let lock = options.from.unchecked_lock()?;
+    let lock = options.from.unchecked_lock(options.arch)?;
     let Some(report) = options.from.known.report(&lock)? else { return replaced(options, &lock) };
     if options.json {
         print(&report)?;
@@ -96,7 +99,7 @@ pub(crate) fn cve(options: &Cve) -> anyhow::Result<ExitCode> {
 fn replaced(options: &Cve, lock: &Lock) -> anyhow::Result<ExitCode> {
     let origin = options.from.origin(lock);
     let newer = steps(|progress| {
-        let today = image_build::relock(origin.cache, progress)?;
+        let today = image_build::relock(origin.cache, lock.architecture, progress)?;
         newer::newer(origin, &today, progress)
     })?;
     let critical = newer.iter().filter(|package| package.critical()).count();

@@ -50,7 +50,7 @@ fn unknown_keys_are_named_with_their_line() {
 #[test]
 fn values_that_make_no_sense_are_named_with_their_key() {
     let absent = "image.uki names";
-    let rows: [(&str, &str, &[&str]); 14] = [
+    let rows: [(&str, &str, &[&str]); 16] = [
         (
             "first = \"127.0.0.100\"",
             "first = \"127.0.1.100\"",
@@ -70,6 +70,16 @@ fn values_that_make_no_sense_are_named_with_their_key() {
             "reference = \"reference.json\"",
             "reference = \"ca.pem\"",
             &["image.reference: `ca.pem` is not a file of reference"],
+        ),
+        (
+            "reference = \"reference.json\"",
+            "reference = \"reference.json\"\n[image.arm64]\nuki = \"no.efi\"\nreference = \"reference.json\"",
+            &["image.arm64.uki names", "no.efi"],
+        ),
+        (
+            "reference = \"reference.json\"",
+            "reference = \"reference.json\"\n[image.arm64]\nuki = \"discovery.efi\"\nreference = \"reference.json\"",
+            &["image.arm64.uki: ", "discovery.efi is not for arm64", "--arch arm64"],
         ),
         ("profile = \"demo\"", "profile = \"gentle\"", &["burn_in.profile: `gentle`", "smoke, admit"]),
         (

@@ -15,7 +15,7 @@ fn the_help_is_the_one_in_the_repository() {
 
 #[test]
 fn usage_errors_name_the_word_and_end_with_2() {
-    let rows: [(&[&str], &str); 9] = [
+    let rows: [(&[&str], &str); 10] = [
         (&[], "Usage: scalerforge"),
         (&["host"], "Usage: scalerforge host"),
         (&["hosts"], "unrecognized subcommand 'hosts'"),
@@ -24,6 +24,10 @@ fn usage_errors_name_the_word_and_end_with_2() {
         (&["host", "approve", "h-0123456789ab"], "--stake <STAKE>"),
         (&["evidence", "verify"], "<FILE>"),
         (&["evidence", "verify", "x", "--challengers-min", "many"], "invalid value 'many'"),
+        (
+            &["image", "build", "--agent", "a", "--out", "o", "--arch", "x86"],
+            "`x86` is no architecture that images are built for",
+        ),
         (&["serve", "--force"], "unexpected argument '--force'"),
     ];
     for (arguments, words) in rows {

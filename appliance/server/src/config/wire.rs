@@ -199,6 +199,18 @@ pub struct Image {
     pub reference: String,
     /// The boot medium for virtual CDs (`discovery.iso`).  Absent: no server is booted by virtual media.
     pub medium: Option<String>,
+    /// The same for 64-bit ARM.  Absent: such servers are told that there is no image for them.
+    pub arm64: Option<Arm64Image>,
+}
+
+/// What hosts with 64-bit ARM boot.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Arm64Image {
+    /// The discovery UKI, of `scalerforge image build --arch arm64`.
+    pub uki: String,
+    /// Its reference values.
+    pub reference: String,
 }
 
 /// Secure Boot.

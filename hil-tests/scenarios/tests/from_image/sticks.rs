@@ -69,7 +69,9 @@ async fn update(artefacts: &Artefacts, spec: &mut GuestSpec, drive: &Plugged) ->
     guest.stop().await?;
     std::fs::remove_file(&stick)?;
     spec.media = vec![drive.clone()];
-    starts(spec, &[&format!("scalerforge-appliance {version}"), SEALED], PAGE).await?;
+    // The plug was pulled between the mark and the floor: the next start makes up for it.
+    let said = [&format!("scalerforge-appliance {version}"), SEALED, PAGE];
+    starts(spec, &said, "The rollback floor is 1.").await?;
     Ok(())
 }
 

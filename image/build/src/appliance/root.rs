@@ -43,7 +43,8 @@ pub(super) fn root(
     put("usr/lib/os-release", os_release("appliance", order.edition.version).into_bytes(), false)?;
     put(release::PLACE, order.edition.to_text_of(RELEASE).into_bytes(), false)?;
     put(&format!("{OURS}/scalerforge"), read(order.scalerforge).map_err(Error::Build)?, true)?;
-    put(START_PATH, build::read_agent(order.start).map_err(Error::Build)?, true)?;
+    let start = build::read_agent(order.start, base.packages.architecture()).map_err(Error::Build)?;
+    put(START_PATH, start, true)?;
     for name in DISCOVERY {
         let content = read(&order.discovery.join(name)).map_err(Error::Build)?;
         put(&format!("{OURS}/{name}"), content, false)?;

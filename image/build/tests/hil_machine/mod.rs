@@ -8,7 +8,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use image_build::{Lock, Origin, Packages, packages};
+use image_build::{Architecture, Lock, Origin, Packages, packages};
 
 /// Ends a process when the test ends, however it ends.
 pub(crate) struct Owned(Child);
@@ -38,7 +38,7 @@ pub(crate) fn cache() -> PathBuf {
 pub(crate) fn lock() -> Lock {
     match std::env::var_os("SCALERFORGE_LOCK") {
         Some(path) => Lock::parse(&fs::read_to_string(path).unwrap()).unwrap(),
-        None => Lock::committed().unwrap(),
+        None => Lock::committed(Architecture::Amd64).unwrap(),
     }
 }
 

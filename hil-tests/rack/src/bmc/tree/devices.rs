@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{CHASSIS, Growing, SYSTEM, good, link};
-use crate::spec::{BMC_VERSION, CPU_MODEL, DIMM, DIMM_SLOT, DriveBus, HostSpec, NVME_MODEL, SATA_MODEL};
+use crate::spec::{BMC_VERSION, DIMM, DIMM_SLOT, DriveBus, HostSpec, NVME_MODEL, SATA_MODEL};
 
 pub(super) fn grow(tree: &mut Growing, spec: &HostSpec) {
     processors_and_memory(tree, spec);
@@ -21,10 +21,10 @@ fn processors_and_memory(tree: &mut Growing, spec: &HostSpec) {
         json!({
             "Socket": "CPU 0",
             "ProcessorType": "CPU",
-            "ProcessorArchitecture": "x86",
-            "InstructionSet": "x86-64",
+            "ProcessorArchitecture": if spec.arm64 { "ARM" } else { "x86" },
+            "InstructionSet": if spec.arm64 { "ARM-A64" } else { "x86-64" },
             "Manufacturer": "QEMU",
-            "Model": CPU_MODEL,
+            "Model": spec.cpu_model(),
             "TotalCores": spec.cpus,
             "TotalThreads": spec.cpus,
             "Status": good(),

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{CHASSIS, Growing, MANAGER, SYSTEM, good, link};
 use crate::bmc::power::ResetType;
-use crate::spec::{BIOS, CPU_MODEL, HostSpec};
+use crate::spec::{BIOS, HostSpec};
 
 /// The name of the attribute registry.
 pub(super) const BIOS_REGISTRY: &str = "LabBiosAttributeRegistry";
@@ -50,7 +50,7 @@ fn system(tree: &mut Growing, spec: &HostSpec) {
         "Status": { "State": "Enabled", "Health": "OK", "HealthRollup": "OK" },
         "Boot": boot(),
         "ProcessorSummary": {
-            "Count": 1, "CoreCount": spec.cpus, "LogicalProcessorCount": spec.cpus, "Model": CPU_MODEL,
+            "Count": 1, "CoreCount": spec.cpus, "LogicalProcessorCount": spec.cpus, "Model": spec.cpu_model(),
             "Status": good(),
         },
         "MemorySummary": { "TotalSystemMemoryGiB": gib, "Status": good() },

@@ -1,0 +1,183 @@
+//! The discovery image for 64-bit ARM: the same bytes in two places, and started on UEFI firmware with a TPM.
+//!
+//! Debian's kernel for Arm servers has no driver for the TPM that QEMU gives an Arm machine, so the TPM is asked from
+//! outside, at its registers.  Needs what `cargo xtask soak --arm64` makes (SCALERFORGE_ARM64 names its folder),
+//! qemu-system-aarch64, qemu-efi-aarch64, swtpm and mtools.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
+
+#[path = "hil_arm64/registers.rs"]
+mod registers;
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use attest_evidence::ReferenceValues;
+use image_build::manifest::Manifest;
+use image_build::{Architecture, Inputs, Lock, Origin, inspect, packages};
+use image_seal::{Site, seal};
+use registers::Registers;
+
+const CA: &[u8] = b"-----BEGIN CERTIFICATE-----\ntest\n-----END CERTIFICATE-----\n";
+/// Debian's `qemu-efi-aarch64` puts them there.
+const CODE: &str = "/usr/share/AAVMF/AAVMF_CODE.fd";
+const VARIABLES: &str = "/usr/share/AAVMF/AAVMF_VARS.fd";
+/// A quiet machine takes half a minute.
+const LIMIT: Duration = Duration::from_secs(540);
+/// What the agent says first.
+const FIRST_LINE: &str = "scalerforge agent";
+
+/// What `cargo xtask soak --arm64` made.
+fn made() -> PathBuf {
+    std::env::var_os("SCALERFORGE_ARM64").expect("run by `cargo xtask soak --arm64`").into()
+}
+
+fn cache() -> PathBuf {
+    std::env::var_os("SCALERFORGE_CACHE").expect("run by `cargo xtask soak --arm64`").into()
+}
+
+/// Ends a process when the test ends, however it ends.
+struct Owned(Child);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn run(command: &mut Command) {
+    let done = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; is it installed?"));
+    assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// A FAT disk whose removable-media path is the UKI.
+fn disk(dir: &Path, uki: &Path) -> PathBuf {
+    let disk = dir.join("esp.img");
+    fs::File::create(&disk).unwrap().set_len(128 << 20).unwrap();
+    run(Command::new("mformat").arg("-i").arg(&disk).arg("-F").arg("::"));
+    run(Command::new("mmd").arg("-i").arg(&disk).args(["::/EFI", "::/EFI/BOOT"]));
+    run(Command::new("mcopy").arg("-i").arg(&disk).arg(uki).arg("::/EFI/BOOT/BOOTAA64.EFI"));
+    disk
+}
+
+#[test]
+#[ignore = "needs the agent for arm64: cargo xtask soak --arm64"]
+fn the_arm64_image_is_the_same_in_another_place() {
+    let (made, cache) = (made(), cache());
+    let lock = Lock::committed(Architecture::Arm64).unwrap();
+    let packages =
+        packages::fetch(Origin { cache: &cache, lock: &lock, snapshot: None }, &mut |_| ()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let agent = dir.path().join("another-name");
+    fs::copy(made.join("agent"), &agent).unwrap();
+    // Without the cache: everything is compressed anew.
+    let inputs = Inputs { agent: &agent, packages: &packages, extra_files: &[], cache: None };
+    let built = image_build::build(&inputs, &mut |step| println!("{step}")).unwrap();
+    let kept = fs::read(made.join("image/discovery.efi")).unwrap();
+    assert!(built.uki == kept, "the same bytes");
+    let manifest: Manifest =
+        serde_json::from_slice(&fs::read(made.join("image/manifest.json")).unwrap()).unwrap();
+    assert_eq!(built.manifest, manifest);
+    assert!(built.uki.len() <= Architecture::Arm64.uki_bytes_max());
+    assert!(manifest.packages.iter().all(|package| package.architecture != "amd64"));
+    let found = inspect::inspect(&kept).unwrap();
+    assert!(found.name.starts_with("scalerforge-discovery-arm64-"), "{}", found.name);
+    for driver in
+        ["nvme", "mlx5_core", "ice", "i40e", "bnxt_en", "mpt3sas", "megaraid_sas", "ipmi_ssif", "hns3"]
+    {
+        let file = format!("/{driver}.ko");
+        assert!(found.files.iter().any(|entry| entry.path.ends_with(&file)), "{driver}");
+    }
+    println!("UKI {} bytes, initramfs {} bytes", built.uki.len(), manifest.initrd_bytes);
+}
+
+#[test]
+#[ignore = "needs the agent for arm64: cargo xtask soak --arm64"]
+fn the_agent_starts_on_arm64_and_the_tpm_says_what_was_predicted() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = fs::read(made().join("image/discovery.efi")).unwrap();
+    let sealed = seal(&base, &Site { ca_pem: CA, appliance: None }, None).unwrap();
+    let uki = dir.path().join("discovery.efi");
+    fs::write(&uki, &sealed.uki).unwrap();
+    let begun = now();
+    let (_tpm, socket) = swtpm(dir.path());
+    let mut machine = machine(dir.path(), &disk(dir.path(), &uki), &socket);
+    let console = BufReader::new(machine.0.stdout.take().unwrap());
+    let (tell, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        console.split(b'\n').map_while(Result::ok).all(|line| tell.send(line).is_ok());
+    });
+    loop {
+        let left = LIMIT.saturating_sub(begun.elapsed());
+        let line = lines.recv_timeout(left).expect("the agent says its first line in time");
+        let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+        println!("{:>6.1} s  {line}", begun.elapsed().as_secs_f64());
+        if line.contains(FIRST_LINE) {
+            break;
+        }
+    }
+    compare(&sealed.reference, &mut Registers::open(&dir.path().join("qtest.sock")));
+}
+
+/// What the TPM holds now is what was computed.
+fn compare(reference: &ReferenceValues, tpm: &mut Registers) {
+    for entry in &reference.pcrs {
+        let measured = hex::encode(tpm.pcr(entry.pcr));
+        println!("PCR {:>2} {measured}", entry.pcr);
+        // Secure Boot is off here, the first case of PCR 4.
+        assert_eq!(measured, entry.accepted[0].value.to_string(), "PCR {}", entry.pcr);
+    }
+}
+
+/// A machine with a TPM that starts from a disk.
+fn machine(dir: &Path, disk: &Path, tpm: &Path) -> Owned {
+    let variables = dir.join("vars.fd");
+    fs::copy(VARIABLES, &variables).expect("qemu-efi-aarch64 is installed");
+    let machine = Command::new("qemu-system-aarch64")
+        .args(["-machine", "virt", "-accel", "tcg,thread=multi"])
+        .args(["-cpu", "neoverse-n1", "-smp", "2", "-m", "2048", "-display", "none", "-serial", "stdio"])
+        .args(["-monitor", "none", "-nodefaults", "-no-reboot", "-device", "virtio-rng-pci", "-drive"])
+        .arg(format!("if=pflash,format=raw,readonly=on,file={CODE}"))
+        .arg("-drive")
+        .arg(format!("if=pflash,format=raw,file={}", variables.display()))
+        .arg("-drive")
+        .arg(format!("if=none,id=d0,format=raw,file={}", disk.display()))
+        .args(["-device", "virtio-blk-pci,drive=d0,bootindex=1", "-chardev"])
+        .arg(format!("socket,id=chrtpm,path={}", tpm.display()))
+        .args(["-tpmdev", "emulator,id=tpm0,chardev=chrtpm", "-device", "tpm-tis-device,tpmdev=tpm0"])
+        .arg("-qtest")
+        .arg(format!("unix:{},server=on,wait=off", dir.join("qtest.sock").display()))
+        .args(["-qtest-log", "/dev/null"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn();
+    Owned(machine.expect("qemu-system-aarch64 is installed"))
+}
+
+fn swtpm(dir: &Path) -> (Owned, PathBuf) {
+    let (socket, state) = (dir.join("tpm.sock"), dir.join("tpm"));
+    fs::create_dir_all(&state).unwrap();
+    let tpm = Command::new("swtpm")
+        .args(["socket", "--tpm2", "--flags", "startup-clear", "--terminate", "--tpmstate"])
+        .arg(format!("dir={}", state.display()))
+        .arg("--ctrl")
+        .arg(format!("type=unixio,path={}", socket.display()))
+        .spawn();
+    let mut tpm = Owned(tpm.expect("swtpm is installed"));
+    while !socket.exists() {
+        let ended = tpm.0.try_wait().unwrap();
+        assert!(ended.is_none(), "swtpm ended before it listened: {ended:?}");
+        std::thread::yield_now();
+    }
+    (tpm, socket)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test that says how long a boot took")]
+fn now() -> Instant {
+    Instant::now()
+}
