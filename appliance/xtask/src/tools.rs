@@ -28,7 +28,7 @@ const DEMO: [(&str, &str); 6] = [
     ("dpkg-deb", "dpkg"),
 ];
 
-const TESTS: [(&str, &str); 19] = [
+const TESTS: [(&str, &str); 20] = [
     ("tpm2_checkquote", "tpm2-tools"),
     ("dnsmasq", "dnsmasq-base"),
     ("qemu-system-aarch64", "qemu-system-arm"),
@@ -41,6 +41,8 @@ const TESTS: [(&str, &str); 19] = [
     ("tftp", "tftp-hpa"),
     ("curl", "curl"),
     ("tcpdump", "tcpdump"),
+    // Whom an installed host lets in.
+    ("ssh", "openssh-client"),
     // Loop devices, which writing to drives is tried on.
     ("losetup", "mount"),
     // A management controller of other people, and a client of theirs.

@@ -72,7 +72,7 @@ pub(crate) enum Restart {
 /// Starts a machine with a TPM from a disk and gives what it said until it ended.  Firmware's variables and the TPM's
 /// memory are in `dir`, and stay there.
 pub(crate) fn boot(dir: &Path, packages: &Packages, disk: &Path, restart: Restart) -> String {
-    let mut machine = start(dir, packages, disk, restart, &[]);
+    let mut machine = start(dir, packages, disk, restart, SECONDS_MAX, &[]);
     let mut said = Vec::new();
     machine.output().read_to_end(&mut said).unwrap();
     String::from_utf8_lossy(&said).into_owned()
@@ -91,12 +91,16 @@ impl Machine {
     }
 }
 
+/// `timeout` is the wide limit: a machine that never says anything must not hang the tests.
+const SECONDS_MAX: u32 = 400;
+
 /// The same as [`boot`], while it runs, with other parts of QEMU's beside.
 pub(crate) fn start(
     dir: &Path,
     packages: &Packages,
     disk: &Path,
     restart: Restart,
+    seconds: u32,
     more: &[&str],
 ) -> Machine {
     let vars = dir.join("vars.fd");
@@ -105,9 +109,15 @@ pub(crate) fn start(
     }
     let (tpm, socket) = swtpm(dir, "--ctrl", "startup-clear");
     let machine = Owned(
-        // `timeout` is the wide limit: a machine that never says anything must not hang the tests.
         Command::new("timeout")
-            .args(["400", "qemu-system-x86_64", "-machine", "q35,smm=off", "-accel", "tcg,thread=multi"])
+            .args([
+                &seconds.to_string(),
+                "qemu-system-x86_64",
+                "-machine",
+                "q35,smm=off",
+                "-accel",
+                "tcg,thread=multi",
+            ])
             .args([
                 "-cpu", "max", "-m", "1024", "-smp", "2", "-display", "none", "-serial", "stdio", "-monitor",
                 "none",
