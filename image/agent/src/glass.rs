@@ -73,7 +73,7 @@ impl Hands<'_> {
     pub(crate) fn unlock(&self, order: &UnlockOrder) -> Result<Outcome, String> {
         let root = &self.talk.root;
         Running::read(root).ok_or("no installed system runs here: nothing is opened")?;
-        let words = allowed(root, order)?;
+        let words = allowed(&command_line(root), own_id(root).as_ref(), order)?;
         let mut glass = self.talk.glass.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = glass.as_ref().filter(|open| open.words == words) {
             return Ok(Outcome::Unlocked { host_key: open.door.host_key.clone() });
@@ -141,14 +141,14 @@ impl Open {
 }
 
 /// Why this boot and this order do not go together, or what the command line says.
-fn allowed(root: &Path, order: &UnlockOrder) -> Result<Words, String> {
-    let words = Words::read(&command_line(root))
-        .ok_or("this boot was not started to be opened: nothing is opened")?;
-    let own = own_id(root).ok_or("this server tells no serial: nothing is opened")?;
-    if words.host != own {
+fn allowed(command_line: &str, own: Option<&HostId>, order: &UnlockOrder) -> Result<Words, String> {
+    let words =
+        Words::read(command_line).ok_or("this boot was not started to be opened: nothing is opened")?;
+    let own = own.ok_or("this server tells no serial: nothing is opened")?;
+    if words.host != *own {
         return Err(format!("the addon of this boot is for server {}: nothing is opened", words.host));
     }
-    if grant(&own, words.until_seconds, &order.key) != words.grant {
+    if grant(own, words.until_seconds, &order.key) != words.grant {
         return Err("the addon of this boot is for another key than the order's: nothing is opened".into());
     }
     Ok(words)
@@ -265,25 +265,17 @@ mod tests {
         HostId::of_serial(&Serial::parse(serial).unwrap())
     }
 
-    fn machine(words: &str) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        for folder in ["proc", "sys/class/dmi/id"] {
-            fs::create_dir_all(dir.path().join(folder)).unwrap();
-        }
-        fs::write(dir.path().join("proc/cmdline"), format!("quiet {words}\n")).unwrap();
-        fs::write(dir.path().join("sys/class/dmi/id/product_serial"), "S1\n").unwrap();
-        dir
-    }
-
     #[test]
     fn words_of_this_server_and_this_key_alone_allow_it() {
         let key = SshKey::parse(KEY).unwrap();
         let order = UnlockOrder { key: key.clone(), seconds: 60 };
-        let refused = |words: &str| allowed(machine(words).path(), &order).unwrap_err();
+        let s1 = id("S1");
+        let refused = |words: &str| allowed(words, Some(&s1), &order).unwrap_err();
         let own = Words::new(id("S1"), UNTIL, &key);
-        assert_eq!(allowed(machine(&own.to_string()).path(), &order), Ok(own.clone()));
+        assert_eq!(allowed(&own.to_string(), Some(&s1), &order), Ok(own.clone()));
         assert!(refused("").contains("not started to be opened"));
         assert!(refused(&Words::new(id("S2"), UNTIL, &key).to_string()).contains("is for server"));
+        assert!(allowed(&own.to_string(), None, &order).is_err());
         let other = Words { grant: Digest([1; 32]), ..own.clone() };
         assert!(refused(&other.to_string()).contains("another key"));
         let longer = Words { until_seconds: UNTIL + 1, ..own };

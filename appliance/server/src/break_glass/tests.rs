@@ -116,7 +116,8 @@ impl<'a> Agent<'a> {
         let (order, work) = agent.next().await;
         let Work::Quote(asked) = work else { panic!("{work:?}") };
         let outcome = machine.quote(&running.app, &asked, more);
-        let (status, _) = running.tell(Some(&agent.session), "report", &Report { order, outcome }).await;
+        let report = Report { order, outcome };
+        let (status, _) = running.tell(Some(&agent.session), "report", &report).await;
         (agent, status)
     }
 

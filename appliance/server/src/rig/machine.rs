@@ -168,6 +168,8 @@ impl Machine {
             }
             None => self.forge.evidence(|bend| {
                 bend.recorded = Some((log.clone(), values));
+                // Of this boot it vouches for none.
+                bend.statement = Some(|statement| statement.inventory = None);
                 bend.sequence = order.sequence;
                 bend.previous = order.previous.map(|digest| digest.0);
                 bend.nonce = nonce;
