@@ -3,7 +3,8 @@
 //! `POST /agent/v1/hello` opens a session (and spends the boot ticket); `POST /agent/v1/next` waits up to
 //! [`POLL_SECONDS_MAX`] for an order; `POST /agent/v1/report` answers an order, any number of times with the same
 //! effect as once; `POST /agent/v1/progress` says how far a long order is, and is answered with 410 when nobody wants
-//! that order any more; `POST /agent/v1/stream` gives back the lines of a burn-in that an earlier boot has reported.
+//! that order any more; `POST /agent/v1/stream` gives back the lines of a burn-in that an earlier boot has reported;
+//! `POST /agent/v1/glass` says who came through an open door ([`glass`]).
 //! All but `hello` carry `Authorization: Bearer SESSION`.  An error is HTTP 4xx/5xx with a [`Problem`]; 401 means: say
 //! hello again.
 
@@ -17,6 +18,7 @@ use appliance_model::{
 };
 use serde::{Deserialize, Serialize};
 
+pub mod glass;
 pub mod host;
 
 /// The protocol this module describes.
@@ -150,6 +152,12 @@ pub enum Work {
         /// What the appliance has seen a fresh quote of.
         release: host::Release,
     },
+    /// Put an addon beside the running UKI.
+    Plant(glass::PlantOrder),
+    /// Open SSH, as the addon that this boot was started with says.
+    Unlock(glass::UnlockOrder),
+    /// Close SSH, end its sessions, take the addon away.
+    Lock,
     /// Restart into the slot that does not run.  It is tried as often as a new one, and must be promoted.
     Switch,
     /// Restart the machine.
@@ -378,6 +386,18 @@ pub enum Outcome {
         slot: host::Slot,
         /// The floor as the TPM has it now; absent on a machine without a TPM.
         floor: Option<u32>,
+    },
+    /// An addon stands beside the running UKI, and was read back.
+    Planted,
+    /// SSH is open.
+    Unlocked {
+        /// Fingerprint of the SSH server's key, which was made for this opening: `SHA256:…`.
+        host_key: String,
+    },
+    /// SSH is closed, and no addon is left.
+    Locked {
+        /// Whether this boot was started with an addon, or one was there: then a restart makes the machine what it was.
+        restart: bool,
     },
     /// The order could not be carried out.
     Failed {

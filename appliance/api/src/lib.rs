@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod alerts;
 pub mod boot;
+pub mod break_glass;
 pub mod burn_in;
 pub mod carve;
 pub mod erase;

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::break_glass::GlassView;
+
 /// A host in the rack list.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct HostView {
@@ -35,6 +37,9 @@ pub struct HostView {
     /// How the boot ticket of its last boot came, where that proves less than a measured boot URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_ticket: Option<String>,
+    /// Whether it is, or was last, opened for SSH by a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<GlassView>,
 }
 
 /// How a host is made to boot.

@@ -8,6 +8,7 @@ use clap::Subcommand;
 
 use crate::{client::Appliance, say};
 
+mod break_glass;
 mod erase;
 mod install;
 mod passport;
@@ -66,6 +67,8 @@ pub(crate) enum Verb {
     Wipe(wipe::Wipe),
     /// Hold a server in the discovery image, to look at it over its console: --permit, --end.
     Rescue(wipe::Rescue),
+    /// Open a server's own system for SSH, for one key and some minutes: --key, --minutes, --reason, --permit; --end.
+    BreakGlass(break_glass::BreakGlass),
     /// What the owner's passports would spare a server's stake; with --permit, which one is staked.
     Passport(passport::Passport),
     /// Approve a server's stake.
@@ -92,6 +95,7 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Install(asked) => return install::run(&asked),
         Verb::Update(asked) => return install::update(&asked),
         Verb::Wipe(asked) => return wipe::wipe(&asked),
+        Verb::BreakGlass(asked) => return break_glass::run(&asked),
         Verb::Rescue(asked) => return wipe::rescue(&asked),
         Verb::Residence(asked) => return install::show(&asked),
         Verb::SecureBoot(asked) => return secure_boot::run(&asked),
@@ -140,6 +144,9 @@ fn show(id: &HostId, appliance: &Appliance) -> anyhow::Result<()> {
     }
     if let Some(ticket) = &host.boot_ticket {
         say!("{ticket}");
+    }
+    if let Some(glass) = host.break_glass.as_ref().filter(|glass| glass.on) {
+        break_glass::say_glass(glass);
     }
     if let Some(boots) = &detail.boots_by {
         say_boots(boots);

@@ -8,6 +8,7 @@
 //! It refuses: registering anything without a `Bound`, which only `attest-verify` makes ([`Event::Bound`]); moving a
 //! quarantined host without an operator; forgetting a burn-in because the power went out.
 
+mod break_glass;
 mod drift;
 mod effect;
 mod erase;
@@ -24,6 +25,7 @@ mod why;
 #[cfg(test)]
 mod tests;
 
+pub use break_glass::{BreakGlass, Door, GlassErrand, Glassed, Grant, RULE as BREAK_GLASS};
 pub use drift::drift;
 pub use effect::Effect;
 pub use erase::{ERASE_WAITS, Erasing, erase_barred, wipe_barred};

@@ -14,7 +14,7 @@ use crate::Refusal;
 mod words;
 
 pub use self::words::install_barred;
-use self::words::named;
+pub(crate) use self::words::named;
 
 /// How long a permission waits for the machine's agent.
 pub const INSTALL_WAITS: Seconds = Seconds(24 * 3600);

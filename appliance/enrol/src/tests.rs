@@ -1,6 +1,7 @@
 //! Transcripts: what each stage makes of each event.  The proofs (`Attested`, `Bound`) cannot be made here, which is
 //! their point; `hil-tests/scenarios` walks through the stages that need them with a real TPM.
 
+mod break_glass;
 mod erase;
 mod remedy;
 mod residence;

@@ -13,6 +13,7 @@ mod passport;
 mod power;
 pub mod real;
 pub mod rules;
+mod ssh_key;
 mod time;
 pub mod units;
 
@@ -20,4 +21,5 @@ pub use amount::{Icnt, Permille};
 pub use ids::{Address, Digest, HostId, Mac, NodeId, ParseHex, Secret, Serial, Session, Ticket};
 pub use passport::{NoPassportId, PassportId};
 pub use power::{BootTarget, PowerState, ResetKind};
+pub use ssh_key::{NoSshKey, SshKey};
 pub use time::{Day, NoDay, Now, Seconds};

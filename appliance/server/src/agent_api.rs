@@ -21,7 +21,7 @@ use crate::{
     app::{App, Progress, now},
     board,
     boot_ticket::BootTicket,
-    burn_in, climb,
+    break_glass, burn_in, climb,
     config::wire::Policy,
     erase, intake, orders, partners, requests, rescue, residence, site,
 };
@@ -45,6 +45,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/agent/v1/board", post(board::board))
         .route("/agent/v1/uplinks", post(partners::uplinks))
         .route("/agent/v1/stream", post(stream))
+        .route("/agent/v1/glass", post(break_glass::heard))
         .route("/agent/v1/part/{sha256}", get(residence::parts::part))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(app)
@@ -115,6 +116,7 @@ async fn hello(State(app): State<Arc<App>>, Json(hello): Json<Hello>) -> Result<
         let before = store.host(&id)?;
         if before.boot != Some(boot) && !rescue::came(&desk, store, &id, now())? {
             residence::in_memory(store, &id)?;
+            break_glass::in_memory(store, &id)?;
         }
         // A node that was restarted; asked before the session names the new boot, so that a crash here loses nothing.
         if before.stage.answers_verifiers() && before.boot != Some(boot) {
@@ -188,14 +190,10 @@ async fn next(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Json<Or
             return Ok(Json(order));
         }
         let held = rescue::order(&app, &host).await?;
-        if held.is_none() {
-            if let Some(order) = residence::order(&app, &host).await? {
-                return Ok(Json(order));
-            }
-            let work = orders::work(&app, &host).await?;
-            if !matches!(work, Work::Wait) {
-                return Ok(Json(Order { id: host.generation, work }));
-            }
+        if held.is_none()
+            && let Some(order) = own_order(&app, &host).await?
+        {
+            return Ok(Json(order));
         }
         if let Some(order) = requests::order(&app, &host).await? {
             return Ok(Json(order));
@@ -213,6 +211,20 @@ async fn next(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Json<Or
     }
 }
 
+/// What the host itself is to do: nothing of its residence or stage while somebody has broken its glass.
+async fn own_order(app: &Arc<App>, host: &HostRow) -> Result<Option<Order>, StoreError> {
+    match break_glass::order(app, host).await? {
+        break_glass::Turn::Do(order) => return Ok(Some(*order)),
+        break_glass::Turn::Wait => return Ok(None),
+        break_glass::Turn::Off => {}
+    }
+    if let Some(order) = residence::order(app, host).await? {
+        return Ok(Some(order));
+    }
+    let work = orders::work(app, host).await?;
+    Ok((!matches!(work, Work::Wait)).then_some(Order { id: host.generation, work }))
+}
+
 async fn report(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
@@ -223,6 +235,10 @@ async fn report(
         return Ok(StatusCode::NO_CONTENT);
     }
     let host = authenticate(&app, &headers).await?;
+    if let Some(turn) = break_glass::named_by(report.order) {
+        break_glass::take(&app, &host, turn, report.outcome).await?;
+        return Ok(StatusCode::NO_CONTENT);
+    }
     if let Some(turn) = residence::named_by(report.order) {
         residence::take(&app, &host, turn, report.outcome).await?;
         return Ok(StatusCode::NO_CONTENT);

@@ -71,6 +71,9 @@ pub(crate) async fn take(app: &Arc<App>, host: &HostRow, id: u64, outcome: Outco
         | Outcome::Occupied { .. }
         | Outcome::Installed { .. }
         | Outcome::Promoted { .. }
+        | Outcome::Planted
+        | Outcome::Unlocked { .. }
+        | Outcome::Locked { .. }
         | Outcome::Leaving => {
             return Err(refused("the agent answered another order than it was given".into()));
         }

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     app::{App, now},
-    challenge,
+    break_glass, challenge,
     config::wire::{Policy, Site},
     erase, power, proof, remedy, requests, rescue, residence, stake, work,
 };
@@ -128,9 +128,15 @@ async fn perform(app: &Arc<App>, row: &OutboxRow) -> Result<End, StoreError> {
 async fn pass_time(app: &Arc<App>) -> Result<(), StoreError> {
     let (in_hand, erased) = (remedy::in_hand(app).await?, erase::in_hand(app).await?);
     let (moving, held) = (residence::pass_time(app).await?, rescue::all(app).await?);
+    let opened = break_glass::pass_time(app).await?;
     for host in app.db(appliance_store::Store::hosts).await? {
         // A machine that is being changed is silent, off and on again for reasons of its own.
         if in_hand.contains(&host.id) {
+            continue;
+        }
+        // It restarts for a person, may be silent, and is asked for nothing that would count.
+        if opened.contains(&host.id) {
+            app.advance(&host.id, Event::Tick, None).await?;
             continue;
         }
         // A person looks at it: it may be silent, and nobody decides about it meanwhile.

@@ -40,6 +40,9 @@ pub(crate) async fn take(app: &Arc<App>, host: &HostRow, outcome: Outcome) -> Re
         | Outcome::Occupied { .. }
         | Outcome::Installed { .. }
         | Outcome::Promoted { .. }
+        | Outcome::Planted
+        | Outcome::Unlocked { .. }
+        | Outcome::Locked { .. }
         | Outcome::Leaving => return Ok(()),
     };
     app.advance(&host.id, event, None).await?;
@@ -61,6 +64,9 @@ fn answers(order: Order, outcome: &Outcome) -> bool {
         | Outcome::Erase(_)
         | Outcome::Occupied { .. }
         | Outcome::Installed { .. }
+        | Outcome::Planted
+        | Outcome::Unlocked { .. }
+        | Outcome::Locked { .. }
         | Outcome::Promoted { .. } => false,
         // Instead of a quote, where the units are not real any more.
         Outcome::Carved { .. } => matches!(order, Order::Carve | Order::QuoteRegistration),

@@ -13,6 +13,7 @@ mod board;
 mod boot_api;
 pub mod boot_serve;
 mod boot_ticket;
+mod break_glass;
 mod burn_in;
 mod chain;
 mod chain_watch;
@@ -113,6 +114,7 @@ fn document() -> utoipa::openapi::OpenApi {
         .merge_from(shaping::api::Document::openapi())
         .merge_from(residence::api::Document::openapi())
         .merge_from(rescue::Document::openapi())
+        .merge_from(break_glass::api::Document::openapi())
         .merge_from(wipe::Document::openapi())
         .merge_from(signing::api::Document::openapi())
         .merge_from(chain_watch::api::Document::openapi())

@@ -27,8 +27,8 @@ use utoipa::OpenApi;
 
 use crate::{
     app::{App, now},
-    attestors, boot_api, boot_ticket, burn_in, chain_watch, climb, erase, fleet, offboard, pages, preflight,
-    remedy, rescue, residence, shaping, signing, verifier_api, what_if, wipe,
+    attestors, boot_api, boot_ticket, break_glass, burn_in, chain_watch, climb, erase, fleet, offboard,
+    pages, preflight, remedy, rescue, residence, shaping, signing, verifier_api, what_if, wipe,
 };
 
 pub(crate) fn router(app: Arc<App>) -> Router {
@@ -52,6 +52,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(crate::secure_boot::api::router())
         .merge(residence::api::router())
         .merge(rescue::router())
+        .merge(break_glass::api::router())
         .merge(wipe::router())
         .merge(signing::api::router())
         .merge(chain_watch::api::router())
@@ -337,9 +338,10 @@ async fn views(app: &Arc<App>) -> Result<Vec<HostView>, StoreError> {
 
 async fn view(app: &Arc<App>, row: HostRow) -> Result<HostView, StoreError> {
     let id = row.id.clone();
-    let (trouble, ticket, run) = app
+    let (trouble, ticket, run, glass) = app
         .db(move |store| {
-            Ok((store.trouble(&id)?, store.document(&id, Kind::BootTicket)?, store.remedy(&id)?))
+            let ticket = store.document(&id, Kind::BootTicket)?;
+            Ok((store.trouble(&id)?, ticket, store.remedy(&id)?, store.glass(&id)?))
         })
         .await?;
     let mut why = appliance_enrol::why(&row.stage, row.entered_at, trouble.as_deref());
@@ -347,6 +349,10 @@ async fn view(app: &Arc<App>, row: HostRow) -> Result<HostView, StoreError> {
         let percent = remedy::percent(&run);
         why.waiting_for =
             format!("a remedy, which {} ({percent} %); then {}", run.state.words(), why.waiting_for);
+    }
+    if let Some(row) = glass.as_ref().filter(|row| row.state.on()) {
+        why.waiting_for = format!("break-glass: {}; then {}", row.state.words(), why.waiting_for);
+        why.technician = format!("`host break-glass {} --end` closes it; {}", row.host, why.technician);
     }
     let progress = app.progress(&row.id);
     let (tier, transaction) = match &row.stage {
@@ -388,5 +394,6 @@ async fn view(app: &Arc<App>, row: HostRow) -> Result<HostView, StoreError> {
         tier,
         transaction,
         boot_ticket: ticket.as_deref().and_then(boot_ticket::lesser).map(Into::into),
+        break_glass: glass.map(|row| break_glass::api::view(&row.state)),
     })
 }

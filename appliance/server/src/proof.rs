@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use appliance_enrol::Event;
 use appliance_store::{HostRow, Judged, Kind, NewEvidence, StoreError};
-use attest_evidence::{Evidence, Nonce};
+use attest_evidence::{Evidence, Nonce, ReferenceValues};
 use attest_verify::{Attested, Bound, LastSeen, Policy, Rejection, binding, verify};
 
 use crate::{
@@ -80,19 +80,29 @@ pub(crate) fn judge(
     ticket: Option<BootTicket>,
 ) -> Result<Attested, Box<Rejection>> {
     let evidence = Evidence::decode(bytes).map_err(|error| Box::new(unreadable(&error)))?;
-    let policy = Policy {
+    let reference = app.config.references().chain(app.releases.references()).cloned().collect();
+    let verdict = verify(&evidence, &policy(app, reference, expected_nonce, last_seen), now().0 / 1000);
+    let proof = verdict.accept().map_err(Box::new)?;
+    ticket.map_or(Ok(()), |ticket| ticket.agrees(verdict.facts.boot_url.as_deref()))?;
+    Ok(proof)
+}
+
+/// The site's policy for these images.
+pub(crate) fn policy(
+    app: &App,
+    reference: Vec<ReferenceValues>,
+    expected_nonce: Option<Nonce>,
+    last_seen: Option<LastSeen>,
+) -> Policy {
+    Policy {
         roots: app.roots.clone(),
-        reference: app.config.references().chain(app.releases.references()).cloned().collect(),
+        reference,
         allow_software_tpm: app.config.allow_software_tpm,
         challengers: binding::challenger_public(app.keys.attestor()).into_iter().collect(),
         k: 1,
         expected_nonce,
         last_seen,
-    };
-    let verdict = verify(&evidence, &policy, now().0 / 1000);
-    let proof = verdict.accept().map_err(Box::new)?;
-    ticket.map_or(Ok(()), |ticket| ticket.agrees(verdict.facts.boot_url.as_deref()))?;
-    Ok(proof)
+    }
 }
 
 /// Accepted evidence for the node's row, with what the next one is judged by.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use appliance_api::agent::{Order, Outcome, QuoteOrder, Target, Work};
-use appliance_enrol::{Event, Refusal, Stage, drift};
+use appliance_enrol::{BREAK_GLASS, Event, Refusal, Stage, drift};
 use appliance_model::{Digest, HostId, Seconds, inventory::Inventory};
 use appliance_store::{
     Ask, Asked, HostRow, Judged, Kind, Limit, NewEvidence, NewRequest, RequestEnd, RequestRow, Store,
@@ -18,6 +18,7 @@ use crate::{
     agent_api::Refused,
     app::{App, now},
     boot_ticket::BootTicket,
+    break_glass,
     challenge::Challenge,
     consent,
     evidence::{self, Quoted},
@@ -318,7 +319,13 @@ async fn quoted(
         })
         .await?;
     let file = evidence::settled(app, file);
-    let (row, refused) = judge(app, &order, &row, &file, ticket);
+    let nonce = hex::decode(&order.nonce).ok().and_then(|bytes| Nonce::decode(&bytes).ok());
+    let opened = break_glass::shown_by(app, &host.id, &file, nonce).await?;
+    // A person has opened it: whoever reads the file sees that, and it is no drift.
+    let (row, refused) = match opened {
+        Some(why) => (refusal(order.sequence, file.encode(), &why), None),
+        None => judge(app, &order, &row, &file, ticket),
+    };
     let answer = RequestEnd::Answered(Digest::of(&row.bytes));
     if !end(app, request.id, answer, Some(row)).await? {
         return Ok(());
@@ -351,11 +358,13 @@ fn judge(
         proof::judge(app, &bytes, nonce, last.seen.clone(), ticket).map_err(|why| Refusal::from(&*why));
     match judged.and_then(|proof| unchanged(order, last, file).map(|()| proof)) {
         Ok(proof) => (proof::accepted(&proof, bytes), None),
-        Err(why) => {
-            let judged = Judged::Refused { why: serde_json::to_string(&why).unwrap_or_default() };
-            (NewEvidence { sequence: order.sequence, bytes, judged }, Some(why))
-        }
+        Err(why) => (refusal(order.sequence, bytes, &why), Some(why)),
     }
+}
+
+fn refusal(sequence: u64, bytes: Vec<u8>, why: &Refusal) -> NewEvidence {
+    let judged = Judged::Refused { why: serde_json::to_string(why).unwrap_or_default() };
+    NewEvidence { sequence, bytes, judged }
 }
 
 /// Whether new evidence is of what was registered: same registry, units and parts.
@@ -391,10 +400,14 @@ pub(crate) async fn pass_time(app: &Arc<App>, host: &HostRow) -> Result<(), Stor
     let id = host.id.clone();
     let Some(newest) = app.db(move |store| store.newest_evidence(&id)).await? else { return Ok(()) };
     if let Judged::Refused { why } = &newest.judged {
-        if let Ok(why) = serde_json::from_str::<Refusal>(why) {
-            app.advance(&host.id, Event::Drifted(why), None).await?;
+        let why = serde_json::from_str::<Refusal>(why).ok();
+        // What was quoted while a person had opened it led to nothing: the next quote counts.
+        if why.as_ref().is_none_or(|why| why.rule != BREAK_GLASS) {
+            if let Some(why) = why {
+                app.advance(&host.id, Event::Drifted(why), None).await?;
+            }
+            return Ok(());
         }
-        return Ok(());
     }
     let Some(every) = app.config.site.reattest_seconds else { return Ok(()) };
     // What strangers asked for does not count: its nonces name no block, and who asks without pause could keep the node

@@ -23,7 +23,7 @@ use axum::http::StatusCode;
 use crate::{
     agent_api::Refused,
     app::{App, now},
-    chain_of, power,
+    break_glass, chain_of, power,
 };
 
 pub(crate) mod api;
@@ -44,7 +44,7 @@ const WORDS_MAX: usize = 200;
 
 /// The turn that a report answers, if it is one.
 pub(crate) fn named_by(order: u64) -> Option<u64> {
-    order.checked_sub(ORDERS_FROM).filter(|turn| *turn < claims::ORDERS_FROM - ORDERS_FROM)
+    order.checked_sub(ORDERS_FROM).filter(|_| order < break_glass::ORDERS_FROM)
 }
 
 /// Whether this order is the host's open turn.
@@ -124,6 +124,9 @@ pub(crate) async fn take(
         | Outcome::Carved { .. }
         | Outcome::BurnInLines { .. }
         | Outcome::BurnIn { .. }
+        | Outcome::Planted
+        | Outcome::Unlocked { .. }
+        | Outcome::Locked { .. }
         | Outcome::Erase(_) => {
             return Err(refused("the agent answered another order than it was given".into()));
         }
@@ -192,9 +195,8 @@ fn next_in_line(rows: &[ResidenceRow]) -> Option<(HostId, Lived)> {
 /// Why nothing else is done to a host, if it is in the middle of something.
 pub(crate) async fn holds(app: &Arc<App>, host: &HostId) -> Result<Option<String>, StoreError> {
     let row = of(app, host).await?.filter(|row| row.state.busy());
-    Ok(row.map(|row| {
-        format!("host {host} {}; `host residence {host}` shows how far that is", row.state.words())
-    }))
+    let Some(row) = row else { return break_glass::holds(app, host).await };
+    Ok(Some(format!("host {host} {}; `host residence {host}` shows how far that is", row.state.words())))
 }
 
 /// Whether a host has a system of its own that it should be started from.
@@ -312,6 +314,7 @@ mod tests {
             (1 << 48, None),
             (ORDERS_FROM, Some(0)),
             (ORDERS_FROM + 7, Some(7)),
+            (break_glass::ORDERS_FROM, None),
             (claims::ORDERS_FROM, None),
             (u64::MAX, None),
         ] {

@@ -9,6 +9,7 @@ use appliance_store::Store;
 use attest_verify::endorsement::Roots;
 use axum::http::StatusCode;
 use chain_client::{Call, Chain, Count, Grant, OperatorKey, Registry};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinSet};
@@ -149,6 +150,11 @@ impl Rig {
             rig.mandate(deposit, &limits).await;
         }
         rig
+    }
+
+    /// The site's directory.
+    pub(crate) fn folder(&self) -> &Path {
+        self.dir.path()
     }
 
     /// Changes the site file; an appliance that is opened after it reads it.
@@ -294,6 +300,21 @@ impl Running {
             Some(body) => self.client.post(url).json(&body),
             None => self.client.get(url),
         };
+        let answer = request.send().await.unwrap();
+        (answer.status(), answer.json().await.unwrap_or(Value::Null))
+    }
+
+    /// A call of an agent.
+    pub(crate) async fn tell(
+        &self,
+        session: Option<&str>,
+        call: &str,
+        body: &impl Serialize,
+    ) -> (StatusCode, Value) {
+        let mut request = self.client.post(format!("{}/agent/v1/{call}", self.agents)).json(body);
+        if let Some(session) = session {
+            request = request.bearer_auth(session);
+        }
         let answer = request.send().await.unwrap();
         (answer.status(), answer.json().await.unwrap_or(Value::Null))
     }

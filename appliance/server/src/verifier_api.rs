@@ -17,7 +17,7 @@ use appliance_api::{
 };
 use appliance_enrol::Stage;
 use appliance_model::{Digest, NodeId, Now, Seconds};
-use appliance_store::{Asked, EvidenceRow, HostRow, Judged, Kind, RequestEnd, StoreError};
+use appliance_store::{Asked, EvidenceRow, GlassRow, HostRow, Judged, Kind, RequestEnd, StoreError};
 use attest_evidence::{Nonce, binding::BINDING_BYTES_MAX, binding::SignedBinding};
 use attest_verify::crypto::{Crypto as _, Pure};
 use attest_wire::Public;
@@ -139,7 +139,8 @@ async fn nodes(State(app): State<Arc<App>>) -> Result<Response, Refused> {
             let mut nodes = Vec::new();
             for host in store.hosts()? {
                 if host.stage.answers_verifiers() {
-                    nodes.extend(view(&host, store.newest_evidence(&host.id)?.as_slice()));
+                    let (rows, glass) = (store.newest_evidence(&host.id)?, store.glass(&host.id)?);
+                    nodes.extend(view(&host, rows.as_slice(), glass.as_ref()));
                 }
             }
             Ok(nodes)
@@ -157,12 +158,13 @@ async fn node(
 ) -> Result<Json<VerifiableNode>, Refused> {
     let host = host(&app, &text).await?;
     let id = host.id.clone();
-    let rows = app.db(move |store| store.evidence_row(&id)).await?;
-    view(&host, &rows).map(Json).ok_or_else(|| bad("the node has no id"))
+    let (rows, glass) = app.db(move |store| Ok((store.evidence_row(&id)?, store.glass(&id)?))).await?;
+    view(&host, &rows, glass.as_ref()).map(Json).ok_or_else(|| bad("the node has no id"))
 }
 
-fn view(host: &HostRow, rows: &[EvidenceRow]) -> Option<VerifiableNode> {
-    let why = if let Stage::Quarantined { why, .. } = &host.stage { Some(why.clone()) } else { None };
+fn view(host: &HostRow, rows: &[EvidenceRow], glass: Option<&GlassRow>) -> Option<VerifiableNode> {
+    let opened = glass.and_then(|row| row.state.unproven()).map(|why| format!("{}: {}", why.rule, why.text));
+    let why = if let Stage::Quarantined { why, .. } = &host.stage { Some(why.clone()) } else { opened };
     let entry = |row: &EvidenceRow| EvidenceEntry {
         sequence: row.sequence,
         digest: row.digest.to_string(),

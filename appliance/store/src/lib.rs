@@ -8,6 +8,7 @@
 mod accounts;
 mod alerts;
 mod attestations;
+mod break_glass;
 mod burn_in;
 mod chain_jobs;
 mod controllers;
@@ -41,6 +42,7 @@ use rusqlite::Connection;
 pub use accounts::{AccountRow, Imported, Lockout, NewAccount, Own, RefusedAt};
 pub use alerts::{ALERTS_MAX, AlertPost, AlertRow, EntryText, HeardText, NewAlert, POSTS_MAX};
 pub use attestations::AttestationRow;
+pub use break_glass::{GlassLine, GlassRow};
 pub use burn_in::{BurnInRun, ConsentRow, FleetFigure, PEERS_MAX, RUNS_KEPT_MAX};
 pub use chain_jobs::ChainJobRow;
 pub use controllers::{ControllerRow, Outcome, Sighting, Source};

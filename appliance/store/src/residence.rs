@@ -225,21 +225,7 @@ impl Store {
         let mut connection = self.lock();
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&sql)?;
-        let found = transaction
-            .query_row("SELECT * FROM residence_claim WHERE id = ?1", [integer(id)], |row| Ok(claim(row)))
-            .optional()
-            .map_err(&sql)?
-            .transpose()?;
-        let Some(ClaimRow { claim: NewClaim { host, boot, session, .. }, .. }) = found else {
-            return Ok(false);
-        };
-        drop_claims(&transaction, &host)?;
-        transaction
-            .execute(
-                "UPDATE host SET session = ?2, boot = ?3 WHERE id = ?1",
-                params![host.as_str(), session.to_string(), boot.to_string()],
-            )
-            .map_err(&sql)?;
+        let Some(host) = own(&transaction, id)? else { return Ok(false) };
         // A proof is taken in each turn.
         if take(&transaction, &host, lived, now)?.is_err() {
             return Ok(false);
@@ -258,6 +244,25 @@ impl Store {
             .map(drop)
             .map_err(StoreError::sql("forget a claim"))
     }
+}
+
+/// Makes a claim's session the host's; the host.  All other claims of it are gone.
+pub(crate) fn own(connection: &Connection, id: u64) -> Result<Option<HostId>, StoreError> {
+    let sql = StoreError::sql("make a claim good");
+    let found = connection
+        .query_row("SELECT * FROM residence_claim WHERE id = ?1", [integer(id)], |row| Ok(claim(row)))
+        .optional()
+        .map_err(&sql)?
+        .transpose()?;
+    let Some(ClaimRow { claim: NewClaim { host, boot, session, .. }, .. }) = found else { return Ok(None) };
+    drop_claims(connection, &host)?;
+    connection
+        .execute(
+            "UPDATE host SET session = ?2, boot = ?3 WHERE id = ?1",
+            params![host.as_str(), session.to_string(), boot.to_string()],
+        )
+        .map_err(sql)?;
+    Ok(Some(host))
 }
 
 fn drop_claims(connection: &Connection, host: &HostId) -> Result<(), StoreError> {

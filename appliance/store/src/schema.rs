@@ -7,7 +7,7 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use crate::error::StoreError;
 
 /// Counts changes of the tables below.
-pub const VERSION: i64 = 13;
+pub const VERSION: i64 = 14;
 
 /// The tables of version 1.
 const TABLES: &str = "
@@ -238,10 +238,21 @@ const TABLES_13: &str = "
 ALTER TABLE erase ADD COLUMN despite TEXT;
 ";
 
+/// What version 14 adds: who broke the glass of which host, how far that is, and who came in.
+const TABLES_14: &str = "
+CREATE TABLE glass (
+  host TEXT PRIMARY KEY REFERENCES host(id), number INTEGER NOT NULL, state TEXT NOT NULL, at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE glass_line (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, host TEXT NOT NULL REFERENCES host(id), at INTEGER NOT NULL, text TEXT NOT NULL
+) STRICT;
+CREATE INDEX glass_line_host ON glass_line(host, seq);
+";
+
 /// What each version adds, from the first on.
-const STEPS: [&str; 13] = [
+const STEPS: [&str; 14] = [
     TABLES, TABLES_2, TABLES_3, TABLES_4, TABLES_5, TABLES_6, TABLES_7, TABLES_8, TABLES_9, TABLES_10,
-    TABLES_11, TABLES_12, TABLES_13,
+    TABLES_11, TABLES_12, TABLES_13, TABLES_14,
 ];
 
 pub(crate) fn prepare(connection: &Connection) -> Result<(), StoreError> {

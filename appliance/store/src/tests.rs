@@ -3,6 +3,7 @@
 mod accounts;
 mod alerts;
 mod attestations;
+mod break_glass;
 mod burn_in;
 mod chain_jobs;
 mod crash;

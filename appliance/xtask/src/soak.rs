@@ -48,30 +48,33 @@ pub(crate) struct Soak {
     #[arg(long, default_value_t = 1.0)]
     minutes: f64,
     /// Makes so many random calls on the contracts and checks their invariants, instead of fuzzing.
-    #[arg(long, conflicts_with = "targets")]
+    #[arg(long, group = "campaign")]
     chain_calls: Option<u64>,
     /// Lets the sender work through so many seeded storms of kills, re-organisations and faults of RPC nodes, instead of
     /// fuzzing.
-    #[arg(long, conflicts_with_all = ["targets", "chain_calls"])]
+    #[arg(long, group = "campaign")]
     chain_matrix: Option<u64>,
     /// Installs a virtual server's own system, updates it and lets an update fail, instead of fuzzing: minutes of
     /// emulation.
-    #[arg(long, conflicts_with_all = ["targets", "chain_calls", "chain_matrix"])]
+    #[arg(long, group = "campaign")]
     installed: bool,
     /// Builds the appliance's image and lets it enrol a server, started as a CD in a virtual machine; builds it again,
     /// compares, and starts its disks; instead of fuzzing: minutes of emulation.
-    #[arg(long, conflicts_with_all = ["targets", "chain_calls", "chain_matrix", "installed"])]
+    #[arg(long, group = "campaign")]
     appliance: bool,
     /// Cuts the power of installations and updates at random places and starts what is left, on an emulated machine, instead
     /// of fuzzing.
-    #[arg(long, conflicts_with_all = ["targets", "chain_calls", "chain_matrix", "installed", "appliance"])]
+    #[arg(long, group = "campaign")]
     power_cuts: bool,
+    /// Opens an installed host for SSH by break-glass, on an emulated machine, instead of fuzzing.
+    #[arg(long, group = "campaign")]
+    break_glass: bool,
     /// Builds the agent and the discovery image for 64-bit ARM, starts it in a virtual machine and lets it enrol, instead
     /// of fuzzing: minutes of emulation.
-    #[arg(long, conflicts_with_all = ["targets", "chain_calls", "chain_matrix", "installed", "appliance", "power_cuts"])]
+    #[arg(long, group = "campaign")]
     arm64: bool,
     /// Only these targets.
-    #[arg(value_parser = TARGETS)]
+    #[arg(value_parser = TARGETS, group = "campaign")]
     targets: Vec<String>,
 }
 
@@ -106,6 +109,9 @@ pub(crate) fn run_all(root: &Path, soak: &Soak) -> anyhow::Result<()> {
     }
     if soak.power_cuts {
         return whole_machines(root, "package(image-build) & binary(hil_host)");
+    }
+    if soak.break_glass {
+        return whole_machines(root, "package(image-agent) & binary(hil_break_glass)");
     }
     if soak.arm64 {
         return arm64::soak(root);

@@ -30,7 +30,7 @@ const DEMO: [(&str, &str); 6] = [
     ("dpkg-deb", "dpkg"),
 ];
 
-const TESTS: [(&str, &str); 20] = [
+const TESTS: [(&str, &str); 21] = [
     ("tpm2_checkquote", "tpm2-tools"),
     ("dnsmasq", "dnsmasq-base"),
     ("qemu-system-aarch64", "qemu-system-arm"),
@@ -43,6 +43,8 @@ const TESTS: [(&str, &str); 20] = [
     ("tftp", "tftp-hpa"),
     ("curl", "curl"),
     ("tcpdump", "tcpdump"),
+    // Whom an installed host lets in.
+    ("ssh", "openssh-client"),
     // Loop devices, which writing to drives is tried on.
     ("losetup", "mount"),
     // The program that parts of drives are made with, beside the image's own.

@@ -7,6 +7,7 @@ use image_agent::{
     client::Client,
     coldplug::Modules,
     console::{chain, up_milliseconds},
+    glass,
     identity::{self, Lent},
     lacks, medium, menu, net, residence, say,
     state::State,
@@ -172,6 +173,7 @@ fn connect(options: &Options) -> Result<(), String> {
     let state = open_state(&options.state)?;
     let talk = Talk::new(client, state, options.root.clone(), options.tpm.clone(), Lent::default());
     let installed = residence::Running::read(&options.root).is_some();
+    glass::at_start(&options.root);
     residence::await_promotion(options.root.clone());
     let leave = talk.run(|| ());
     if installed {

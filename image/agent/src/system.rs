@@ -158,7 +158,7 @@ pub fn set_clock(http_date: &str) {
 }
 
 /// `Sat, 21 Nov 2026 06:43:23 GMT` (RFC 9110, 5.6.7) in seconds since 1970.
-fn unix_seconds(date: &str) -> Option<i64> {
+pub(crate) fn unix_seconds(date: &str) -> Option<i64> {
     let mut words = date.split_ascii_whitespace().skip(1);
     let day: i64 = words.next()?.parse().ok()?;
     let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];

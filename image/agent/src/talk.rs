@@ -16,6 +16,7 @@ use crate::{
     client::{CallError, Client},
     console::{self, chain},
     erase,
+    glass::Glass,
     identity::{self, Lent},
     residence, say,
     state::State,
@@ -42,13 +43,16 @@ pub struct Talk {
     pub tpm: PathBuf,
     /// Tickets found elsewhere than in the log, for boots whose URL no log shows.
     pub lent: Lent,
+    /// This machine's door, where a person broke the glass.
+    pub glass: Glass,
     hello: Mutex<Option<Hello>>,
 }
 
 impl Talk {
     /// Puts the parts together.
     pub fn new(client: Client, state: State, root: PathBuf, tpm: PathBuf, lent: Lent) -> Self {
-        Self { client: Arc::new(client), state, root, tpm, lent, hello: Mutex::new(None) }
+        let (client, glass, hello) = (Arc::new(client), Glass::default(), Mutex::new(None));
+        Self { client, state, root, tpm, lent, glass, hello }
     }
 
     /// Takes and answers orders until one says to leave.  `ready` returns when all hardware has its drivers; it is
@@ -87,6 +91,9 @@ impl Talk {
                 | Work::Uncarve(_)
                 | Work::BurnIn(_)
                 | Work::Install(_)
+                | Work::Plant(_)
+                | Work::Unlock(_)
+                | Work::Lock
                 | Work::Promote { .. }) => {
                     let outcome = match last {
                         Some((id, outcome)) if id == order.id => outcome,
@@ -195,6 +202,8 @@ fn wanted(work: &Work) -> String {
         Work::Erase(order) => format!("{} drives to be erased", order.drives.len()),
         Work::Install(_) => "a system to be installed".into(),
         Work::Promote { .. } | Work::Switch => "the system in the other slot, or this one kept".into(),
+        Work::Plant(_) | Work::Unlock(_) => "SSH to be opened for a person (break-glass)".into(),
+        Work::Lock => "SSH to be closed".into(),
         Work::Reboot => "a restart".into(),
         Work::PowerOff => "the power off".into(),
     }

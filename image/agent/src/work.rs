@@ -47,6 +47,9 @@ impl Hands<'_> {
             Work::BurnIn(order) => self.burn_in(*order),
             Work::Install(order) => self.install(&order),
             Work::Promote { release } => self.promote(&release),
+            Work::Plant(order) => self.plant(&order),
+            Work::Unlock(order) => self.unlock(&order),
+            Work::Lock => self.lock(),
             // The loop deals with these before it comes here.
             Work::Wait
             | Work::Hold { .. }

@@ -25,7 +25,7 @@ use crate::sbom::{self, Licensed, Subject};
 use crate::signed;
 
 /// This crate's own code and data, and that of `image-seal`: a changed builder may build other bytes.
-const OWN_SOURCES: [(&str, &[u8]); 61] = [
+const OWN_SOURCES: [(&str, &[u8]); 64] = [
     ("appliance-overlay.txt", include_bytes!("../data/appliance-overlay.txt")),
     ("appliance.rs", include_bytes!("appliance.rs")),
     ("appliance.txt", include_bytes!("../data/appliance.txt")),
@@ -70,6 +70,7 @@ const OWN_SOURCES: [(&str, &[u8]); 61] = [
     ("relock.rs", include_bytes!("relock.rs")),
     ("sbom.rs", include_bytes!("sbom.rs")),
     ("sealing.rs", include_bytes!("sealing.rs")),
+    ("seal/addon.rs", include_bytes!("../../seal/src/addon.rs")),
     ("seal/authenticode.rs", include_bytes!("../../seal/src/authenticode.rs")),
     ("seal/cpio.rs", include_bytes!("../../seal/src/cpio.rs")),
     ("seal/key.rs", include_bytes!("../../seal/src/key.rs")),

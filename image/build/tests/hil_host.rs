@@ -10,156 +10,22 @@ mod hil_machine;
 #[path = "hil_host/power.rs"]
 mod power;
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::fs;
+use std::path::Path;
 
 use attest_tpm::{Tpm, floor};
-use hil_machine::{Restart, boot, cache, fetch, lock, program, run, tpm};
+use hil_machine::lab::{Lab, Release, SLOT_B, build, expect, key};
+use hil_machine::{Restart, cache, fetch, program, tpm};
 use image_build::{
-    Origin, Packages, diff,
-    installed::{self, Filled, Installed, Order},
+    diff,
     release::{self, Edition, Role},
 };
-use image_seal::{Key, Policy, Site, seal, uki};
+use image_seal::uki;
 
-const CA: &[u8] = b"-----BEGIN CERTIFICATE-----\ntest\n-----END CERTIFICATE-----\n";
-/// What the drive has beside the image: the state partition is made in it.
-const MORE_BYTES: u64 = 256 << 20;
-/// Where slot B begins: behind the table's megabyte, the ESP and slot A.
-const SLOT_B: u64 = (1 + 256 + 200 + 4) << 20;
 /// Far from what the first programs read.
 const FAR: u64 = 40 << 20;
 const OLD: Edition<'_> = Edition { version: "1.9", epoch: 1 };
 const NEW: Edition<'_> = Edition { version: "1.10", epoch: 2 };
-
-fn start() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| here.join("target"), PathBuf::from);
-    let start = target.join("x86_64-unknown-linux-gnu/agent/start");
-    assert!(start.is_file(), "{} is not there; build it as README says", start.display());
-    start
-}
-
-fn build(dir: &Path, agent: &Path, edition: Edition<'_>) -> Installed {
-    let (cache, lock) = (cache(), lock());
-    let origin = Origin { cache: &cache, lock: &lock, snapshot: None };
-    fs::create_dir_all(dir).unwrap();
-    let order = Order { agent, start: &start(), edition, out: dir };
-    installed::installed(origin, &order, &mut |step| println!("{step}")).unwrap()
-}
-
-fn key(dir: &Path, name: &str) -> Key {
-    let path = dir.join(name);
-    run(Command::new("openssl")
-        .args(["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"])
-        .arg("-out")
-        .arg(&path));
-    Key::from_pem(&fs::read_to_string(path).unwrap()).unwrap()
-}
-
-/// A release that was built, sealed for a site.
-struct Release {
-    entry: String,
-    uki: Vec<u8>,
-    root: Vec<u8>,
-    verity: Vec<u8>,
-    root_hash: [u8; 32],
-}
-
-impl Release {
-    fn sealed(dir: &Path, made: &Installed, slot: char, edition: Edition<'_>, key: &Key) -> Release {
-        let part = |role: Role| fs::read(dir.join(release::file(role))).unwrap();
-        let site = Site { ca_pem: CA, appliance: Some("https://10.0.2.2:8443") };
-        let mut root_hash = [0; 32];
-        hex::decode_to_slice(&made.root_hash, &mut root_hash).unwrap();
-        Release {
-            entry: installed::entry(slot, edition.version),
-            uki: seal(&part(Role::Uki), &site, Some(&Policy { key })).unwrap().uki,
-            root: part(Role::Root),
-            verity: part(Role::Verity),
-            root_hash,
-        }
-    }
-
-    fn filled(&self) -> Filled<'_> {
-        let Release { entry, uki, root, verity, root_hash } = self;
-        Filled { entry, uki, root, verity, root_hash }
-    }
-}
-
-/// A machine of the lab: its drive, firmware and TPM live as long as its folder.
-struct Lab<'a> {
-    dir: PathBuf,
-    packages: &'a Packages,
-}
-
-impl Lab<'_> {
-    fn disk(&self) -> PathBuf {
-        self.dir.join("disk.raw")
-    }
-
-    /// Writes the drive, which is larger than what is on it; what it remembered is gone.
-    fn install(&self, loader: &[u8], slots: [Option<Filled<'_>>; 2]) {
-        installed::disk(&self.disk(), loader, slots).unwrap();
-        let file = OpenOptions::new().write(true).open(self.disk()).unwrap();
-        file.set_len(file.metadata().unwrap().len() + MORE_BYTES).unwrap();
-    }
-
-    /// Writes a slot's UKI anew; everything else stays, its tries too.
-    fn replace(&self, slot: &str, content: &[u8]) {
-        let entry = self.entry(slot);
-        let esp = format!("{}@@1M", self.disk().display());
-        let path = self.dir.join("new.efi");
-        fs::write(&path, content).unwrap();
-        run(Command::new("mcopy").args(["-o", "-i", &esp]).arg(&path).arg(format!("::/EFI/Linux/{entry}")));
-    }
-
-    /// Takes a slot's UKI away.
-    fn remove(&self, slot: &str) {
-        let esp = format!("{}@@1M", self.disk().display());
-        run(Command::new("mdel").args(["-i", &esp]).arg(format!("::/EFI/Linux/{}", self.entry(slot))));
-    }
-
-    /// The name of a slot's UKI.
-    fn entry(&self, slot: &str) -> String {
-        let entries = self.entries();
-        let mut names = entries.lines().filter_map(|line| line.rsplit('/').next());
-        names.find(|name| name.contains(slot)).unwrap().to_owned()
-    }
-
-    fn entries(&self) -> String {
-        let esp = format!("{}@@1M", self.disk().display());
-        let said = Command::new("mdir").args(["-b", "-i", &esp, "::/EFI/Linux"]).output().unwrap();
-        String::from_utf8_lossy(&said.stdout).into_owned()
-    }
-
-    fn flip(&self, at: u64) {
-        let mut file = File::options().read(true).write(true).open(self.disk()).unwrap();
-        let mut byte = [0];
-        file.seek(SeekFrom::Start(at)).unwrap();
-        file.read_exact(&mut byte).unwrap();
-        file.seek(SeekFrom::Start(at)).unwrap();
-        file.write_all(&[byte[0] ^ 1]).unwrap();
-    }
-
-    fn boot(&self, restart: Restart) -> String {
-        let said = boot(&self.dir, self.packages, &self.disk(), restart);
-        let interesting = |line: &&str| line.contains("TEST") || line.starts_with('[');
-        println!("{}\n", said.lines().filter(interesting).collect::<Vec<_>>().join("\n"));
-        said
-    }
-}
-
-fn expect(said: &str, wanted: &[&str], unwanted: &[&str]) {
-    for wanted in wanted {
-        assert!(said.contains(wanted), "no `{wanted}` in {said}");
-    }
-    for unwanted in unwanted {
-        assert!(!said.contains(unwanted), "`{unwanted}` in {said}");
-    }
-}
 
 #[test]
 fn a_host_starts_as_predicted_remembers_and_goes_back() {

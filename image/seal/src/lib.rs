@@ -7,6 +7,7 @@
 //! command line.
 //! Read next: `site.rs`; `pe.rs` and `cpio.rs` are the formats, `pcr.rs` the measurements, `policy.rs` what a TPM checks.
 
+pub mod addon;
 pub mod authenticode;
 pub mod cpio;
 #[cfg(test)]

@@ -2,8 +2,8 @@
 //!
 //! PCR 4 is extended by the firmware for each image it starts, PCR 9 by the kernel's EFI stub for its command line and
 //! initramfs, PCR 11 by systemd-stub for each section of the UKI, PCRs 12 and 13 by systemd-stub for parameters and
-//! extensions from outside the UKI, of which we allow none.  Nothing here is learnt from a machine.  Firmware PCRs (0-3,
-//! 5, 7) are not the image's business.
+//! extensions from outside the UKI, of which we allow none but an addon that a person asked for (`addon.rs`).  Nothing
+//! here is learnt from a machine.  Firmware PCRs (0-3, 5, 7) are not the image's business.
 
 use sha2::{Digest, Sha256};
 
@@ -60,11 +60,56 @@ pub fn pcr11(uki: &Image<'_>) -> [u8; 32] {
     pcr
 }
 
+/// PCR 4 in the two cases, of an image that was measured before the kernel.
+pub(crate) struct Case {
+    /// Secure Boot off.
+    pub(crate) off: [u8; 32],
+    /// Secure Boot on.
+    pub(crate) on: [u8; 32],
+}
+
+/// PCR 4 when an addon came between the UKI and its kernel.
+pub(crate) fn pcr4_behind(started: [u8; 32], addon: &[u8; 32], kernel: &[u8; 32]) -> Case {
+    let mut on = started;
+    extend(&mut on, addon);
+    let mut off = on;
+    extend(&mut off, kernel);
+    Case { off, on }
+}
+
 /// PCR 9 for `uki`: its command line as the kernel gets it (UTF-16 with a NUL), then the initramfs as the kernel gets it.
 pub fn pcr9(uki: &Image<'_>) -> Result<[u8; 32], Error> {
+    Ok(pcr9_of(&command_line(uki)?, &digest(&initrd(uki)?)))
+}
+
+/// The same of its parts: the command line, and the digest of the initramfs.
+pub(crate) fn pcr9_of(command_line: &str, initrd: &[u8; 32]) -> [u8; 32] {
+    let mut pcr = UNTOUCHED;
+    extend(&mut pcr, &digest(&as_options(command_line)));
+    extend(&mut pcr, initrd);
+    pcr
+}
+
+/// PCR 12 after systemd-stub has appended these words to the command line: measured as firmware's load options are.
+pub(crate) fn pcr12_of(words: &str) -> [u8; 32] {
+    let mut pcr = UNTOUCHED;
+    extend(&mut pcr, &digest(&as_options(words)));
+    pcr
+}
+
+fn as_options(command_line: &str) -> Vec<u8> {
+    command_line.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect()
+}
+
+/// A UKI's own command line.
+pub(crate) fn command_line(uki: &Image<'_>) -> Result<String, Error> {
+    let section = uki.section(".cmdline").ok_or(Error::Malformed { what: "it has no command line" })?;
+    Ok(String::from_utf8_lossy(section).into_owned())
+}
+
+/// A UKI's initramfs with what the stub puts behind it.
+pub(crate) fn initrd(uki: &Image<'_>) -> Result<Vec<u8>, Error> {
     let section = |name, what| uki.section(name).ok_or(Error::Malformed { what });
-    let command_line = String::from_utf8_lossy(section(".cmdline", "it has no command line")?);
-    let options: Vec<u8> = command_line.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
     let mut initrd = section(".initrd", "it has no initramfs")?.to_vec();
     section(".osrel", "it has no os-release")?;
     for (section, name) in EXTRA {
@@ -73,10 +118,7 @@ pub fn pcr9(uki: &Image<'_>) -> Result<[u8; 32], Error> {
             initrd.extend_from_slice(&extra_archive(name, content));
         }
     }
-    let mut pcr = UNTOUCHED;
-    extend(&mut pcr, &digest(&options));
-    extend(&mut pcr, &digest(&initrd));
-    Ok(pcr)
+    Ok(initrd)
 }
 
 /// What systemd-stub (257) appends to the initramfs of its own sections, each as an archive, in this order: the system
@@ -104,7 +146,7 @@ fn extend(pcr: &mut [u8; 32], measurement: &[u8; 32]) {
     *pcr = Sha256::new().chain_update(*pcr).chain_update(measurement).finalize().into();
 }
 
-fn digest(bytes: &[u8]) -> [u8; 32] {
+pub(crate) fn digest(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 

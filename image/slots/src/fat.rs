@@ -266,6 +266,38 @@ impl Volume {
         self.commit(device, writes)
     }
 
+    /// Makes an empty folder; one that is there is given.  Its name takes three entries, which may lie in two sectors: what
+    /// a power cut leaves of that is nobody's name.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn make_folder(
+        &mut self,
+        device: &mut dyn Device,
+        parent: Folder,
+        name: &str,
+    ) -> Result<Folder, Error> {
+        if let Some(found) = self.list(device, parent)?.into_iter().find(|file| file.folder && file.is(name))
+        {
+            return Ok(Folder::At(found.first));
+        }
+        let mut content = vec![0; usize::try_from(self.cluster).unwrap_or(0)];
+        let first = self.store(device, &content)?.first;
+        // A root's own number is written as none.
+        let above = match parent {
+            Folder::At(at) if parent != self.root => at,
+            Folder::At(_) | Folder::Fixed => 0,
+        };
+        let dots = entries::dots(first, above);
+        content.chunks_exact_mut(SLOT_BYTES).zip(&dots).for_each(|(to, dot)| to.copy_from_slice(dot));
+        device.write(self.place(first), &content).map_err(io("written"))?;
+        device.barrier().map_err(io("written"))?;
+        let slots = self.slots(device, parent)?;
+        let writes = slots.added_folder(name, first).ok_or(Error::Odd { what: "a folder without room" })?;
+        self.commit(device, writes)?;
+        Ok(Folder::At(first))
+    }
+
     /// Takes a file's name away: one sector, behind a barrier.  Its clusters are free from then on.
     ///
     /// # Errors

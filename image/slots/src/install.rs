@@ -2,6 +2,7 @@
 //!
 //! Each step ends behind a barrier before the next begins, and each changes what is booted by one sector at most.
 
+mod addon;
 mod esp;
 mod overview;
 
@@ -17,6 +18,7 @@ use crate::{
     gpt::{self, Guid, Layout, Partition, Places, Table},
     verity,
 };
+pub use addon::{plant, uproot};
 use esp::Entries;
 pub use overview::{SlotState, overview};
 

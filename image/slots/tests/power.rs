@@ -16,7 +16,7 @@ use image_slots::{
     gpt::Layout,
     install::{self, Error},
 };
-use machine::{Boot, Release, power_on};
+use machine::{Boot, Release, addons, power_on};
 
 const DRIVE_BYTES: u64 = 1 << 30;
 const CUTS: usize = 110;
@@ -156,6 +156,50 @@ fn promotion_and_the_way_back_are_one_sector_each() {
     }
     assert_eq!(power_on(&mut before, &releases), Boot::Runs(1, "0003a+3.efi".into()));
     assert_eq!(install::survey(&mut before, &one.root_hash).unwrap().tries_left, Some(2));
+}
+
+#[test]
+fn an_addon_is_there_whole_or_not_at_all_and_goes_when_it_is_taken() {
+    let releases = [1, 2].map(Release::new);
+    let [one, two] = &releases;
+    let mut before = installed(one);
+    assert!(matches!(install::plant(&mut before, &one.root_hash, b"a"), Err(Error::NotPromoted)));
+    install::promote(&mut before, &one.root_hash).unwrap();
+    let [first, second] = [vec![7; 3000], vec![8; 5000]];
+    let mut dice = Dice(15);
+    for (addon, was) in [(&first, None), (&second, Some(&first))] {
+        let mut disk = before.clone();
+        disk.log.clear();
+        install::plant(&mut disk, &one.root_hash, addon).unwrap();
+        let log = std::mem::take(&mut disk.log);
+        let mut seen = [0; 3];
+        for cut in cuts(&log, &mut dice) {
+            let mut after = before.after_cut(&log, cut, &mut dice);
+            match addons(&mut after, "0001a.efi").as_slice() {
+                [] => seen[0] += 1,
+                [found] if found == addon => seen[1] += 1,
+                [found] if Some(found) == was => seen[2] += 1,
+                found => panic!("cut {cut}: {} addons", found.len()),
+            }
+            assert_eq!(power_on(&mut after, &releases), Boot::Runs(1, "0001a.efi".into()));
+            install::uproot(&mut after, &one.root_hash).unwrap();
+            assert_eq!(addons(&mut after, "0001a.efi"), [] as [Vec<u8>; 0]);
+        }
+        assert!(seen[0] > 0 && seen[1] > 0 && (was.is_none() || seen[2] > 0), "{seen:?}");
+        before = disk;
+    }
+    let mut disk = before.clone();
+    disk.log.clear();
+    assert!(install::uproot(&mut disk, &one.root_hash).unwrap());
+    let log = std::mem::take(&mut disk.log);
+    for cut in 0..=log.len() {
+        let mut after = before.after_cut(&log, cut, &mut dice);
+        let found = addons(&mut after, "0001a.efi");
+        assert!(found.is_empty() || found == [second.clone()], "cut {cut}");
+    }
+    assert!(!install::uproot(&mut disk, &one.root_hash).unwrap(), "once is enough");
+    two.install(|system| install::update(&mut disk, &one.root_hash, system)).unwrap();
+    assert_eq!(power_on(&mut disk, &releases).number(), Some(2));
 }
 
 #[test]

@@ -15,13 +15,15 @@ fn the_help_is_the_one_in_the_repository() {
 
 #[test]
 fn usage_errors_name_the_word_and_end_with_2() {
-    let rows: [(&[&str], &str); 10] = [
+    let rows: [(&[&str], &str); 12] = [
         (&[], "Usage: scalerforge"),
         (&["host"], "Usage: scalerforge host"),
         (&["hosts"], "unrecognized subcommand 'hosts'"),
         (&["host", "show"], "<ID>"),
         (&["host", "show", "../chain"], "`../chain` is not a host id such as h-0123456789ab"),
         (&["host", "approve", "h-0123456789ab"], "--stake <STAKE>"),
+        (&["host", "break-glass", "h-0123456789ab", "--permit", "x"], "--minutes <N>"),
+        (&["host", "break-glass", "h-0123456789ab", "--permit", "x", "--end"], "cannot be used with"),
         (&["evidence", "verify"], "<FILE>"),
         (&["evidence", "verify", "x", "--challengers-min", "many"], "invalid value 'many'"),
         (

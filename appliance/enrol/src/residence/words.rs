@@ -91,7 +91,7 @@ pub fn install_barred(stage: &Stage, sold: bool) -> Option<&'static str> {
     }
 }
 
-pub(super) fn named(release: &Release) -> String {
+pub(crate) fn named(release: &Release) -> String {
     format!("{} {}", release.name, release.version)
 }
 

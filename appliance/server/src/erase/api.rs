@@ -21,6 +21,7 @@ use utoipa::OpenApi;
 
 use crate::{
     app::{App, now},
+    break_glass,
     operator_api::Problem,
     remedy, wipe,
 };
@@ -208,7 +209,10 @@ async fn made(app: &Arc<App>, host: &HostRow, serials: &[&str]) -> Result<EraseP
     let text = serde_json::to_string(&(host.id.as_str(), &drives)).unwrap_or_default();
     let barred = match appliance_enrol::erase_barred(&host.stage) {
         Some(why) => Some(why.to_owned()),
-        None => remedy::holds(app, &host.id).await?.or_else(|| wipe::holds(app, host)),
+        None => match break_glass::holds(app, &host.id).await? {
+            Some(why) => Some(why),
+            None => remedy::holds(app, &host.id).await?.or_else(|| wipe::holds(app, host)),
+        },
     };
     Ok(ErasePlanView {
         host: host.id.to_string(),

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     app::{App, now},
-    erase,
+    break_glass, erase,
     operator_api::Problem,
 };
 
@@ -107,6 +107,9 @@ async fn allow(
         )));
     }
     if let Some(why) = erase::holds(&app, &host.id).await? {
+        return Err(conflict(why));
+    }
+    if let Some(why) = break_glass::holds(&app, &host.id).await? {
         return Err(conflict(why));
     }
     let made = made(&app, &host, permission.downgrade).await?;

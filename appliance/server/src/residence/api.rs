@@ -24,7 +24,7 @@ use utoipa::OpenApi;
 
 use crate::{
     app::{App, now},
-    erase,
+    break_glass, erase,
     operator_api::Problem,
     remedy,
 };
@@ -240,6 +240,9 @@ async fn barred(
 ) -> Result<Option<String>, Problem> {
     if state.busy() {
         return Ok(Some(format!("it {}", state.words())));
+    }
+    if let Some(why) = break_glass::holds(app, &host.id).await? {
+        return Ok(Some(why));
     }
     if let Some(why) = install_barred(&host.stage, sold) {
         return Ok(Some(why.to_owned()));

@@ -8,19 +8,20 @@
 use std::sync::Arc;
 
 use appliance_api::agent::{Order, Outcome, QuoteOrder, Welcome, Work, host::Residence as Claimed};
-use appliance_enrol::{Boot, Event, Home, Lived, Refusal, Residence};
+use appliance_enrol::{Boot, Event, Glassed, Home, Lived, Refusal, Residence};
 use appliance_model::{Digest, HostId, Serial, Session};
 use appliance_store::{ClaimRow, Kind, NewClaim, StoreError};
-use attest_evidence::{Attachments, Evidence, Nonce};
-use attest_verify::{Outcome as Check, Policy, Verdict, binding, verify};
+use attest_evidence::{Attachments, Evidence, Nonce, ReferenceValues};
+use attest_verify::{Outcome as Check, Verdict, verify};
 use axum::http::StatusCode;
 
 use crate::{
     agent_api::Refused,
     app::{App, now},
+    break_glass,
     challenge::Challenge,
     evidence::{self, Quoted},
-    requests, site,
+    proof, requests, site,
 };
 
 /// Above the orders of turns.
@@ -28,6 +29,14 @@ pub(super) const ORDERS_FROM: u64 = 1 << 54;
 
 /// Slots that a hello may say have failed: there are two.
 const FAILED_MAX: usize = 2;
+
+/// What a quote has shown.
+enum Shown {
+    /// A system of this site.
+    System(Home),
+    /// The host's own system, opened by a person: whose session it is, and no more.
+    Opened,
+}
 
 /// Why a quote made no claim good.
 enum Unproven {
@@ -105,7 +114,8 @@ pub(crate) async fn take(app: &Arc<App>, row: ClaimRow, order: u64, outcome: Out
     }
     let host = row.claim.host.clone();
     match prove(app, &row, outcome).await? {
-        Ok(home) => proven(app, row, home).await.map_err(Into::into),
+        Ok(Shown::System(home)) => proven(app, row, home).await.map_err(Into::into),
+        Ok(Shown::Opened) => opened(app, row).await.map_err(Into::into),
         Err(Unproven::Worthless(why)) => {
             tracing::warn!(%host, why, "an installed agent did not prove itself");
             app.db(move |store| store.forget_claim(row.id)).await?;
@@ -125,7 +135,7 @@ async fn prove(
     app: &Arc<App>,
     row: &ClaimRow,
     outcome: Outcome,
-) -> Result<Result<Home, Unproven>, StoreError> {
+) -> Result<Result<Shown, Unproven>, StoreError> {
     let worthless = |why: &str| Ok(Err(Unproven::Worthless(why.to_owned())));
     if let Outcome::Failed { why } = &outcome {
         let why: String = why.chars().filter(|c| !c.is_control()).take(2000).collect();
@@ -139,16 +149,18 @@ async fn prove(
         return worthless("this host's TPM identity is not known any more: boot it from the network");
     };
     let host = row.claim.host.clone();
-    let (file, residence) = app
+    let (file, residence, glass) = app
         .db(move |store| {
             let file = evidence::assemble(store, &host, &challenge, quoted, Attachments::default())?;
-            Ok((file, store.residence(&host)?))
+            Ok((file, store.residence(&host)?, store.glass(&host)?))
         })
         .await?;
     let file = evidence::settled(app, file);
     let nonce = hex::decode(&row.claim.nonce).ok().and_then(|bytes| Nonce::decode(&bytes).ok());
     let Some(nonce) = nonce else { return worthless("the question of this claim is not readable any more") };
-    let judged = judge(app, &file, nonce, &claimed, &residence.map(|row| row.state).unwrap_or_default());
+    let with_addon = glass.map(|row| break_glass::references(app, &row.host, &row.state)).unwrap_or_default();
+    let residence = residence.map(|row| row.state).unwrap_or_default();
+    let judged = judge(app, &file, (nonce, with_addon), &claimed, &residence);
     // What is not that host's own word does not take the place of what is.
     if !matches!(judged, Err(Unproven::Worthless(_))) {
         let (host, bytes) = (row.claim.host.clone(), file.encode());
@@ -160,19 +172,12 @@ async fn prove(
 fn judge(
     app: &App,
     file: &Evidence,
-    nonce: Nonce,
+    (nonce, with_addon): (Nonce, Vec<ReferenceValues>),
     claimed: &Claimed,
     residence: &Residence,
-) -> Result<Home, Unproven> {
-    let policy = Policy {
-        roots: app.roots.clone(),
-        reference: app.releases.references().cloned().collect(),
-        allow_software_tpm: app.config.allow_software_tpm,
-        challengers: binding::challenger_public(app.keys.attestor()).into_iter().collect(),
-        k: 1,
-        expected_nonce: Some(nonce),
-        last_seen: None,
-    };
+) -> Result<Shown, Unproven> {
+    let reference = app.releases.references().cloned().chain(with_addon).collect();
+    let policy = proof::policy(app, reference, Some(nonce), None);
     if policy.reference.is_empty() {
         return Err(Unproven::Worthless(
             "this site gives hosts no system of their own (`[host]` in the site file), so none can be judged"
@@ -196,13 +201,16 @@ fn judge(
             Unproven::Worthless(why.to_string())
         });
     }
+    if verdict.facts.image.as_deref() == Some(break_glass::IMAGE) {
+        return Ok(Shown::Opened);
+    }
     let Some(release) = release else {
         return Err(Unproven::Worthless("no release of this site has these registers".into()));
     };
     if let Some(why) = residence.refuses(&release) {
         return Err(Unproven::Foreign(why));
     }
-    Ok(Home { slot: claimed.slot, release, drive: claimed.drive.clone() })
+    Ok(Shown::System(Home { slot: claimed.slot, release, drive: claimed.drive.clone() }))
 }
 
 /// The checks that failed.
@@ -214,6 +222,27 @@ fn failed(verdict: &Verdict) -> Vec<&str> {
 /// Whether all that fails is what was booted: then it is the right key's word.
 fn foreign(failed: &[&str]) -> bool {
     !failed.is_empty() && failed.iter().all(|name| name.starts_with("pcr-"))
+}
+
+/// The session is the host's, so that it can be opened and ended; its stage and residence stay as they are.
+async fn opened(app: &Arc<App>, row: ClaimRow) -> Result<(), StoreError> {
+    let host = row.claim.host.clone();
+    let good = app
+        .db(move |store| {
+            let before = store.host(&row.claim.host)?;
+            // So that the agent of this boot can answer who asks: its evidence says what it is.
+            if before.stage.answers_verifiers() && before.boot != Some(row.claim.boot) {
+                requests::ask_inventory(store, &row.claim.host)?;
+            }
+            store.forget(&row.claim.host, Kind::BootTicket)?;
+            store.glass_claim(row.id, now())
+        })
+        .await?;
+    app.heard(&host);
+    let words = break_glass::of(app, &host).await?.map(|row| row.state.words()).unwrap_or_default();
+    tracing::warn!(%host, good, break_glass = words, "a fresh quote shows a system that a person has opened");
+    app.bump();
+    Ok(())
 }
 
 /// The stage first: should we die in between, the agent is asked for its quote again, and the same boot is the same.
@@ -237,6 +266,8 @@ async fn proven(app: &Arc<App>, row: ClaimRow, home: Home) -> Result<(), StoreEr
             }
             // A boot from a drive has no ticket, and the one before it proves nothing of this boot.
             store.forget(&row.claim.host, Kind::BootTicket)?;
+            // First: a crash in between has it quoted again, and nothing is forgotten.
+            store.glassed(&row.claim.host, Glassed::Clean, now())?;
             store.prove_claim(row.id, happened, now())
         })
         .await?;

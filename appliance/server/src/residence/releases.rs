@@ -12,6 +12,7 @@ use std::{
 use appliance_api::agent::host::{PART_BYTES_MAX, Part, Release, Role};
 use appliance_model::Digest;
 use attest_evidence::ReferenceValues;
+use image_seal::addon::Ingredients;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Host;
@@ -93,6 +94,47 @@ pub(crate) struct Known {
     pub(crate) release: Release,
     /// Computed from the sealed image.
     pub(crate) reference: ReferenceValues,
+    /// What a start with an addon is computed from; absent where an earlier version sealed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ingredients: Option<Parts>,
+}
+
+/// `image_seal::addon::Ingredients` as it is kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Parts {
+    uki: Digest,
+    started: Digest,
+    kernel: Digest,
+    initrd: Digest,
+    command_line: String,
+    sections: Digest,
+}
+
+impl From<Ingredients> for Parts {
+    fn from(of: Ingredients) -> Self {
+        Self {
+            uki: Digest(of.uki_sha256),
+            started: Digest(of.started),
+            kernel: Digest(of.kernel),
+            initrd: Digest(of.initrd),
+            command_line: of.command_line,
+            sections: Digest(of.sections),
+        }
+    }
+}
+
+impl From<Parts> for Ingredients {
+    fn from(of: Parts) -> Self {
+        Self {
+            uki_sha256: of.uki.0,
+            started: of.started.0,
+            kernel: of.kernel.0,
+            initrd: of.initrd.0,
+            command_line: of.command_line,
+            sections: of.sections.0,
+        }
+    }
 }
 
 /// The release that hosts get.
@@ -157,6 +199,12 @@ impl Releases {
         self.known.iter().map(|known| &known.reference)
     }
 
+    /// What starts of this release with an addon are computed from, for each image of it that was sealed here.
+    pub(crate) fn ingredients(&self, release: &Release) -> impl Iterator<Item = Ingredients> {
+        let its = self.known.iter().filter(move |known| known.release == *release);
+        its.filter_map(|known| known.ingredients.clone().map(Into::into))
+    }
+
     /// The release whose reference values have this name.
     pub(crate) fn named(&self, image: &str) -> Option<&Release> {
         self.known.iter().find(|known| known.reference.name == image).map(|known| &known.release)
@@ -189,7 +237,9 @@ fn current(sealed: &Path, host: &Host, ca_pem: &[u8], keys: &SealKeys<'_>) -> Re
         image_seal::uki::reference_behind(&name, Some(&loader), &uki.uki).map_err(ReleaseError::Measure)?;
     let folder = sealed.join(image.to_string());
     fs::create_dir_all(&folder).map_err(file("create", &folder))?;
-    let known = serde_json::to_vec_pretty(&Known { release: release.clone(), reference }).unwrap_or_default();
+    let parts_of = Ingredients::of(Some(&loader), &uki.uki).map_err(ReleaseError::Measure)?;
+    let known = Known { release: release.clone(), reference, ingredients: Some(parts_of.into()) };
+    let known = serde_json::to_vec_pretty(&known).unwrap_or_default();
     for (name, role, bytes) in
         [(UKI, Some(Role::Uki), &uki.uki), (LOADER, Some(Role::Loader), &loader), (KNOWN, None, &known)]
     {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use appliance_api::agent::{Outcome, QuoteOrder};
 use appliance_carve::{shape, unit_root, with_real};
 use appliance_enrol::{Boot, Carved, Event, Rung, Stage};
 use appliance_model::{
@@ -18,12 +19,15 @@ use serde_json::json;
 use super::Running;
 use crate::{
     app::{App, now},
-    forge::{EkCertificate, Forge},
+    forge::{EkCertificate, Forge, Recorded},
     proof,
 };
 
 /// Where the forge writes a quote's qualifying data: behind magic, type and a name of 34 bytes.
 const QUALIFYING: std::ops::Range<usize> = 44..76;
+
+/// `EV_IPL` (TCG PC Client Platform Firmware Profile, 10.4.1).
+const EV_IPL: u32 = 0x0d;
 
 /// Units of the class that nobody has to vouch for.
 pub(crate) const CLASS: &str = "lab";
@@ -101,11 +105,23 @@ impl Machine {
         nonce: Nonce,
         manifest: &str,
     ) -> Evidence {
+        self.evidence_of(app, (sequence, previous), nonce, manifest, None)
+    }
+
+    fn evidence_of(
+        &self,
+        app: &App,
+        (sequence, previous): (u64, Option<Digest>),
+        nonce: Nonce,
+        manifest: &str,
+        recorded: Option<Recorded>,
+    ) -> Evidence {
         let target = app.chain.target().unwrap();
         let target =
             Target { chain_id: target.chain_id, registry: target.registry.0, operator: target.operator.0 };
         let mut evidence = self.forge.evidence(|bend| {
             bend.registration = true;
+            bend.recorded = recorded;
             bend.sequence = sequence;
             bend.previous = previous.map(|digest| digest.0);
             bend.nonce = nonce;
@@ -124,6 +140,60 @@ impl Machine {
         evidence.tpm.attest[QUALIFYING].copy_from_slice(&qualifying_data(&evidence.statement));
         self.forge.sign(&mut evidence);
         evidence
+    }
+
+    /// Log and registers of a boot, with what was measured after the discovery image's own events: (PCR, digest).  Command
+    /// line and initramfs are then all of that.
+    pub(crate) fn boot(&self, more: &[(u8, [u8; 32])]) -> Recorded {
+        let mut events = crate::firmware::events(b"image");
+        events.retain(|(pcr, ..)| *pcr != 9 || more.is_empty());
+        let (mut log, mut values) = crate::forge::boot(&events);
+        for (pcr, measured) in more {
+            log.extend(crate::firmware::event(u32::from(*pcr), EV_IPL, measured, b""));
+            if let Some(value) = values.get_mut(pcr) {
+                *value = digest(&[&value[..], measured].concat());
+            }
+        }
+        (log, values)
+    }
+
+    /// What its agent reports for this order in a boot that measured `more`.
+    pub(crate) fn quote(&self, app: &App, order: &QuoteOrder, more: &[(u8, [u8; 32])]) -> Outcome {
+        let nonce = Nonce::decode(&hex::decode(&order.nonce).unwrap()).unwrap();
+        let (log, values) = self.boot(more);
+        let evidence = match &order.manifest {
+            Some(manifest) => {
+                let place = (order.sequence, order.previous);
+                self.evidence_of(app, place, nonce, manifest, Some((log.clone(), values)))
+            }
+            None => self.forge.evidence(|bend| {
+                bend.recorded = Some((log.clone(), values));
+                // Of this boot it vouches for none.
+                bend.statement = Some(|statement| statement.inventory = None);
+                bend.sequence = order.sequence;
+                bend.previous = order.previous.map(|digest| digest.0);
+                bend.nonce = nonce;
+                bend.clock.0 += 1000 + order.sequence * 1000;
+            }),
+        };
+        Outcome::Quoted {
+            statement: hex::encode(evidence.statement.encode()),
+            attest: hex::encode(&evidence.tpm.attest),
+            signature: hex::encode(&evidence.tpm.signature),
+            pcrs: evidence
+                .tpm
+                .pcrs
+                .iter()
+                .map(|pcr| (pcr.index, Digest(pcr.digest.clone().try_into().unwrap())))
+                .collect(),
+            uefi_log: hex::encode(&evidence.logs.uefi),
+            iak: None,
+        }
+    }
+
+    /// The inventory, as its agent reports it.
+    pub(crate) fn inventory(&self) -> Outcome {
+        Outcome::Inventory { json: serde_json::to_string(&self.inventory).unwrap() }
     }
 
     /// Brings it to the stage in which its price is read: everything before it is proven and kept as agents' reports

@@ -8,7 +8,9 @@ use std::{
     thread,
 };
 
-use appliance_api::agent::{Hello, Order, Outcome, Progress, Report, StreamFrom, StreamPart, Work};
+use appliance_api::agent::{
+    Hello, Order, Outcome, Progress, Report, StreamFrom, StreamPart, Work, glass::GlassWord,
+};
 use rustls::{ServerConfig, ServerConnection, StreamOwned, pki_types::PrivateKeyDer};
 
 /// Few, so that an agent has to ask again.
@@ -32,6 +34,8 @@ pub(crate) struct Seen {
     pub(crate) progress: Vec<Progress>,
     /// What came of a burn-in's result stream.
     pub(crate) stream: String,
+    /// What was heard of an open door.
+    pub(crate) heard: Vec<String>,
     orders: VecDeque<Order>,
     faults: VecDeque<(&'static str, Fault)>,
     session: usize,
@@ -191,6 +195,11 @@ fn answer(seen: &mut Seen, call: &str, token: &str, body: &[u8]) -> Option<(u16,
         }
         "progress" => {
             seen.progress.push(serde_json::from_slice(body).unwrap());
+            Some((204, String::new()))
+        }
+        "glass" => {
+            let word: GlassWord = serde_json::from_slice(body).unwrap();
+            seen.heard.extend(word.lines);
             Some((204, String::new()))
         }
         "stream" => {

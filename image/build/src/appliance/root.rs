@@ -14,8 +14,18 @@ const OVERLAY: &str = include_str!("../../data/appliance-overlay.txt");
 /// Where everything of ours is.
 const OURS: &str = "usr/lib/scalerforge";
 /// What the host's overlay has for hosts alone.
-const HOSTS_OWN: [&str; 2] =
-    ["usr/lib/systemd/system/scalerforge-agent.service", "usr/lib/systemd/system/scalerforge.target"];
+const HOSTS_OWN: [&str; 9] = [
+    "usr/lib/systemd/system/scalerforge-agent.service",
+    "usr/lib/systemd/system/scalerforge.target",
+    // A host's door; nobody opens one here.
+    "usr/sbin/dropbear",
+    "usr/bin/dropbearkey",
+    "usr/lib/x86_64-linux-gnu/libtomcrypt.so.1.0.1",
+    "usr/lib/x86_64-linux-gnu/libtommath.so.1.3.0",
+    "usr/bin/busybox",
+    "usr/lib/scalerforge/glass/sh",
+    "etc/shells",
+];
 /// What makes the discovery image servable; the rest of its folder describes it.
 const DISCOVERY: [&str; 2] = ["discovery.efi", "reference.json"];
 

@@ -3,9 +3,11 @@
 //!
 //! `image-slots` has hundreds of cuts on a model; this is the same with everything real, and takes minutes.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 
+use image_build::release::{self, Role};
+use image_seal::uki;
 use image_slots::{
     Device as _,
     gpt::{self, Layout, Table},
@@ -13,7 +15,12 @@ use image_slots::{
 };
 use sha2::{Digest as _, Sha256};
 
-use super::*;
+use super::hil_machine::{
+    Restart, cache, fetch,
+    lab::{Lab, Release, build, expect, key},
+    program,
+};
+use super::{NEW, OLD};
 
 #[path = "../../../slots/tests/power/disk.rs"]
 mod disk;
@@ -114,7 +121,9 @@ fn what_a_power_cut_leaves_starts_as_predicted_or_is_visibly_empty() {
         assert_eq!(lab.runs(&loader, releases), 0);
         whole += 1;
     }
-    println!("installation: of {CUTS} cuts {empty} left a drive without a table, {whole} a system that starts");
+    println!(
+        "installation: of {CUTS} cuts {empty} left a drive without a table, {whole} a system that starts"
+    );
 
     install::promote(&mut disk, &old.root_hash).unwrap();
     disk.log.clear();

@@ -3,10 +3,12 @@
 #![allow(dead_code, reason = "each test uses its part")]
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
+pub(crate) mod lab;
+
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use image_build::{Architecture, Lock, Origin, Packages, packages};
 
@@ -70,15 +72,52 @@ pub(crate) enum Restart {
 /// Starts a machine with a TPM from a disk and gives what it said until it ended.  Firmware's variables and the TPM's
 /// memory are in `dir`, and stay there.
 pub(crate) fn boot(dir: &Path, packages: &Packages, disk: &Path, restart: Restart) -> String {
+    let mut machine = start(dir, packages, disk, restart, SECONDS_MAX, &[]);
+    let mut said = Vec::new();
+    machine.output().read_to_end(&mut said).unwrap();
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+/// A machine that runs, with its TPM.
+pub(crate) struct Machine {
+    machine: Owned,
+    _tpm: Owned,
+}
+
+impl Machine {
+    /// What it says; once.
+    pub(crate) fn output(&mut self) -> ChildStdout {
+        self.machine.0.stdout.take().unwrap()
+    }
+}
+
+/// `timeout` is the wide limit: a machine that never says anything must not hang the tests.
+const SECONDS_MAX: u32 = 400;
+
+/// The same as [`boot`], while it runs, with other parts of QEMU's beside.
+pub(crate) fn start(
+    dir: &Path,
+    packages: &Packages,
+    disk: &Path,
+    restart: Restart,
+    seconds: u32,
+    more: &[&str],
+) -> Machine {
     let vars = dir.join("vars.fd");
     if !vars.exists() {
         fs::copy(packages.ovmf_vars(), &vars).unwrap();
     }
     let (tpm, socket) = swtpm(dir, "--ctrl", "startup-clear");
-    let mut machine = Owned(
-        // `timeout` is the wide limit: a machine that never says anything must not hang the tests.
+    let machine = Owned(
         Command::new("timeout")
-            .args(["400", "qemu-system-x86_64", "-machine", "q35,smm=off", "-accel", "tcg,thread=multi"])
+            .args([
+                &seconds.to_string(),
+                "qemu-system-x86_64",
+                "-machine",
+                "q35,smm=off",
+                "-accel",
+                "tcg,thread=multi",
+            ])
             .args([
                 "-cpu", "max", "-m", "1024", "-smp", "2", "-display", "none", "-serial", "stdio", "-monitor",
                 "none",
@@ -93,15 +132,13 @@ pub(crate) fn boot(dir: &Path, packages: &Packages, disk: &Path, restart: Restar
             .args(["-device", "virtio-blk-pci,drive=d0,bootindex=1", "-chardev"])
             .arg(format!("socket,id=chrtpm,path={}", socket.display()))
             .args(["-tpmdev", "emulator,id=tpm0,chardev=chrtpm", "-device", "tpm-crb,tpmdev=tpm0"])
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .expect("qemu-system-x86_64 is installed"),
     );
-    let mut said = Vec::new();
-    machine.0.stdout.take().unwrap().read_to_end(&mut said).unwrap();
-    drop(tpm);
-    String::from_utf8_lossy(&said).into_owned()
+    Machine { machine, _tpm: tpm }
 }
 
 /// The machine's TPM while the machine is off, behind a socket that takes commands.

@@ -111,7 +111,17 @@ impl Slots {
 
     /// The sectors that make a file, to be written in this order; the last one makes it.
     pub(super) fn added(&self, name: &str, stored: Stored) -> Option<Vec<(u64, Vec<u8>)>> {
-        let slots = self.new_slots(name, stored, None)?;
+        self.inserted(self.new_slots(name, stored, None)?)
+    }
+
+    /// The same for a folder, whose size is that of its clusters and not written down.
+    pub(super) fn added_folder(&self, name: &str, first: u32) -> Option<Vec<(u64, Vec<u8>)>> {
+        let mut slots = self.new_slots(name, Stored { first, bytes: 0 }, None)?;
+        slots.last_mut()?[11] = FOLDER;
+        self.inserted(slots)
+    }
+
+    fn inserted(&self, slots: Vec<[u8; SLOT_BYTES]>) -> Option<Vec<(u64, Vec<u8>)>> {
         let needed = slots.len();
         for (number, (at, sector)) in self.sectors.iter().enumerate() {
             let free = |slot: &[u8]| matches!(slot.first(), Some(&GONE | &0));
@@ -215,6 +225,22 @@ impl Slots {
         slots.push(slot);
         Some(slots)
     }
+}
+
+/// What every folder begins with: itself, and the folder that it is in.
+pub(super) fn dots(own: u32, parent: u32) -> [[u8; SLOT_BYTES]; 2] {
+    let dot = |name: &[u8], first: u32| {
+        let mut slot = [0; SLOT_BYTES];
+        slot[..11].fill(b' ');
+        slot[..name.len()].copy_from_slice(name);
+        slot[11] = FOLDER;
+        for at in [16, 18, 24] {
+            slot[at..at + 2].copy_from_slice(&FIRST_DAY);
+        }
+        content(&mut slot, Stored { first, bytes: 0 });
+        slot
+    };
+    [dot(b".", own), dot(b"..", parent)]
 }
 
 fn fill(sector: &mut [u8], from: usize, slots: &[[u8; SLOT_BYTES]]) {

@@ -215,6 +215,25 @@ fn load(volume: &mut Span<'_>, releases: &[Release]) -> Result<(String, Vec<u8>)
     Ok((name, uki))
 }
 
+/// The boot stub's part: all addons of an entry.
+pub(crate) fn addons(disk: &mut Disk, entry: &str) -> Vec<Vec<u8>> {
+    let Ok(Some(parts)) = table(disk) else { return Vec::new() };
+    let esp = parts.iter().find(|part| part.kind.starts_with(&[0x28, 0x73, 0x2a, 0xc1])).unwrap();
+    let mut volume = Span::new(disk, esp.start, esp.bytes).unwrap();
+    let files = FileSystem::new(volume.stream(), FsOptions::new()).unwrap();
+    let Ok(folder) = files.root_dir().open_dir(&format!("EFI/Linux/{entry}.extra.d")) else {
+        return Vec::new();
+    };
+    let is = |name: &str| name.to_ascii_lowercase().ends_with(".addon.efi");
+    let all = folder.iter().map(|entry| entry.unwrap()).filter(|entry| is(&entry.file_name()));
+    let content = all.map(|entry| {
+        let mut content = Vec::new();
+        entry.to_file().read_to_end(&mut content).unwrap();
+        content
+    });
+    content.collect()
+}
+
 fn counter(name: &str) -> Option<(u32, u32)> {
     let (_, counter) = name.strip_suffix(".efi")?.rsplit_once('+')?;
     let (left, done) = counter.split_once('-').unwrap_or((counter, "0"));
