@@ -15,11 +15,11 @@ use std::path::Path;
 use attest_evidence::ReferenceValues;
 use image_seal::{Policy, vouch};
 
+use crate::brought::Brought;
 use crate::build::{self, read, write};
 use crate::host::os_release;
 use crate::installed::{
-    Brought, Error, Installed, Said, bill, command_line, file, files, inside, root_image, system_uki,
-    write_json,
+    Error, Installed, Said, bill, command_line, file, files, inside, root_image, system_uki, write_json,
 };
 use crate::lock::Set;
 use crate::packages::{self, Origin};

@@ -48,6 +48,22 @@ impl Architecture {
         }
     }
 
+    /// Where Debian keeps a machine's libraries, and where its loader looks for them.
+    pub(crate) fn libraries(self) -> &'static str {
+        match self {
+            Architecture::Amd64 => "usr/lib/x86_64-linux-gnu",
+            Architecture::Arm64 => "usr/lib/aarch64-linux-gnu",
+        }
+    }
+
+    /// What a program names as its loader.
+    pub(crate) fn loader(self) -> &'static str {
+        match self {
+            Architecture::Amd64 => "lib64/ld-linux-x86-64.so.2",
+            Architecture::Arm64 => "lib/ld-linux-aarch64.so.1",
+        }
+    }
+
     /// The `Machine` of its UEFI programs.
     #[must_use]
     pub fn pe_machine(self) -> u16 {

@@ -130,7 +130,9 @@ pub fn build(inputs: &Inputs<'_>, progress: &mut dyn FnMut(&str)) -> Result<Buil
     for (name, content) in firmware::taken(inputs.packages, &picked).map_err(Error::Firmware)? {
         modules.file(&format!("{FIRMWARE_PLACE}{name}"), content, false).map_err(Error::Archive)?;
     }
-    for (path, content) in programs::taken(&inputs.packages.programs()).map_err(Error::Programs)? {
+    for (path, content) in programs::taken(&inputs.packages.programs(), inputs.packages.architecture())
+        .map_err(Error::Programs)?
+    {
         modules.file(&path, content, true).map_err(Error::Archive)?;
     }
     let own = own_archive(agent, inputs, &picked, &os_release).map_err(Error::Archive)?;

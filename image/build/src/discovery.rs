@@ -25,7 +25,7 @@ use crate::sbom::{self, Licensed, Subject};
 use crate::signed;
 
 /// This crate's own code and data, and that of `image-seal`: a changed builder may build other bytes.
-const OWN_SOURCES: [(&str, &[u8]); 64] = [
+const OWN_SOURCES: [(&str, &[u8]); 66] = [
     ("appliance-overlay.txt", include_bytes!("../data/appliance-overlay.txt")),
     ("appliance.rs", include_bytes!("appliance.rs")),
     ("appliance.txt", include_bytes!("../data/appliance.txt")),
@@ -33,6 +33,7 @@ const OWN_SOURCES: [(&str, &[u8]); 64] = [
     ("appliance/root.rs", include_bytes!("appliance/root.rs")),
     ("apt.rs", include_bytes!("apt.rs")),
     ("architecture.rs", include_bytes!("architecture.rs")),
+    ("brought.rs", include_bytes!("brought.rs")),
     ("build.rs", include_bytes!("build.rs")),
     ("crates.rs", include_bytes!("crates.rs")),
     ("crates/rooms.rs", include_bytes!("crates/rooms.rs")),
@@ -64,6 +65,7 @@ const OWN_SOURCES: [(&str, &[u8]); 64] = [
     ("packages-arm64.json", include_bytes!("../data/packages-arm64.json")),
     ("packages.json", include_bytes!("../data/packages.json")),
     ("packages.rs", include_bytes!("packages.rs")),
+    ("packages/places.rs", include_bytes!("packages/places.rs")),
     ("programs.rs", include_bytes!("programs.rs")),
     ("release.rs", include_bytes!("release.rs")),
     ("qcow2.rs", include_bytes!("qcow2.rs")),
@@ -257,7 +259,8 @@ fn sbom(manifest: &Manifest, packages: &Packages, lock: &Lock) -> serde_json::Va
     }
     let blobs = manifest.files.iter().filter_map(|file| file.path.strip_prefix(build::FIRMWARE_PLACE));
     inside.extend(sbom::firmware(packages, blobs));
-    let not_ours = ["lib/modules/", build::FIRMWARE_PLACE, programs::PROGRAMS_PLACE, programs::LOADER];
+    let not_ours =
+        ["lib/modules/", build::FIRMWARE_PLACE, programs::PROGRAMS_PLACE, packages.architecture().loader()];
     let own: Vec<&FileEntry> = manifest
         .files
         .iter()

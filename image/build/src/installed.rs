@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::brought::Brought;
 use crate::build::{self, read, write};
 use crate::cpio::{self, Archive};
 use crate::disk::{self, Guid, Partition};
@@ -250,19 +251,6 @@ pub(crate) struct Said<'a> {
     pub(crate) release: &'a str,
 }
 
-/// Where the start program finds what came along (`image/start`).
-const BROUGHT_ROOT: &str = "live/root";
-const BROUGHT_HASHES: &str = "live/hashes";
-
-/// A root that comes along with its kernel, where nothing else will be there: over the network.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Brought<'a> {
-    /// The root.
-    pub(crate) root: &'a [u8],
-    /// Its hash tree's partition.
-    pub(crate) hashes: &'a [u8],
-}
-
 /// Kernel and start program, for a root whose hash the command line names.
 pub(crate) fn system_uki(
     packages: &Packages,
@@ -283,7 +271,7 @@ pub(crate) fn system_uki(
     // What comes along is compressed already, and the kernel wants what is not compressed first.
     let mut initrd = match brought {
         None => Vec::new(),
-        Some(brought) => brought_files(brought).map_err(of_archive)?.to_bytes(),
+        Some(brought) => brought.archive().map_err(of_archive)?.to_bytes(),
     };
     initrd.extend(build::compress_cached(&modules.to_bytes(), Some(cache), progress).map_err(Error::Build)?);
     let program = build::read_agent(start, architecture).map_err(Error::Build)?;
@@ -300,14 +288,6 @@ pub(crate) fn system_uki(
         command_line: said.command_line,
     })
     .map_err(|error| Error::Build(build::Error::Uki(error)))
-}
-
-fn brought_files(brought: Brought<'_>) -> Result<Archive, cpio::Error> {
-    let mut archive = Archive::new();
-    archive.directory("live")?;
-    archive.file(BROUGHT_ROOT, brought.root.to_vec(), false)?;
-    archive.file(BROUGHT_HASHES, brought.hashes.to_vec(), false)?;
-    Ok(archive)
 }
 
 fn own_files<'a>(

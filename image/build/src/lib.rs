@@ -9,6 +9,7 @@
 pub mod appliance;
 mod apt;
 pub mod architecture;
+mod brought;
 pub mod build;
 pub mod crates;
 pub mod cve;

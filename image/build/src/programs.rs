@@ -8,15 +8,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::architecture::Architecture;
 use crate::elf;
 
 const LIST: &str = include_str!("../data/discovery.txt");
-/// Where Debian keeps a machine's libraries, and where its loader looks for them.
-const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
-/// What a program names as its loader.
-pub(crate) const LOADER: &str = "lib64/ld-linux-x86-64.so.2";
-/// What the loader is called as a library.
-const LOADER_NAME: &str = "ld-linux-x86-64.so.2";
 /// Below this is everything but the loader.
 pub(crate) const PROGRAMS_PLACE: &str = "usr/";
 /// Several times what a program of a few libraries has.
@@ -64,7 +59,11 @@ pub enum Error {
 ///
 /// # Errors
 /// [`Error`].
-pub fn taken(root: &Path) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+pub fn taken(root: &Path, architecture: Architecture) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+    let loader = architecture.loader();
+    let loader_name = loader.rsplit('/').next().unwrap_or(loader);
+    let library = |name: &str| format!("{}/{name}", architecture.libraries());
+    let path_of = |name: &str| if name == loader_name { loader.to_owned() } else { library(name) };
     let mut found = BTreeMap::new();
     let mut open: Vec<(String, String)> =
         list().map(|path| (path.to_owned(), "data/discovery.txt".to_owned())).collect();
@@ -75,13 +74,13 @@ pub fn taken(root: &Path) -> Result<BTreeMap<String, Vec<u8>>, Error> {
         if found.len() >= FILES_MAX {
             return Err(Error::TooMany);
         }
-        let from = if path == LOADER { format!("{LIBRARIES}/{LOADER_NAME}") } else { path.clone() };
+        let from = if path == loader { library(loader_name) } else { path.clone() };
         let file = inside(root, &from).ok_or_else(|| Error::Missing { path: from.clone(), wanted_by })?;
         let content = fs::read(&file).map_err(|source| Error::Read { path: file, source })?;
         let odd = |source| Error::Odd { path: path.clone(), source };
-        let mut needs: Vec<String> = elf::needed(&content).map_err(odd)?.into_iter().map(library).collect();
+        let mut needs: Vec<String> = elf::needed(&content).map_err(odd)?.into_iter().map(path_of).collect();
         if elf::needs_loader(&content).map_err(odd)? {
-            needs.push(LOADER.to_owned());
+            needs.push(loader.to_owned());
         }
         open.extend(needs.into_iter().map(|need| (need, path.clone())));
         found.insert(path, content);
@@ -91,10 +90,6 @@ pub fn taken(root: &Path) -> Result<BTreeMap<String, Vec<u8>>, Error> {
 
 fn list() -> impl Iterator<Item = &'static str> {
     LIST.lines().filter_map(|line| line.strip_prefix("= ")?.split_whitespace().next())
-}
-
-fn library(name: &str) -> String {
-    if name == LOADER_NAME { LOADER.to_owned() } else { format!("{LIBRARIES}/{name}") }
 }
 
 /// The file itself, behind its links, if it is not outside of the root.
@@ -109,6 +104,10 @@ mod tests {
     use super::*;
     use crate::elf::tests::program;
 
+    const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
+    const LOADER: &str = "lib64/ld-linux-x86-64.so.2";
+    const LOADER_NAME: &str = "ld-linux-x86-64.so.2";
+
     #[test]
     fn a_program_comes_with_its_libraries_and_no_others() {
         let dir = tempfile::tempdir().unwrap();
@@ -121,14 +120,14 @@ mod tests {
         put(&format!("{LIBRARIES}/liba.so.1.2"), &program(&["libc.so.6"], false));
         put(&format!("{LIBRARIES}/libc.so.6"), &program(&[LOADER_NAME], false));
         put(&format!("{LIBRARIES}/libz.so.1"), &program(&[], false));
-        let missing = taken(dir.path()).unwrap_err().to_string();
+        let missing = taken(dir.path(), Architecture::Amd64).unwrap_err().to_string();
         assert!(missing.contains("ld-linux-x86-64.so.2, which"), "{missing}");
         put(&format!("{LIBRARIES}/{LOADER_NAME}"), &program(&[], false));
-        let missing = taken(dir.path()).unwrap_err().to_string();
+        let missing = taken(dir.path(), Architecture::Amd64).unwrap_err().to_string();
         assert!(missing.contains("liba.so.1, which usr/sbin/lvm wants"), "{missing}");
         let link = dir.path().join(LIBRARIES).join("liba.so.1");
         std::os::unix::fs::symlink("liba.so.1.2", &link).unwrap();
-        let found: Vec<String> = taken(dir.path()).unwrap().into_keys().collect();
+        let found: Vec<String> = taken(dir.path(), Architecture::Amd64).unwrap().into_keys().collect();
         let library = |name: &str| format!("{LIBRARIES}/{name}");
         assert_eq!(
             found,
@@ -141,8 +140,8 @@ mod tests {
         // A link that leads out of the packages is none.
         fs::remove_file(&link).unwrap();
         std::os::unix::fs::symlink("/bin/sh", &link).unwrap();
-        assert!(matches!(taken(dir.path()), Err(Error::Missing { .. })));
+        assert!(matches!(taken(dir.path(), Architecture::Amd64), Err(Error::Missing { .. })));
         put("usr/sbin/lvm", b"#!/bin/sh\n");
-        assert!(matches!(taken(dir.path()), Err(Error::Odd { .. })));
+        assert!(matches!(taken(dir.path(), Architecture::Amd64), Err(Error::Odd { .. })));
     }
 }

@@ -20,7 +20,7 @@ pub(super) enum Kind {
 }
 
 /// Every room there is.  A new one is entered here on purpose.
-const ROOMS: [(&str, Kind); 45] = [
+const ROOMS: [(&str, Kind); 46] = [
     ("appliance-model", Kind::Types),
     ("appliance-api", Kind::Types),
     ("attest-wire", Kind::Types),
@@ -57,6 +57,7 @@ const ROOMS: [(&str, Kind); 45] = [
     ("firmware-checks-nvml-fake", Kind::Adapter),
     ("firmware-checks-workloads", Kind::Adapter),
     ("hil-tests-rack", Kind::Adapter),
+    ("hil-tests-fuzz", Kind::Adapter),
     ("hil-tests-load", Kind::Adapter),
     ("appliance-server", Kind::Binary),
     ("appliance-cli", Kind::Binary),
