@@ -57,7 +57,6 @@ const ROOMS: [(&str, Kind); 46] = [
     ("firmware-checks-nvml-fake", Kind::Adapter),
     ("firmware-checks-workloads", Kind::Adapter),
     ("hil-tests-rack", Kind::Adapter),
-    ("hil-tests-fuzz", Kind::Adapter),
     ("hil-tests-load", Kind::Adapter),
     ("appliance-server", Kind::Binary),
     ("appliance-cli", Kind::Binary),
@@ -66,6 +65,7 @@ const ROOMS: [(&str, Kind); 46] = [
     ("image-agent", Kind::Binary),
     ("image-build", Kind::Binary),
     ("image-start", Kind::Binary),
+    ("hil-tests-fuzz", Kind::Binary),
     ("hil-tests-scenarios", Kind::Binary),
 ];
 
