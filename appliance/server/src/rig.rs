@@ -122,6 +122,20 @@ pub(crate) struct Running {
     decides: bool,
 }
 
+/// The boot service, as soon as the last run has written its journal to the end.
+async fn pxe(config: &pxe_server::Config, dir: &Path) -> pxe_server::Handle {
+    loop {
+        let clock = pxe_server::Clock::new(now);
+        match pxe_server::PxeServer::start(config.clone(), dir, clock).await {
+            Ok((handle, _)) => return handle,
+            Err(pxe_server::StartError::Journal(pxe_server::JournalError::InUse { .. })) => {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+}
+
 impl Rig {
     pub(crate) async fn new(wish: Wish) -> Self {
         // Every test of the process installs the same one.
@@ -172,10 +186,7 @@ impl Rig {
         let keys = Keys::read(dir).unwrap();
         let boot_keys = BootKeys::open(dir, false).unwrap();
         // It serves nobody: no image is opened, and what would run it is dropped.
-        let (pxe, _) =
-            pxe_server::PxeServer::start(config.pxe.clone(), &dir.join("pxe"), pxe_server::Clock::new(now))
-                .await
-                .unwrap();
+        let pxe = pxe(&config.pxe, &dir.join("pxe")).await;
         let store = Store::open(&dir.join("store.sqlite")).unwrap();
         let book = signing::StoreBook::open(dir).unwrap();
         let operator = signing::key(&config.chain).unwrap().with_book(Arc::new(book));

@@ -226,8 +226,11 @@ fn faults() -> Vec<(Value, usize, [&'static str; 3])> {
 fn injected_faults_are_named() {
     let faults = faults();
     let works = works(GPU);
-    let check = |(change, work, words): &(Value, usize, [&str; 3])| {
-        let (_, verdict) = Rig::new(change).judged(&works[*work]);
+    // All written before any is run: a program that is started elsewhere meanwhile would hold what is being written.
+    let rigs: Vec<Rig> = faults.iter().map(|(change, ..)| Rig::new(change)).collect();
+    let faults: Vec<_> = rigs.iter().zip(&faults).collect();
+    let check = |(rig, (change, work, words)): &(&Rig, &(Value, usize, [&str; 3]))| {
+        let (_, verdict) = rig.judged(&works[*work]);
         let Verdict::Fail { reasons } = &verdict else { panic!("{change}: {verdict:?}") };
         let named = reasons
             .iter()

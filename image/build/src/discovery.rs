@@ -325,6 +325,7 @@ mod tests {
             ("src", ""),
             ("src/appliance", "appliance/"),
             ("src/crates", "crates/"),
+            ("src/packages", "packages/"),
             ("data", ""),
             ("../seal/src", "seal/"),
         ];
