@@ -111,7 +111,10 @@ pub(crate) fn run_all(root: &Path, soak: &Soak) -> anyhow::Result<()> {
         return whole_machines(root, "package(image-build) & binary(hil_host)");
     }
     if soak.break_glass {
-        return whole_machines(root, "package(image-agent) & binary(hil_break_glass)");
+        return whole_machines(
+            root,
+            "(package(image-agent) & binary(hil_break_glass)) | (package(image-build) & binary(hil_addon))",
+        );
     }
     if soak.arm64 {
         return arm64::soak(root);

@@ -16,6 +16,7 @@ use image_seal::uki;
 const WORDS: &str = "scalerforge.break-glass=h-0123456789ab.1795243403.00ff00ff";
 
 #[test]
+#[ignore = "minutes of emulation; `cargo xtask soak --break-glass` runs it"]
 fn an_addon_is_measured_as_computed_and_the_state_opens() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
