@@ -16,13 +16,14 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, bail};
+use appliance_console::{Level, Line};
 use attest_tpm::{Tpm, floor};
 use clap::{Args, Subcommand};
 use image_agent::{block::Block, residence::Running};
 use image_slots::install::{SlotState, overview};
 use serde::Serialize;
 
-use crate::{host::print, say};
+use crate::{host::print, said, say};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -46,6 +47,29 @@ pub(crate) struct Here {
     /// Where run, proc, sys and dev are.
     #[arg(long, default_value = "/")]
     root: PathBuf,
+}
+
+/// Who learns what came of a change of the drive, and what follows.
+#[derive(Debug, Args)]
+pub(crate) struct Ending {
+    /// Write it, and leave the restart to somebody else.
+    #[arg(long)]
+    later: bool,
+    /// Show what came of it on this machine's own screen, too.
+    #[arg(long)]
+    on_screen: bool,
+    /// Where that is left for the screen.
+    #[arg(long, default_value = said::SAID)]
+    said: PathBuf,
+}
+
+impl Ending {
+    /// Leaves this on the screen, if it is wanted there.
+    fn show(&self, subject: &str, level: Level, text: String) {
+        if self.on_screen {
+            said::on_screen(&self.said, subject, &[Line { level, text }]);
+        }
+    }
 }
 
 #[derive(Debug, Args)]

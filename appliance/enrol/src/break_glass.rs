@@ -71,10 +71,7 @@ pub enum Door {
     /// The addon stands; the agent is to restart the machine.
     Planted,
     /// The machine restarts.
-    Restarting {
-        /// When it is late.
-        late: Now,
-    },
+    Restarting,
     /// A quote has shown the system with the addon; the agent is to open.
     Shown,
     /// Open.
@@ -183,7 +180,7 @@ impl BreakGlass {
     pub fn take(&self, happened: Glassed, now: Now) -> Option<Self> {
         let door = match happened {
             Glassed::Planted => matches!(self.door, Door::Asked).then_some(Door::Planted)?,
-            Glassed::Leaves => self.leaves(now)?,
+            Glassed::Leaves => self.leaves()?,
             Glassed::Shown => self.shown(now)?,
             Glassed::Clean => self.clean(now)?,
             // What may lie on the drive still counts when its system is started, and shows then.
@@ -195,7 +192,7 @@ impl BreakGlass {
                 Door::Shown | Door::Open { .. } => Door::Open { host_key, heard: 0 },
                 Door::Asked
                 | Door::Planted
-                | Door::Restarting { .. }
+                | Door::Restarting
                 | Door::Closing { .. }
                 | Door::Closed { .. }
                 | Door::Returning { .. }
@@ -237,7 +234,7 @@ impl BreakGlass {
     #[must_use]
     pub fn pass_time(&self, now: Now) -> Option<Self> {
         let open = match &self.door {
-            Door::Asked | Door::Planted | Door::Restarting { .. } | Door::Shown | Door::Open { .. } => true,
+            Door::Asked | Door::Planted | Door::Restarting | Door::Shown | Door::Open { .. } => true,
             Door::Closing { .. }
             | Door::Closed { .. }
             | Door::Returning { .. }
@@ -256,7 +253,7 @@ impl BreakGlass {
             Door::Planted | Door::Closed { .. } => Some(GlassErrand::Restart),
             Door::Shown => Some(GlassErrand::Open),
             Door::Closing { .. } => Some(GlassErrand::Close),
-            Door::Restarting { .. }
+            Door::Restarting
             | Door::Open { .. }
             | Door::Returning { .. }
             | Door::Stuck { .. }
@@ -288,7 +285,7 @@ impl BreakGlass {
         match &self.door {
             Door::Asked => "the agent puts the addon beside its system".into(),
             Door::Planted => "the addon stands, and the machine is to restart".into(),
-            Door::Restarting { .. } => format!(
+            Door::Restarting => format!(
                 "the machine restarts into {} with the addon; {} minutes are usual, look at its console if it stays away",
                 named(&self.grant.release),
                 RESTART_SECONDS_MAX.0 / 60
@@ -307,12 +304,12 @@ impl BreakGlass {
         }
     }
 
-    fn leaves(&self, now: Now) -> Option<Door> {
+    fn leaves(&self) -> Option<Door> {
         match &self.door {
-            Door::Planted => Some(Door::Restarting { late: now.after(RESTART_SECONDS_MAX) }),
+            Door::Planted => Some(Door::Restarting),
             Door::Closed { why } => Some(Door::Returning { why: why.clone() }),
             Door::Asked
-            | Door::Restarting { .. }
+            | Door::Restarting
             | Door::Shown
             | Door::Open { .. }
             | Door::Closing { .. }
@@ -326,7 +323,7 @@ impl BreakGlass {
     fn shown(&self, now: Now) -> Option<Door> {
         match &self.door {
             // Opened anew: server and key of the boot before are gone.
-            Door::Asked | Door::Planted | Door::Restarting { .. } | Door::Shown | Door::Open { .. } => {
+            Door::Asked | Door::Planted | Door::Restarting | Door::Shown | Door::Open { .. } => {
                 Some(if now < self.grant.until {
                     Door::Shown
                 } else {
@@ -349,7 +346,7 @@ impl BreakGlass {
         let over = |why: &str| Some(Door::Over { why: why.to_owned(), at: now });
         match &self.door {
             Door::Asked | Door::Over { .. } => None,
-            Door::Planted | Door::Restarting { .. } => {
+            Door::Planted | Door::Restarting => {
                 over("the machine came back without the addon; nothing was opened")
             }
             Door::Shown | Door::Open { .. } if now >= self.grant.until => over(TIME_IS_UP),
@@ -369,7 +366,7 @@ impl BreakGlass {
                      break-glass ID --end`, or boot it from the network with `host rescue`"
                 ),
             }),
-            Door::Restarting { .. }
+            Door::Restarting
             | Door::Open { .. }
             | Door::Closed { .. }
             | Door::Returning { .. }
@@ -386,7 +383,7 @@ impl Door {
         match self {
             Self::Asked => "asked",
             Self::Planted => "planted",
-            Self::Restarting { .. } => "restarting",
+            Self::Restarting => "restarting",
             Self::Shown => "shown",
             Self::Open { .. } => "open",
             Self::Closing { .. } => "closing",

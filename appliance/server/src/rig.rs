@@ -118,6 +118,7 @@ pub(crate) struct Running {
     client: reqwest::Client,
     operators: String,
     agents: String,
+    verifiers: String,
     tasks: JoinSet<()>,
     decides: bool,
 }
@@ -213,8 +214,9 @@ impl Rig {
         let mut tasks = JoinSet::new();
         let operators = served(operator_api::router(Arc::clone(&app)), &mut tasks).await;
         let agents = served(crate::agent_api::router(Arc::clone(&app)), &mut tasks).await;
+        let verifiers = served(crate::verifier_api::router(Arc::clone(&app)), &mut tasks).await;
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Running { app, client, operators, agents, tasks, decides: false }
+        Running { app, client, operators, agents, verifiers, tasks, decides: false }
     }
 
     pub(crate) async fn chain(&self) -> Chain {
@@ -312,6 +314,12 @@ impl Running {
             None => self.client.get(url),
         };
         let answer = request.send().await.unwrap();
+        (answer.status(), answer.json().await.unwrap_or(Value::Null))
+    }
+
+    /// What a verifier reads.
+    pub(crate) async fn verifier(&self, path: &str) -> (StatusCode, Value) {
+        let answer = self.client.get(format!("{}{path}", self.verifiers)).send().await.unwrap();
         (answer.status(), answer.json().await.unwrap_or(Value::Null))
     }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, bail};
-use appliance_console::{Level, Line, Target};
+use appliance_console::{Level, Target};
 use appliance_model::inventory::Inventory;
 use clap::Args;
 use firmware_checks_probe as probe;
@@ -32,8 +32,8 @@ use image_slots::{
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::{Here, typed};
-use crate::{host::print, said, say};
+use super::{Ending, Here, typed};
+use crate::{host::print, say};
 
 /// Read, hashed and written at once.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -56,18 +56,11 @@ pub(crate) struct Options {
     /// not there.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["permit", "drive"])]
     permit_file: Option<PathBuf>,
-    /// Write it, and leave the restart to somebody else.
-    #[arg(long)]
-    later: bool,
     /// Print the list as JSON.
     #[arg(long, conflicts_with_all = ["drive", "permit_file"])]
     json: bool,
-    /// Show what came of it on this machine's own screen, too.
-    #[arg(long)]
-    on_screen: bool,
-    /// Where that is left for the screen.
-    #[arg(long, default_value = said::SAID)]
-    said: PathBuf,
+    #[command(flatten)]
+    ending: Ending,
     #[command(flatten)]
     here: Here,
 }
@@ -103,18 +96,15 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let mut tell = |words: &str| say!("{words}");
     let done = chosen(here, options.drive.as_deref(), &words.unwrap_or_default(), by_file)
         .and_then(|candidate| put(here, &candidate, &mut tell));
-    if options.on_screen {
-        let line = match &done {
-            Ok(done) => Line { level: Level::Good, text: written(done) },
-            Err(error) => Line {
-                level: Level::Bad,
-                text: format!("nothing was installed: {}", appliance_server::chain_of(error.as_ref())),
-            },
-        };
-        said::on_screen(&options.said, "install", &[line]);
-    }
+    let (level, text) = match &done {
+        Ok(done) => (Level::Good, written(done)),
+        Err(error) => {
+            (Level::Bad, format!("nothing was installed: {}", appliance_server::chain_of(error.as_ref())))
+        }
+    };
+    options.ending.show("install", level, text);
     say!("{}", written(&done?));
-    if !options.later {
+    if !options.ending.later {
         residence::leave_installed(Leave::Reboot);
     }
     Ok(ExitCode::SUCCESS)

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, anyhow, bail};
 use appliance_api::agent::host::{PART_BYTES_MAX, Release, Role};
-use appliance_console::{Level, Line};
+use appliance_console::Level;
 use clap::Args;
 use image_agent::{residence, system::Leave};
 use image_build::{release, version};
@@ -22,8 +22,8 @@ use image_slots::{
 };
 use sha2::{Digest as _, Sha256};
 
-use super::{Here, bounded, typed};
-use crate::{said, say};
+use super::{Ending, Here, bounded, typed};
+use crate::say;
 
 /// Many times what four parts need.
 const DESCRIPTION_BYTES_MAX: u64 = 64 << 10;
@@ -42,15 +42,8 @@ pub(crate) struct Options {
     /// A file whose first line is these words, where there is nobody to type them: a stick.
     #[arg(long, value_name = "FILE", conflicts_with = "permit")]
     permit_file: Option<PathBuf>,
-    /// Write it, and leave the restart to somebody else.
-    #[arg(long)]
-    later: bool,
-    /// Show what came of it on this machine's own screen, too.
-    #[arg(long)]
-    on_screen: bool,
-    /// Where that is left for the screen.
-    #[arg(long, default_value = said::SAID)]
-    said: PathBuf,
+    #[command(flatten)]
+    ending: Ending,
     #[command(flatten)]
     here: Here,
 }
@@ -69,25 +62,22 @@ pub(crate) struct Back {
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let done = update(options);
-    if options.on_screen {
-        let (level, text) = match &done {
-            Ok(Came::Asked { version, words }) => (
-                Level::Warn,
-                format!(
-                    "release {version} is good for this appliance; write `{words}` into a file `permit` beside it to update"
-                ),
+    let (level, text) = match &done {
+        Ok(Came::Asked { version, words }) => (
+            Level::Warn,
+            format!(
+                "release {version} is good for this appliance; write `{words}` into a file `permit` beside it to update"
             ),
-            Ok(Came::Written { version, done }) => (
-                Level::Good,
-                format!("release {version} is in slot {}; the machine restarts into it", done.slot),
-            ),
-            Err(error) => (Level::Bad, format!("no update: {}", appliance_server::chain_of(error.as_ref()))),
-        };
-        said::on_screen(&options.said, "update", &[Line { level, text }]);
-    }
+        ),
+        Ok(Came::Written { version, done }) => {
+            (Level::Good, format!("release {version} is in slot {}; the machine restarts into it", done.slot))
+        }
+        Err(error) => (Level::Bad, format!("no update: {}", appliance_server::chain_of(error.as_ref()))),
+    };
+    options.ending.show("update", level, text);
     match done? {
         Came::Asked { .. } => {}
-        Came::Written { .. } if options.later => say!("It is started at the next restart."),
+        Came::Written { .. } if options.ending.later => say!("It is started at the next restart."),
         Came::Written { .. } => {
             say!("Restarting.");
             residence::leave_installed(Leave::Reboot);

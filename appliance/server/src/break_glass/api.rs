@@ -195,7 +195,7 @@ async fn look(app: &Arc<App>, host: &HostRow) -> Result<Json<BreakGlassView>, Pr
 pub(crate) fn view(glass: &BreakGlass) -> GlassView {
     let (ending, host_key) = match &glass.door {
         Door::Open { host_key, .. } => (false, Some(host_key.clone())),
-        Door::Asked | Door::Planted | Door::Restarting { .. } | Door::Shown => (false, None),
+        Door::Asked | Door::Planted | Door::Restarting | Door::Shown => (false, None),
         Door::Closing { .. }
         | Door::Closed { .. }
         | Door::Returning { .. }

@@ -202,6 +202,16 @@ async fn door(running: &Running, machine: &Machine) -> String {
     view["host"]["break_glass"]["state"].as_str().unwrap_or("never").to_owned()
 }
 
+/// Whether third parties are told that the node is in order, and if not, why.
+async fn as_verifiers_see(running: &Running, machine: &Machine) -> (bool, String) {
+    let id = machine.id.clone();
+    let node = running.app.db(move |store| store.host(&id)).await.unwrap().node.unwrap();
+    let (status, said) = running.verifier(&format!("/v1/nodes/{node}")).await;
+    assert_eq!(status, StatusCode::OK, "{said}");
+    let why = said["why"].as_str().unwrap_or_default().to_owned();
+    (said["in_order"].as_bool().unwrap(), why)
+}
+
 async fn journal(running: &Running, machine: &Machine) -> Vec<String> {
     let (_, view) = ask(running, machine, "", None).await;
     let lines = view["journal"].as_array().unwrap().iter();
@@ -291,6 +301,8 @@ async fn a_node_is_opened_shows_it_and_is_a_node_again_by_a_fresh_quote() {
     assert_eq!(view["glass"]["host_key"].as_str(), Some(HOST_KEY));
     agent.answer().await;
     refused_by_name(&running, &machine).await;
+    let (in_order, why) = as_verifiers_see(&running, &machine).await;
+    assert!(!in_order && why.starts_with("break-glass: ann opened it"), "{why}");
 
     // The end: closed, the addon gone, and a fresh quote without it.
     let (status, said) = ask(&running, &machine, "/end", Some(json!({"by": "bob"}))).await;
@@ -309,6 +321,7 @@ async fn a_node_is_opened_shows_it_and_is_a_node_again_by_a_fresh_quote() {
     })
     .await;
     assert!(matches!(machine.stage(&running.app).await, Stage::Registered { .. }));
+    assert_eq!(as_verifiers_see(&running, &machine).await, (true, String::new()));
     audited(&journal(&running, &machine).await);
 }
 

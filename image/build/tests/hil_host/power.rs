@@ -27,12 +27,23 @@ mod disk;
 
 use disk::{Dice, Disk, Event, SECTOR};
 
-/// The bar: so many of an installation, and of an update.
+/// The bar: so many of an installation, and of an update; and two around the write that makes it count.
 const CUTS: usize = 20;
 /// Room for the slots and a small state.
 const DRIVE_BYTES: u64 = 1 << 30;
 /// An installation makes a disk of it by its last writes; half of its cuts are among as many.
 const LAST: usize = 64;
+
+/// Before which event of `log` the power is cut.
+fn cuts(log: &[Event], dice: &mut Dice) -> Vec<usize> {
+    let near_end = |dice: &mut Dice| log.len().saturating_sub(dice.below(LAST));
+    let mut cuts: Vec<usize> = (0..CUTS)
+        .map(|number| if number % 2 == 0 { dice.below(log.len()) } else { near_end(dice) })
+        .collect();
+    // Behind everything, and before the last barrier: the last write may be there or not.
+    cuts.extend([log.len(), log.len() - 1]);
+    cuts
+}
 
 impl Release {
     fn put(
@@ -110,8 +121,7 @@ fn what_a_power_cut_leaves_starts_as_predicted_or_is_visibly_empty() {
     old.put(&loader, |system| install::fresh(&mut disk, Layout::HOST, b"D1", system));
     let log: Vec<Event> = std::mem::take(&mut disk.log);
     let (mut empty, mut whole) = (0, 0);
-    for number in 0..CUTS {
-        let cut = if number % 2 == 0 { dice.below(log.len()) } else { log.len() - dice.below(LAST) };
+    for cut in cuts(&log, &mut dice) {
         let mut after = blank.after_cut(&log, cut, &mut dice);
         if matches!(gpt::read(&mut after).unwrap(), Table::None) {
             empty += 1;
@@ -131,11 +141,10 @@ fn what_a_power_cut_leaves_starts_as_predicted_or_is_visibly_empty() {
     new.put(&loader, |system| install::update(&mut disk, &old.root_hash, system));
     let log: Vec<Event> = std::mem::take(&mut disk.log);
     let mut started = [0; 2];
-    for number in 0..CUTS {
-        let cut = if number % 2 == 0 { dice.below(log.len()) } else { log.len() - dice.below(LAST) };
+    for cut in cuts(&log, &mut dice) {
         lab.write(&before.after_cut(&log, cut, &mut dice));
         started[lab.runs(&loader, releases)] += 1;
     }
-    println!("update: of {CUTS} cuts {} left the old system, {} the new one", started[0], started[1]);
-    assert_eq!(started[0] + started[1], CUTS);
+    println!("update: {} cuts left the old system, {} the new one", started[0], started[1]);
+    assert!(started[0] > 0 && started[1] > 0);
 }
