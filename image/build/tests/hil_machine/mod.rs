@@ -110,14 +110,9 @@ pub(crate) fn start(
     let (tpm, socket) = swtpm(dir, "--ctrl", "startup-clear");
     let machine = Owned(
         Command::new("timeout")
-            .args([
-                &seconds.to_string(),
-                "qemu-system-x86_64",
-                "-machine",
-                "q35,smm=off",
-                "-accel",
-                "tcg,thread=multi",
-            ])
+            // In the test's own process group, and dead with `timeout`: who ends one, ends the other.
+            .args(["--foreground", &seconds.to_string(), "setpriv", "--pdeathsig", "KILL"])
+            .args(["qemu-system-x86_64", "-machine", "q35,smm=off", "-accel", "tcg,thread=multi"])
             .args([
                 "-cpu", "max", "-m", "1024", "-smp", "2", "-display", "none", "-serial", "stdio", "-monitor",
                 "none",
