@@ -72,12 +72,7 @@ pub(crate) fn run(root: &Path, bench: &Bench) -> anyhow::Result<()> {
     // BMCs stand on the loopback, above port 1,024; memory and files are everybody's.
     let everybodys = matches!(
         bench.what,
-        What::Redfish(_)
-            | What::Memory(_)
-            | What::Storage(_)
-            | What::Agent(_)
-            | What::Carve(_)
-            | What::Boot(_)
+        What::Redfish(_) | What::Memory(_) | What::Storage(_) | What::Agent(_) | What::Carve(_)
     );
     if !everybodys && !tools::is_root()? {
         bail!("servers stand in network namespaces with ports below 1,024: run this as root");

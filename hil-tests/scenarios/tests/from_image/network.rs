@@ -1,4 +1,5 @@
-//! The live appliance as one program: a machine with nothing but a card and firmware gets it from a boot service by HTTP.
+//! The live appliance as one program: a machine with nothing but a card and firmware gets it from a boot service,
+//! by HTTP boot and by PXE.
 
 use std::time::Duration;
 
@@ -25,18 +26,24 @@ fn an_appliance_starts_over_the_network() -> anyhow::Result<()> {
         let dir = folder(&artefacts)?;
         let image = media::image(&artefacts)?.join(image_build::appliance::OVER_NETWORK);
         let bench = Bench::start(&dir.join("bench"))?;
-        let serving = Serving { mode: "full", uefi_pxe: "uki", image: Some(&image), arm64: None, more: "" };
-        let service = Service::start(&dir.join("service"), &serving, &artefacts).await?;
-        let mut machine = BootMachine::new("appliance", 1, ovmf(&artefacts), Way::Http);
-        machine.memory_mib = MEMORY_MIB;
-        let booting = bench.boot(&machine).await?;
-        for words in [", from the network", "the state is in memory until the next start", "Scalerforge"] {
-            let line = booting.wait_console(words, LIMIT).await;
-            let line = line.with_context(|| service.said())?;
-            println!("over the network: `{words}` after {:.0} s (emulated)", line.at.as_secs_f64());
+        // HTTP boot; PXE with all of it by TFTP; PXE with iPXE by TFTP, and the rest by HTTP.
+        for (name, way, uefi_pxe) in
+            [("http", Way::Http, "uki"), ("tftp", Way::Pxe, "uki"), ("ipxe", Way::Pxe, "ipxe")]
+        {
+            let serving = Serving { mode: "full", uefi_pxe, image: Some(&image), arm64: None, more: "" };
+            let service = Service::start(&dir.join(format!("service-{name}")), &serving, &artefacts).await?;
+            let mut machine = BootMachine::new(name, 1, ovmf(&artefacts), way);
+            machine.memory_mib = MEMORY_MIB;
+            let booting = bench.boot(&machine).await?;
+            for words in [", from the network", "the state is in memory until the next start", "Scalerforge"]
+            {
+                let line = booting.wait_console(words, LIMIT).await;
+                let line = line.with_context(|| format!("{name}: {}", service.said()))?;
+                println!("by {name}: `{words}` after {:.0} s (emulated)", line.at.as_secs_f64());
+            }
+            booting.stop().await;
+            service.stop().await;
         }
-        booting.stop().await;
-        service.stop().await;
         Ok(())
     })
 }

@@ -123,7 +123,8 @@ fn what_a_power_cut_leaves_starts_as_predicted_or_is_visibly_empty() {
     let (mut empty, mut whole) = (0, 0);
     for cut in cuts(&log, &mut dice) {
         let mut after = blank.after_cut(&log, cut, &mut dice);
-        if matches!(gpt::read(&mut after).unwrap(), Table::None) {
+        // Between the table and the record before it the firmware sees no partitions.
+        if !matches!(gpt::read(&mut after).unwrap(), Table::Partitions(_)) {
             empty += 1;
             continue;
         }
