@@ -1,4 +1,4 @@
-//! Break-glass on an installed host, with the real agent and OpenSSH's client: closed without an addon, open for one key
+//! Break-glass on an installed host under Secure Boot, with the real agent and OpenSSH's client: closed without an addon, open for one key
 //! with it, measured as computed, closed again by its appliance, by its time, and before it was ever open.
 //!
 //! It needs what `image/build/tests/hil_host.rs` needs, the agent built as README says, and OpenSSH's client.
@@ -29,8 +29,8 @@ use appliance_api::agent::{
 };
 use appliance_model::{Digest, HostId, NodeId, Serial, SshKey};
 use attest_evidence::{Nonce, ReferenceValues};
-use hil_machine::lab::{Lab, Release, build, key};
-use hil_machine::{Machine, Restart, cache, fetch, start};
+use hil_machine::lab::{Lab, Release, build, enforced, key};
+use hil_machine::{Machine, Restart, Trust, cache, fetch, start};
 use image_build::release::{self, Edition, Role};
 use image_seal::{
     Site,
@@ -116,12 +116,13 @@ fn listen(mut output: impl std::io::Read + Send + 'static) -> Arc<Mutex<String>>
 
 struct Host {
     server: Server,
+    trust: Trust,
 }
 
 impl Host {
     /// Plants an addon with these words, and restarts into it.
     fn plant(&mut self, words: &Words) {
-        let addon = hex::encode(addon(&words.to_string()).unwrap());
+        let addon = hex::encode(self.trust.signed(&addon(&words.to_string()).unwrap()));
         let planted = self.server.order(Work::Plant(PlantOrder { addon }));
         assert!(matches!(planted, Outcome::Planted), "{planted:?}");
         self.restart();
@@ -184,9 +185,11 @@ fn bed(dir: &Path) -> Bed {
     let made = build(&one, &agent, edition);
     let appliance = format!("https://10.0.2.2:{port}");
     let site = Site { ca_pem: server.ca.as_bytes(), appliance: Some(&appliance) };
-    let release = Release::sealed_for(&site, &one, &made, 'a', edition, &key(dir, "site.key"));
-    let loader = fs::read(one.join(release::file(Role::Loader))).unwrap();
-    let lab = Lab { dir: dir.join("lab"), packages: &packages };
+    let trust = Trust::new(dir);
+    let keys = (&key(dir, "site.key"), &trust);
+    let release = Release::sealed_for(&site, &one, &made, 'a', edition, keys);
+    let loader = trust.signed(&fs::read(one.join(release::file(Role::Loader))).unwrap());
+    let lab = Lab { dir: dir.join("lab"), packages: &packages, trust: &trust };
     fs::create_dir(&lab.dir).unwrap();
     lab.install(&loader, [Some(release.filled()), None]);
 
@@ -194,10 +197,10 @@ fn bed(dir: &Path) -> Bed {
     let net = format!("user,id=n0,hostfwd=tcp:127.0.0.1:{}-:22", outside.port);
     let smbios = format!("type=1,serial={SERIAL}");
     let more = ["-smbios", &smbios, "-netdev", &net, "-device", "virtio-net-pci,netdev=n0,romfile="];
-    let mut machine = start(&lab.dir, &packages, &lab.disk(), Restart::Starts, SECONDS_MAX, &more);
+    let mut machine = start(lab.board(), &lab.disk(), Restart::Starts, SECONDS_MAX, &more);
     let ((right, public), (wrong, other)) = (pair(dir, "right"), pair(dir, "wrong"));
     Bed {
-        host: Host { server },
+        host: Host { server, trust },
         outside,
         said: listen(machine.output()),
         right,
@@ -254,8 +257,7 @@ impl Bed {
         for entry in &self.kept.with("glass", &words.to_string()).unwrap().pcrs {
             let path = format!("cat /sys/class/tpm/tpm0/pcr-sha256/{}", entry.pcr);
             let (_, value) = self.outside.run(&self.right, &path);
-            // Secure Boot is off here, the first case of PCR 4.
-            assert_eq!(value.trim().to_lowercase(), entry.accepted[0].value.to_string(), "PCR {}", entry.pcr);
+            assert_eq!(value.trim().to_lowercase(), enforced(entry), "PCR {}", entry.pcr);
         }
         heard(&self.host, "Pubkey auth succeeded for 'root'");
         heard(&self.host, self.public.fingerprint());
@@ -273,7 +275,7 @@ impl Bed {
         self.host.restart();
         self.is_closed();
         for entry in &self.plain.pcrs {
-            assert_eq!(self.host.quoted(entry.pcr).to_string(), entry.accepted[0].value.to_string());
+            assert_eq!(self.host.quoted(entry.pcr).to_string(), enforced(entry));
         }
     }
 

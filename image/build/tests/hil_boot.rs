@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use hil_machine::{Restart, boot, cache, fetch, program, run};
+use hil_machine::{Board, Restart, boot, cache, fetch, program, run};
 use image_build::{Inputs, uki};
 use image_seal::{Key, Policy, Site, seal};
 
@@ -66,7 +66,8 @@ fn the_tpm_says_what_was_predicted() {
     let uki_path = dir.path().join("discovery.efi");
     fs::write(&uki_path, &sealed.uki).unwrap();
 
-    let said = boot(dir.path(), &packages, &disk(dir.path(), &uki_path), Restart::Ends);
+    let board = Board { dir: dir.path(), packages: &packages, trusts: None };
+    let said = boot(board, &disk(dir.path(), &uki_path), Restart::Ends);
     let line = |start: &str| {
         let start = format!("TEST {start} ");
         said.lines()

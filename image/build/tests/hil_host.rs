@@ -1,5 +1,5 @@
-//! The installed host: built twice in two folders with the same bytes, sealed for a site, booted from its disk to its
-//! agent, measured as predicted.  What it remembers opens for the site's other release, not for another site's; a root
+//! The installed host: built twice in two folders with the same bytes, sealed for a site, booted from its disk under
+//! Secure Boot to its agent, measured as predicted.  What it remembers opens for the site's other release, not for another site's; a root
 //! with one changed bit gives way to the other slot; below the TPM's floor nothing starts.
 //!
 //! It needs what `hil_boot.rs` needs, openssl, and the start program built as README says.
@@ -14,8 +14,8 @@ use std::fs;
 use std::path::Path;
 
 use attest_tpm::{Tpm, floor};
-use hil_machine::lab::{Lab, Release, SLOT_B, build, expect, key};
-use hil_machine::{Restart, cache, fetch, program, tpm};
+use hil_machine::lab::{Lab, Release, SLOT_B, build, expect, key, measured};
+use hil_machine::{Restart, Trust, cache, fetch, program, tpm};
 use image_build::{
     diff,
     release::{self, Edition, Role},
@@ -41,10 +41,11 @@ fn a_host_starts_as_predicted_remembers_and_goes_back() {
     println!("root {} bytes, UKI {} bytes", old.root_bytes, old.uki_bytes);
     let new = build(&three, &agent, NEW);
     let (site, stranger) = (key(dir, "site.key"), key(dir, "stranger.key"));
-    let slot_a = Release::sealed(&one, &old, 'a', OLD, &site);
-    let slot_b = Release::sealed(&three, &new, 'b', NEW, &site);
-    let loader = fs::read(one.join(release::file(Role::Loader))).unwrap();
-    let lab = Lab { dir: dir.join("lab"), packages: &packages };
+    let trust = Trust::new(dir);
+    let slot_a = Release::sealed(&one, &old, 'a', OLD, (&site, &trust));
+    let slot_b = Release::sealed(&three, &new, 'b', NEW, (&site, &trust));
+    let loader = trust.signed(&fs::read(one.join(release::file(Role::Loader))).unwrap());
+    let lab = Lab { dir: dir.join("lab"), packages: &packages, trust: &trust };
     fs::create_dir(&lab.dir).unwrap();
     lab.install(&loader, [Some(slot_a.filled()), Some(slot_b.filled())]);
 
@@ -66,10 +67,7 @@ fn a_host_starts_as_predicted_remembers_and_goes_back() {
         ],
         &[],
     );
-    for entry in &uki::measure(Some(&loader), &slot_b.uki).unwrap().pcrs {
-        // Secure Boot is off here, the first case of PCR 4.
-        expect(&said, &[&format!("TEST pcr {} {}", entry.pcr, entry.accepted[0].value)], &[]);
-    }
+    measured(&said, &uki::measure(Some(&loader), &slot_b.uki).unwrap());
 
     // One bit in the slot that runs: the other one is taken, and its own PCR 11 opens what the first one wrote.
     lab.flip(SLOT_B + FAR);
@@ -88,8 +86,8 @@ fn a_host_starts_as_predicted_remembers_and_goes_back() {
     let entries = lab.entries();
     assert!(entries.contains("scalerforge-b_1.10+0-"), "{entries}");
 
-    // Another site's image on the same drive: the state stays shut, and the host goes on without.
-    let foreign = Release::sealed(&one, &old, 'a', OLD, &stranger);
+    // Another site's image on the same drive, which firmware trusts: the state stays shut, and the host goes on without.
+    let foreign = Release::sealed(&one, &old, 'a', OLD, (&stranger, &trust));
     lab.replace("-a_", &foreign.uki);
     let said = lab.boot(Restart::Ends);
     expect(

@@ -8,6 +8,7 @@ use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use attest_evidence::{ReferencePcr, ReferenceValues};
 use image_build::{
     Origin, Packages,
     installed::{self, Filled, Installed, Order},
@@ -15,7 +16,7 @@ use image_build::{
 };
 use image_seal::{Key, Policy, Site, seal};
 
-use super::{Restart, boot, cache, lock, run};
+use super::{Board, Restart, Trust, boot, cache, lock, run};
 
 const CA: &[u8] = b"-----BEGIN CERTIFICATE-----\ntest\n-----END CERTIFICATE-----\n";
 /// What the drive has beside the image: the state partition is made in it.
@@ -47,7 +48,7 @@ pub(crate) fn key(dir: &Path, name: &str) -> Key {
     Key::from_pem(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// A release that was built, sealed for a site.
+/// A release that was built, sealed for a site, and signed for Secure Boot.
 pub(crate) struct Release {
     pub(crate) entry: String,
     pub(crate) uki: Vec<u8>,
@@ -62,10 +63,10 @@ impl Release {
         made: &Installed,
         slot: char,
         edition: Edition<'_>,
-        key: &Key,
+        keys: (&Key, &Trust),
     ) -> Release {
         let site = Site { ca_pem: CA, appliance: Some("https://10.0.2.2:8443") };
-        Release::sealed_for(&site, dir, made, slot, edition, key)
+        Release::sealed_for(&site, dir, made, slot, edition, keys)
     }
 
     pub(crate) fn sealed_for(
@@ -74,14 +75,14 @@ impl Release {
         made: &Installed,
         slot: char,
         edition: Edition<'_>,
-        key: &Key,
+        (key, trust): (&Key, &Trust),
     ) -> Release {
         let part = |role: Role| fs::read(dir.join(release::file(role))).unwrap();
         let mut root_hash = [0; 32];
         hex::decode_to_slice(&made.root_hash, &mut root_hash).unwrap();
         Release {
             entry: installed::entry(slot, edition.version),
-            uki: seal(&part(Role::Uki), site, Some(&Policy { key })).unwrap().uki,
+            uki: trust.signed(&seal(&part(Role::Uki), site, Some(&Policy { key })).unwrap().uki),
             root: part(Role::Root),
             verity: part(Role::Verity),
             root_hash,
@@ -94,15 +95,20 @@ impl Release {
     }
 }
 
-/// A machine of the lab: its drive, firmware and TPM live as long as its folder.
+/// A machine of the lab, under Secure Boot: its drive, firmware and TPM live as long as its folder.
 pub(crate) struct Lab<'a> {
     pub(crate) dir: PathBuf,
     pub(crate) packages: &'a Packages,
+    pub(crate) trust: &'a Trust,
 }
 
 impl Lab<'_> {
     pub(crate) fn disk(&self) -> PathBuf {
         self.dir.join("disk.raw")
+    }
+
+    pub(crate) fn board(&self) -> Board<'_> {
+        Board { dir: &self.dir, packages: self.packages, trusts: Some(self.trust) }
     }
 
     /// Writes the drive, which is larger than what is on it; what it remembered is gone.
@@ -170,7 +176,7 @@ impl Lab<'_> {
     }
 
     pub(crate) fn boot(&self, restart: Restart) -> String {
-        let said = boot(&self.dir, self.packages, &self.disk(), restart);
+        let said = boot(self.board(), &self.disk(), restart);
         let interesting = |line: &&str| line.contains("TEST") || line.starts_with('[');
         println!("{}\n", said.lines().filter(interesting).collect::<Vec<_>>().join("\n"));
         said
@@ -183,5 +189,17 @@ pub(crate) fn expect(said: &str, wanted: &[&str], unwanted: &[&str]) {
     }
     for unwanted in unwanted {
         assert!(!said.contains(unwanted), "`{unwanted}` in {said}");
+    }
+}
+
+/// What a TPM behind enforced Secure Boot holds, of what was predicted: the last case of PCR 4.
+pub(crate) fn enforced(entry: &ReferencePcr) -> String {
+    entry.accepted.last().unwrap().value.to_string()
+}
+
+/// Demands that the machine said just that.
+pub(crate) fn measured(said: &str, reference: &ReferenceValues) {
+    for entry in &reference.pcrs {
+        expect(said, &[&format!("TEST pcr {} {}", entry.pcr, enforced(entry))], &[]);
     }
 }

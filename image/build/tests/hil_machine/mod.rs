@@ -10,7 +10,12 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use hil_tests_rack::bench::secure_boot_variables;
 use image_build::{Architecture, Lock, Origin, Packages, packages};
+use image_seal::{
+    Key,
+    authenticode::{self, certificate_of_pem},
+};
 
 /// Ends a process when the test ends, however it ends.
 pub(crate) struct Owned(Child);
@@ -69,10 +74,70 @@ pub(crate) enum Restart {
     Starts,
 }
 
-/// Starts a machine with a TPM from a disk and gives what it said until it ended.  Firmware's variables and the TPM's
-/// memory are in `dir`, and stay there.
-pub(crate) fn boot(dir: &Path, packages: &Packages, disk: &Path, restart: Restart) -> String {
-    let mut machine = start(dir, packages, disk, restart, SECONDS_MAX, &[]);
+/// What firmware with Secure Boot trusts, and who signs for it.
+pub(crate) struct Trust {
+    key: Key,
+    /// DER.
+    certificate: Vec<u8>,
+}
+
+impl Trust {
+    pub(crate) fn new(dir: &Path) -> Self {
+        let (key, certificate) = (dir.join("db.key"), dir.join("db.pem"));
+        run(Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=Secure Boot test key"])
+            .args(["-days", "30", "-keyout"])
+            .arg(&key)
+            .arg("-out")
+            .arg(&certificate));
+        Self {
+            key: Key::from_pem(&fs::read_to_string(key).unwrap()).unwrap(),
+            certificate: certificate_of_pem(&fs::read(certificate).unwrap()).unwrap(),
+        }
+    }
+
+    pub(crate) fn signed(&self, program: &[u8]) -> Vec<u8> {
+        authenticode::sign(program, &self.key, &self.certificate).unwrap()
+    }
+}
+
+/// What a machine is: firmware's variables and the TPM's memory are in its folder, and stay there.
+#[derive(Clone, Copy)]
+pub(crate) struct Board<'a> {
+    pub(crate) dir: &'a Path,
+    pub(crate) packages: &'a Packages,
+    /// Secure Boot is enforced for these, if there are any.
+    pub(crate) trusts: Option<&'a Trust>,
+}
+
+impl Board<'_> {
+    fn firmware(&self, command: &mut Command) {
+        let vars = self.dir.join("vars.fd");
+        let code = match self.trusts {
+            Some(_) => self.packages.ovmf_code_secure_boot(),
+            None => self.packages.ovmf_code(),
+        };
+        if !vars.exists() {
+            let empty = fs::read(self.packages.ovmf_vars()).unwrap();
+            let filled = match self.trusts {
+                Some(trust) => secure_boot_variables(&empty, &trust.certificate).unwrap(),
+                None => empty,
+            };
+            fs::write(&vars, filled).unwrap();
+        }
+        let smm = if self.trusts.is_some() { "on" } else { "off" };
+        command.args(["-machine", &format!("q35,smm={smm}")]);
+        if self.trusts.is_some() {
+            command.args(["-global", "driver=cfi.pflash01,property=secure,value=on"]);
+        }
+        command.arg("-drive").arg(format!("if=pflash,format=raw,readonly=on,file={}", code.display()));
+        command.arg("-drive").arg(format!("if=pflash,format=raw,file={}", vars.display()));
+    }
+}
+
+/// Starts a machine with a TPM from a disk and gives what it said until it ended.
+pub(crate) fn boot(board: Board<'_>, disk: &Path, restart: Restart) -> String {
+    let mut machine = start(board, disk, restart, SECONDS_MAX, &[]);
     let mut said = Vec::new();
     machine.output().read_to_end(&mut said).unwrap();
     String::from_utf8_lossy(&said).into_owned()
@@ -95,45 +160,27 @@ impl Machine {
 const SECONDS_MAX: u32 = 400;
 
 /// The same as [`boot`], while it runs, with other parts of QEMU's beside.
-pub(crate) fn start(
-    dir: &Path,
-    packages: &Packages,
-    disk: &Path,
-    restart: Restart,
-    seconds: u32,
-    more: &[&str],
-) -> Machine {
-    let vars = dir.join("vars.fd");
-    if !vars.exists() {
-        fs::copy(packages.ovmf_vars(), &vars).unwrap();
-    }
-    let (tpm, socket) = swtpm(dir, "--ctrl", "startup-clear");
-    let machine = Owned(
-        Command::new("timeout")
-            // In the test's own process group, and dead with `timeout`: who ends one, ends the other.
-            .args(["--foreground", &seconds.to_string(), "setpriv", "--pdeathsig", "KILL"])
-            .args(["qemu-system-x86_64", "-machine", "q35,smm=off", "-accel", "tcg,thread=multi"])
-            .args([
-                "-cpu", "max", "-m", "1024", "-smp", "2", "-display", "none", "-serial", "stdio", "-monitor",
-                "none",
-            ])
-            .args(if restart == Restart::Ends { &["-no-reboot"][..] } else { &[] })
-            .args(["-nodefaults", "-device", "virtio-rng-pci", "-drive"])
-            .arg(format!("if=pflash,format=raw,readonly=on,file={}", packages.ovmf_code().display()))
-            .arg("-drive")
-            .arg(format!("if=pflash,format=raw,file={}", vars.display()))
-            .arg("-drive")
-            .arg(format!("if=none,id=d0,format=raw,file={}", disk.display()))
-            .args(["-device", "virtio-blk-pci,drive=d0,bootindex=1", "-chardev"])
-            .arg(format!("socket,id=chrtpm,path={}", socket.display()))
-            .args(["-tpmdev", "emulator,id=tpm0,chardev=chrtpm", "-device", "tpm-crb,tpmdev=tpm0"])
-            .args(more)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("qemu-system-x86_64 is installed"),
-    );
-    Machine { machine, _tpm: tpm }
+pub(crate) fn start(board: Board<'_>, disk: &Path, restart: Restart, seconds: u32, more: &[&str]) -> Machine {
+    let (tpm, socket) = swtpm(board.dir, "--ctrl", "startup-clear");
+    let mut command = Command::new("timeout");
+    command
+        // In the test's own process group, and dead with `timeout`: who ends one, ends the other.
+        .args(["--foreground", &seconds.to_string(), "setpriv", "--pdeathsig", "KILL"])
+        .args(["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "1024", "-smp", "2"])
+        .args(["-display", "none", "-serial", "stdio", "-monitor", "none"])
+        .args(if restart == Restart::Ends { &["-no-reboot"][..] } else { &[] })
+        .args(["-nodefaults", "-device", "virtio-rng-pci"]);
+    board.firmware(&mut command);
+    command
+        .arg("-drive")
+        .arg(format!("if=none,id=d0,format=raw,file={}", disk.display()))
+        .args(["-device", "virtio-blk-pci,drive=d0,bootindex=1", "-chardev"])
+        .arg(format!("socket,id=chrtpm,path={}", socket.display()))
+        .args(["-tpmdev", "emulator,id=tpm0,chardev=chrtpm", "-device", "tpm-crb,tpmdev=tpm0"])
+        .args(more)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    Machine { machine: Owned(command.spawn().expect("qemu-system-x86_64 is installed")), _tpm: tpm }
 }
 
 /// The machine's TPM while the machine is off, behind a socket that takes commands.
