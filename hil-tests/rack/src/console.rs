@@ -105,6 +105,12 @@ impl Console {
         SerialLine { output: self.raw.subscribe(), input: self.typed.clone() }
     }
 
+    /// Sends keys, as somebody who sits there.
+    pub(crate) async fn types(&self, keys: &str) {
+        // The keyboard lives as long as `self`.
+        drop(self.typed.send(keys.as_bytes().to_vec()).await);
+    }
+
     /// Copies what the server prints until it stops, and types what others send.
     pub(crate) async fn follow(&self, stream: UnixStream) {
         let (mut screen, mut keys) = stream.into_split();

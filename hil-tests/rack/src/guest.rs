@@ -132,6 +132,11 @@ impl Guest {
         self.console.wait(pattern, limit).await
     }
 
+    /// Types on the serial console.
+    pub async fn types(&self, keys: &str) {
+        self.console.types(keys).await;
+    }
+
     /// Pulls the plug, and its cables.
     ///
     /// # Errors

@@ -1,12 +1,13 @@
 //! An appliance from its image: the ISO starts as a CD in a machine with nothing else, takes answers and a list of BMCs
 //! from a stick, and makes a node of a server, by its own DHCP, over the page's API.  Then the same build's disks, its installer, its update
-//! and its factory reset (`sticks.rs`), and its start over the network (`network.rs`).
+//! and its factory reset (`sticks.rs`), the installer at the screen (`screen.rs`), and its start over the network (`network.rs`).
 //!
 //! Not part of the ordinary run, which it would lengthen by minutes: `cargo xtask soak --appliance`.
 
 mod media;
 mod network;
 mod page;
+mod screen;
 mod sticks;
 
 use std::{

@@ -1,5 +1,5 @@
 //! The live appliance as one program: a machine with nothing but a card and firmware gets it from a boot service,
-//! by HTTP boot and by PXE.
+//! by HTTP boot, and by PXE with all of it by TFTP.
 
 use std::time::Duration;
 
@@ -26,11 +26,9 @@ fn an_appliance_starts_over_the_network() -> anyhow::Result<()> {
         let dir = folder(&artefacts)?;
         let image = media::image(&artefacts)?.join(image_build::appliance::OVER_NETWORK);
         let bench = Bench::start(&dir.join("bench"))?;
-        // HTTP boot; PXE with all of it by TFTP; PXE with iPXE by TFTP, and the rest by HTTP.
-        for (name, way, uefi_pxe) in
-            [("http", Way::Http, "uki"), ("tftp", Way::Pxe, "uki"), ("ipxe", Way::Pxe, "ipxe")]
-        {
-            let serving = Serving { mode: "full", uefi_pxe, image: Some(&image), arm64: None, more: "" };
+        for (name, way) in [("http", Way::Http), ("tftp", Way::Pxe)] {
+            let serving =
+                Serving { mode: "full", uefi_pxe: "uki", image: Some(&image), arm64: None, more: "" };
             let service = Service::start(&dir.join(format!("service-{name}")), &serving, &artefacts).await?;
             let mut machine = BootMachine::new(name, 1, ovmf(&artefacts), way);
             machine.memory_mib = MEMORY_MIB;

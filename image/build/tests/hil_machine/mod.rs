@@ -139,7 +139,19 @@ impl Board<'_> {
 pub(crate) fn boot(board: Board<'_>, disk: &Path, restart: Restart) -> String {
     let mut machine = start(board, disk, restart, SECONDS_MAX, &[]);
     let mut said = Vec::new();
-    machine.output().read_to_end(&mut said).unwrap();
+    {
+        let mut o = machine.output();
+        let mut f = fs::File::create("/tmp/sf/console.log").unwrap();
+        let mut b = [0u8; 4096];
+        loop {
+            let n = o.read(&mut b).unwrap();
+            if n == 0 {
+                break;
+            }
+            std::io::Write::write_all(&mut f, &b[..n]).unwrap();
+            said.extend_from_slice(&b[..n]);
+        }
+    }
     String::from_utf8_lossy(&said).into_owned()
 }
 
@@ -157,7 +169,7 @@ impl Machine {
 }
 
 /// `timeout` is the wide limit: a machine that never says anything must not hang the tests.
-const SECONDS_MAX: u32 = 400;
+const SECONDS_MAX: u32 = 240;
 
 /// The same as [`boot`], while it runs, with other parts of QEMU's beside.
 pub(crate) fn start(board: Board<'_>, disk: &Path, restart: Restart, seconds: u32, more: &[&str]) -> Machine {
