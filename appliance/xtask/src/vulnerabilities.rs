@@ -15,6 +15,9 @@ use serde::Deserialize;
 
 use crate::prepare;
 
+/// As many numbers of one update as a person reads: a kernel's has hundreds.
+const CVES_SHOWN_MAX: usize = 8;
+
 /// What `scalerforge image cve --json` prints, as far as it is judged.
 #[derive(Debug, Deserialize)]
 struct Report {
@@ -43,20 +46,23 @@ struct Newer {
 
 /// Asks for each architecture; answers lines about what the committed locks lack.
 pub(crate) fn known(root: &Path) -> anyhow::Result<Vec<String>> {
-    let mut lines = Vec::new();
-    for architecture in [Architecture::Amd64, Architecture::Arm64] {
+    let (mut lines, mut dropped) = (Vec::new(), Vec::new());
+    for architecture in Architecture::ALL {
         let lock = Lock::committed(architecture)?;
         let arch = architecture.to_string();
         let output = scalerforge(root, &["cve", "--json", "--arch", &arch])?;
-        let said = judge(&lock, output.status.code(), &output.stdout);
-        let said = said.with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+        let judged = judge(&lock, output.status.code(), &output.stdout);
+        let mirror = judged.with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+        let said = told(&mirror);
         if !said.is_empty() {
             lines.push(format!("KNOWN VULNERABILITIES in {}:", prepare::lock_file(architecture)));
             lines.extend(said);
             lines.push("take today's packages: scalerforge image lock".to_owned());
         }
+        dropped.extend(mirror.missing);
     }
-    stops(root)?;
+    lines.iter().for_each(|line| eprintln!("  {line}"));
+    stops(root, &dropped)?;
     Ok(lines)
 }
 
@@ -67,8 +73,21 @@ fn scalerforge(root: &Path, words: &[&str]) -> anyhow::Result<Output> {
     command.output().with_context(|| format!("starting {}; `cargo build` makes it", program.display()))
 }
 
-/// Whether the report speaks of this lock, of each source in it, and as its exit status does; what it finds.
-fn judge(lock: &Lock, status: Option<i32>, json: &[u8]) -> anyhow::Result<Vec<String>> {
+/// What a person has to know of it.
+fn told(mirror: &Mirror) -> Vec<String> {
+    let critical = mirror.newer.iter().filter(|one| one.critical).map(|one| {
+        let cves: Vec<&str> = one.cves.iter().map(String::as_str).take(CVES_SHOWN_MAX).collect();
+        let more = match one.cves.len().saturating_sub(CVES_SHOWN_MAX) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!("  {}  {} -> {}  {}{more}", one.source, one.locked, one.newer, cves.join(" "))
+    });
+    critical.chain(mirror.missing.iter().map(|name| format!("  {name}  NOT LOOKED UP"))).collect()
+}
+
+/// Whether the report speaks of this lock, of each source in it, and as its exit status does; what the mirror has.
+fn judge(lock: &Lock, status: Option<i32>, json: &[u8]) -> anyhow::Result<Mirror> {
     let report: Report = serde_json::from_slice(json).context("`image cve --json` printed no report")?;
     let Report { sources, critical, mirror: Mirror { known, missing, newer }, .. } = &report;
     let (locked, suite) = (cve::sources(lock), &lock.suite);
@@ -95,18 +114,17 @@ fn judge(lock: &Lock, status: Option<i32>, json: &[u8]) -> anyhow::Result<Vec<St
         lock.architecture,
         newer.len()
     );
-    let critical = newer
-        .iter()
-        .filter(|one| one.critical)
-        .map(|one| format!("  {}  {} -> {}  {}", one.source, one.locked, one.newer, one.cves.join(" ")));
-    Ok(critical.chain(missing.iter().map(|name| format!("  {name}  NOT LOOKED UP"))).collect())
+    Ok(report.mirror)
 }
 
-/// A lock from before a security update that the mirror has: a build stops, names it, and has made nothing.
-fn stops(root: &Path) -> anyhow::Result<()> {
+/// A lock from before a security update that the mirror has: a build stops, names it, and has made nothing.  Of `dropped`
+/// sources the mirror has none.
+fn stops(root: &Path, dropped: &[String]) -> anyhow::Result<()> {
     let mut lock = Lock::committed(Architecture::Amd64)?;
     // Its file is what must be fetched for the changelog, should the cache not have it.
-    let secure = lock.of(&cve::IN_IMAGES).filter(|package| package.archive == Archive::Security);
+    let secure = lock.of(&cve::IN_IMAGES).filter(|package| {
+        package.archive == Archive::Security && !dropped.iter().any(|name| package.source.starts_with(name))
+    });
     let Some(name) = secure.min_by_key(|package| package.bytes).map(|package| package.name.clone()) else {
         eprintln!("  no package of the lock is a security update; nothing to take back");
         return Ok(());
@@ -150,6 +168,20 @@ mod tests {
     }
 
     #[test]
+    fn of_hundreds_of_numbers_some_are_shown() {
+        let newer = Newer {
+            source: "linux".into(),
+            locked: "1".into(),
+            newer: "2".into(),
+            security: true,
+            cves: (1000..1300).map(|number| format!("CVE-2026-{number}")).collect(),
+            critical: true,
+        };
+        let said = told(&Mirror { known: 1, missing: Vec::new(), newer: vec![newer] });
+        assert!(said[0].ends_with("CVE-2026-1007 and 292 more"), "{said:?}");
+    }
+
+    #[test]
     fn an_aged_lock_is_told_and_a_report_that_contradicts_itself_fails() {
         let lock = Lock::committed(Architecture::Amd64).unwrap();
         let sources = cve::sources(&lock);
@@ -160,10 +192,11 @@ mod tests {
                     "cves": [], "accepted": {{}}, "critical": {critical}}}"#
             )
         };
-        assert!(judge(&lock, Some(0), &json(&lock, 0, "", "", all)).unwrap().is_empty());
-        let told = judge(&lock, Some(1), &json(&lock, 1, &newer(true, true), "\"acl\"", all - 1)).unwrap();
-        assert!(told[0].contains("openssl") && told[1].contains("acl  NOT LOOKED UP"), "{told:?}");
-        assert!(judge(&lock, Some(0), &json(&lock, 0, &newer(false, false), "", all)).unwrap().is_empty());
+        let told_of = |status, report: Vec<u8>| told(&judge(&lock, Some(status), &report).unwrap());
+        assert!(told_of(0, json(&lock, 0, "", "", all)).is_empty());
+        let said = told_of(1, json(&lock, 1, &newer(true, true), "\"acl\"", all - 1));
+        assert!(said[0].contains("openssl") && said[1].contains("acl  NOT LOOKED UP"), "{said:?}");
+        assert!(told_of(0, json(&lock, 0, &newer(false, false), "", all)).is_empty());
         for (status, report) in [
             (Some(0), json(&lock, 1, &newer(true, true), "", all)),
             (Some(1), json(&lock, 0, &newer(true, true), "", all)),
