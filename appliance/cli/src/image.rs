@@ -17,6 +17,7 @@ use attest_evidence::ReferenceValues;
 use clap::{Args, Subcommand};
 use image_build::{
     Architecture, Lock, Origin,
+    cve::Report,
     installed::{self, Order},
     release::Edition,
 };
@@ -87,8 +88,8 @@ pub(crate) enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Known vulnerabilities of the packages in images; fails if there are critical ones.  Without --cve-data: what the
-    /// mirror has replaced since, and the CVE numbers in the changelogs.
+    /// Known vulnerabilities of the packages in images; fails if there are critical ones.  Without --cve-data it asks the
+    /// mirror: what it has replaced since, and the CVE numbers in the changelogs.
     Cve(cve::Cve),
     /// What is in a built image: sizes, packages, files.
     Inspect(show::Inspect),
@@ -119,8 +120,9 @@ pub(crate) struct Source {
 pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Build { agent, out, arch, from, vouching, json } => {
-            let lock = from.lock(arch)?;
-            build(&agent, &out, from.origin(&lock), &vouching, json)
+            let (lock, report) = from.lock(arch, &out)?;
+            let origin = from.origin(&lock);
+            build(&agent, &out, (origin, report.as_ref()), &vouching, json)
         }
         Verb::BuildAppliance(options) => appliance::build(&options),
         Verb::BuildHost { agent, start, out, from, vouching, json } => {
@@ -140,13 +142,14 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
 fn build(
     agent: &Path,
     out: &Path,
-    origin: Origin<'_>,
+    (origin, report): (Origin<'_>, Option<&Report>),
     vouching: &Vouching,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
     let key = vouching.key()?;
     let built = steps(|progress| image_build::discovery(origin, agent, out, progress))?;
     let signed = sign(&built.reference_corim, &built.reference, key)?;
+    cve::leave(report, out)?;
     if json {
         print(&built.reference)?;
         return Ok(ExitCode::SUCCESS);
@@ -159,10 +162,11 @@ fn build(
 
 fn build_host(order: &Order<'_>, from: &Source, vouching: &Vouching, json: bool) -> anyhow::Result<ExitCode> {
     let key = vouching.key()?;
-    let lock = from.lock(Architecture::Amd64)?;
+    let (lock, report) = from.lock(Architecture::Amd64, order.out)?;
     let made = steps(|progress| installed::installed(from.origin(&lock), order, progress))?;
     let reference = installed::reference(order.out)?;
     let signed = sign(&order.out.join("host-reference.corim"), &reference, key)?;
+    cve::leave(report.as_ref(), order.out)?;
     if json {
         print(&reference)?;
         return Ok(ExitCode::SUCCESS);
@@ -202,8 +206,9 @@ fn sign(file: &Path, reference: &ReferenceValues, key: Option<[u8; 32]>) -> anyh
 }
 
 impl Source {
-    /// The packages to build with, if they are for these servers and no critical vulnerability of theirs is known.
-    fn lock(&self, architecture: Architecture) -> anyhow::Result<Lock> {
+    /// The packages to build with into `out`, if they are for these servers and no critical vulnerability of theirs is
+    /// known; with what is known, if anybody was asked.
+    fn lock(&self, architecture: Architecture, out: &Path) -> anyhow::Result<(Lock, Option<Report>)> {
         let lock = self.unchecked_lock(architecture)?;
         ensure!(
             lock.architecture == architecture,
@@ -211,8 +216,10 @@ impl Source {
              {architecture}` wrote; nothing was built",
             lock.architecture
         );
-        self.known.stop(&lock)?;
-        Ok(lock)
+        let report = self.known.stop(self.origin(&lock))?;
+        // From here on what was known of an earlier build's packages is wrong.
+        cve::leave(None, out)?;
+        Ok((lock, report))
     }
 
     fn unchecked_lock(&self, architecture: Architecture) -> anyhow::Result<Lock> {

@@ -68,24 +68,13 @@ impl Installer {
     }
 
     fn write(&mut self, key: Key, mut typed: String) -> Went {
-        match key {
-            Key::Escape => return Went::On,
-            Key::Enter if self.chosen().is_some_and(|target| target.words == typed) => {
-                return Went::Install(typed);
-            }
-            Key::Letter(letter) if typed.chars().count() < LINE_CHARS_MAX => typed.push(letter),
-            Key::Back => {
-                typed.pop();
-            }
-            Key::Enter
-            | Key::Letter(_)
-            | Key::Up
-            | Key::Down
-            | Key::First
-            | Key::Last
-            | Key::Tab
-            | Key::Quit => {}
+        if key == Key::Escape {
+            return Went::On;
         }
+        if key == Key::Enter && self.chosen().is_some_and(|target| target.words == typed) {
+            return Went::Install(typed);
+        }
+        key.write_in(&mut typed, LINE_CHARS_MAX);
         self.typed = Some(typed);
         Went::On
     }

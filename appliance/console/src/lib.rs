@@ -84,6 +84,27 @@ pub enum Key {
     Quit,
 }
 
+impl Key {
+    /// Writes on, or takes back, in a text of at most so many letters; every other key leaves it alone.
+    fn write_in(self, text: &mut String, most: usize) {
+        match self {
+            Key::Letter(letter) if text.chars().count() < most => text.push(letter),
+            Key::Back => {
+                text.pop();
+            }
+            Key::Letter(_)
+            | Key::Up
+            | Key::Down
+            | Key::First
+            | Key::Last
+            | Key::Enter
+            | Key::Tab
+            | Key::Escape
+            | Key::Quit => {}
+        }
+    }
+}
+
 /// What came of a first run.
 #[derive(Debug, Clone)]
 pub struct Done {

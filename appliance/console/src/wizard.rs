@@ -7,6 +7,9 @@ use crate::Key;
 /// What was typed, so far: longer answers are refused anyway.
 const LINE_CHARS_MAX: usize = appliance_first_run::ANSWER_BYTES_MAX;
 
+/// What makes the site.
+const YES: &str = "yes";
+
 /// The answers and where one is in them.
 #[derive(Debug, Default)]
 pub(crate) struct Wizard {
@@ -92,10 +95,6 @@ impl Wizard {
         let fields = self.fields(facts);
         let Some(field) = fields.get(self.at) else { return };
         match key {
-            Key::Letter(letter) if text.chars().count() < LINE_CHARS_MAX => text.push(letter),
-            Key::Back => {
-                text.pop();
-            }
             // Through what there is to choose, round and round.
             Key::Tab => {
                 let now = field.choices.iter().position(|choice| *choice == text);
@@ -115,28 +114,21 @@ impl Wizard {
                 self.refused = None;
                 return;
             }
-            Key::Letter(_) | Key::Up | Key::Down | Key::First | Key::Last | Key::Quit => {}
+            Key::Letter(_) | Key::Back | Key::Up | Key::Down | Key::First | Key::Last | Key::Quit => {
+                key.write_in(&mut text, LINE_CHARS_MAX);
+            }
         }
         self.step = Step::Write(text);
     }
 
     fn review(&mut self, key: Key, plan: Box<Plan>, mut text: String) -> Went {
-        match key {
-            Key::Escape => return Went::On,
-            Key::Enter if text == "yes" => return Went::Make(plan),
-            Key::Letter(letter) if text.len() < 3 => text.push(letter),
-            Key::Back => {
-                text.pop();
-            }
-            Key::Enter
-            | Key::Letter(_)
-            | Key::Up
-            | Key::Down
-            | Key::First
-            | Key::Last
-            | Key::Tab
-            | Key::Quit => {}
+        if key == Key::Escape {
+            return Went::On;
         }
+        if key == Key::Enter && text == YES {
+            return Went::Make(plan);
+        }
+        key.write_in(&mut text, YES.len());
         self.step = Step::Review(plan, text);
         Went::On
     }

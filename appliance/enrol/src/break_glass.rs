@@ -85,6 +85,9 @@ pub enum Door {
     Closing {
         /// Why it ends.
         why: String,
+        /// What is still open, and is heard to its end: who is put out says so last.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        opening: Option<Opening>,
     },
     /// The addon is gone; the agent is to restart the machine.
     Closed {
@@ -108,6 +111,16 @@ pub enum Door {
         /// When.
         at: Now,
     },
+}
+
+/// An SSH server that somebody may be in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Opening {
+    /// Fingerprint of its key.
+    pub host_key: String,
+    /// Lines that were heard of it.
+    pub heard: u64,
 }
 
 /// The last break-glass of a host; it is also the record in the store.
@@ -200,7 +213,7 @@ impl BreakGlass {
                 | Door::Over { .. } => return None,
             },
             Glassed::Closed { restart } => {
-                let Door::Closing { why } = &self.door else { return None };
+                let Door::Closing { why, .. } = &self.door else { return None };
                 let why = why.clone();
                 if restart { Door::Closed { why } } else { Door::Over { why, at: now } }
             }
@@ -209,7 +222,7 @@ impl BreakGlass {
                 if matches!(self.door, Door::Closing { .. } | Door::Closed { .. } | Door::Over { .. }) {
                     return None;
                 }
-                Door::Closing { why: format!("ended by {by}") }
+                Door::Closing { why: format!("ended by {by}"), opening: self.opening() }
             }
         };
         Some(Self { grant: self.grant.clone(), door })
@@ -218,16 +231,44 @@ impl BreakGlass {
     /// How many lines were heard of this opening; `None` where there is no such.
     #[must_use]
     pub fn known(&self, opening: &str) -> Option<u64> {
-        let Door::Open { host_key, heard } = &self.door else { return None };
-        (host_key == opening).then_some(*heard)
+        self.opening().filter(|known| known.host_key == opening).map(|known| known.heard)
     }
 
     /// So many more lines were heard; `None` where they are not of this opening.
     #[must_use]
     pub fn heard(&self, opening: &str, lines: u64) -> Option<Self> {
-        let Door::Open { host_key, heard } = &self.door else { return None };
-        let door = Door::Open { host_key: host_key.clone(), heard: heard.saturating_add(lines) };
-        (host_key == opening).then(|| Self { grant: self.grant.clone(), door })
+        let heard = self.known(opening)?.saturating_add(lines);
+        let mut next = self.clone();
+        match &mut next.door {
+            Door::Open { heard: known, .. }
+            | Door::Closing { opening: Some(Opening { heard: known, .. }), .. } => *known = heard,
+            Door::Asked
+            | Door::Planted
+            | Door::Restarting
+            | Door::Shown
+            | Door::Closing { opening: None, .. }
+            | Door::Closed { .. }
+            | Door::Returning { .. }
+            | Door::Stuck { .. }
+            | Door::Over { .. } => return None,
+        }
+        Some(next)
+    }
+
+    /// The SSH server of this boot, as far as it was told of.
+    fn opening(&self) -> Option<Opening> {
+        match &self.door {
+            Door::Open { host_key, heard } => Some(Opening { host_key: host_key.clone(), heard: *heard }),
+            Door::Closing { opening, .. } => opening.clone(),
+            Door::Asked
+            | Door::Planted
+            | Door::Restarting
+            | Door::Shown
+            | Door::Closed { .. }
+            | Door::Returning { .. }
+            | Door::Stuck { .. }
+            | Door::Over { .. } => None,
+        }
     }
 
     /// What time brings.
@@ -242,7 +283,8 @@ impl BreakGlass {
             | Door::Over { .. } => false,
         };
         let over = open && now >= self.grant.until;
-        over.then(|| Self { grant: self.grant.clone(), door: Door::Closing { why: TIME_IS_UP.into() } })
+        let closing = || Door::Closing { why: TIME_IS_UP.into(), opening: self.opening() };
+        over.then(|| Self { grant: self.grant.clone(), door: closing() })
     }
 
     /// What the agent is to do, if anything.
@@ -292,7 +334,7 @@ impl BreakGlass {
             ),
             Door::Shown => "its quote shows the addon and nothing else that is new, and it is to open".into(),
             Door::Open { host_key, .. } => format!("SSH is open, its host key is {host_key}"),
-            Door::Closing { why } => format!("{why}; SSH is being closed and the addon taken away"),
+            Door::Closing { why, .. } => format!("{why}; SSH is being closed and the addon taken away"),
             Door::Closed { why } => format!("{why}; the addon is gone, and the machine is to restart"),
             Door::Returning { why } => {
                 format!("{why}; the machine restarts without it, and has to prove itself")
@@ -327,10 +369,12 @@ impl BreakGlass {
                 Some(if now < self.grant.until {
                     Door::Shown
                 } else {
-                    Door::Closing { why: TIME_IS_UP.into() }
+                    Door::Closing { why: TIME_IS_UP.into(), opening: None }
                 })
             }
-            Door::Over { why, .. } | Door::Closed { why } => Some(Door::Closing { why: why.clone() }),
+            Door::Over { why, .. } | Door::Closed { why } => {
+                Some(Door::Closing { why: why.clone(), opening: None })
+            }
             Door::Returning { why } => Some(Door::Stuck {
                 why: format!(
                     "{why}, but the machine came back with the addon: look at its drive, and end it once more with \
@@ -351,16 +395,17 @@ impl BreakGlass {
             }
             Door::Shown | Door::Open { .. } if now >= self.grant.until => over(TIME_IS_UP),
             Door::Shown | Door::Open { .. } => over("the machine has restarted without it"),
-            Door::Closing { why } | Door::Closed { why } | Door::Returning { why } | Door::Stuck { why } => {
-                over(why)
-            }
+            Door::Closing { why, .. }
+            | Door::Closed { why }
+            | Door::Returning { why }
+            | Door::Stuck { why } => over(why),
         }
     }
 
     fn failed(&self, why: String) -> Option<Door> {
         match &self.door {
-            Door::Asked | Door::Planted | Door::Shown => Some(Door::Closing { why }),
-            Door::Closing { why: because } => Some(Door::Stuck {
+            Door::Asked | Door::Planted | Door::Shown => Some(Door::Closing { why, opening: None }),
+            Door::Closing { why: because, .. } => Some(Door::Stuck {
                 why: format!(
                     "{because}, but the agent could not take the addon away: {why}. End it once more with `host \
                      break-glass ID --end`, or boot it from the network with `host rescue`"

@@ -25,7 +25,7 @@ mod why;
 #[cfg(test)]
 mod tests;
 
-pub use break_glass::{BreakGlass, Door, GlassErrand, Glassed, Grant, RULE as BREAK_GLASS};
+pub use break_glass::{BreakGlass, Door, GlassErrand, Glassed, Grant, Opening, RULE as BREAK_GLASS};
 pub use drift::drift;
 pub use effect::Effect;
 pub use erase::{ERASE_WAITS, Erasing, erase_barred, wipe_barred};

@@ -24,6 +24,7 @@ use crate::{
     break_glass, burn_in, climb,
     config::wire::Policy,
     erase, intake, orders, partners, requests, rescue, residence, site,
+    told::told,
 };
 
 /// Characters of one text that an agent tells in passing.
@@ -273,7 +274,7 @@ async fn progress(
             Err(gone())
         };
     }
-    let words = |text: String| text.chars().filter(|c| !c.is_control()).take(WORDS_MAX).collect();
+    let words = |text: String| told(&text, WORDS_MAX);
     let devices = progress.devices.into_iter().take(DEVICES_MAX).map(|one| DeviceProgress {
         task: words(one.task),
         device: words(one.device),

@@ -23,6 +23,7 @@ use crate::{
     agent_api::{Refused, authenticate},
     app::{App, now},
     chain_of, proof,
+    told::told,
 };
 
 pub(crate) mod api;
@@ -104,15 +105,12 @@ pub(crate) async fn take(
     if of(app, &host.id).await?.is_none_or(|row| row.number != number) {
         return Ok(());
     }
-    let words = |text: String, most: usize| -> String {
-        text.chars().filter(|c| !c.is_control()).take(most).collect()
-    };
     let happened = match outcome {
         Outcome::Planted => Glassed::Planted,
-        Outcome::Unlocked { host_key } => Glassed::Opened { host_key: words(host_key, 64) },
+        Outcome::Unlocked { host_key } => Glassed::Opened { host_key: told(&host_key, 64) },
         Outcome::Locked { restart } => Glassed::Closed { restart },
         Outcome::Leaving => Glassed::Leaves,
-        Outcome::Failed { why } => Glassed::Failed { why: words(why, WORDS_MAX) },
+        Outcome::Failed { why } => Glassed::Failed { why: told(&why, WORDS_MAX) },
         Outcome::Inventory { .. }
         | Outcome::Identity { .. }
         | Outcome::Activated { .. }
@@ -143,8 +141,7 @@ pub(crate) async fn heard(
     if word.lines.len() > LINES_MAX || word.from > LINES_ALL_MAX {
         return Err(Refused(StatusCode::BAD_REQUEST, "more lines than are told at once, or at all".into()));
     }
-    let plain =
-        |line: &String| -> String { line.chars().filter(|c| !c.is_control()).take(LINE_CHARS_MAX).collect() };
+    let plain = |line: &String| told(line, LINE_CHARS_MAX);
     let lines: Vec<String> = word.lines.iter().map(plain).collect();
     for line in &lines {
         tracing::warn!(host = %host.id, line, "a host's SSH server");

@@ -17,6 +17,7 @@ use axum::http::StatusCode;
 use crate::{
     agent_api::Refused,
     app::{App, now},
+    told::told,
 };
 
 pub(crate) mod api;
@@ -126,7 +127,7 @@ async fn failed(app: &Arc<App>, host: &HostRow, id: u64, why: String) -> Result<
 
 /// Texts and lists as long as they may be.
 fn bounded(said: Said) -> Result<Said, String> {
-    let words = |why: String| why.chars().filter(|c| !c.is_control()).take(2000).collect();
+    let words = |why: String| told(&why, 2000);
     Ok(match said {
         Said::Refused { why } => Said::Refused { why: words(why) },
         Said::Failed { why } => Said::Failed { why: words(why) },

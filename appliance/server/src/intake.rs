@@ -17,6 +17,7 @@ use crate::{
     checks,
     evidence::{self, Quoted},
     shaping, sightings,
+    told::told,
 };
 
 /// Takes the answer to the host's open order.
@@ -31,9 +32,7 @@ pub(crate) async fn take(app: &Arc<App>, host: &HostRow, outcome: Outcome) -> Re
         Outcome::Quoted { .. } => quoted(app, host, Quoted::read(outcome).map_err(malformed)?).await?,
         Outcome::BurnInLines { from, lines } => burn_in::lines(app, host, from, lines).await?,
         Outcome::BurnIn { json } => burn_in::report(app, host, json).await?,
-        Outcome::Failed { why } => {
-            Event::AgentFailed { why: why.chars().filter(|c| !c.is_control()).take(2000).collect() }
-        }
+        Outcome::Failed { why } => Event::AgentFailed { why: told(&why, 2000) },
         Outcome::Carved { real } => shaping::shaped(app, host, *real).await?,
         Outcome::NodeConsent { .. }
         | Outcome::Erase(_)

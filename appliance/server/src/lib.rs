@@ -69,6 +69,7 @@ mod strangers;
 pub mod sweep;
 mod taken_over;
 mod tls;
+mod told;
 pub mod vault;
 mod verifier_api;
 mod what_if;

@@ -28,6 +28,7 @@ use crate::{
     chain_of, chain_watch,
     operator_api::Problem,
     sending,
+    told::told,
 };
 
 /// How often it is looked how far nodes are.
@@ -154,7 +155,7 @@ async fn allow(
     let host = app.db(move |store| store.host(&id)).await?;
     let Some(node) = host.node else { return Err(conflict(format!("host {text} is no node"))) };
     let name = app.watch.seen().ledger.nodes().get(&node).map(|node| node.name.clone()).unwrap_or_default();
-    let by: String = permission.by.chars().filter(|c| !c.is_control()).take(BY_CHARS_MAX).collect();
+    let by = told(&permission.by, BY_CHARS_MAX);
     if permission.words == waiver(&name) {
         if !app.db(move |store| store.waive_erase(node, &by, now())).await? {
             return Err(conflict(format!("{name} is not leaving, or its drives were let go already")));

@@ -39,6 +39,7 @@ use crate::{
     agent_api::{Refused, authenticate},
     app::{App, now},
     site,
+    told::told,
 };
 
 /// How often those who wait are looked at: some are served because they have waited long enough.
@@ -269,7 +270,7 @@ fn switch(nic: &Nic) -> Option<String> {
     let bridge = nic.neighbours.iter().find(|one| one.capabilities.iter().any(|what| what == "bridge"));
     let neighbour = bridge.or_else(|| nic.neighbours.first())?;
     let named = neighbour.system_name.clone().unwrap_or_else(|| neighbour.chassis.clone());
-    Some(named.chars().filter(|c| !c.is_control()).take(64).collect())
+    Some(told(&named, 64))
 }
 
 /// Who can come to an address.  Another machine is sent there, so it must be one of a machine of its own.

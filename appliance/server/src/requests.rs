@@ -23,6 +23,7 @@ use crate::{
     consent,
     evidence::{self, Quoted},
     intake, proof, shaping,
+    told::told,
 };
 
 /// Stage orders count moves of one host and stay far below this.
@@ -208,7 +209,7 @@ pub(crate) async fn take(app: &Arc<App>, host: &HostRow, id: u64, outcome: Outco
     };
     match (request.ask, outcome) {
         (_, Outcome::Failed { why }) => {
-            let why: String = why.chars().filter(|c| !c.is_control()).take(2000).collect();
+            let why = told(&why, 2000);
             fail(app, &request, format!("the agent could not do it: {why}")).await?;
         }
         (Ask::Credential, Outcome::Activated { answer }) => {

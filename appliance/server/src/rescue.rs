@@ -30,6 +30,7 @@ use crate::{
     erase,
     operator_api::Problem,
     remedy, residence,
+    told::told,
 };
 
 mod restart;
@@ -147,7 +148,7 @@ async fn hold(
     if let Some(why) = barred(&app, &host).await? {
         return Err(conflict(format!("host {text} is not touched: {why}")));
     }
-    let by: String = permission.by.chars().filter(|c| !c.is_control()).take(BY_CHARS_MAX).collect();
+    let by = told(&permission.by, BY_CHARS_MAX);
     // Written first: an agent that comes back at once must find it.
     keep(&app, &host.id, Held::begun(by.clone(), now())).await?;
     tracing::warn!(host = %host.id, by, "a person holds this host in the discovery image");

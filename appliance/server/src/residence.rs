@@ -24,6 +24,7 @@ use crate::{
     agent_api::Refused,
     app::{App, now},
     break_glass, chain_of, power,
+    told::told,
 };
 
 pub(crate) mod api;
@@ -252,7 +253,7 @@ async fn from_disk_next(app: &Arc<App>, host: &HostRow) {
 }
 
 fn words(text: String) -> String {
-    text.chars().filter(|c| !c.is_control()).take(WORDS_MAX).collect()
+    told(&text, WORDS_MAX)
 }
 
 #[cfg(test)]

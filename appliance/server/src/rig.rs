@@ -29,7 +29,7 @@ use crate::{
 
 mod machine;
 
-pub(crate) use machine::{Machine, STAKE};
+pub(crate) use machine::{Machine, STAKE, quote_of};
 
 /// Nothing here takes longer but on a machine that is very busy.
 const LIMIT: Duration = Duration::from_secs(120);

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     app::{App, now},
     requests,
+    told::told,
 };
 
 /// The rule that a host is quarantined by.
@@ -216,7 +217,7 @@ fn refusal(differences: &[Difference], real: &Shape) -> Option<Refusal> {
         "{}.{gaps} Mend what is named, or change [carve] in the site file, then `host retry`",
         words(&grave)
     );
-    Some(Refusal { rule: RULE.into(), text: text.chars().filter(|c| !c.is_control()).take(4000).collect() })
+    Some(Refusal { rule: RULE.into(), text: told(&text, 4000) })
 }
 
 fn words(differences: &[Difference]) -> String {

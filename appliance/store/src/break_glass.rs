@@ -10,7 +10,8 @@ use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, par
 use crate::{
     Store,
     error::StoreError,
-    hosts::{count, integer, json, parse},
+    hosts::{count, generation_of, integer, json, parse},
+    journal::{Line, lines},
     residence,
 };
 
@@ -25,15 +26,6 @@ pub struct GlassRow {
     pub state: BreakGlass,
     /// Since when.
     pub at: Now,
-}
-
-/// A line of the audit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GlassLine {
-    /// When.
-    pub at: Now,
-    /// What happened, or was said.
-    pub text: String,
 }
 
 impl Store {
@@ -73,13 +65,12 @@ impl Store {
         let mut connection = self.lock();
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&sql)?;
-        let found: Option<i64> = transaction
-            .query_row("SELECT generation FROM host WHERE id = ?1", [host.as_str()], |row| row.get(0))
-            .optional()
-            .map_err(&sql)?;
         let known = read_one(&transaction, host)?;
         let on = known.as_ref().is_some_and(|row| row.state.on());
-        if on || found.map(count) != Some(generation) || known.map_or(0, |row| row.number) != number {
+        if on
+            || generation_of(&transaction, host)? != Some(generation)
+            || known.map_or(0, |row| row.number) != number
+        {
             return Ok(false);
         }
         write(&transaction, host, number, glass, now)?;
@@ -173,14 +164,13 @@ impl Store {
     ///
     /// # Errors
     /// If the store cannot read.
-    pub fn glass_lines(&self, host: &HostId) -> Result<Vec<GlassLine>, StoreError> {
-        let sql = StoreError::sql("read the audit of break-glass");
-        let connection = self.lock();
-        let mut statement = connection
-            .prepare_cached("SELECT at, text FROM glass_line WHERE host = ?1 ORDER BY seq")
-            .map_err(&sql)?;
-        let line = |row: &Row<'_>| Ok(GlassLine { at: Now(count(row.get(0)?)), text: row.get(1)? });
-        statement.query_map([host.as_str()], line).and_then(Iterator::collect).map_err(sql)
+    pub fn glass_lines(&self, host: &HostId) -> Result<Vec<Line>, StoreError> {
+        lines(
+            &self.lock(),
+            "read the audit of break-glass",
+            "SELECT at, text FROM glass_line WHERE host = ?1 ORDER BY seq",
+            host.as_str(),
+        )
     }
 }
 

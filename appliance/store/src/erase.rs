@@ -13,6 +13,7 @@ use crate::{
     Store,
     error::StoreError,
     hosts::{count, integer, json, parse},
+    journal::{Line, lines},
 };
 
 /// What a person allows: drives, and for each what it may carry.
@@ -76,15 +77,6 @@ pub struct EraseDriveRow {
     pub permille: Option<u16>,
     /// The signed certificate, JSON, once it is proven.
     pub certificate: Option<String>,
-}
-
-/// A line of an erase's journal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EraseLine {
-    /// When.
-    pub at: Now,
-    /// What happened.
-    pub text: String,
 }
 
 /// Makes the certificate of a drive that is proven; `None` if it cannot be made, and nothing is written then.
@@ -259,14 +251,13 @@ impl Store {
     ///
     /// # Errors
     /// If the store cannot read.
-    pub fn erase_lines(&self, id: u64) -> Result<Vec<EraseLine>, StoreError> {
-        let sql = StoreError::sql("read an erase's journal");
-        let connection = self.lock();
-        let mut statement = connection
-            .prepare_cached("SELECT at, text FROM erase_line WHERE erase = ?1 ORDER BY seq")
-            .map_err(&sql)?;
-        let line = |row: &Row<'_>| Ok(EraseLine { at: Now(count(row.get(0)?)), text: row.get(1)? });
-        statement.query_map([integer(id)], line).and_then(Iterator::collect).map_err(sql)
+    pub fn erase_lines(&self, id: u64) -> Result<Vec<Line>, StoreError> {
+        lines(
+            &self.lock(),
+            "read an erase's journal",
+            "SELECT at, text FROM erase_line WHERE erase = ?1 ORDER BY seq",
+            integer(id),
+        )
     }
 }
 

@@ -326,6 +326,15 @@ fn read(row: &Row<'_>) -> Result<HostRow, StoreError> {
     })
 }
 
+/// The host's order by its number, for who decided by what it was; none where there is no such host.
+pub(crate) fn generation_of(connection: &Connection, id: &HostId) -> Result<Option<u64>, StoreError> {
+    let found: Option<i64> = connection
+        .query_row("SELECT generation FROM host WHERE id = ?1", [id.as_str()], |row| row.get(0))
+        .optional()
+        .map_err(StoreError::sql("read a host's order"))?;
+    Ok(found.map(count))
+}
+
 pub(crate) fn json<T: Serialize>(value: &T, what: &str) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|source| StoreError::Record { what: what.to_owned(), source })
 }

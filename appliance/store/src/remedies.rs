@@ -11,6 +11,7 @@ use crate::{
     Store,
     error::StoreError,
     hosts::{count, integer, json, parse},
+    journal::{Line, lines},
 };
 
 /// A run as it is kept.
@@ -36,15 +37,6 @@ pub struct RemedyRow {
     pub fetched: Option<Ticket>,
     /// When it ended.
     pub ended_at: Option<Now>,
-}
-
-/// A line of a run's journal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RemedyLine {
-    /// When.
-    pub at: Now,
-    /// What happened, in words.
-    pub text: String,
 }
 
 impl Store {
@@ -177,20 +169,13 @@ impl Store {
     ///
     /// # Errors
     /// If the store cannot read.
-    pub fn remedy_lines(&self, id: i64) -> Result<Vec<RemedyLine>, StoreError> {
-        let connection = self.lock();
-        let sql = StoreError::sql("read a remedy's journal");
-        let mut statement = connection
-            .prepare("SELECT at, text FROM remedy_line WHERE remedy = ?1 ORDER BY seq")
-            .map_err(&sql)?;
-        let rows = statement
-            .query_map([id], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))
-            .map_err(&sql)?;
-        rows.map(|row| {
-            let (at, text) = row.map_err(&sql)?;
-            Ok(RemedyLine { at: Now(count(at)), text })
-        })
-        .collect()
+    pub fn remedy_lines(&self, id: i64) -> Result<Vec<Line>, StoreError> {
+        lines(
+            &self.lock(),
+            "read a remedy's journal",
+            "SELECT at, text FROM remedy_line WHERE remedy = ?1 ORDER BY seq",
+            id,
+        )
     }
 }
 

@@ -12,7 +12,8 @@ use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, par
 use crate::{
     Store,
     error::StoreError,
-    hosts::{count, integer, json, parse},
+    hosts::{count, generation_of, integer, json, parse},
+    journal::{Line, lines},
 };
 
 /// Claims of one host that are open at a time: one is its own, and the others are somebody's who would like to be it.
@@ -29,15 +30,6 @@ pub struct ResidenceRow {
     pub state: Residence,
     /// Since when.
     pub at: Now,
-}
-
-/// A line of a residence's journal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ResidenceLine {
-    /// When.
-    pub at: Now,
-    /// What happened.
-    pub text: String,
 }
 
 /// What an installed agent claims when it says hello.
@@ -106,12 +98,8 @@ impl Store {
         let mut connection = self.lock();
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&sql)?;
-        let found: Option<i64> = transaction
-            .query_row("SELECT generation FROM host WHERE id = ?1", [host.as_str()], |row| row.get(0))
-            .optional()
-            .map_err(&sql)?;
         let known = read_one(&transaction, host)?.map_or(0, |row| row.number);
-        if found.map(count) != Some(generation) || known != number {
+        if generation_of(&transaction, host)? != Some(generation) || known != number {
             return Ok(false);
         }
         write(&transaction, host, number, next, now)?;
@@ -165,14 +153,13 @@ impl Store {
     ///
     /// # Errors
     /// If the store cannot read.
-    pub fn residence_lines(&self, host: &HostId) -> Result<Vec<ResidenceLine>, StoreError> {
-        let sql = StoreError::sql("read a residence's journal");
-        let connection = self.lock();
-        let mut statement = connection
-            .prepare_cached("SELECT at, text FROM residence_line WHERE host = ?1 ORDER BY seq")
-            .map_err(&sql)?;
-        let line = |row: &Row<'_>| Ok(ResidenceLine { at: Now(count(row.get(0)?)), text: row.get(1)? });
-        statement.query_map([host.as_str()], line).and_then(Iterator::collect).map_err(sql)
+    pub fn residence_lines(&self, host: &HostId) -> Result<Vec<Line>, StoreError> {
+        lines(
+            &self.lock(),
+            "read a residence's journal",
+            "SELECT at, text FROM residence_line WHERE host = ?1 ORDER BY seq",
+            host.as_str(),
+        )
     }
 
     /// Keeps what an installed agent claims.  The same boot again gets a new session; the oldest of too many goes.

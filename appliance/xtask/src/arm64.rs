@@ -70,6 +70,9 @@ fn images(root: &Path) -> anyhow::Result<()> {
     let cache = xtask.join("cache");
     let mut say = |line: &str| eprintln!("  {line}");
     let lock = prepare::packages(&xtask, &cache, Architecture::Arm64, &[], &mut say)?;
+    // The committed one may have aged; the tests build again from what was built from.
+    let kept = folder.join("lock.json");
+    fs::write(&kept, lock.to_text()?).with_context(|| format!("writing {}", kept.display()))?;
     let of_machines = lock.clone().for_virtual_machines();
     for (lock, name) in [(&lock, "image"), (&of_machines, "virtual")] {
         let origin = Origin { cache: &cache, lock, snapshot: None };

@@ -13,7 +13,7 @@ use image_build::Architecture;
 use crate::{
     arm64, judges, prepare,
     run::{as_from_a_shell, cargo, output, run},
-    tidy, tools,
+    tidy, tools, vulnerabilities,
 };
 
 /// Which tests.
@@ -30,6 +30,7 @@ pub(crate) struct Test {
 /// Runs everything.
 pub(crate) fn test(root: &Path, test: &Test) -> anyhow::Result<()> {
     let mut times = Vec::new();
+    let mut lacking = Vec::new();
     let mut gate = |name: &'static str, work: &mut dyn FnMut() -> anyhow::Result<()>| {
         eprintln!("\n== {name}");
         let begun = now();
@@ -62,6 +63,10 @@ pub(crate) fn test(root: &Path, test: &Test) -> anyhow::Result<()> {
             Ok(())
         })?;
         if test.scenario.is_none() {
+            gate("vulnerabilities", &mut || {
+                lacking = vulnerabilities::known(root)?;
+                Ok(())
+            })?;
             gate("api", &mut || openapi(root, false))?;
             gate("second verifier", &mut || second_verifier(root))?;
             gate("pages", &mut || pages(root))?;
@@ -76,6 +81,9 @@ pub(crate) fn test(root: &Path, test: &Test) -> anyhow::Result<()> {
     if !test.quick && prepare::newer_lock(&root.join(".xtask"), Architecture::Amd64).exists() {
         let file = prepare::lock_file(Architecture::Amd64);
         eprintln!("\nthe package lock has aged: copy .xtask/packages.json to {file}");
+    }
+    if !lacking.is_empty() {
+        eprintln!("\n{}", lacking.join("\n"));
     }
     eprintln!();
     for (name, time) in &times {
@@ -135,6 +143,13 @@ pub(crate) fn judge(root: &Path) -> anyhow::Result<()> {
         "-E",
         "test(/judge_/)",
     ]))
+}
+
+/// What the mirror says of the committed locks, by the program as the tests build it.
+pub(crate) fn vulnerabilities(root: &Path) -> anyhow::Result<()> {
+    let build = ["build", "--quiet", "--workspace", "--bin", "scalerforge"];
+    run(cargo(root).args(build).args(prepare::TESTED))?;
+    vulnerabilities::known(root).map(drop)
 }
 
 /// The API's description, written or compared.

@@ -13,6 +13,7 @@ mod run;
 mod soak;
 mod tidy;
 mod tools;
+mod vulnerabilities;
 
 use std::path::{Path, PathBuf};
 
@@ -41,6 +42,8 @@ enum Task {
     Bench(bench::Bench),
     /// Write the API's description to appliance/api/openapi/v1.json.
     Openapi,
+    /// What the mirror says of the committed package locks, and whether a build stops for it.
+    Vulnerabilities,
     /// Install the tools and build the images that scenarios need.
     Prepare,
 }
@@ -55,6 +58,7 @@ fn main() -> anyhow::Result<()> {
         Task::Soak(soak) => soak::run_all(&root, &soak),
         Task::Bench(bench) => bench::run(&root, &bench),
         Task::Openapi => gates::openapi(&root, true),
+        Task::Vulnerabilities => gates::vulnerabilities(&root),
         Task::Prepare => {
             tools::ensure(&root, tools::Need::Tests)?;
             judges::prepare(&root)?;

@@ -418,6 +418,31 @@ impl Lab {
         Ok((output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr)))
     }
 
+    /// What a stranger's verifier says of a node's evidence with these reference values: as [`Self::command`].
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub async fn judged(
+        &self,
+        node: &str,
+        reference: &Path,
+        more: &[&str],
+    ) -> anyhow::Result<(i32, String, String)> {
+        let (file, roots) = (self.evidence(node), self.site().join("endorsement"));
+        let mut arguments: Vec<&std::ffi::OsStr> = vec![
+            "evidence".as_ref(),
+            "verify".as_ref(),
+            file.as_ref(),
+            "--roots".as_ref(),
+            roots.as_ref(),
+            "--reference".as_ref(),
+            reference.as_ref(),
+            "--allow-software-tpm".as_ref(),
+        ];
+        arguments.extend(more.iter().map(AsRef::<std::ffi::OsStr>::as_ref));
+        self.command(&arguments).await
+    }
+
     /// What a person would look at when something is wrong.
     pub async fn scene(&self) -> String {
         let mut scene = String::new();

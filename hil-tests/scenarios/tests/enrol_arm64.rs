@@ -53,20 +53,9 @@ fn an_arm64_server_becomes_a_scalernode() -> anyhow::Result<()> {
 
 /// Offline, with the file alone: its PCRs are those of the ARM image, and not those of the other.
 async fn stranger(lab: &Lab, node: &str) -> anyhow::Result<()> {
-    let (file, roots) = (lab.evidence(node), lab.site().join("endorsement"));
     for (reference, expected) in [("images/arm64/reference.json", 0), ("images/reference.json", 1)] {
         let reference = lab.site().join(reference);
-        let arguments = [
-            "evidence".as_ref(),
-            "verify".as_ref(),
-            file.as_os_str(),
-            "--roots".as_ref(),
-            roots.as_os_str(),
-            "--reference".as_ref(),
-            reference.as_os_str(),
-            "--allow-software-tpm".as_ref(),
-        ];
-        let (code, out, err) = lab.command(&arguments).await?;
+        let (code, out, err) = lab.judged(node, &reference, &[]).await?;
         ensure!(code == expected, "{}: {out}{err}", reference.display());
         ensure!(expected == 0 || out.contains("pcr-11"), "refused for another reason: {out}");
     }

@@ -19,6 +19,10 @@ use serde_json::Value;
 /// A private key as `openssl rand -hex 32` writes one.
 const KEY: &str = "0505050505050505050505050505050505050505050505050505050505050505\n";
 
+/// The tracker's data, of one vulnerability that no release of the package ever had.
+const TRACKER: &str =
+    r#"{"linux": {"CVE-1999-0001": {"releases": {"trixie": {"status": "resolved", "fixed_version": "0"}}}}}"#;
+
 struct Builder {
     artefacts: Artefacts,
 }
@@ -29,13 +33,13 @@ impl Builder {
         command.arg("image").args(words).output().context("running scalerforge image")
     }
 
-    fn build(&self, out: &Path, key: &Path) -> anyhow::Result<Output> {
+    fn build(&self, out: &Path, key: &Path, more: &[&str]) -> anyhow::Result<Output> {
         let text = |path: &Path| path.display().to_string();
         let agent = text(&self.artefacts.programs.join("agent"));
         let (cache, lock) = (text(&self.artefacts.cache), text(&self.artefacts.lock));
         let (out, key) = (text(out), text(key));
         let from = ["--agent", &agent, "--cache", &cache, "--lock", &lock];
-        self.image(&[&["build", "--out", &out, "--sign-key", &key, "--json"], &from[..]].concat())
+        self.image(&[&["build", "--out", &out, "--sign-key", &key, "--json"], &from[..], more].concat())
     }
 }
 
@@ -57,18 +61,26 @@ fn an_image_is_built_twice_compared_inspected_and_measured() -> anyhow::Result<(
     std::fs::create_dir_all(&two)?;
     let key = dir.join("builder.key");
     std::fs::write(&key, "not a key\n")?;
-    let refused = builder.build(&one, &key)?;
+    let refused = builder.build(&one, &key, &[])?;
     let why = String::from_utf8_lossy(&refused.stderr).into_owned();
     ensure!(!refused.status.success() && why.contains("openssl rand -hex 32"), "{why}");
     std::fs::write(&key, KEY)?;
 
-    let built: ReferenceValues = serde_json::from_slice(good(&builder.build(&one, &key)?)?)?;
+    let built: ReferenceValues = serde_json::from_slice(good(&builder.build(&one, &key, &[])?)?)?;
     let begun = Instant::now();
-    good(&builder.build(&two, &key)?)?;
+    let tracker = dir.join("tracker.json");
+    std::fs::write(&tracker, TRACKER)?;
+    good(&builder.build(&two, &key, &["--cve-data", &tracker.display().to_string()])?)?;
     println!("rebuilt from a warm cache in {:.1} s", begun.elapsed().as_secs_f64());
     let [first, second] = [&one, &two].map(|path| path.display().to_string());
     let same = builder.image(&["diff", &first, &second])?;
     ensure!(good(&same)? == b"no difference\n", "{}", String::from_utf8_lossy(&same.stdout));
+
+    // What is known of vulnerabilities lies beside what was built, and is no part of it.
+    let lock = image_build::Lock::parse(&std::fs::read_to_string(&builder.artefacts.lock)?)?;
+    let known: Value = serde_json::from_slice(&std::fs::read(two.join("cve.json"))?)?;
+    ensure!(known["lock"] == lock.digest() && known["tracker"]["known"] == 1, "{known}");
+    ensure!(known["critical"] == 0 && !one.join("cve.json").exists(), "{known}");
 
     // A verifier who was told this key, and one who was told another.
     let signed = std::fs::read(one.join("reference.corim"))?;

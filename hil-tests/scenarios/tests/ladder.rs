@@ -38,20 +38,8 @@ fn a_server_without_network_boot_is_enrolled_by_a_virtual_cd() -> anyhow::Result
 
         // The same image, so the same reference values: where it came from changes no PCR that they name.
         let node = host.node.as_deref().context("a registered host without a node")?;
-        let (file, roots) = (lab.evidence(node), lab.site().join("endorsement"));
         let reference = artefacts.image.join("reference.json");
-        let (code, out, err) = lab
-            .command(&[
-                "evidence".as_ref(),
-                "verify".as_ref(),
-                file.as_os_str(),
-                "--roots".as_ref(),
-                roots.as_os_str(),
-                "--reference".as_ref(),
-                reference.as_os_str(),
-                "--allow-software-tpm".as_ref(),
-            ])
-            .await?;
+        let (code, out, err) = lab.judged(node, &reference, &[]).await?;
         ensure!(code == 0, "refused: {out}{err}");
         let (_, said, _) = lab.command(&["host", "show", &host.id].map(AsRef::as_ref)).await?;
         ensure!(said.contains("last proved: our boot medium as a virtual CD"), "{said}");

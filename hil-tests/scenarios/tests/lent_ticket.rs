@@ -118,20 +118,8 @@ async fn another_machine(lab: &Lab, ticket: &str) -> anyhow::Result<()> {
 
 /// What a stranger's verifier says.
 async fn judged(lab: &Lab, artefacts: &Artefacts, node: &str) -> anyhow::Result<Value> {
-    let (file, roots) = (lab.evidence(node), lab.site().join("endorsement"));
     let reference = artefacts.image.join("reference.json");
-    let arguments = [
-        "evidence".as_ref(),
-        "verify".as_ref(),
-        file.as_os_str(),
-        "--roots".as_ref(),
-        roots.as_os_str(),
-        "--reference".as_ref(),
-        reference.as_os_str(),
-        "--allow-software-tpm".as_ref(),
-        "--json".as_ref(),
-    ];
-    let (code, out, err) = lab.command(&arguments).await?;
+    let (code, out, err) = lab.judged(node, &reference, &["--json"]).await?;
     ensure!(code == 0, "refused: {out}{err}");
     Ok(serde_json::from_str(&out)?)
 }

@@ -1,6 +1,6 @@
 //! Two servers at once, from power-on to the chain, and what a stranger can do with the evidence afterwards.
 
-use std::{ffi::OsStr, path::Path, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use hil_tests_scenarios::{Artefacts, Browser, Lab, LabConfig, run};
@@ -119,9 +119,8 @@ async fn units_are_real(lab: &Lab, id: &str, serial: &str) -> anyhow::Result<()>
 /// Offline, with the file alone: our verifier, a changed reference, a changed byte, and somebody else's tool.
 async fn stranger(lab: &Lab, artefacts: &Artefacts, node: &str, digest: &str) -> anyhow::Result<()> {
     let file = lab.evidence(node);
-    let roots = lab.site().join("endorsement");
     let reference = artefacts.image.join("reference.json");
-    let (code, out, err) = verify(lab, &file, &roots, &reference).await?;
+    let (code, out, err) = lab.judged(node, &reference, &["--json"]).await?;
     ensure!(code == 0, "refused: {out}{err}");
     let verdict: serde_json::Value = serde_json::from_str(&out)?;
     ensure!(verdict["facts"]["evidence"] == digest, "the chain has another digest than the file");
@@ -134,7 +133,7 @@ async fn stranger(lab: &Lab, artefacts: &Artefacts, node: &str, digest: &str) ->
         ensure!(check["outcome"] == "pass" && expected.contains(measured) && measured.len() == 64, "{check}");
     }
     let other = artefacts.altered_image.join("reference.json");
-    let (code, out, _) = verify(lab, &file, &roots, &other).await?;
+    let (code, out, _) = lab.judged(node, &other, &["--json"]).await?;
     ensure!(code == 1 && out.contains("pcr-11"), "another image's reference was accepted: {out}");
 
     let parts = lab.site().join("parts");
@@ -163,26 +162,6 @@ async fn stranger(lab: &Lab, artefacts: &Artefacts, node: &str, digest: &str) ->
         .await?;
     ensure!(check.status.success(), "tpm2_checkquote: {}", String::from_utf8_lossy(&check.stderr));
     Ok(())
-}
-
-async fn verify(
-    lab: &Lab,
-    file: &Path,
-    roots: &Path,
-    reference: &Path,
-) -> anyhow::Result<(i32, String, String)> {
-    let arguments: [&OsStr; 9] = [
-        "evidence".as_ref(),
-        "verify".as_ref(),
-        file.as_ref(),
-        "--roots".as_ref(),
-        roots.as_ref(),
-        "--reference".as_ref(),
-        reference.as_ref(),
-        "--allow-software-tpm".as_ref(),
-        "--json".as_ref(),
-    ];
-    lab.command(&arguments).await
 }
 
 /// The pages, in a real browser: the rack and the chain without anybody reloading them, and what the burn-in came to.

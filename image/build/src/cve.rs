@@ -1,9 +1,9 @@
-//! Which known vulnerabilities the locked packages have: the lock against Debian's security tracker, as a file.
+//! Which known vulnerabilities the locked packages have: the report, and the lock against Debian's security tracker.
 //!
 //! The tracker's data (`https://security-tracker.debian.org/tracker/data/json`) is a file that somebody fetched: a build
 //! has no network beyond the package mirror.  Critical is what Debian calls urgent, and whatever has a fixed version that
-//! the lock does not have.  A person may accept a vulnerability, with a reason, in a file.  It refuses a reason that is
-//! none.  Pure; `newer.rs` is what the mirror alone can say.  Read next: `version.rs`.
+//! the lock does not have.  A person may accept a vulnerability or one update, with a reason, in a file.  It refuses a
+//! reason that is none.  Pure; `newer.rs` is what the mirror alone can say.  Read next: `version.rs`.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,12 +13,15 @@ use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::lock::{Lock, Pinned, Set};
+use crate::newer::Mirror;
 use crate::version;
 
+/// The report's file beside what was built.  It is of its day, so that comparing two builds leaves it out.
+pub const FILE: &str = "cve.json";
 /// The tracker's file had 70 MB in 2026.
 pub const DATA_BYTES_MAX: u64 = 512 << 20;
 /// What is in images; boot loaders of other people and build tools are not.
-const IN_IMAGES: [Set; 5] = [Set::Boot, Set::Discovery, Set::Host, Set::Appliance, Set::Firmware];
+pub const IN_IMAGES: [Set; 5] = [Set::Boot, Set::Discovery, Set::Host, Set::Appliance, Set::Firmware];
 
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +41,8 @@ pub enum Error {
     },
     /// A line that accepts nothing.
     #[error(
-        "line {line} of the accepted vulnerabilities is no `CVE-YEAR-NUMBER REASON`; write a reason behind the number"
+        "line {line} of the accepted vulnerabilities is neither `CVE-YEAR-NUMBER REASON` nor `SOURCE=VERSION REASON`; write \
+         a reason behind the number, or behind the version that the mirror has"
     )]
     Accepted {
         /// Counted from 1.
@@ -67,33 +71,62 @@ pub struct Finding {
     pub about: String,
 }
 
-/// All there is to say.
+/// What the tracker says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Report {
-    /// The distribution's name for its release.
-    pub suite: String,
-    /// The lock that was looked at.
-    pub lock: String,
-    /// Source packages of which the tracker knows something.
+pub struct Tracker {
+    /// Source packages of which it knows something.
     pub known: usize,
-    /// Source packages in the images.
-    pub sources: usize,
     /// By package, critical ones first.
     pub findings: Vec<Finding>,
 }
 
+/// All there is to say of one lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The distribution's name for its release.
+    pub suite: String,
+    /// Digest of the lock that was looked at.
+    pub lock: String,
+    /// Source packages in the images.
+    pub sources: usize,
+    /// What stops a build: vulnerabilities that the tracker knows, and updates that the mirror has.
+    pub critical: usize,
+    /// By the tracker's data, if there was any.
+    pub tracker: Option<Tracker>,
+    /// By the mirror, if it was asked.
+    pub mirror: Option<Mirror>,
+}
+
 impl Report {
-    /// How many stop a build.
+    /// Counts what stops a build.
     #[must_use]
-    pub fn critical(&self) -> usize {
-        self.findings.iter().filter(|finding| finding.critical).count()
+    pub fn new(lock: &Lock, tracker: Option<Tracker>, mirror: Option<Mirror>) -> Report {
+        let findings = tracker.iter().flat_map(|tracker| &tracker.findings);
+        let updates = mirror.iter().flat_map(|mirror| &mirror.newer);
+        Report {
+            suite: lock.suite.clone(),
+            lock: lock.digest(),
+            sources: sources(lock).len(),
+            critical: findings.filter(|finding| finding.critical).count()
+                + updates.filter(|update| update.critical).count(),
+            tracker,
+            mirror,
+        }
     }
 }
 
-/// Source packages in the images, each with its version.
+/// Source packages in the images, each with its version: the oldest, should a lock have two.
 #[must_use]
 pub fn sources(lock: &Lock) -> BTreeMap<String, String> {
-    lock.of(&IN_IMAGES).map(source).collect()
+    let mut found = BTreeMap::<String, String>::new();
+    for (name, version) in lock.of(&IN_IMAGES).map(source) {
+        match found.get_mut(&name) {
+            Some(oldest) if version::compare(oldest, &version) != Ordering::Greater => {}
+            Some(oldest) => *oldest = version,
+            None => drop(found.insert(name, version)),
+        }
+    }
+    found
 }
 
 /// `acl (2.3.2-2)` is another version than the package's.  What Debian signs is built from what it signs.
@@ -102,10 +135,24 @@ pub(crate) fn source(package: &Pinned) -> (String, String) {
         Some((name, version)) => (name, version.trim_end_matches(')')),
         None => (package.source.as_str(), package.version.as_str()),
     };
-    match name.strip_suffix("-signed-amd64").or_else(|| name.strip_suffix("-signed-arm64")) {
-        // linux-signed-amd64 6.12.117+1 is linux 6.12.117-1.
-        Some(base) => (base.to_owned(), package.version.clone()),
-        None => (name.to_owned(), version.to_owned()),
+    match unsigned(name, version) {
+        // linux-signed-amd64 6.12.117+1 is linux 6.12.117-1, as its binary packages say, too.
+        (base, _) if base != name => (base.to_owned(), package.version.clone()),
+        (name, version) => (name.to_owned(), version),
+    }
+}
+
+/// What Debian signed by hand of another source counts as that: linux-signed-amd64 6.12.117+1 is linux 6.12.117-1.
+pub(crate) fn unsigned<'a>(source: &'a str, version: &str) -> (&'a str, String) {
+    match source.strip_suffix("-signed-amd64").or_else(|| source.strip_suffix("-signed-arm64")) {
+        Some(base) => (
+            base,
+            match version.split_once('+') {
+                Some((upstream, revision)) => format!("{upstream}-{revision}"),
+                None => version.to_owned(),
+            },
+        ),
+        None => (source, version.to_owned()),
     }
 }
 
@@ -113,7 +160,7 @@ pub(crate) fn source(package: &Pinned) -> (String, String) {
 ///
 /// # Errors
 /// [`Error`].
-pub fn report(lock: &Lock, tracker: &[u8], accepted: &BTreeMap<String, String>) -> Result<Report, Error> {
+pub fn tracked(lock: &Lock, tracker: &[u8], accepted: &BTreeMap<String, String>) -> Result<Tracker, Error> {
     let sources = sources(lock);
     let wanted = Wanted(sources.keys().map(String::as_str).collect());
     let mut reader = serde_json::Deserializer::from_slice(tracker);
@@ -146,10 +193,12 @@ pub fn report(lock: &Lock, tracker: &[u8], accepted: &BTreeMap<String, String>) 
         let key = |finding: &Finding| (!finding.critical, finding.source.clone(), finding.id.clone());
         key(one).cmp(&key(two))
     });
-    Ok(Report { suite: lock.suite.clone(), lock: lock.digest(), known, sources: sources.len(), findings })
+    Ok(Tracker { known, findings })
 }
 
-/// Reads what a person accepts: `CVE-2026-1 why it does not matter here`, a line each, `#` for comments.
+/// Reads what a person accepts: `CVE-2026-1 why it does not matter here`, a line each, `#` for comments.  In the place of
+/// the number may stand an update that gives none, as apt names one: `openssl=3.5.7-1~deb13u4`.  The version is part of
+/// it, so that the next update of the package is nobody's yet.
 ///
 /// # Errors
 /// [`Error::Accepted`].
@@ -161,13 +210,17 @@ pub fn accepted(text: &str) -> Result<BTreeMap<String, String>, Error> {
             continue;
         }
         match line.split_once(char::is_whitespace) {
-            Some((id, why)) if id.starts_with("CVE-") || id.starts_with("TEMP-") => {
+            Some((id, why)) if id.starts_with("CVE-") || id.starts_with("TEMP-") || is_update(id) => {
                 found.insert(id.to_owned(), why.trim().to_owned());
             }
             Some(_) | None => return Err(Error::Accepted { line: index + 1 }),
         }
     }
     Ok(found)
+}
+
+fn is_update(id: &str) -> bool {
+    id.split_once('=').is_some_and(|(source, version)| !source.is_empty() && !version.is_empty())
 }
 
 #[derive(Debug, Deserialize)]
@@ -284,8 +337,8 @@ mod tests {
     #[test]
     fn what_is_open_urgent_or_fixed_elsewhere_is_told() {
         let accepted = accepted("# ours\nCVE-2026-6 the driver is not in the image\n").unwrap();
-        let report = report(&lock(), TRACKER.as_bytes(), &accepted).unwrap();
-        let found: Vec<(&str, &str, bool, Option<&str>)> = report
+        let tracker = tracked(&lock(), TRACKER.as_bytes(), &accepted).unwrap();
+        let found: Vec<(&str, &str, bool, Option<&str>)> = tracker
             .findings
             .iter()
             .map(|found| (found.id.as_str(), found.source.as_str(), found.critical, found.fixed.as_deref()))
@@ -297,8 +350,20 @@ mod tests {
             ("CVE-2026-6", "linux", false, Some("6.12.118-1")),
         ];
         assert_eq!(found, expected);
-        assert_eq!((report.critical(), report.known, report.sources), (2, 2, 2));
-        assert_eq!(report.findings[3].accepted.as_deref(), Some("the driver is not in the image"));
+        assert_eq!(tracker.known, 2);
+        assert_eq!(tracker.findings[3].accepted.as_deref(), Some("the driver is not in the image"));
+        let report = Report::new(&lock(), Some(tracker), None);
+        assert_eq!((report.critical, report.sources), (2, 2));
+        assert_eq!(report.lock, lock().digest());
+    }
+
+    #[test]
+    fn of_two_versions_of_a_source_the_older_counts() {
+        let mut lock = lock();
+        lock.packages.push(pinned("acl", "2.3.2-1", "acl", Set::Discovery));
+        assert_eq!(sources(&lock)["acl"], "2.3.2-1");
+        lock.packages.reverse();
+        assert_eq!(sources(&lock)["acl"], "2.3.2-1");
     }
 
     #[test]
@@ -311,11 +376,14 @@ mod tests {
             ("{}", "another distribution"),
             (r#"{"acl": {"CVE-1": {"releases": {"noble": {"status": "open"}}}}}"#, "another distribution"),
         ] {
-            let said = report(&lock(), data.as_bytes(), &none).unwrap_err().to_string();
+            let said = tracked(&lock(), data.as_bytes(), &none).unwrap_err().to_string();
             assert!(said.contains(expected), "{data}: {said}");
         }
         assert!(matches!(accepted("\nCVE-2026-1"), Err(Error::Accepted { line: 2 })));
-        assert!(matches!(accepted("all of them please"), Err(Error::Accepted { line: 1 })));
+        for text in ["all of them please", "openssl not served", "openssl= no version", "openssl=3.5.7-1"] {
+            assert!(matches!(accepted(text), Err(Error::Accepted { line: 1 })), "{text}");
+        }
+        assert_eq!(accepted("openssl=3.5.7-1 not served").unwrap()["openssl=3.5.7-1"], "not served");
     }
 
     #[test]

@@ -81,6 +81,21 @@ fn odd(what: &str) -> io::Error {
     io::Error::other(format!("not a usable Debian package: {what}"))
 }
 
+/// A package file around what `tar` made.
+#[cfg(test)]
+pub(crate) fn archive(data: &[u8]) -> Vec<u8> {
+    let data = zstd::bulk::compress(data, 3).unwrap();
+    let mut out = b"!<arch>\n".to_vec();
+    for (name, content) in [("debian-binary", &b"2.0"[..]), ("data.tar.zst", &data)] {
+        out.extend(
+            format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, 100_644, content.len()).bytes(),
+        );
+        out.extend(content);
+        out.resize(out.len().next_multiple_of(2), b'\n');
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,16 +113,7 @@ mod tests {
             }
             builder.append_data(&mut header, path, data).unwrap();
         }
-        let data = zstd::bulk::compress(&builder.into_inner().unwrap(), 3).unwrap();
-        let mut out = b"!<arch>\n".to_vec();
-        for (name, content) in [("debian-binary", &b"2.0"[..]), ("data.tar.zst", &data)] {
-            out.extend(
-                format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, 100_644, content.len()).bytes(),
-            );
-            out.extend(content);
-            out.resize(out.len().next_multiple_of(2), b'\n');
-        }
-        out
+        archive(&builder.into_inner().unwrap())
     }
 
     #[test]

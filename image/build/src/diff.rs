@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::cve;
 use crate::members;
 
 /// As many as a person reads; the count goes on.
@@ -71,7 +72,7 @@ pub fn diff(first: &Path, second: &Path) -> Result<Vec<Difference>, Error> {
     Ok(found)
 }
 
-/// The files of a build by name; hidden ones are the builder's own notes.
+/// The files of a build by name; hidden ones are the builder's own notes, and known vulnerabilities are of the day.
 fn products(path: &Path) -> Result<BTreeMap<String, PathBuf>, Error> {
     let failed = |source| Error { path: path.to_owned(), source };
     if !fs::metadata(path).map_err(failed)?.is_dir() {
@@ -81,7 +82,7 @@ fn products(path: &Path) -> Result<BTreeMap<String, PathBuf>, Error> {
     for entry in fs::read_dir(path).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.starts_with('.') && entry.file_type().map_err(failed)?.is_file() {
+        if !name.starts_with('.') && name != cve::FILE && entry.file_type().map_err(failed)?.is_file() {
             files.insert(name, entry.path());
         }
     }
@@ -162,12 +163,13 @@ mod tests {
     }
 
     #[test]
-    fn folders_are_compared_by_name_without_hidden_files() {
+    fn folders_are_compared_by_name_without_notes() {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         for dir in [&one, &two] {
             fs::write(dir.path().join("same"), b"x").unwrap();
             fs::write(dir.path().join(".stamp"), dir.path().to_string_lossy().as_bytes()).unwrap();
         }
+        fs::write(one.path().join(cve::FILE), b"{}").unwrap();
         assert!(diff(one.path(), two.path()).unwrap().is_empty());
         fs::write(one.path().join("a"), b"x").unwrap();
         fs::write(two.path().join("b"), b"x").unwrap();

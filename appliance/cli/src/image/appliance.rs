@@ -15,7 +15,7 @@ use image_build::{
 };
 use image_seal::{Key, Policy};
 
-use super::{Source, Vouching, show, sign, steps};
+use super::{Source, Vouching, cve, show, sign, steps};
 use crate::{host::print, say};
 
 /// What is written, and for what.
@@ -70,7 +70,7 @@ pub(crate) fn build(options: &Build) -> anyhow::Result<ExitCode> {
         edition: Edition::own(),
         out: &options.out,
     };
-    let lock = options.from.lock(Architecture::Amd64)?;
+    let (lock, report) = options.from.lock(Architecture::Amd64, &options.out)?;
     let made = steps(|progress| appliance::appliance(options.from.origin(&lock), &order, progress))?;
     let mut signed = Vec::new();
     for name in appliance::REFERENCES {
@@ -79,6 +79,7 @@ pub(crate) fn build(options: &Build) -> anyhow::Result<ExitCode> {
         let reference = ReferenceValues::from_json(&text)?;
         signed.push(sign(&file("corim"), &reference, vouching)?);
     }
+    cve::leave(report.as_ref(), &options.out)?;
     if options.json {
         print(&made)?;
         return Ok(ExitCode::SUCCESS);

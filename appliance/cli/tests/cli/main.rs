@@ -9,6 +9,7 @@ mod bmc;
 mod burn_in;
 mod chain;
 mod controllers;
+mod cve;
 mod evidence;
 mod looks;
 mod running;

@@ -20,7 +20,7 @@ fn glass(door: &str) -> BreakGlass {
         "restarting" => Door::Restarting,
         "shown" => Door::Shown,
         "open" => Door::Open { host_key: "SHA256:a".into(), heard: 3 },
-        "closing" => Door::Closing { why: why() },
+        "closing" => Door::Closing { why: why(), opening: None },
         "closed" => Door::Closed { why: why() },
         "returning" => Door::Returning { why: why() },
         "stuck" => Door::Stuck { why: why() },
@@ -107,6 +107,30 @@ fn lines_count_for_their_own_opening() {
     let heard = open.heard("SHA256:a", 2).unwrap();
     assert!(matches!(heard.door, Door::Open { heard: 5, .. }));
     assert!(open.heard("SHA256:b", 2).is_none() && glass("shown").heard("SHA256:a", 2).is_none());
+}
+
+/// Whoever is in when it ends is put out, and the server says so only then.
+#[test]
+fn an_opening_is_heard_until_it_is_closed() {
+    let late = NOW.after(Seconds(30 * 60));
+    let ended = glass("open").take(Glassed::Ends { by: "bob".into() }, NOW);
+    for closing in [ended, glass("open").pass_time(late)].map(Option::unwrap) {
+        assert_eq!(
+            (closing.door.name(), closing.known("SHA256:a"), closing.known("SHA256:b")),
+            ("closing", Some(3), None)
+        );
+        let heard = closing.heard("SHA256:a", 2).unwrap();
+        assert_eq!((heard.known("SHA256:a"), heard.words()), (Some(5), closing.words()));
+        let record = serde_json::to_string(&heard).unwrap();
+        assert_eq!(serde_json::from_str::<BreakGlass>(&record).unwrap(), heard);
+        let closed = heard.take(Glassed::Closed { restart: true }, late).unwrap();
+        assert_eq!(closed.known("SHA256:a"), None);
+    }
+    // Ended before anything was open, and records of before there was more to a closing door.
+    assert_eq!(glass("shown").take(Glassed::Ends { by: "bob".into() }, NOW).unwrap().known("SHA256:a"), None);
+    let record = serde_json::to_string(&glass("closing")).unwrap();
+    assert!(record.ends_with(r#""door":{"door":"closing","why":"because"}}"#), "{record}");
+    assert_eq!(serde_json::from_str::<BreakGlass>(&record).unwrap(), glass("closing"));
 }
 
 #[test]

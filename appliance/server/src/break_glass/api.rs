@@ -25,6 +25,7 @@ use crate::{
     chain_of, erase,
     operator_api::Problem,
     remedy, rescue, residence,
+    told::told,
 };
 
 /// Names of people are kept as told; this is enough for any.
@@ -76,8 +77,7 @@ async fn begin(
     }
     let key = SshKey::parse(&permission.key)
         .map_err(|error| conflict(format!("{}. Nothing was done", chain_of(&error))))?;
-    let plain = |text: &str, most| text.chars().filter(|c| !c.is_control()).take(most).collect::<String>();
-    let (by, why) = (plain(&permission.by, BY_CHARS_MAX), plain(&permission.why, WHY_CHARS_MAX));
+    let (by, why) = (told(&permission.by, BY_CHARS_MAX), told(&permission.why, WHY_CHARS_MAX));
     if why.trim().is_empty() {
         return Err(conflict("say why: the reason is kept with who came in. Nothing was done"));
     }
@@ -124,7 +124,7 @@ async fn end(
     if super::of(&app, &host.id).await?.is_none_or(|row| !row.state.on()) {
         return Err(conflict(format!("host {text} is not opened for SSH")));
     }
-    let by = asked.by.chars().filter(|c| !c.is_control()).take(BY_CHARS_MAX).collect();
+    let by = told(&asked.by, BY_CHARS_MAX);
     super::glassed(&app, &host.id, Glassed::Ends { by }).await?;
     look(&app, &host).await
 }

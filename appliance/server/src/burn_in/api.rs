@@ -24,6 +24,7 @@ use super::{Ordered, PART_BYTES_MAX, fleet, read, skip};
 use crate::{
     app::{App, now},
     operator_api::{Problem, id},
+    told::told,
 };
 
 /// Names of people are kept as told; this is enough for any.
@@ -209,7 +210,7 @@ async fn consent(
         return Err(conflict("what is on the drive is lost: say so with `overwrite`; nothing was allowed"));
     }
     let serial = Serial::parse(&wanted.drive).ok_or_else(|| conflict("that is no serial of a drive"))?;
-    let by = wanted.by.chars().filter(|c| !c.is_control()).take(BY_BYTES_MAX).collect();
+    let by = told(&wanted.by, BY_BYTES_MAX);
     let span = SpanConsent { serial, start: wanted.start, bytes: wanted.bytes };
     let row = ConsentRow { span, by, at: now() };
     let allowed = app

@@ -28,6 +28,7 @@ use crate::{
     app::{App, now},
     chain_of,
     operator_api::Problem,
+    told::told,
 };
 
 mod nodes;
@@ -96,7 +97,7 @@ async fn acknowledge(
     Path(id): Path<String>,
     Json(said): Json<Acknowledgement>,
 ) -> Result<Json<Vec<AlertView>>, Problem> {
-    let by: String = said.by.chars().filter(|c| !c.is_control()).take(BY_CHARS_MAX).collect();
+    let by = told(&said.by, BY_CHARS_MAX);
     let known = app.db(move |store| store.acknowledge(&id, &by, now())).await?;
     if !known {
         let why = "there is no alert of that id; `chain alerts` shows the ids";

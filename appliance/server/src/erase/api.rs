@@ -23,7 +23,9 @@ use crate::{
     app::{App, now},
     break_glass,
     operator_api::Problem,
-    remedy, wipe,
+    remedy,
+    told::told,
+    wipe,
 };
 
 /// Names of people are kept as told; this is enough for any.
@@ -108,7 +110,7 @@ pub(crate) async fn begin(
             host.id, allowed.plan
         )));
     }
-    allowed.by = allowed.by.chars().filter(|c| !c.is_control()).take(BY_CHARS_MAX).collect();
+    allowed.by = told(&allowed.by, BY_CHARS_MAX);
     let id = host.id.clone();
     let begun = app.db(move |store| store.begin_erase(&id, &allowed, now())).await?;
     if begun.is_none() {
@@ -142,7 +144,7 @@ async fn certificate(
     let drives = rows.into_iter().rev().flat_map(|row| row.drives);
     let found = drives.filter(|drive| drive.serial.as_str() == serial).find_map(|drive| drive.certificate);
     let Some(found) = found else {
-        let serial: String = serial.chars().filter(|c| !c.is_control()).take(128).collect();
+        let serial = told(&serial, 128);
         return Err(Problem(
             StatusCode::NOT_FOUND,
             format!("no erase of drive {serial} in host {text} was ever proven"),
@@ -191,7 +193,7 @@ async fn made(app: &Arc<App>, host: &HostRow, serials: &[&str]) -> Result<EraseP
             drive.serial.as_ref().is_some_and(|own| own.as_str() == *serial)
         };
         let Some(first) = inventory.drives.iter().find(known) else {
-            let serial: String = serial.chars().filter(|c| !c.is_control()).take(128).collect();
+            let serial = told(serial, 128);
             return Err(conflict(format!(
                 "host {} has no drive {serial} in its inventory; `host show {}` lists them. Nothing was erased",
                 host.id, host.id

@@ -24,6 +24,7 @@ use crate::{
     app::{App, now},
     chain_of,
     operator_api::Problem,
+    told::told,
 };
 
 /// Names of people are kept as told; this is enough for any.
@@ -82,7 +83,7 @@ async fn allow(
         let state = serde_json::to_string(&member).unwrap_or_default();
         (member.host, state)
     });
-    let by: String = permission.by.chars().filter(|c| !c.is_control()).take(BY_CHARS_MAX).collect();
+    let by = told(&permission.by, BY_CHARS_MAX);
     let new = NewFleet { plan: sheet.plan, by, total: Icnt(total), members: members.collect() };
     let begun = app.db(move |store| store.begin_fleet(&new, now())).await?;
     if begun.is_none() {
@@ -190,7 +191,7 @@ async fn sheet(app: &Arc<App>, ask: &FleetAsk) -> Result<(FleetPlanView, Vec<Mem
 fn chosen(rows: Vec<HostRow>, ask: &FleetAsk) -> Result<(Vec<Member>, Vec<FleetHostView>), Problem> {
     for host in &ask.hosts {
         if !rows.iter().any(|row| row.id.as_str() == host) {
-            let host: String = host.chars().filter(|c| !c.is_control()).take(64).collect();
+            let host = told(host, 64);
             return Err(conflict(format!("there is no host {host}; `host list` shows those there are")));
         }
     }

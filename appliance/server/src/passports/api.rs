@@ -19,7 +19,7 @@ use chain_client::{Block, Demand, Error, Network, OwnedPassport};
 use utoipa::OpenApi;
 
 use super::{Leave, Unusable};
-use crate::{app::App, chain_of, operator_api::Problem};
+use crate::{app::App, chain_of, operator_api::Problem, told::told};
 
 /// Names of people are kept as told; this is enough for any.
 const BY_CHARS_MAX: usize = 100;
@@ -85,7 +85,7 @@ async fn allow(
         if let Some((other, id)) = promised.iter().find(|(_, id)| Some(*id) == passport) {
             return Err(conflict(format!("passport {id} is promised to host {other}; nothing was changed")));
         }
-        let by = permission.by.chars().filter(|c| !c.is_control()).take(BY_CHARS_MAX).collect();
+        let by = told(&permission.by, BY_CHARS_MAX);
         super::keep(&app, &asked.host.id, Leave { passport, by: Some(by) }).await?;
     }
     tracing::info!(host = %asked.host.id, passport = passport.map(|id| id.to_string()), "which passport is staked was said");

@@ -29,6 +29,7 @@ use crate::{
     app::{App, now},
     break_glass, erase,
     operator_api::Problem,
+    told::told,
 };
 
 /// Names of people are kept as told; this is enough for any.
@@ -125,7 +126,7 @@ async fn allow(
             "the plan of host {text} is {digest} now, not the one that was allowed; read it again. Nothing was changed"
         )));
     }
-    let by: String = permission.by.chars().filter(|c| !c.is_control()).take(BY_BYTES_MAX).collect();
+    let by = told(&permission.by, BY_BYTES_MAX);
     let id = host.id.clone();
     let begun = app.db(move |store| store.begin_remedy(&id, &made.plan, &by, now())).await?;
     if begun.is_none() {

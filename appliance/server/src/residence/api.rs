@@ -27,6 +27,7 @@ use crate::{
     break_glass, erase,
     operator_api::Problem,
     remedy,
+    told::told,
 };
 
 /// Names of people are kept as told; this is enough for any.
@@ -265,7 +266,7 @@ fn offered(app: &App) -> Result<Release, Problem> {
 }
 
 fn by(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(BY_CHARACTERS_MAX).collect()
+    told(text, BY_CHARACTERS_MAX)
 }
 
 async fn host(app: &Arc<App>, text: &str) -> Result<HostRow, Problem> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use appliance_api::agent::{Order, Outcome, QuoteOrder, Welcome, Work, host::Residence as Claimed};
 use appliance_enrol::{Boot, Event, Glassed, Home, Lived, Refusal, Residence};
 use appliance_model::{Digest, HostId, Serial, Session};
-use appliance_store::{ClaimRow, Kind, NewClaim, StoreError};
+use appliance_store::{ClaimRow, Kind, NewClaim, Store, StoreError};
 use attest_evidence::{Attachments, Evidence, Nonce, ReferenceValues};
 use attest_verify::{Outcome as Check, Verdict, verify};
 use axum::http::StatusCode;
@@ -22,6 +22,7 @@ use crate::{
     challenge::Challenge,
     evidence::{self, Quoted},
     proof, requests, site,
+    told::told,
 };
 
 /// Above the orders of turns.
@@ -138,7 +139,7 @@ async fn prove(
 ) -> Result<Result<Shown, Unproven>, StoreError> {
     let worthless = |why: &str| Ok(Err(Unproven::Worthless(why.to_owned())));
     if let Outcome::Failed { why } = &outcome {
-        let why: String = why.chars().filter(|c| !c.is_control()).take(2000).collect();
+        let why = told(why, 2000);
         return worthless(&format!("the agent could not quote: {why}"));
     }
     let Ok(quoted) = Quoted::read(outcome) else { return worthless("the report is no quote") };
@@ -224,17 +225,24 @@ fn foreign(failed: &[&str]) -> bool {
     !failed.is_empty() && failed.iter().all(|name| name.starts_with("pcr-"))
 }
 
+/// What a claim's boot changes before its session is the host's.  Done again after a crash, it asks the same in the place of
+/// the question that was open.
+fn another_boot(store: &Store, row: &ClaimRow) -> Result<(), StoreError> {
+    let before = store.host(&row.claim.host)?;
+    // So that the agent of this boot can answer who asks: its evidence says what it is.
+    if before.stage.answers_verifiers() && before.boot != Some(row.claim.boot) {
+        requests::ask_inventory(store, &row.claim.host)?;
+    }
+    // A boot from a drive has no ticket, and the one before it proves nothing of this boot.
+    store.forget(&row.claim.host, Kind::BootTicket)
+}
+
 /// The session is the host's, so that it can be opened and ended; its stage and residence stay as they are.
 async fn opened(app: &Arc<App>, row: ClaimRow) -> Result<(), StoreError> {
     let host = row.claim.host.clone();
     let good = app
         .db(move |store| {
-            let before = store.host(&row.claim.host)?;
-            // So that the agent of this boot can answer who asks: its evidence says what it is.
-            if before.stage.answers_verifiers() && before.boot != Some(row.claim.boot) {
-                requests::ask_inventory(store, &row.claim.host)?;
-            }
-            store.forget(&row.claim.host, Kind::BootTicket)?;
+            another_boot(store, &row)?;
             store.glass_claim(row.id, now())
         })
         .await?;
@@ -260,12 +268,7 @@ async fn proven(app: &Arc<App>, row: ClaimRow, home: Home) -> Result<(), StoreEr
     let happened = Lived::Proven { home, unpromoted, floor, failed };
     let good = app
         .db(move |store| {
-            let before = store.host(&row.claim.host)?;
-            if before.stage.answers_verifiers() && before.boot != Some(row.claim.boot) {
-                requests::ask_inventory(store, &row.claim.host)?;
-            }
-            // A boot from a drive has no ticket, and the one before it proves nothing of this boot.
-            store.forget(&row.claim.host, Kind::BootTicket)?;
+            another_boot(store, &row)?;
             // First: a crash in between has it quoted again, and nothing is forgotten.
             store.glassed(&row.claim.host, Glassed::Clean, now())?;
             store.prove_claim(row.id, happened, now())

@@ -176,19 +176,7 @@ impl Machine {
                 bend.clock.0 += 1000 + order.sequence * 1000;
             }),
         };
-        Outcome::Quoted {
-            statement: hex::encode(evidence.statement.encode()),
-            attest: hex::encode(&evidence.tpm.attest),
-            signature: hex::encode(&evidence.tpm.signature),
-            pcrs: evidence
-                .tpm
-                .pcrs
-                .iter()
-                .map(|pcr| (pcr.index, Digest(pcr.digest.clone().try_into().unwrap())))
-                .collect(),
-            uefi_log: hex::encode(&evidence.logs.uefi),
-            iak: None,
-        }
+        quote_of(&evidence)
     }
 
     /// The inventory, as its agent reports it.
@@ -298,5 +286,18 @@ impl Machine {
             (stage.name() == name).then_some(stage)
         })
         .await
+    }
+}
+
+/// What an agent reports, whose quote this evidence was made of.
+pub(crate) fn quote_of(evidence: &Evidence) -> Outcome {
+    let pcrs = evidence.tpm.pcrs.iter();
+    Outcome::Quoted {
+        statement: hex::encode(evidence.statement.encode()),
+        attest: hex::encode(&evidence.tpm.attest),
+        signature: hex::encode(&evidence.tpm.signature),
+        pcrs: pcrs.map(|pcr| (pcr.index, Digest(pcr.digest.as_slice().try_into().unwrap()))).collect(),
+        uefi_log: hex::encode(&evidence.logs.uefi),
+        iak: None,
     }
 }

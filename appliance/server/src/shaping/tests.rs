@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{RULE, refusal};
 use crate::{
     requests,
-    rig::{Machine, Rig, Running, STAKE, Wish, tokens, until},
+    rig::{Machine, Rig, Running, STAKE, Wish, quote_of, tokens, until},
 };
 
 #[test]
@@ -196,20 +196,7 @@ async fn a_live_node_with_more_than_was_quoted_is_quoted_anew() {
     assert_eq!((quote.manifest.as_deref(), quote.sequence), (Some(manifest.as_str()), 1));
     let nonce = Nonce::decode(&hex::decode(&quote.nonce).unwrap()).unwrap();
     let evidence = machine.evidence(&running.app, (1, quote.previous), nonce, &manifest);
-    let outcome = Outcome::Quoted {
-        statement: hex::encode(evidence.statement.encode()),
-        attest: hex::encode(&evidence.tpm.attest),
-        signature: hex::encode(&evidence.tpm.signature),
-        pcrs: evidence
-            .tpm
-            .pcrs
-            .iter()
-            .map(|pcr| (pcr.index, Digest(pcr.digest.as_slice().try_into().unwrap())))
-            .collect(),
-        uefi_log: hex::encode(&evidence.logs.uefi),
-        iak: None,
-    };
-    report(&running, &machine, order, outcome).await;
+    report(&running, &machine, order, quote_of(&evidence)).await;
     assert!(matches!(ended(&running, order).await, RequestEnd::Answered(_)));
     let id = machine.id.clone();
     let newest = running.app.db(move |store| store.newest_evidence(&id)).await.unwrap().unwrap();

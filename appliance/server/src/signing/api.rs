@@ -27,6 +27,7 @@ use crate::{
     chain_of,
     operator_api::Problem,
     signing,
+    told::told,
 };
 
 /// Names of people are kept as told; this is enough for any.
@@ -193,7 +194,7 @@ async fn allow(
             sheet.words
         )));
     }
-    let by: String = permission.by.chars().filter(|c| !c.is_control()).take(BY_BYTES_MAX).collect();
+    let by = told(&permission.by, BY_BYTES_MAX);
     let signer = signer(&app);
     tracing::info!(words = sheet.words, by, "spending is allowed");
     app.db(move |store| store.allow_spending(signer, &sheet.words, &sheet.sheet, &by, now())).await?;

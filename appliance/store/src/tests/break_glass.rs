@@ -70,4 +70,14 @@ fn a_claim_that_shows_the_addon_is_the_hosts_and_lines_count_once() {
     let said: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("its SSH server: ")).collect();
     assert_eq!(said, ["one", "two", "three"]);
     assert_eq!(store.glass(&host).unwrap().unwrap().number, number);
+    // Ended, and not closed yet: who is put out is heard, and then nobody.
+    store.glassed(&host, Glassed::Ends { by: "bob".into() }, NOW).unwrap();
+    let number = store.glass(&host).unwrap().unwrap().number;
+    assert!(hear("SHA256:a", 3, &["put out"]) && hear("SHA256:a", 3, &["put out"]));
+    assert_eq!(store.glass(&host).unwrap().unwrap().number, number, "the order to close keeps its name");
+    store.glassed(&host, Glassed::Closed { restart: true }, NOW).unwrap();
+    assert!(!hear("SHA256:a", 4, &["too late"]));
+    let last = store.glass_lines(&host).unwrap().into_iter().rev().map(|line| line.text);
+    let put_out = last.filter(|text| text == "its SSH server: put out").count();
+    assert_eq!(put_out, 1);
 }

@@ -146,14 +146,14 @@ impl Volumes<'_> {
         let report: Report = serde_json::from_slice(&told.out).map_err(|error| {
             io::Error::other(format!("lvm's report is not readable ({error}): {}", told.why()))
         })?;
-        let rows = report
-            .report
-            .into_iter()
-            .flat_map(|part| part.pvseg)
-            .filter(|row| row.pv_uuid == self.group.member);
-        Ok(self
-            .judge(rows.collect())
-            .unwrap_or_else(|| State::Other("a report of LVM's that makes no sense".into())))
+        let rows = report.report.into_iter().flat_map(|part| part.pvseg);
+        let rows: Vec<Row> = rows.filter(|row| row.pv_uuid == self.group.member).collect();
+        // Of a drive without a group it says one row.  Where it says nothing, nobody knows what is on it, and what may be a
+        // group is not taken for none.
+        if rows.is_empty() {
+            return Err(io::Error::other(format!("lvm does not see what its label says: {}", told.why())));
+        }
+        Ok(self.judge(rows).unwrap_or_else(|| State::Other("a report of LVM's that makes no sense".into())))
     }
 
     /// What its first sectors say: whether it is ours, and not yet what is on it.

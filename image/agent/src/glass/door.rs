@@ -48,11 +48,10 @@ impl Door {
     /// Opens for this key; gives what the server says as well.
     pub(super) fn open(root: &Path, key: &SshKey, seconds: u64) -> Result<(Self, ChildStderr), String> {
         shut(root);
-        let opened = open(root, key, seconds);
-        if opened.is_err() {
+        open(root, key, seconds).map_err(|why| {
             shut(root);
-        }
-        opened
+            format!("{why}; nothing is opened")
+        })
     }
 
     /// Kills server and sessions, and undoes the rest.
@@ -70,8 +69,7 @@ impl Door {
 
 fn open(root: &Path, key: &SshKey, seconds: u64) -> Result<(Door, ChildStderr), String> {
     let home = root.join(HOME);
-    let failed =
-        |what: &'static str| move |error: std::io::Error| format!("{what}: {error}; nothing is opened");
+    let failed = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
     let put = |path: &Path, text: &str, mode| {
         fs::write(path, text)?;
         fs::set_permissions(path, Permissions::from_mode(mode))
@@ -88,8 +86,8 @@ fn open(root: &Path, key: &SshKey, seconds: u64) -> Result<(Door, ChildStderr), 
     mount(Some(&from), &to, None::<&str>, MsFlags::MS_BIND, None::<&str>)
         .map_err(|error| failed("the list of users")(error.into()))?;
     let made = run("/usr/bin/dropbearkey", &["-t", "ed25519", "-f", &text(&home.join("host_key"))])?;
-    let host_key = fingerprint(&made).ok_or("dropbearkey told no fingerprint; nothing is opened")?;
-    let cell = cell(root).ok_or("this service has no control group; nothing is opened")?;
+    let host_key = fingerprint(&made).ok_or("dropbearkey told no fingerprint")?;
+    let cell = cell(root).ok_or("this service has no control group")?;
     fs::create_dir_all(&cell).map_err(failed("a control group"))?;
     // Before anything is reachable: should this program hang, systemd ends it.
     let after = format!("--on-active={}", seconds.saturating_add(AFTER_SECONDS));
@@ -118,7 +116,7 @@ fn open(root: &Path, key: &SshKey, seconds: u64) -> Result<(Door, ChildStderr), 
         (opened, _) => {
             let _ = server.kill();
             let _ = server.wait();
-            Err(opened.err().unwrap_or_else(|| "dropbear cannot be heard; nothing is opened".into()))
+            Err(opened.err().unwrap_or_else(|| "dropbear cannot be heard".into()))
         }
     }
 }
@@ -173,13 +171,13 @@ fn text(path: &Path) -> String {
 /// Runs a program to its end; gives what it said.
 fn run(program: &'static str, arguments: &[&str]) -> Result<String, String> {
     let done = Command::new(program).args(arguments).stdin(Stdio::null()).output();
-    let done = done.map_err(|error| format!("{program}: {error}; nothing is opened"))?;
+    let done = done.map_err(|error| format!("{program}: {error}"))?;
     if done.status.success() {
         return Ok(String::from_utf8_lossy(&done.stdout).into_owned());
     }
     let words = String::from_utf8_lossy(&done.stderr);
     let words: String = words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WORDS_MAX).collect();
-    Err(format!("{program}: {}; nothing is opened", words.trim()))
+    Err(format!("{program}: {}", words.trim()))
 }
 
 #[cfg(test)]

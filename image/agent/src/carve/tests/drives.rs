@@ -369,7 +369,7 @@ fn what_lvm_does_not_do_is_told_in_its_words() {
     ground.calls.volumes = run_volumes;
     let gaps = gaps_of(&ground, &wanted);
     assert!(gaps[0].contains("usr/sbin/lvm could not be started"), "{gaps:?}");
-    let (tree, _, mut ground) = made();
+    let (tree, wanted, mut ground) = made();
     // What it answers is anybody's.
     for out in ["", "{}", "[[", r#"{"report":[{"pvseg":[{}]}]}"#] {
         thread_local!(static OUT: std::cell::Cell<&'static str> = const { std::cell::Cell::new("") });
@@ -378,6 +378,17 @@ fn what_lvm_does_not_do_is_told_in_its_words() {
         let why = ground.undo(&inventory(), &mut |_| Ok(())).unwrap_err().to_string();
         assert!(why.contains("drive D2: lvm's report is not readable"), "{why}");
     }
+    // A label of ours that it does not see: what is on the drive stays there.
+    ground.calls.volumes = |_, _| {
+        let out = br#"{"report":[{"pvseg":[]}]}"#.to_vec();
+        Ok(Told { out, words: b"  Cannot use /dev/sdb: device is busy\n".to_vec() })
+    };
+    let before = fs::read(drive_of(&tree)).unwrap();
+    let why = ground.undo(&inventory(), &mut |_| Ok(())).unwrap_err().to_string();
+    assert!(why.contains("drive D2: lvm does not see") && why.contains("device is busy"), "{why}");
+    let gaps = gaps_of(&ground, &wanted);
+    assert!(gaps[0].contains("cannot be cut: lvm does not see what its label says"), "{gaps:?}");
+    assert!(fs::read(drive_of(&tree)).unwrap() == before, "nothing was written");
     ground.calls.volumes =
         |program, words| if words.contains(&"-an") { Ok(Told::default()) } else { lvm(program, words) };
     let why = ground.undo(&inventory(), &mut |_| Ok(())).unwrap_err().to_string();
