@@ -50,6 +50,8 @@ pub(crate) struct Machine {
     spec: HostSpec,
     /// Serials of drives that were pulled: not there from the next power-on.
     pulled: Mutex<Vec<String>>,
+    /// Drives in whose place others stand from the next power-on: which, and the other's serial.
+    exchanged: Mutex<Vec<(usize, String)>>,
     folder: PathBuf,
     firmware: PathBuf,
     nursery: Nursery,
@@ -107,6 +109,7 @@ impl Machine {
             index,
             spec,
             pulled: Mutex::default(),
+            exchanged: Mutex::default(),
             folder,
             firmware: firmware.0,
             nursery,
@@ -182,10 +185,26 @@ impl Machine {
         self.pulled.lock().unwrap_or_else(PoisonError::into_inner).push(serial.to_owned());
     }
 
-    /// The server without the drives that were pulled.
+    /// Puts a blank drive of the same size in the place of this one, while the power is off.
+    pub(crate) fn exchange_drive(&self, number: usize, serial: &str) -> Result<(), RackError> {
+        let path = self.folder.join(command_line::backing_file(number));
+        let bytes = self.spec.drives.get(number).map_or(0, |drive| drive.bytes);
+        let file = std::fs::File::create(&path).map_err(RackError::io("empty", &path))?;
+        file.set_len(bytes).map_err(RackError::io("size", &path))?;
+        let mut exchanged = self.exchanged.lock().unwrap_or_else(PoisonError::into_inner);
+        exchanged.push((number, serial.to_owned()));
+        Ok(())
+    }
+
+    /// The server without the drives that were pulled, and with those that were exchanged.
     fn present(&self) -> HostSpec {
         let pulled = self.pulled.lock().unwrap_or_else(PoisonError::into_inner);
         let mut spec = self.spec.clone();
+        for (number, serial) in self.exchanged.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if let Some(drive) = spec.drives.get_mut(*number) {
+                drive.serial.clone_from(serial);
+            }
+        }
         spec.drives.retain(|drive| !pulled.contains(&drive.serial));
         spec
     }

@@ -183,6 +183,15 @@ impl Host {
         self.machine.pull_drive(serial);
     }
 
+    /// Puts a blank drive with another serial in the place of the one with this number, counted from 0.  The server must
+    /// be off; its BMC goes on listing the old one.
+    ///
+    /// # Errors
+    /// When the backing file cannot be written.
+    pub fn exchange_drive(&self, number: usize, serial: &str) -> Result<(), RackError> {
+        self.machine.exchange_drive(number, serial)
+    }
+
     /// Where the BMC serves Redfish, such as `https://10.78.0.11`.
     #[must_use]
     pub fn bmc_url(&self) -> String {
