@@ -5,6 +5,7 @@
 //! reset after which something else must boot (a one-time override is used up) becomes a new QEMU.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ pub(crate) struct Machine {
     pulled: Mutex<Vec<String>>,
     /// Drives in whose place others stand from the next power-on: which, and the other's serial.
     exchanged: Mutex<Vec<(usize, String)>>,
+    /// Whether its firmware goes on to the network from the next power-on, as its description has it at first.
+    network_last: AtomicBool,
     folder: PathBuf,
     firmware: PathBuf,
     nursery: Nursery,
@@ -105,11 +108,13 @@ impl Machine {
                 .map_err(RackError::io("copy firmware variables to", &variables))?;
         }
         let console = Arc::new(Console::open(&spec.serial, &folder.join("console.log"))?);
+        let network_last = spec.network_last;
         Ok(Self {
             index,
             spec,
             pulled: Mutex::default(),
             exchanged: Mutex::default(),
+            network_last: AtomicBool::new(network_last),
             folder,
             firmware: firmware.0,
             nursery,
@@ -185,6 +190,11 @@ impl Machine {
         self.pulled.lock().unwrap_or_else(PoisonError::into_inner).push(serial.to_owned());
     }
 
+    /// Has the firmware stay at its drives from the next start of QEMU on.
+    pub(crate) fn no_network_last(&self) {
+        self.network_last.store(false, Ordering::SeqCst);
+    }
+
     /// Puts a blank drive of the same size in the place of this one, while the power is off.
     pub(crate) fn exchange_drive(&self, number: usize, serial: &str) -> Result<(), RackError> {
         let path = self.folder.join(command_line::backing_file(number));
@@ -200,6 +210,7 @@ impl Machine {
     fn present(&self) -> HostSpec {
         let pulled = self.pulled.lock().unwrap_or_else(PoisonError::into_inner);
         let mut spec = self.spec.clone();
+        spec.network_last = self.network_last.load(Ordering::SeqCst);
         for (number, serial) in self.exchanged.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             if let Some(drive) = spec.drives.get_mut(*number) {
                 drive.serial.clone_from(serial);

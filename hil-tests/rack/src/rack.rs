@@ -183,6 +183,12 @@ impl Host {
         self.machine.pull_drive(serial);
     }
 
+    /// Takes [`HostSpec::network_last`] back from the next power-on: an override for the network strikes the drives from
+    /// OVMF's stored order, and the network would come before them ever after.
+    pub fn no_network_last(&self) {
+        self.machine.no_network_last();
+    }
+
     /// Puts a blank drive with another serial in the place of the one with this number, counted from 0.  The server must
     /// be off; its BMC goes on listing the old one.
     ///

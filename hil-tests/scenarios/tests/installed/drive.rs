@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The drive that a technician puts in.
-const SPARE: &str = "NVME0001N";
+pub(crate) const SPARE: &str = "NVME0001N";
 
 /// `before` is its evidence, and `manifest` what that one signs.
 pub(crate) async fn replaced(

@@ -63,9 +63,10 @@ fn a_server_gets_a_system_is_updated_and_stays_the_same_node_when_its_drive_is_r
         let view = lab.wait_stage(SERIAL, "registered", LIMIT).await?;
         ensure!(view.node.as_deref() == Some(&*node), "{view:?}");
         other_release(&mut lab, (&releases.broken, &releases.second)).await?;
-        rescue::rescued(&mut lab, &id).await?;
         glass::opened_and_closed(&lab, &id, &node).await?;
         drive::replaced(&lab, &releases, &host, (&second, &manifest)).await?;
+        lab.rack.host(0).no_network_last();
+        rescue::rescued(&mut lab, &id).await?;
         lab.stop().await;
         Ok(())
     })

@@ -10,7 +10,8 @@ use tokio::{
 };
 
 use crate::{
-    DRIVE, LIMIT, SERIAL,
+    LIMIT, SERIAL,
+    drive::SPARE,
     said::{cli, lives},
 };
 
@@ -46,7 +47,7 @@ pub(crate) async fn rescued(lab: &mut Lab, id: &str) -> anyhow::Result<()> {
     for words in ["knows this machine as", "quoting for registration"] {
         lab.rack.host(0).wait_console(words, LIMIT).await?;
     }
-    lives(lab, id, ("b", "1.2"), DRIVE).await?;
+    lives(lab, id, ("a", "1.2"), SPARE).await?;
     lab.wait_stage(SERIAL, "registered", LIMIT).await.map(drop)
 }
 
