@@ -1,25 +1,39 @@
 //! Is this still the machine that was registered?  Compared by the serials of the parts that its units are made of.
 //!
 //! Addresses, firmware versions, temperatures and the kernel's names may change; parts may not: units were carved from
-//! them, and somebody has booked them.
+//! them, and somebody has booked them.  A drive that no unit is of, such as the one that the host's own system is on, may
+//! die and be replaced: the machine is who its TPM says it is, whatever its drives hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use appliance_model::inventory::{Bus, Inventory};
+use appliance_model::{
+    Serial,
+    inventory::{Bus, Drive, Inventory},
+};
 
 use crate::Refusal;
 
 /// What differs between the machine that was `registered` and the one `found` now; `None` if nothing that counts does.
+/// `sold` are the drives that units are of; where nobody knows, all count.
 #[must_use]
-pub fn drift(registered: &Inventory, found: &Inventory) -> Option<Refusal> {
-    let (before, now) = (parts(registered), parts(found));
+pub fn drift(registered: &Inventory, found: &Inventory, sold: Option<&BTreeSet<Serial>>) -> Option<Refusal> {
+    let is_spare = |drive: &&Drive| match (&drive.serial, sold) {
+        (Some(serial), Some(sold)) => !sold.contains(serial),
+        // What has no name cannot be told from what is sold.
+        (None, _) | (_, None) => false,
+    };
+    let (before, now) = (parts(registered, is_spare), parts(found, is_spare));
     let short = |from: &BTreeMap<String, usize>, than: &BTreeMap<String, usize>| -> Vec<String> {
         let lacks = |(part, count): (&String, &usize)| {
             (*count > than.get(part).copied().unwrap_or(0)).then(|| part.clone())
         };
         from.iter().filter_map(lacks).collect()
     };
-    let (gone, new) = (short(&before, &now), short(&now, &before));
+    let (gone, mut new) = (short(&before, &now), short(&now, &before));
+    let (spares_before, spares_now) = (spares(registered, is_spare), spares(found, is_spare));
+    let more = spares_now.values().sum::<usize>().saturating_sub(spares_before.values().sum());
+    // In the place of one that is gone stands another; what is more is named.
+    new.extend(short(&spares_now, &spares_before).into_iter().take(more));
     if gone.is_empty() && new.is_empty() {
         return None;
     }
@@ -28,33 +42,49 @@ pub fn drift(registered: &Inventory, found: &Inventory) -> Option<Refusal> {
         rule: "drift".into(),
         text: format!(
             "the machine has other parts than were registered: {} gone, {} new. Put the old parts back, or retire \
-             the node and enrol the machine again with `host retry`",
+             the node and enrol the machine again with `host retry` (a drive that no unit is of may be exchanged)",
             list(gone),
             list(new)
         ),
     })
 }
 
-/// How often each part is there, in words that name it.
-fn parts(inventory: &Inventory) -> BTreeMap<String, usize> {
-    let named = |what: &str, serial: Option<String>, else_by: String| match serial {
-        Some(serial) => format!("{what} {serial}"),
-        None => format!("{what} without serial ({else_by})"),
-    };
-    let text = |serial: &Option<appliance_model::Serial>| serial.as_ref().map(ToString::to_string);
-    // Media that a BMC or a technician plugs in come by USB, and no unit is carved from them.
-    let fixed = inventory.drives.iter().filter(|drive| drive.bus != Bus::Usb);
-    let drives = fixed.map(|drive| {
-        let namespace = drive.namespace.map_or(String::new(), |id| format!(" namespace {id}"));
-        let by = format!("{}, {} bytes", drive.model.as_deref().unwrap_or("model unknown"), drive.bytes);
-        named("drive", text(&drive.serial), by) + &namespace
-    });
+/// How often each part is there that counts, in words that name it.
+fn parts(inventory: &Inventory, is_spare: impl Fn(&&Drive) -> bool) -> BTreeMap<String, usize> {
+    let drives = fixed(inventory).filter(|drive| !is_spare(drive)).map(drive_words);
     let modules = inventory.dimms.iter().map(|dimm| {
-        named("memory module", text(&dimm.serial), format!("{}, {} bytes", dimm.slot, dimm.bytes))
+        named("memory module", dimm.serial.as_ref(), &format!("{}, {} bytes", dimm.slot, dimm.bytes))
     });
     let board = inventory.system.board_serial.as_ref().map(|serial| format!("board {serial}"));
+    counted(drives.chain(modules).chain(board))
+}
+
+/// How often each drive is there that no unit is of.
+fn spares(inventory: &Inventory, is_spare: impl Fn(&&Drive) -> bool) -> BTreeMap<String, usize> {
+    counted(fixed(inventory).filter(is_spare).map(drive_words))
+}
+
+/// Media that a BMC or a technician plugs in come by USB, and no unit is carved from them.
+fn fixed(inventory: &Inventory) -> impl Iterator<Item = &Drive> {
+    inventory.drives.iter().filter(|drive| drive.bus != Bus::Usb)
+}
+
+fn drive_words(drive: &Drive) -> String {
+    let namespace = drive.namespace.map_or(String::new(), |id| format!(" namespace {id}"));
+    let by = format!("{}, {} bytes", drive.model.as_deref().unwrap_or("model unknown"), drive.bytes);
+    named("drive", drive.serial.as_ref(), &by) + &namespace
+}
+
+fn named(what: &str, serial: Option<&Serial>, else_by: &str) -> String {
+    match serial {
+        Some(serial) => format!("{what} {serial}"),
+        None => format!("{what} without serial ({else_by})"),
+    }
+}
+
+fn counted(words: impl Iterator<Item = String>) -> BTreeMap<String, usize> {
     let mut parts = BTreeMap::new();
-    for part in drives.chain(modules).chain(board) {
+    for part in words {
         *parts.entry(part).or_insert(0) += 1;
     }
     parts
@@ -104,7 +134,7 @@ mod tests {
             (&["D1", "D2"], &["M1"], Some("memory module without serial (A1, 9 bytes) gone")),
             (&["D1", "-"], &["M1", "-"], Some("drive without serial (M, 7 bytes) namespace 1 new")),
         ] {
-            let found = drift(&registered, &machine(drives, modules));
+            let found = drift(&registered, &machine(drives, modules), None);
             match words {
                 None => assert_eq!(found, None),
                 Some(words) => {
@@ -112,6 +142,30 @@ mod tests {
                     assert_eq!(found.rule, "drift");
                     assert!(found.text.contains(words), "{}", found.text);
                 }
+            }
+        }
+    }
+
+    /// Units are of D1 and of what has no serial; the host's own system is on S1.
+    #[test]
+    fn a_drive_that_is_not_sold_may_be_exchanged_and_no_other() {
+        let registered = machine(&["D1", "S1", "-"], &["M1"]);
+        let sold = BTreeSet::from([Serial::parse("D1").unwrap()]);
+        for (drives, words) in [
+            (&["D1", "S1", "-"][..], None),
+            (&["D1", "S2", "-"], None),
+            (&["D1", "-"], None),
+            (&["D1", "S1", "S2", "-"], Some("nothing gone, drive S2 namespace 1 new")),
+            (&["D1", "S2", "S3", "-"], Some("nothing gone, drive S2 namespace 1 new")),
+            (&["D2", "S1", "-"], Some("drive D1 namespace 1 gone")),
+            (&["S1", "-"], Some("drive D1 namespace 1 gone, nothing new")),
+            (&["D1", "D1", "S1", "-"], Some("nothing gone, drive D1 namespace 1 new")),
+            (&["D1", "S1"], Some("drive without serial (M, 7 bytes) namespace 1 gone")),
+        ] {
+            let found = drift(&registered, &machine(drives, &["M1"]), Some(&sold)).map(|found| found.text);
+            match words {
+                None => assert_eq!(found, None, "{drives:?}"),
+                Some(words) => assert!(found.as_ref().is_some_and(|text| text.contains(words)), "{found:?}"),
             }
         }
     }
@@ -124,6 +178,6 @@ mod tests {
         found.drives[0].firmware = Some("2.0".into());
         found.system.bios_version = Some("9".into());
         found.gaps.push("no TPM facts".into());
-        assert_eq!(drift(&registered, &found), None);
+        assert_eq!(drift(&registered, &found, None), None);
     }
 }

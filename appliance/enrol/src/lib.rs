@@ -37,7 +37,8 @@ pub use remedy::{
     RemedyTurn, Reply, Restart, Restarted, Setting, SettingValue, Sight, TaskEnd, barred,
 };
 pub use residence::{
-    Errand, Home, Housing, INSTALL_WAITS, Job, Lived, RESTART_SECONDS_MAX, Residence, install_barred,
+    Astray, Errand, Home, Housing, INSTALL_WAITS, Job, Lived, RESTART_SECONDS_MAX, RULE as ASTRAY, Residence,
+    install_barred,
 };
 pub use rotation::{Act, Happened, LOCKOUT_SECONDS, LogIn, Rotation, Told, Trying, Turn, Which};
 pub use stage::{AttestedRecord, Boot, BoundRecord, Carved, Order, Stage};

@@ -13,8 +13,8 @@ use crate::Refusal;
 
 mod words;
 
-pub use self::words::install_barred;
 pub(crate) use self::words::named;
+pub use self::words::{RULE, install_barred};
 
 /// How long a permission waits for the machine's agent.
 pub const INSTALL_WAITS: Seconds = Seconds(24 * 3600);
@@ -119,6 +119,16 @@ pub enum Housing {
     },
 }
 
+/// Why a host that has a home does not run it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Astray {
+    /// Nobody asked for it, and the machine was started from the network: a drive that died, was replaced or erased.
+    Network,
+    /// What its drive started is not believed.
+    Foreign,
+}
+
 /// Where a host's agent lives, and what is going on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -129,6 +139,9 @@ pub struct Residence {
     /// The largest epoch that was ever marked good: nothing older is believed.
     #[serde(default)]
     pub floor: u32,
+    /// Why the home does not run, if so: until a system is proven again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub astray: Option<Astray>,
     /// What is going on.
     pub housing: Housing,
 }
@@ -159,8 +172,10 @@ pub enum Lived {
         /// Why.
         why: String,
     },
-    /// An agent said hello from the discovery image, with a ticket that was honoured.
+    /// An agent said hello from the discovery image, with a ticket that was honoured, and no rescue had asked for that.
     FromMemory,
+    /// The host's own key has quoted a system that is not believed.
+    Foreign,
     /// An installed system was proven by a fresh quote.
     Proven {
         /// Which.
@@ -217,6 +232,7 @@ impl Residence {
             }
             Lived::Failed { why } => Ok(self.failed(why, now)),
             Lived::FromMemory => Ok(self.in_memory(now)),
+            Lived::Foreign => Ok(self.strayed(Astray::Foreign).filter(|next| next != self)),
             Lived::Proven { home, unpromoted, floor, failed } => {
                 let came = self.proven(home.clone(), unpromoted, &failed, now);
                 let state = came.as_ref().unwrap_or(self);
@@ -305,6 +321,20 @@ impl Residence {
         }
     }
 
+    /// Whether the machine is to be started from its drive, where nothing else is said.  One whose home does not start is
+    /// not, and neither is one whose agent waits to be told to install anew.
+    #[must_use]
+    pub fn starts_from_drive(&self) -> bool {
+        let anew =
+            matches!(&self.housing, Housing::Asked { job, .. } if matches!(job.place, Place::Fresh { .. }));
+        self.home.is_some() && self.astray.is_none() && !anew
+    }
+
+    /// The same, with its home out of reach; `None` where it has none.
+    fn strayed(&self, astray: Astray) -> Option<Self> {
+        self.home.is_some().then(|| Self { astray: Some(astray), ..self.clone() })
+    }
+
     fn turned(&self, housing: Housing) -> Self {
         Self { housing, ..self.clone() }
     }
@@ -339,17 +369,18 @@ impl Residence {
 
     /// The discovery image: where a system was to be started, the machine has taken another way.
     fn in_memory(&self, now: Now) -> Option<Self> {
-        match &self.housing {
-            Housing::Restarting { .. } => self.failed(
+        let astray = self.strayed(Astray::Network).unwrap_or_else(|| self.clone());
+        let ended = match &self.housing {
+            Housing::Restarting { .. } => astray.failed(
                 "the machine booted the discovery image from the network instead of its drive: look at the boot order in \
                  its firmware, and whether the drive is listed there"
                     .into(),
                 now,
             ),
             // Its agent is the discovery image's now, which has no other slot and nothing to mark.
-            Housing::Promoting { job: None, .. } => Some(self.turned(Housing::Settled)),
+            Housing::Promoting { job: None, .. } => Some(astray.turned(Housing::Settled)),
             Housing::Promoting { job: Some(_), .. } => {
-                self.failed("the machine was restarted from the network before it was marked good".into(), now)
+                astray.failed("the machine was restarted from the network before it was marked good".into(), now)
             }
             Housing::Settled
             | Housing::Queued { .. }
@@ -357,7 +388,8 @@ impl Residence {
             | Housing::Occupied { .. }
             | Housing::Written { .. }
             | Housing::Failed { .. } => None,
-        }
+        };
+        ended.or_else(|| (astray != *self).then_some(astray))
     }
 
     fn proven(&self, home: Home, unpromoted: bool, failed: &[FailedSlot], now: Now) -> Option<Self> {
@@ -373,10 +405,10 @@ impl Residence {
         let came = wanted.filter(|job| job.release.root_hash == home.release.root_hash).cloned();
         if unpromoted {
             // A system nobody asked for, but one whose values are known: an install whose answer was lost, or a person's.
-            return Some(self.turned(Housing::Promoting { home, job: came }));
+            return Some(Self { astray: None, ..self.turned(Housing::Promoting { home, job: came }) });
         }
-        let lives =
-            Self { home: Some(home.clone()), floor: self.floor.max(home.release.epoch), ..self.clone() };
+        let floor = self.floor.max(home.release.epoch);
+        let lives = Self { home: Some(home.clone()), floor, astray: None, housing: self.housing.clone() };
         match &self.housing {
             // Marked good, and the word that it was got lost.
             Housing::Promoting { .. }
@@ -427,7 +459,7 @@ impl Residence {
             return Err(format!("the TPM's floor was to be raised to {}", home.release.epoch));
         }
         let floor = self.floor.max(home.release.epoch);
-        Ok(Some(Self { home: Some(home.clone()), floor, housing: Housing::Settled }))
+        Ok(Some(Self { home: Some(home.clone()), floor, astray: None, housing: Housing::Settled }))
     }
 }
 

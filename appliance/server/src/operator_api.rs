@@ -338,10 +338,10 @@ async fn views(app: &Arc<App>) -> Result<Vec<HostView>, StoreError> {
 
 async fn view(app: &Arc<App>, row: HostRow) -> Result<HostView, StoreError> {
     let id = row.id.clone();
-    let (trouble, ticket, run, glass) = app
+    let (trouble, ticket, run, glass, lives) = app
         .db(move |store| {
             let ticket = store.document(&id, Kind::BootTicket)?;
-            Ok((store.trouble(&id)?, ticket, store.remedy(&id)?, store.glass(&id)?))
+            Ok((store.trouble(&id)?, ticket, store.remedy(&id)?, store.glass(&id)?, store.residence(&id)?))
         })
         .await?;
     let mut why = appliance_enrol::why(&row.stage, row.entered_at, trouble.as_deref());
@@ -349,6 +349,9 @@ async fn view(app: &Arc<App>, row: HostRow) -> Result<HostView, StoreError> {
         let percent = remedy::percent(&run);
         why.waiting_for =
             format!("a remedy, which {} ({percent} %); then {}", run.state.words(), why.waiting_for);
+    }
+    if let Some(row) = lives.filter(|row| row.state.astray.is_some()) {
+        why.waiting_for = format!("{}; it {}", why.waiting_for, row.state.words());
     }
     if let Some(row) = glass.as_ref().filter(|row| row.state.on()) {
         why.waiting_for = format!("break-glass: {}; then {}", row.state.words(), why.waiting_for);

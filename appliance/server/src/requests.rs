@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use appliance_api::agent::{Order, Outcome, QuoteOrder, Target, Work};
-use appliance_enrol::{BREAK_GLASS, Event, Refusal, Stage, drift};
-use appliance_model::{Digest, HostId, Seconds, inventory::Inventory};
+use appliance_enrol::{ASTRAY, BREAK_GLASS, Event, Refusal, Stage, drift};
+use appliance_model::{Digest, HostId, Seconds, inventory::Inventory, units::Manifest};
 use appliance_store::{
     Ask, Asked, HostRow, Judged, Kind, Limit, NewEvidence, NewRequest, RequestEnd, RequestRow, Store,
     StoreError,
@@ -22,7 +22,7 @@ use crate::{
     challenge::Challenge,
     consent,
     evidence::{self, Quoted},
-    intake, proof, shaping,
+    intake, proof, residence, shaping,
     told::told,
 };
 
@@ -261,8 +261,9 @@ async fn inventory(
         return fail(app, request, "the agent's inventory is none".into()).await;
     };
     let id = host.id.clone();
-    let registered = app.db(move |store| row(store, &id)).await?.and_then(|row| inventory_in(&row.accepted));
-    let why = registered.and_then(|registered| drift(&registered, &found));
+    let registered = app.db(move |store| row(store, &id)).await?;
+    let why = registered.and_then(|row| drifted(&row.accepted, &found));
+    residence::looked_at(app, &host.id, &found).await?;
     let digest = intake::keep_inventory(app, host, found, json).await?;
     if let Some(why) = why {
         app.advance(&host.id, Event::Drifted(why), None).await?;
@@ -272,6 +273,14 @@ async fn inventory(
     let carves = shaping::ask(app, host, Ask::Carve).await?;
     end(app, request.id, RequestEnd::Answered(digest), None).await?;
     if carves { Ok(()) } else { reattest(app, host).await }
+}
+
+/// What differs between the machine that was quoted and the one found now, if that counts.
+fn drifted(quoted: &Evidence, found: &Inventory) -> Option<Refusal> {
+    let manifest = quoted.attachments.manifest.as_deref();
+    let manifest = manifest.and_then(|bytes| serde_json::from_slice::<Manifest>(bytes).ok());
+    let sold = manifest.map(|manifest| shaping::sold(&manifest));
+    drift(&inventory_in(quoted)?, found, sold.as_ref())
 }
 
 fn inventory_in(evidence: &Evidence) -> Option<Inventory> {
@@ -321,9 +330,12 @@ async fn quoted(
         .await?;
     let file = evidence::settled(app, file);
     let nonce = hex::decode(&order.nonce).ok().and_then(|bytes| Nonce::decode(&bytes).ok());
-    let opened = break_glass::shown_by(app, &host.id, &file, nonce).await?;
-    // A person has opened it: whoever reads the file sees that, and it is no drift.
-    let (row, refused) = match opened {
+    // A person has opened it, or it lost its drive: whoever reads the file sees that, and it is no drift.
+    let known = match break_glass::shown_by(app, &host.id, &file, nonce).await? {
+        Some(why) => Some(why),
+        None => residence::strayed(app, &host.id, &file, nonce).await?,
+    };
+    let (row, refused) = match known {
         Some(why) => (refusal(order.sequence, file.encode(), &why), None),
         None => judge(app, &order, &row, &file, ticket),
     };
@@ -368,6 +380,12 @@ fn refusal(sequence: u64, bytes: Vec<u8>, why: &Refusal) -> NewEvidence {
     NewEvidence { sequence, bytes, judged }
 }
 
+/// Why this evidence was refused, if it was by this rule.
+pub(crate) fn refused_by(rule: &str, judged: &Judged) -> Option<Refusal> {
+    let Judged::Refused { why } = judged else { return None };
+    serde_json::from_str::<Refusal>(why).ok().filter(|why| why.rule == rule)
+}
+
 /// Whether new evidence is of what was registered: same registry, units and parts.
 fn unchanged(order: &QuoteOrder, last: &Row, file: &Evidence) -> Result<(), Refusal> {
     if Some(file.statement.purpose) != purpose(order, last) {
@@ -375,7 +393,7 @@ fn unchanged(order: &QuoteOrder, last: &Row, file: &Evidence) -> Result<(), Refu
         return Err(Refusal { rule: "statement".into(), text });
     }
     match (inventory_in(&last.accepted), inventory_in(file)) {
-        (Some(registered), Some(found)) => drift(&registered, &found).map_or(Ok(()), Err),
+        (Some(_), Some(found)) => drifted(&last.accepted, &found).map_or(Ok(()), Err),
         (None, _) => Ok(()),
         (Some(_), None) => {
             let text = "the agent vouches for no inventory of this boot".into();
@@ -402,8 +420,8 @@ pub(crate) async fn pass_time(app: &Arc<App>, host: &HostRow) -> Result<(), Stor
     let Some(newest) = app.db(move |store| store.newest_evidence(&id)).await? else { return Ok(()) };
     if let Judged::Refused { why } = &newest.judged {
         let why = serde_json::from_str::<Refusal>(why).ok();
-        // What was quoted while a person had opened it led to nothing: the next quote counts.
-        if why.as_ref().is_none_or(|why| why.rule != BREAK_GLASS) {
+        // What was quoted while a person had opened it, or its drive was lost, led to nothing: the next quote counts.
+        if why.as_ref().is_none_or(|why| ![BREAK_GLASS, ASTRAY].contains(&why.rule.as_str())) {
             if let Some(why) = why {
                 app.advance(&host.id, Event::Drifted(why), None).await?;
             }

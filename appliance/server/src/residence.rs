@@ -12,18 +12,17 @@ use appliance_api::agent::{
     Order, Outcome, Work,
     host::{InstallOrder, Place},
 };
-use appliance_enrol::{Errand, Housing, Lived, Residence, install_barred};
-use appliance_model::{
-    HostId,
-    units::{Manifest, Resource},
-};
+use appliance_enrol::{Errand, Housing, Lived, Refusal, Residence, install_barred};
+use appliance_model::{HostId, inventory::Inventory, units::Manifest};
 use appliance_store::{HostRow, Kind, ResidenceRow, StoreError};
+use attest_evidence::{Evidence, Nonce};
+use attest_verify::verify;
 use axum::http::StatusCode;
 
 use crate::{
     agent_api::Refused,
     app::{App, now},
-    break_glass, chain_of, power,
+    break_glass, chain_of, power, proof, shaping,
     told::told,
 };
 
@@ -202,7 +201,34 @@ pub(crate) async fn holds(app: &Arc<App>, host: &HostId) -> Result<Option<String
 
 /// Whether a host has a system of its own that it should be started from.
 pub(crate) async fn at_home(app: &Arc<App>, host: &HostId) -> Result<bool, StoreError> {
-    Ok(of(app, host).await?.is_some_and(|row| row.state.home.is_some()))
+    Ok(of(app, host).await?.is_some_and(|row| row.state.starts_from_drive()))
+}
+
+/// Why evidence of a host that has lost its system is not accepted, and is no drift: it shows the discovery image, and
+/// nothing but the boot before it, which came to nothing.
+pub(crate) async fn strayed(
+    app: &Arc<App>,
+    host: &HostId,
+    file: &Evidence,
+    nonce: Option<Nonce>,
+) -> Result<Option<Refusal>, StoreError> {
+    let Some(why) = of(app, host).await?.and_then(|row| row.state.unproven()) else { return Ok(None) };
+    let policy = proof::policy(app, app.config.references().cloned().collect(), nonce, None);
+    let verdict = verify(file, &policy, now().0 / 1000);
+    Ok((claims::failed(&verdict) == ["pcr-4"]).then_some(why))
+}
+
+/// Says that the drive with a host's system is not in the machine any more, where a new inventory shows that.
+pub(crate) async fn looked_at(
+    app: &Arc<App>,
+    host: &HostId,
+    inventory: &Inventory,
+) -> Result<(), StoreError> {
+    let row = of(app, host).await?;
+    if let Some((row, drive)) = row.as_ref().and_then(|row| Some((row, row.state.gone(inventory)?))) {
+        tracing::warn!(%host, %drive, residence = row.state.words(), "the drive with this host's system is gone");
+    }
+    Ok(())
 }
 
 /// Serial of the drive that a host lives on: it is not sold.
@@ -231,15 +257,12 @@ pub(crate) fn in_memory(store: &appliance_store::Store, host: &HostId) -> Result
 /// Whether the drive that a place names is among a host's units.
 pub(crate) async fn sold(app: &Arc<App>, host: &HostId, place: &Place) -> Result<bool, StoreError> {
     let Place::Fresh { drive, .. } = place else { return Ok(false) };
-    let (id, drive) = (host.clone(), drive.clone());
+    let id = host.clone();
     let manifest = app.db(move |store| store.document(&id, Kind::Manifest)).await?;
     let Some(manifest) = manifest.and_then(|bytes| serde_json::from_slice::<Manifest>(&bytes).ok()) else {
         return Ok(false);
     };
-    let mut stores = manifest.units.iter().filter_map(|unit| {
-        if let Resource::Storage { serial, .. } = &unit.resource { Some(serial) } else { None }
-    });
-    Ok(stores.any(|serial| *serial == drive))
+    Ok(shaping::sold(&manifest).contains(drive))
 }
 
 /// Tells a host's controller to start from a drive, as far as it can be told.
@@ -276,7 +299,7 @@ mod tests {
     fn row(host: u8, housing: Housing, since: u64) -> ResidenceRow {
         let serial = appliance_model::Serial::parse(&format!("S{host}")).unwrap_or_else(|| unreachable!());
         let home = Home { slot: Slot::A, release: release(1), drive: None };
-        let state = Residence { home: Some(home), floor: 1, housing };
+        let state = Residence { home: Some(home), floor: 1, astray: None, housing };
         ResidenceRow { host: HostId::of_serial(&serial), number: 1, state, at: Now(since) }
     }
 

@@ -7,16 +7,16 @@ pub(crate) mod api;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use appliance_api::agent::Work;
 use appliance_carve::{compare, real_in, shape, with_real};
 use appliance_enrol::{Event, Refusal, Stage};
 use appliance_model::{
-    Digest, HostId,
+    Digest, HostId, Serial,
     inventory::Inventory,
     real::{Difference, Shape},
-    units::Manifest,
+    units::{Manifest, Resource},
 };
 use appliance_store::{Ask, HostRow, Kind, RequestEnd, RequestRow, StoreError};
 use serde::{Deserialize, Serialize};
@@ -191,6 +191,14 @@ pub(crate) async fn plan(app: &Arc<App>, host: &HostId) -> Result<Option<(Manife
         let wanted = shape(&manifest, &inventory, app.config.carve);
         (manifest, wanted)
     }))
+}
+
+/// Serials of the drives that units are of.
+pub(crate) fn sold(manifest: &Manifest) -> BTreeSet<Serial> {
+    let stores = manifest.units.iter().filter_map(|unit| {
+        if let Resource::Storage { serial, .. } = &unit.resource { Some(serial.clone()) } else { None }
+    });
+    stores.collect()
 }
 
 /// What a node's last evidence says is real.

@@ -15,7 +15,7 @@ use appliance_api::{
         VERIFIER_BODY_BYTES_MAX, VerifiableNode,
     },
 };
-use appliance_enrol::Stage;
+use appliance_enrol::{ASTRAY, Stage};
 use appliance_model::{Digest, NodeId, Now, Seconds};
 use appliance_store::{Asked, EvidenceRow, GlassRow, HostRow, Judged, Kind, RequestEnd, StoreError};
 use attest_evidence::{Nonce, binding::BINDING_BYTES_MAX, binding::SignedBinding};
@@ -164,7 +164,10 @@ async fn node(
 
 fn view(host: &HostRow, rows: &[EvidenceRow], glass: Option<&GlassRow>) -> Option<VerifiableNode> {
     let opened = glass.and_then(|row| row.state.unproven()).map(|why| format!("{}: {}", why.rule, why.text));
-    let why = if let Stage::Quarantined { why, .. } = &host.stage { Some(why.clone()) } else { opened };
+    let lost = rows.first().and_then(|row| requests::refused_by(ASTRAY, &row.judged));
+    let lost = lost.map(|why| format!("{}: {}", why.rule, why.text));
+    let why =
+        if let Stage::Quarantined { why, .. } = &host.stage { Some(why.clone()) } else { opened.or(lost) };
     let entry = |row: &EvidenceRow| EvidenceEntry {
         sequence: row.sequence,
         digest: row.digest.to_string(),

@@ -183,9 +183,10 @@ fn network(line: &mut Line, index: usize, spec: &HostSpec, boot: BootTarget) {
     // struck them from the stored order.
     line.add("-fw_cfg", "name=opt/org.tianocore/EFIShellSupport,string=n");
     // OVMF tries network cards last even without an index.  A server without override must not netboot, or a test
-    // could not tell whether the BMC's override worked.
+    // could not tell whether the BMC's override worked; unless the test is about just that.
     if matches!(boot, BootTarget::Disk | BootTarget::Cd | BootTarget::Setup) {
-        for file in ["IPv4Support", "IPv6Support"] {
+        let off: &[&str] = if spec.network_last { &["IPv6Support"] } else { &["IPv4Support", "IPv6Support"] };
+        for file in off {
             line.add("-fw_cfg", format!("name=opt/org.tianocore/{file},string=n"));
         }
     }
@@ -227,6 +228,9 @@ mod tests {
             assert_eq!(has("name=", "IPv4PXESupport"), pxe_off, "{boot:?}");
             assert_eq!(has("name=", "/IPv4Support"), network_off, "{boot:?}");
             assert!(!has("e1000e", "bootindex"), "{boot:?}");
+            let last = HostSpec { network_last: true, ..spec.clone() };
+            let words = arguments(0, &last, Path::new("code.fd"), boot);
+            assert!(!words.iter().any(|w| w.contains("/IPv4Support")), "{boot:?}");
         }
     }
 

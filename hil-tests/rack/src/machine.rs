@@ -5,6 +5,7 @@
 //! reset after which something else must boot (a one-time override is used up) becomes a new QEMU.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -50,6 +51,10 @@ pub(crate) struct Machine {
     spec: HostSpec,
     /// Serials of drives that were pulled: not there from the next power-on.
     pulled: Mutex<Vec<String>>,
+    /// Drives in whose place others stand from the next power-on: which, and the other's serial.
+    exchanged: Mutex<Vec<(usize, String)>>,
+    /// Whether its firmware goes on to the network from the next power-on, as its description has it at first.
+    network_last: AtomicBool,
     folder: PathBuf,
     firmware: PathBuf,
     nursery: Nursery,
@@ -103,10 +108,13 @@ impl Machine {
                 .map_err(RackError::io("copy firmware variables to", &variables))?;
         }
         let console = Arc::new(Console::open(&spec.serial, &folder.join("console.log"))?);
+        let network_last = spec.network_last;
         Ok(Self {
             index,
             spec,
             pulled: Mutex::default(),
+            exchanged: Mutex::default(),
+            network_last: AtomicBool::new(network_last),
             folder,
             firmware: firmware.0,
             nursery,
@@ -182,10 +190,32 @@ impl Machine {
         self.pulled.lock().unwrap_or_else(PoisonError::into_inner).push(serial.to_owned());
     }
 
-    /// The server without the drives that were pulled.
+    /// Has the firmware stay at its drives from the next start of QEMU on.
+    pub(crate) fn no_network_last(&self) {
+        self.network_last.store(false, Ordering::SeqCst);
+    }
+
+    /// Puts a blank drive of the same size in the place of this one, while the power is off.
+    pub(crate) fn exchange_drive(&self, number: usize, serial: &str) -> Result<(), RackError> {
+        let path = self.folder.join(command_line::backing_file(number));
+        let bytes = self.spec.drives.get(number).map_or(0, |drive| drive.bytes);
+        let file = std::fs::File::create(&path).map_err(RackError::io("empty", &path))?;
+        file.set_len(bytes).map_err(RackError::io("size", &path))?;
+        let mut exchanged = self.exchanged.lock().unwrap_or_else(PoisonError::into_inner);
+        exchanged.push((number, serial.to_owned()));
+        Ok(())
+    }
+
+    /// The server without the drives that were pulled, and with those that were exchanged.
     fn present(&self) -> HostSpec {
         let pulled = self.pulled.lock().unwrap_or_else(PoisonError::into_inner);
         let mut spec = self.spec.clone();
+        spec.network_last = self.network_last.load(Ordering::SeqCst);
+        for (number, serial) in self.exchanged.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if let Some(drive) = spec.drives.get_mut(*number) {
+                drive.serial.clone_from(serial);
+            }
+        }
         spec.drives.retain(|drive| !pulled.contains(&drive.serial));
         spec
     }

@@ -183,6 +183,21 @@ impl Host {
         self.machine.pull_drive(serial);
     }
 
+    /// Takes [`HostSpec::network_last`] back from the next power-on: an override for the network strikes the drives from
+    /// OVMF's stored order, and the network would come before them ever after.
+    pub fn no_network_last(&self) {
+        self.machine.no_network_last();
+    }
+
+    /// Puts a blank drive with another serial in the place of the one with this number, counted from 0.  The server must
+    /// be off; its BMC goes on listing the old one.
+    ///
+    /// # Errors
+    /// When the backing file cannot be written.
+    pub fn exchange_drive(&self, number: usize, serial: &str) -> Result<(), RackError> {
+        self.machine.exchange_drive(number, serial)
+    }
+
     /// Where the BMC serves Redfish, such as `https://10.78.0.11`.
     #[must_use]
     pub fn bmc_url(&self) -> String {

@@ -37,6 +37,8 @@ pub struct HostSpec {
     pub secure_boot: bool,
     /// Whether its processors are 64-bit ARM; else they are x86-64.
     pub arm64: bool,
+    /// Whether its firmware goes on to the network where no drive starts, as most do; else it stays there.
+    pub network_last: bool,
     /// Where the TPM's endorsement certificate comes from.
     pub ek: EkKind,
 }
@@ -132,6 +134,7 @@ impl HostSpec {
             functions: false,
             secure_boot: false,
             arm64: false,
+            network_last: false,
             ek: EkKind::Genuine,
         }
     }
@@ -178,7 +181,7 @@ impl HostSpec {
 /// What the firmware will try first at the next start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BootTarget {
-    /// The firmware's own order: the drives.  A server without override never boots from the network.
+    /// The firmware's own order: the drives; and where [`HostSpec::network_last`] says so, the network behind them.
     #[default]
     Disk,
     /// PXE over NIC 0.

@@ -87,9 +87,14 @@ fn serial() -> Serial {
 }
 
 fn wanted() -> Shape {
+    numbered(0)
+}
+
+/// The same parts, whose numbers begin with this one.
+fn numbered(from: u64) -> Shape {
     let mut shape = Shape::empty(Digest([7; 32]));
     for number in 0..2 {
-        let unit = format!("storage-{number:04}");
+        let unit = format!("storage-{:04}", from + number);
         let start = VOLUMES_START + number * GIBIBYTE;
         let volume =
             VolumeGroup::of(&serial()).volume(&serial(), Part { unit: &unit, start, bytes: GIBIBYTE });
@@ -102,12 +107,16 @@ fn wanted() -> Shape {
 impl Machine {
     /// Makes the units; ended before the change with this number.
     fn make(&self, end: usize) -> io::Result<Vec<String>> {
+        self.make_these(&wanted(), end)
+    }
+
+    fn make_these(&self, wanted: &Shape, end: usize) -> io::Result<Vec<String>> {
         let mut count = 0;
         let mut gate = |_: &Path| {
             count += 1;
             if count > end { Err(io::Error::other("killed")) } else { Ok(()) }
         };
-        self.ground.make(&wanted(), &self.inventory, &mut gate)
+        self.ground.make(wanted, &self.inventory, &mut gate)
     }
 
     fn made(&self) {
@@ -196,6 +205,24 @@ fn whoever_is_killed_before_any_step_ends_where_he_would_have_ended() {
         assert_eq!(machine.volumes(), volumes, "killed before change {end}");
         machine.undone();
     }
+}
+
+/// Without a device mapper the volumes are renamed on the drive, and nobody sees them awake.
+#[test]
+fn the_same_parts_under_other_numbers_are_renamed_where_they_are() {
+    let machine = machine();
+    machine.made();
+    let (place, before) = (VOLUMES_START + GIBIBYTE, machine.volumes());
+    File::options().write(true).open(&machine.drive.0).unwrap().write_all_at(b"a customer's", place).unwrap();
+    let gaps = machine.make_these(&numbered(1), usize::MAX).unwrap();
+    let real = machine.ground.read(&numbered(1), &machine.inventory);
+    assert!(!machine.mapper || (gaps.is_empty() && real == numbered(1)), "{gaps:?} {real:?}");
+    let volumes = machine.volumes();
+    assert!(!volumes.contains("storage-0000") && volumes.contains("storage-0002"), "{volumes}");
+    assert_eq!(machine.at(place, 12), b"a customer's");
+    machine.made();
+    assert_eq!(machine.volumes(), before, "and back");
+    machine.undone();
 }
 
 #[test]

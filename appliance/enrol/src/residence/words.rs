@@ -1,18 +1,22 @@
 //! Residences for people: what goes on, in words, and why nothing is written to a host's drive.
 
 use appliance_api::agent::host::{Place, Release};
-use appliance_model::Digest;
+use appliance_model::{Digest, Serial, inventory::Inventory};
 
-use super::{Housing, Residence};
-use crate::Stage;
+use super::{Astray, Home, Housing, Residence};
+use crate::{Refusal, Stage};
+
+/// The rule by which evidence that was made meanwhile is not accepted.
+pub const RULE: &str = "astray";
 
 impl Residence {
     /// What is going on, or what came of it.
     #[must_use]
     pub fn words(&self) -> String {
-        let lives = match &self.home {
-            Some(home) => format!("runs {}", home.words()),
-            None => "has no system of its own that was marked good".into(),
+        let lives = match (&self.home, self.astray) {
+            (Some(home), None) => format!("runs {}", home.words()),
+            (Some(home), Some(astray)) => lost(home, astray),
+            (None, _) => "has no system of its own that was marked good".into(),
         };
         match &self.housing {
             Housing::Settled => lives,
@@ -39,6 +43,53 @@ impl Residence {
                 format!("{lives}; {} came to nothing: {why}", named(&job.release))
             }
         }
+    }
+}
+
+impl Residence {
+    /// Why evidence is not accepted, and is no drift either, whose PCR 4 shows more than the discovery image: the firmware
+    /// has tried the drive of a lost home first and measured that it did.  `None` where no home was lost.
+    #[must_use]
+    pub fn unproven(&self) -> Option<Refusal> {
+        (self.astray == Some(Astray::Network)).then(|| Refusal {
+            rule: RULE.into(),
+            text: format!(
+                "its firmware tried a drive in vain before it started the machine from the network, and PCR 4 shows that: \
+                 what runs is not proven until the machine has a system again, or its controller has it start from the \
+                 network at once. It {}",
+                self.words()
+            ),
+        })
+    }
+
+    /// The drive that its home was on, where the home does not run and the newest inventory lacks that drive.
+    #[must_use]
+    pub fn gone(&self, inventory: &Inventory) -> Option<&Serial> {
+        let drive = self.home.as_ref().filter(|_| self.astray.is_some())?.drive.as_ref()?;
+        // A drive without a serial is known by its world-wide name.
+        let there = inventory
+            .drives
+            .iter()
+            .any(|one| one.serial.as_ref() == Some(drive) || one.wwid.as_deref() == Some(drive.as_str()));
+        (!there).then_some(drive)
+    }
+}
+
+/// That a home does not run, and what to do.
+fn lost(home: &Home, astray: Astray) -> String {
+    let drive = home.drive.as_ref().map_or("its drive".to_owned(), |drive| format!("drive {drive}"));
+    let home = home.words();
+    match astray {
+        Astray::Network => format!(
+            "runs from memory, because {drive} did not start {home}: that system is gone with its drive, was overwritten, or \
+             the firmware tries the network first. It is the same machine, as its TPM says: `host install ID --drive SERIAL \
+             --permit \"install on SERIAL\"` gives it a system again. Where {drive} is untouched, put it first in the \
+             firmware's boot order and restart the machine"
+        ),
+        Astray::Foreign => format!(
+            "does not run {home}: what {drive} started instead is not believed. `host retry ID` boots it from the network, \
+             and `host install ID --drive SERIAL --permit \"install on SERIAL\"` gives it a system again"
+        ),
     }
 }
 

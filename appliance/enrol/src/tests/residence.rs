@@ -1,12 +1,15 @@
 //! A system is somebody's home only after it was proven and marked good; what was written is proven or named as failed.
 
 use appliance_api::agent::host::{FailedSlot, Place, Release, Slot};
-use appliance_model::{Now, Seconds, Serial};
+use appliance_model::{
+    Now, Seconds, Serial,
+    inventory::{Drive, Inventory},
+};
 
 use super::{NOW, boot, digest, stage, stages};
 use crate::{
-    Errand, Event, Home, Housing, Job, Lived, RESTART_SECONDS_MAX, Residence, Stage, Step, install_barred,
-    step,
+    Astray, Errand, Event, Home, Housing, Job, Lived, RESTART_SECONDS_MAX, Residence, Stage, Step,
+    install_barred, step,
 };
 
 fn release(epoch: u8) -> Release {
@@ -150,6 +153,41 @@ fn an_ordinary_restart_changes_nothing_and_an_unmarked_system_is_marked() {
         let restarting = after(&restarting, &[written(2, Slot::B), Lived::Leaves]);
         assert!(after(&restarting, &[lost]).words().contains("did not start"));
     }
+}
+
+/// The drive died or was replaced: the machine comes from the network, stays who it is, and gets a system again.
+#[test]
+fn a_lost_system_is_named_and_put_back() {
+    let settled = settled();
+    assert!(settled.starts_from_drive() && settled.gone(&Inventory::default()).is_none());
+    let lost = after(&settled, &[Lived::FromMemory]);
+    assert_eq!((lost.astray, lost.home.clone()), (Some(Astray::Network), Some(home(1, Slot::A))));
+    assert!(!lost.starts_from_drive() && !lost.busy() && lost.errand().is_none());
+    assert!(settled.unproven().is_none() && lost.unproven().is_some_and(|why| why.rule == crate::ASTRAY));
+    for words in ["drive D1 did not start host 1.1 in slot a", "install on SERIAL"] {
+        assert!(lost.words().contains(words), "{}", lost.words());
+    }
+    assert_eq!(lost.take(Lived::FromMemory, NOW), Ok(None), "another restart is no news");
+    assert_eq!(lost.gone(&Inventory::default()), Serial::parse("D1").as_ref());
+    let there = Drive { serial: Serial::parse("D1"), ..Drive::default() };
+    assert_eq!(lost.gone(&Inventory { drives: vec![there], ..Inventory::default() }), None);
+    // It had not lost it, or found it again.
+    assert_eq!(after(&lost, &[proven(1, Slot::A, false)]), settled);
+    let foreign = after(&settled, &[Lived::Foreign]);
+    assert!(foreign.unproven().is_none());
+    assert!(foreign.words().contains("not believed") && !foreign.starts_from_drive(), "{}", foreign.words());
+    assert_eq!(Residence::default().take(Lived::Foreign, NOW), Ok(None), "nothing was lost");
+    // The floor stays, on a blank drive as well.
+    assert!(lost.refuses(&release(0)).is_some());
+    let place = Place::Fresh { drive: Serial::parse("D9").unwrap(), found: None };
+    let anew = Residence { housing: Housing::asked(Job { place, ..job(1) }, NOW), ..lost };
+    assert!(!anew.starts_from_drive() && matches!(anew.errand(), Some(Errand::Install(_))));
+    let promoted = Lived::Promoted { slot: Slot::A, floor: Some(1) };
+    let promoting = after(&anew, &[written(1, Slot::A), Lived::Leaves, proven(1, Slot::A, true)]);
+    assert_eq!(promoting.astray, None);
+    assert_eq!(after(&promoting, &[promoted]), settled);
+    // Somebody held it by `host rescue`, and allowed an install meanwhile: it is not sent back to a drive that is dead.
+    assert!(!Residence { astray: None, ..anew }.starts_from_drive());
 }
 
 #[test]

@@ -147,8 +147,11 @@ async fn barred(app: &Arc<App>, host: &HostRow, row: Option<&GlassRow>) -> Resul
             row.state.words()
         )));
     }
-    let home = residence::of(app, &host.id).await?.and_then(|row| row.state.home);
-    let Some(home) = home else {
+    let state = residence::of(app, &host.id).await?.map(|row| row.state).unwrap_or_default();
+    if state.astray.is_some() {
+        return Ok(Some(format!("it has no system that runs and could be opened: it {}", state.words())));
+    }
+    let Some(home) = state.home else {
         return Ok(Some(
             "it has no system of its own that was marked good; `host rescue` holds it in the discovery image instead".into(),
         ));

@@ -11,7 +11,7 @@ use appliance_api::{
     },
 };
 use appliance_enrol::{Housing, Job, Lived, Residence, install_barred};
-use appliance_model::{Digest, Serial};
+use appliance_model::{Digest, Serial, inventory::Inventory};
 use appliance_store::{HostRow, Kind, ResidenceRow, Store};
 use axum::{
     Json, Router,
@@ -198,6 +198,9 @@ fn newer(state: &Residence, release: &Release) -> Result<(), String> {
     let Some(home) = &state.home else {
         return Err("it lives in memory; `host install` gives it a system of its own".into());
     };
+    if state.astray.is_some() {
+        return Err(format!("it has no system that runs and could be updated: it {}", state.words()));
+    }
     if home.release.root_hash == release.root_hash {
         return Err(format!("it runs {} {} already", release.name, release.version));
     }
@@ -276,7 +279,13 @@ async fn host(app: &Arc<App>, text: &str) -> Result<HostRow, Problem> {
 
 async fn look(app: &Arc<App>, host: &HostRow) -> Result<Json<ResidenceView>, Problem> {
     let id = host.id.clone();
-    let (row, lines) = app.db(move |store| Ok((store.residence(&id)?, store.residence_lines(&id)?))).await?;
+    let (row, lines, inventory) = app
+        .db(move |store| {
+            let inventory = store.document(&id, Kind::Inventory)?;
+            Ok((store.residence(&id)?, store.residence_lines(&id)?, inventory))
+        })
+        .await?;
+    let inventory = inventory.and_then(|bytes| serde_json::from_slice::<Inventory>(&bytes).ok());
     let state = row.map(|row| row.state).unwrap_or_default();
     let barred = barred(app, host, &state, false).await?;
     let (found, over) = match &state.housing {
@@ -292,6 +301,10 @@ async fn look(app: &Arc<App>, host: &HostRow) -> Result<Json<ResidenceView>, Pro
     let doing = match (&state.housing, app.progress(&host.id)) {
         (Housing::Asked { .. }, Some(progress)) => format!("{} ({})", state.words(), progress.note),
         (_, _) => state.words(),
+    };
+    let doing = match inventory.as_ref().and_then(|inventory| state.gone(inventory)) {
+        Some(drive) => format!("{doing}; drive {drive} is not in the machine any more"),
+        None => doing,
     };
     let found = found.into_iter().map(|one| FoundView {
         number: one.number,

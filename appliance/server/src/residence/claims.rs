@@ -126,6 +126,7 @@ pub(crate) async fn take(app: &Arc<App>, row: ClaimRow, order: u64, outcome: Out
             tracing::warn!(%host, rule = why.rule, why = why.text, "an installed system is not believed");
             let text = why.text.clone();
             app.advance(&host, Event::Foreign(why), None).await?;
+            let _ = super::lived(app, &host, Lived::Foreign).await?;
             app.db(move |store| store.forget_claim(row.id)).await?;
             Err(Refused(StatusCode::FORBIDDEN, text))
         }
@@ -215,7 +216,7 @@ fn judge(
 }
 
 /// The checks that failed.
-fn failed(verdict: &Verdict) -> Vec<&str> {
+pub(super) fn failed(verdict: &Verdict) -> Vec<&str> {
     let failed = verdict.checks.iter().filter(|check| check.outcome == Check::Fail);
     failed.map(|check| check.name.as_ref()).collect()
 }

@@ -187,6 +187,9 @@ impl Drives<'_> {
         let volumes = self.volumes(drive);
         let bare = match volumes.state(&mut device)? {
             State::Group(found) if found == wanted => return Ok(Cut::Right),
+            State::Group(found) if self.are_renamed(drive, &found, &wanted) => {
+                return self.rename(drive, &mut device, &wanted, gate);
+            }
             State::Group(found) => return Ok(Cut::Otherwise(named(&found))),
             State::Other(what) => return Ok(Cut::Occupied(what)),
             State::Foreign => return Ok(Cut::Occupied("a physical volume of LVM that is not ours".into())),
@@ -215,6 +218,53 @@ impl Drives<'_> {
         }
         fs::remove_file(&file)?;
         match volumes.state(&mut device)? {
+            State::Group(found) if found == wanted => Ok(Cut::Right),
+            State::None
+            | State::Remnant
+            | State::Foreign
+            | State::Bare
+            | State::Group(_)
+            | State::Other(_) => Err(volumes::unmoved(&told)),
+        }
+    }
+
+    /// Whether the drive is cut into the same places, and only the units' numbers are others: they count all drives, and
+    /// one before this drive came, went, or has the host's own system on it since.
+    fn are_renamed(&self, drive: &One<'_>, found: &[Stretch], wanted: &[Stretch]) -> bool {
+        let places = |all: &[Stretch]| all.iter().map(|one| (one.first, one.extents)).collect::<Vec<_>>();
+        found.iter().all(|stretch| stretch.is_units(drive.serial)) && places(found) == places(wanted)
+    }
+
+    /// Gives the volumes other names in one write of LVM's.  What is in them stays where it is.
+    fn rename(
+        &self,
+        drive: &One<'_>,
+        device: &mut dyn Device,
+        wanted: &[Stretch],
+        gate: Gate<'_>,
+    ) -> io::Result<Cut> {
+        let volumes = self.volumes(drive);
+        // The kernel would go on under the old names.
+        if self.is_awake(drive) {
+            if let Err(error) = gate(&drive.path) {
+                return Ok(Cut::Shut(error));
+            }
+            let told = volumes.deactivate()?;
+            if self.is_awake(drive) {
+                return Err(io::Error::other(format!(
+                    "its units are to be renumbered, and are in use: {}",
+                    volumes::unmoved(&told)
+                )));
+            }
+        }
+        let file = self.scratch.join("volumes.vg");
+        fs::write(&file, volumes::text(&drive.group, device.bytes(), wanted))?;
+        if let Err(error) = gate(&drive.path) {
+            return Ok(Cut::Shut(error));
+        }
+        let told = volumes.write(&file)?;
+        fs::remove_file(&file)?;
+        match volumes.state(device)? {
             State::Group(found) if found == wanted => Ok(Cut::Right),
             State::None
             | State::Remnant

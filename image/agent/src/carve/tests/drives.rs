@@ -1,6 +1,6 @@
 //! Drives in parts: an `lvm` that keeps what it is told where the real one does, and a kernel that maps it.
 
-use appliance_carve::{EXTENT_BYTES, VOLUMES_START, VolumeGroup};
+use appliance_carve::{EXTENT_BYTES, Part, VOLUMES_START, VolumeGroup};
 use image_slots::gpt::{self, Guid, Partition};
 use serde_json::json;
 
@@ -272,6 +272,44 @@ fn a_drive_that_is_cut_otherwise_keeps_its_parts_until_they_are_undone() {
     ground.undo(&inventory(), &mut |_| Ok(())).unwrap();
     assert_eq!(gaps_of(&ground, &others), Vec::<String>::new());
     drop(tree);
+}
+
+/// The units' numbers count all drives: one came, or has the host's own system on it.
+#[test]
+fn the_same_parts_under_other_numbers_are_renamed_and_keep_what_is_in_them() {
+    let (tree, wanted, ground) = made();
+    let path = drive_of(&tree);
+    let inside = usize::try_from(VOLUMES_START).unwrap() + 77;
+    change(&path, |drive| drive[inside] = 42);
+    let mut others = wanted.clone();
+    for drive in others.drives.iter_mut().filter(|drive| drive.start.is_some()) {
+        drive.unit = drive.unit.replace("-000", "-001");
+        let part = Part { unit: &drive.unit, start: drive.start.unwrap(), bytes: drive.bytes };
+        drive.volume = Some(VolumeGroup::of(&drive.serial).volume(&drive.serial, part));
+    }
+    // Killed before either step, and begun again.
+    for end in [0, 1] {
+        let mut left = end;
+        let mut gate = |_: &Path| {
+            left -= 1;
+            if left < 0 { Err(io::Error::other("killed")) } else { Ok(()) }
+        };
+        ground.make(&others, &inventory(), &mut gate).unwrap_err();
+        assert!(text_of(&fs::read(&path).unwrap()).contains("storage-0001 {"), "killed before step {end}");
+    }
+    assert_eq!(gaps_of(&ground, &others), Vec::<String>::new());
+    assert_eq!(compare(&others, &ground.read(&others, &inventory())), []);
+    assert_eq!(fs::read(&path).unwrap()[inside], 42);
+    assert_eq!(gaps_of(&ground, &wanted), Vec::<String>::new(), "and back");
+    // Whoever uses them keeps them.
+    let mut ground = ground;
+    ground.calls.volumes = |program, words| {
+        if words.contains(&"-an") { Ok(Told::default()) } else { lvm(program, words) }
+    };
+    let before = fs::read(&path).unwrap();
+    let gaps = gaps_of(&ground, &others);
+    assert!(gaps[0].contains("renumbered, and are in use"), "{gaps:?}");
+    assert_eq!(fs::read(&path).unwrap(), before);
 }
 
 #[test]
