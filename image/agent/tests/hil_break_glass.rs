@@ -189,7 +189,7 @@ fn bed(dir: &Path) -> Bed {
     let keys = (&key(dir, "site.key"), &trust);
     let release = Release::sealed_for(&site, &one, &made, 'a', edition, keys);
     let loader = trust.signed(&fs::read(one.join(release::file(Role::Loader))).unwrap());
-    let lab = Lab { dir: dir.join("lab"), packages: &packages, trust: &trust };
+    let lab = Lab { dir: dir.join("lab"), packages: &packages, trust: Some(&trust) };
     fs::create_dir(&lab.dir).unwrap();
     lab.install(&loader, [Some(release.filled()), None]);
 

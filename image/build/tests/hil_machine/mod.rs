@@ -139,19 +139,7 @@ impl Board<'_> {
 pub(crate) fn boot(board: Board<'_>, disk: &Path, restart: Restart) -> String {
     let mut machine = start(board, disk, restart, SECONDS_MAX, &[]);
     let mut said = Vec::new();
-    {
-        let mut o = machine.output();
-        let mut f = fs::File::create("/tmp/sf/console.log").unwrap();
-        let mut b = [0u8; 4096];
-        loop {
-            let n = o.read(&mut b).unwrap();
-            if n == 0 {
-                break;
-            }
-            std::io::Write::write_all(&mut f, &b[..n]).unwrap();
-            said.extend_from_slice(&b[..n]);
-        }
-    }
+    machine.output().read_to_end(&mut said).unwrap();
     String::from_utf8_lossy(&said).into_owned()
 }
 
