@@ -89,7 +89,8 @@ impl Lab<'_> {
     fn runs(&self, loader: &[u8], releases: [(&str, &Release); 2]) -> usize {
         let said = self.boot(Restart::Starts);
         let version = |version: &str| format!("TEST release RELEASE=scalerforge-host VERSION={version} ");
-        let which = releases.iter().position(|(name, _)| said.contains(&version(name))).unwrap();
+        let which = releases.iter().position(|(name, _)| said.contains(&version(name)));
+        let which = which.unwrap_or_else(|| panic!("neither system started: {said}"));
         expect(&said, &["TEST end", "TEST state STATE=sealed", "TEST locked true"], &[]);
         self.measured(&said, &uki::measure(Some(loader), &releases[which].1.uki).unwrap());
         which
