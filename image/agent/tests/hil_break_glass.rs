@@ -1,5 +1,5 @@
-//! Break-glass on an installed host under Secure Boot, with the real agent and OpenSSH's client: closed without an addon, open for one key
-//! with it, measured as computed, closed again by its appliance, by its time, and before it was ever open.
+//! Break-glass on an installed host under Secure Boot, with the real agent and OpenSSH's client: closed without an addon,
+//! open for one key with it, measured as computed, closed again by its appliance, by its time, and before it was ever open.
 //!
 //! It needs what `image/build/tests/hil_host.rs` needs, the agent built as README says, and OpenSSH's client.
 

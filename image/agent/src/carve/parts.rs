@@ -217,15 +217,7 @@ impl Drives<'_> {
             told = step(&volumes, &file)?;
         }
         fs::remove_file(&file)?;
-        match volumes.state(&mut device)? {
-            State::Group(found) if found == wanted => Ok(Cut::Right),
-            State::None
-            | State::Remnant
-            | State::Foreign
-            | State::Bare
-            | State::Group(_)
-            | State::Other(_) => Err(volumes::unmoved(&told)),
-        }
+        written(&volumes, &mut device, &wanted, &told)
     }
 
     /// Whether the drive is cut into the same places, and only the units' numbers are others: they count all drives, and
@@ -264,15 +256,7 @@ impl Drives<'_> {
         }
         let told = volumes.write(&file)?;
         fs::remove_file(&file)?;
-        match volumes.state(device)? {
-            State::Group(found) if found == wanted => Ok(Cut::Right),
-            State::None
-            | State::Remnant
-            | State::Foreign
-            | State::Bare
-            | State::Group(_)
-            | State::Other(_) => Err(volumes::unmoved(&told)),
-        }
+        written(&volumes, device, wanted, &told)
     }
 
     /// Has the kernel map what is on the drive, where it does not yet.
@@ -371,6 +355,21 @@ enum Cut {
     Earlier(usize),
     /// The gate is shut.
     Shut(io::Error),
+}
+
+/// Reads back what LVM was to write.
+fn written(
+    volumes: &Volumes<'_>,
+    device: &mut dyn Device,
+    wanted: &[Stretch],
+    told: &Told,
+) -> io::Result<Cut> {
+    match volumes.state(device)? {
+        State::Group(found) if found == wanted => Ok(Cut::Right),
+        State::None | State::Remnant | State::Foreign | State::Bare | State::Group(_) | State::Other(_) => {
+            Err(volumes::unmoved(told))
+        }
+    }
 }
 
 /// Whatever is on the drive that is not LVM's.
