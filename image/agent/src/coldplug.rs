@@ -99,7 +99,7 @@ impl Modules {
             let path = self.dir.join(&file);
             let result = File::open(&path)
                 .map_err(|error| error.to_string())
-                .and_then(|module| insert(&module).map_err(|error| error.to_string()));
+                .and_then(|module| insert(&module, flags_for(&file)).map_err(|error| error.to_string()));
             if let Err(error) = result {
                 say!("module {}: {error}; its hardware stays unused", name_of(&file));
             }
@@ -159,15 +159,26 @@ impl Modules {
     }
 }
 
-fn insert(module: &File) -> nix::Result<()> {
-    match finit_module(module, c"", ModuleInitFlags::empty()) {
+/// A compressed module is unpacked by the kernel, which needs no program for it.
+fn flags_for(file: &str) -> ModuleInitFlags {
+    // `MODULE_INIT_COMPRESSED_FILE` (init_module(2), since Linux 5.17), which nix does not know.
+    const COMPRESSED: u32 = 4;
+    if file.ends_with(".ko") {
+        ModuleInitFlags::empty()
+    } else {
+        ModuleInitFlags::from_bits_retain(COMPRESSED)
+    }
+}
+
+fn insert(module: &File, flags: ModuleInitFlags) -> nix::Result<()> {
+    match finit_module(module, c"", flags) {
         // Already there; or built for hardware that shares an alias with ours and is not here.
         Ok(()) | Err(nix::Error::EEXIST | nix::Error::ENODEV) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// `kernel/drivers/net/virtio-net.ko` → `virtio_net`.
+/// `kernel/drivers/net/virtio-net.ko.xz` → `virtio_net`.
 fn name_of(file: &str) -> String {
     let name = file.rsplit('/').next().unwrap_or(file);
     name.split('.').next().unwrap_or(name).replace('-', "_")
@@ -295,16 +306,22 @@ mod tests {
     }
 
     #[test]
+    fn the_kernel_is_told_what_is_compressed() {
+        let compressed = ["a.ko", "kernel/a.ko.xz", "a.ko.zst"].map(|file| !flags_for(file).is_empty());
+        assert_eq!(compressed, [false, true, true]);
+    }
+
+    #[test]
     fn what_is_needed_comes_first_and_once() {
         let dep = "kernel/net/core/failover.ko:\n\
-                   kernel/drivers/net/net_failover.ko: kernel/net/core/failover.ko\n\
-                   kernel/drivers/net/virtio-net.ko: kernel/drivers/net/net_failover.ko kernel/net/core/failover.ko\n";
+                   kernel/drivers/net/net_failover.ko.xz: kernel/net/core/failover.ko\n\
+                   kernel/drivers/net/virtio-net.ko.xz: kernel/drivers/net/net_failover.ko.xz kernel/net/core/failover.ko\n";
         let alias = "# Aliases\nalias virtio:d00000001v* virtio_net\n";
         let mut modules = Modules::parse(dep, alias);
         assert_eq!(modules.wanting("virtio:d00000001v00001AF4"), BTreeSet::from(["virtio_net".to_owned()]));
         assert_eq!(modules.wanting("net-failover"), BTreeSet::from(["net_failover".to_owned()]));
         assert_eq!(modules.order("failover"), ["kernel/net/core/failover.ko"]);
-        let rest = ["kernel/drivers/net/net_failover.ko", "kernel/drivers/net/virtio-net.ko"];
+        let rest = ["kernel/drivers/net/net_failover.ko.xz", "kernel/drivers/net/virtio-net.ko.xz"];
         assert_eq!(modules.order("virtio_net"), rest);
         assert_eq!(modules.order("virtio_net"), [""; 0]);
         assert_eq!(modules.order("nothing"), [""; 0]);

@@ -88,8 +88,7 @@ pub fn appliance(
     let (os_release, release) =
         (os_release("appliance", order.edition.version), order.edition.to_text_of(RELEASE));
     let said = Said { command_line: &command_line, os_release: &os_release, release: &release };
-    let mut system =
-        |brought| vouched(system_uki(&packages, origin.cache, order.start, &said, brought, progress)?, order);
+    let system = |brought| vouched(system_uki(&packages, order.start, &said, brought)?, order);
     let uki = system(None)?;
     let over_network = system(Some(Brought { root: &root, hashes: &hashes.device }))?;
     let loader = read(&packages.boot_loader()).map_err(Error::Build)?;

@@ -1,8 +1,9 @@
 //! Builds the discovery UKI from fetched packages and the agent: the base image, which belongs to no site.
 //!
-//! The initramfs is two archives in a row, as the kernel allows: the modules, which are slow to compress and change with
-//! the kernel only (kept in the cache), and the agent with its files.  So a changed agent costs seconds, and the bytes
-//! are the same whether the first part came from the cache or not.
+//! The initramfs is archives in a row, as the kernel allows.  First the drivers, in an archive that is not compressed
+//! because each file in it is: a machine needs a handful of them, and unpacks just those.  Then the programs (kept in
+//! the cache, being slow to compress), then the agent with its files.  So a changed agent costs seconds, and the bytes are
+//! the same whether a part came from the cache or not.
 
 use std::fs;
 use std::io::{self, Read};
@@ -16,7 +17,7 @@ use crate::cpio::{self, Archive};
 use crate::elf;
 use crate::firmware;
 use crate::manifest::{FileEntry, Manifest};
-use crate::modules::{self, Picked, Tree, Wanted};
+use crate::modules::{self, Picked, Stored, Tree, Wanted};
 use crate::packages::Packages;
 use crate::pe;
 use crate::programs;
@@ -26,6 +27,8 @@ use crate::uki::{self, Parts};
 pub const START_MODULES_PATH: &str = "etc/scalerforge/modules";
 /// Where the kernel looks for firmware.
 pub(crate) const FIRMWARE_PLACE: &str = "lib/firmware/";
+/// What the kernel adds to the name when it looks for a compressed one (`CONFIG_FW_LOADER_COMPRESS_ZSTD`).
+pub(crate) const FIRMWARE_SUFFIX: &str = ".zst";
 /// zstd's highest level that needs no more memory to unpack than the kernel allows itself (8 MiB window).
 const ZSTD_LEVEL: i32 = 19;
 /// No kernel module is near this size; a file that unpacks to more is not one.
@@ -102,7 +105,7 @@ pub struct Inputs<'a> {
     pub packages: &'a Packages,
     /// More files: path without leading slash, and content.
     pub extra_files: &'a [(String, Vec<u8>)],
-    /// Where the compressed modules are kept between builds; changes nothing but the time.
+    /// Where compressed parts are kept between builds; changes nothing but the time.
     pub cache: Option<&'a Path>,
 }
 
@@ -126,20 +129,14 @@ pub fn build(inputs: &Inputs<'_>, progress: &mut dyn FnMut(&str)) -> Result<Buil
 
     progress("kernel modules");
     let picked = pick_modules(inputs.packages)?;
-    let mut modules = modules_archive(inputs.packages, &picked).map_err(Error::Archive)?;
-    for (name, content) in firmware::taken(inputs.packages, &picked).map_err(Error::Firmware)? {
-        modules.file(&format!("{FIRMWARE_PLACE}{name}"), content, false).map_err(Error::Archive)?;
-    }
-    for (path, content) in programs::taken(&inputs.packages.programs(), inputs.packages.architecture())
-        .map_err(Error::Programs)?
-    {
-        modules.file(&path, content, true).map_err(Error::Archive)?;
-    }
+    let drivers = drivers(inputs, &picked, progress)?;
+    let programs = programs(inputs.packages, &picked)?;
     let own = own_archive(agent, inputs, &picked, &os_release).map_err(Error::Archive)?;
-    let (modules_raw, own_raw) = (modules.to_bytes(), own.to_bytes());
+    let (drivers_raw, programs_raw, own_raw) = (drivers.to_bytes(), programs.to_bytes(), own.to_bytes());
 
-    let mut initrd = compress_cached(&modules_raw, inputs.cache, progress)?;
-    initrd.extend_from_slice(&compress(&own_raw)?);
+    let mut initrd = drivers_raw.clone();
+    initrd.extend(compress_cached(&programs_raw, "the programs", inputs.cache, progress)?);
+    initrd.extend(compress(&own_raw)?);
     progress("UKI and its reference values");
     let stub = read(&inputs.packages.stub())?;
     let kernel = read(&inputs.packages.kernel())?;
@@ -155,7 +152,8 @@ pub fn build(inputs: &Inputs<'_>, progress: &mut dyn FnMut(&str)) -> Result<Buil
     let uki = uki::assemble(&parts).map_err(Error::Uki)?;
     check_size(uki.len(), agent_bytes, architecture)?;
     let reference = uki::measure(None, &uki).map_err(Error::Uki)?;
-    let mut files: Vec<FileEntry> = modules.files().chain(own.files()).map(describe).collect();
+    let mut files: Vec<FileEntry> =
+        drivers.files().chain(programs.files()).chain(own.files()).map(describe).collect();
     files.sort_by(|one, two| one.path.cmp(&two.path));
     let manifest = Manifest {
         name: reference.name.clone(),
@@ -166,7 +164,7 @@ pub fn build(inputs: &Inputs<'_>, progress: &mut dyn FnMut(&str)) -> Result<Buil
         uki_sha256: reference.uki_sha256.to_string(),
         uki_bytes: uki.len(),
         initrd_bytes: initrd.len(),
-        unpacked_bytes: modules_raw.len() + own_raw.len(),
+        unpacked_bytes: drivers_raw.len() + programs_raw.len() + own_raw.len(),
         packages: inputs.packages.list().to_vec(),
         firmware_left_out: firmware::list()
             .1
@@ -208,15 +206,47 @@ fn os_release(architecture: Architecture) -> String {
     )
 }
 
+/// Modules and firmware, each compressed in a way that the kernel unpacks when a driver is loaded.
+fn drivers(inputs: &Inputs<'_>, picked: &Picked, progress: &mut dyn FnMut(&str)) -> Result<Archive, Error> {
+    let mut archive = modules_archive(inputs.packages, picked).map_err(Error::Archive)?;
+    for (name, content) in firmware::taken(inputs.packages, picked).map_err(Error::Firmware)? {
+        let packed = compress_cached(&content, &name, inputs.cache, progress)?;
+        let path = format!("{FIRMWARE_PLACE}{name}{FIRMWARE_SUFFIX}");
+        archive.file(&path, packed, false).map_err(Error::Archive)?;
+    }
+    Ok(archive)
+}
+
+/// The programs beside the agent, and what is known of the modules.
+fn programs(packages: &Packages, picked: &Picked) -> Result<Archive, Error> {
+    let mut archive = Archive::new();
+    index(&mut archive, packages, picked).map_err(Error::Archive)?;
+    let found = programs::taken(&packages.programs(), packages.architecture()).map_err(Error::Programs)?;
+    for (path, content) in found {
+        archive.file(&path, content, true).map_err(Error::Archive)?;
+    }
+    Ok(archive)
+}
+
+fn modules_place(packages: &Packages) -> String {
+    format!("lib/modules/{}", packages.kernel_release())
+}
+
+/// The modules as Debian compressed them.
 pub(crate) fn modules_archive(packages: &Packages, picked: &Picked) -> Result<Archive, cpio::Error> {
     let mut archive = Archive::new();
-    let base = format!("lib/modules/{}", packages.kernel_release());
+    let place = modules_place(packages);
     for module in picked.modules.values() {
-        archive.file(&format!("{base}/{}", module.path), module.content.clone(), false)?;
+        archive.file(&format!("{place}/{}", module.stored_path()), module.stored.clone(), false)?;
     }
-    archive.file(&format!("{base}/modules.alias"), picked.alias_file().into_bytes(), false)?;
-    archive.file(&format!("{base}/modules.dep"), picked.dep_file().into_bytes(), false)?;
     Ok(archive)
+}
+
+/// Which device wants which module, and which module wants which.
+pub(crate) fn index(archive: &mut Archive, packages: &Packages, picked: &Picked) -> Result<(), cpio::Error> {
+    let place = modules_place(packages);
+    archive.file(&format!("{place}/modules.alias"), picked.alias_file().into_bytes(), false)?;
+    archive.file(&format!("{place}/modules.dep"), picked.dep_file().into_bytes(), false)
 }
 
 fn own_archive(
@@ -254,8 +284,7 @@ pub(crate) fn pick(packages: &Packages, list: &[Wanted]) -> Result<Picked, Error
     walk(&root, &root.join("kernel"), &mut paths)?;
     let builtin = read(&root.join("modules.builtin"))?;
     let tree = Tree::new(paths, &String::from_utf8_lossy(&builtin));
-    let picked =
-        modules::pick(list, &tree, &mut |path| unpacked(&root.join(path))).map_err(Error::Modules)?;
+    let picked = modules::pick(list, &tree, &mut |path| module(&root.join(path))).map_err(Error::Modules)?;
     let wanted = packages.architecture();
     let foreign = |content: &[u8]| elf::machine(content).is_ok_and(|machine| machine != wanted.elf_machine());
     match picked.modules.iter().find(|(_, module)| foreign(&module.content)) {
@@ -278,17 +307,19 @@ fn walk(root: &Path, dir: &Path, paths: &mut Vec<String>) -> Result<(), Error> {
     Ok(())
 }
 
-/// A module as the kernel will see it: stored uncompressed, because compressing all of them together is far smaller.
-fn unpacked(path: &Path) -> io::Result<Vec<u8>> {
-    let packed = fs::read(path)?;
-    let mut out = Vec::new();
+/// A module as the package has it, and as the kernel will see it.
+fn module(path: &Path) -> io::Result<Stored> {
+    let stored = fs::read(path)?;
+    let mut content = Vec::new();
     let extension = path.extension().and_then(|extension| extension.to_str());
     let read = match extension {
-        Some("xz") => {
-            lzma_rust2::XzReader::new(packed.as_slice(), true).take(MODULE_BYTES_MAX).read_to_end(&mut out)?
+        Some("xz") => lzma_rust2::XzReader::new(stored.as_slice(), true)
+            .take(MODULE_BYTES_MAX)
+            .read_to_end(&mut content)?,
+        Some("zst") => {
+            zstd::Decoder::new(stored.as_slice())?.take(MODULE_BYTES_MAX).read_to_end(&mut content)?
         }
-        Some("zst") => zstd::Decoder::new(packed.as_slice())?.take(MODULE_BYTES_MAX).read_to_end(&mut out)?,
-        Some("ko") => return Ok(packed),
+        Some("ko") => return Ok(Stored { content: stored.clone(), stored }),
         Some(_) | None => {
             return Err(io::Error::new(
                 io::ErrorKind::Unsupported,
@@ -297,7 +328,7 @@ fn unpacked(path: &Path) -> io::Result<Vec<u8>> {
         }
     };
     if u64::try_from(read).is_ok_and(|read| read < MODULE_BYTES_MAX) {
-        Ok(out)
+        Ok(Stored { stored, content })
     } else {
         Err(io::Error::new(io::ErrorKind::FileTooLarge, "the module unpacks to an absurd size"))
     }
@@ -307,14 +338,16 @@ pub(crate) fn compress(raw: &[u8]) -> Result<Vec<u8>, Error> {
     zstd::bulk::compress(raw, ZSTD_LEVEL).map_err(Error::Compress)
 }
 
-/// Compresses, or takes what an earlier build compressed from exactly these bytes in exactly this way.
+/// Compresses, or takes what an earlier build compressed from exactly these bytes in exactly this way.  `what` is for
+/// `progress`.
 pub(crate) fn compress_cached(
     raw: &[u8],
+    what: &str,
     cache: Option<&Path>,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Vec<u8>, Error> {
     let Some(cache) = cache else {
-        progress("compress the modules");
+        progress(&format!("compress {what}"));
         return compress(raw);
     };
     let recipe = format!("zstd {} level {ZSTD_LEVEL}", zstd::zstd_safe::version_number());
@@ -327,7 +360,7 @@ pub(crate) fn compress_cached(
     {
         return Ok(kept);
     }
-    progress("compress the modules (once for each kernel)");
+    progress(&format!("compress {what} (once for each version)"));
     let packed = compress(raw)?;
     fs::create_dir_all(&dir).map_err(|source| Error::File { doing: "create", path: dir.clone(), source })?;
     write(&path, &packed)?;
@@ -399,7 +432,7 @@ mod tests {
         let inputs =
             Inputs { agent: &agent, packages: &packages, extra_files: &extra, cache: cache.as_deref() };
         let first = build(&inputs, &mut |_| ()).unwrap();
-        // The second build in the same place takes the modules from the cache, if there is one.
+        // The second build in the same place takes the programs from the cache, if there is one.
         assert_eq!(build(&inputs, &mut |_| ()).unwrap().uki, first.uki);
         first
     }

@@ -161,7 +161,10 @@ mod tests {
                 modules::Kernel { architecture: crate::Architecture::Amd64, release: "6" },
             )
             .unwrap();
-            let picked = modules::pick(&list, &tree, &mut |_| Ok(content.clone())).unwrap();
+            let picked = modules::pick(&list, &tree, &mut |_| {
+                Ok(modules::Stored { content: content.clone(), ..modules::Stored::default() })
+            })
+            .unwrap();
             taken(&packages, &picked)
         };
         let found = asks("bnx2/a.fw").unwrap();

@@ -160,7 +160,7 @@ pub fn installed(
     let command_line = command_line(&hashes);
     let (os_release, release) = (os_release("host", order.edition.version), order.edition.to_text());
     let said = Said { command_line: &command_line, os_release: &os_release, release: &release };
-    let uki = system_uki(&packages, origin.cache, order.start, &said, None, progress)?;
+    let uki = system_uki(&packages, order.start, &said, None)?;
     let loader = read(&packages.boot_loader()).map_err(Error::Build)?;
     let reference = uki::reference_behind(NAME, Some(&loader), &uki)
         .map_err(|error| Error::Build(build::Error::Uki(error)))?;
@@ -254,11 +254,9 @@ pub(crate) struct Said<'a> {
 /// Kernel and start program, for a root whose hash the command line names.
 pub(crate) fn system_uki(
     packages: &Packages,
-    cache: &Path,
     start: &Path,
     said: &Said<'_>,
     brought: Option<Brought<'_>>,
-    progress: &mut dyn FnMut(&str),
 ) -> Result<Vec<u8>, Error> {
     let (architecture, release) = (packages.architecture(), packages.kernel_release());
     let kernel = modules::Kernel { architecture, release };
@@ -266,16 +264,15 @@ pub(crate) fn system_uki(
     let list = modules::parse_list(DRIVERS, kernel).map_err(of_modules)?;
     let picked = build::pick(packages, &list).map_err(Error::Build)?;
     let of_archive = |error| Error::Build(build::Error::Archive(error));
-    // Two archives in a row, as in the discovery image: the slow one is kept.
-    let modules = build::modules_archive(packages, &picked).map_err(of_archive)?;
-    // What comes along is compressed already, and the kernel wants what is not compressed first.
+    // What comes along and the modules are compressed already, and the kernel wants what is not compressed first.
     let mut initrd = match brought {
         None => Vec::new(),
         Some(brought) => brought.archive().map_err(of_archive)?.to_bytes(),
     };
-    initrd.extend(build::compress_cached(&modules.to_bytes(), Some(cache), progress).map_err(Error::Build)?);
+    initrd.extend(build::modules_archive(packages, &picked).map_err(of_archive)?.to_bytes());
     let program = build::read_agent(start, architecture).map_err(Error::Build)?;
-    let own = own_files(program, said.release, &picked.at_start).map_err(of_archive)?;
+    let mut own = own_files(program, said.release, &picked.at_start).map_err(of_archive)?;
+    build::index(&mut own, packages, &picked).map_err(of_archive)?;
     initrd.extend(build::compress(&own.to_bytes()).map_err(Error::Build)?);
     let stub = read(&packages.stub()).map_err(Error::Build)?;
     let kernel = read(&packages.kernel()).map_err(Error::Build)?;

@@ -27,10 +27,8 @@ pub fn open(content: &[u8]) -> Option<Vec<Member<'_>>> {
     if let Ok(image) = Image::parse(content) {
         return Some(sections(&image));
     }
-    if content.starts_with(ZSTD_MAGIC) {
-        // A sealed initramfs ends with an archive that is not compressed.
-        let (packed, plain) = content.split_at(frames(content)?);
-        return cpio_members([unpack(packed)?, plain.to_vec()].concat());
+    if content.starts_with(ZSTD_MAGIC) || content.starts_with(CPIO_MAGIC) {
+        return cpio_members(&unpacked(content)?);
     }
     if let Some((head, volume)) = medium::parts(content) {
         let parts = [("head", head), ("volume", volume)];
@@ -69,25 +67,61 @@ fn sections<'a>(image: &Image<'a>) -> Vec<Member<'a>> {
         .collect()
 }
 
-/// How many bytes of `content` are zstd frames in a row.
-fn frames(content: &[u8]) -> Option<usize> {
-    let mut at = 0_usize;
-    while content.get(at..).is_some_and(|rest| rest.starts_with(ZSTD_MAGIC)) {
-        at = at.checked_add(zstd::zstd_safe::find_frame_compressed_size(content.get(at..)?).ok()?)?;
+/// An initramfs without its compression: archives in a row, of which some are compressed and some are not.
+fn unpacked(mut content: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    while !content.is_empty() {
+        let packed = content.starts_with(ZSTD_MAGIC);
+        let end = match content.first()? {
+            // Padding.
+            0 => 1,
+            _ if packed => zstd::zstd_safe::find_frame_compressed_size(content).ok()?,
+            _ => record(content, 0)?.end,
+        };
+        let (part, rest) = content.split_at_checked(end)?;
+        if packed {
+            zstd::Decoder::new(part).ok()?.take(UNPACKED_BYTES_MAX).read_to_end(&mut out).ok()?;
+        } else {
+            out.extend_from_slice(part);
+        }
+        if u64::try_from(out.len()).is_ok_and(|bytes| bytes >= UNPACKED_BYTES_MAX) {
+            return None;
+        }
+        content = rest;
     }
-    Some(at)
+    Some(out)
 }
 
-/// All zstd frames in a row.
-fn unpack(content: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::new();
-    let decoder = zstd::Decoder::new(content).ok()?;
-    let read = decoder.take(UNPACKED_BYTES_MAX).read_to_end(&mut out).ok()?;
-    u64::try_from(read).is_ok_and(|read| read < UNPACKED_BYTES_MAX).then_some(out)
+/// A record of a newc archive.
+struct Record<'a> {
+    header: &'a [u8],
+    mode: usize,
+    name: String,
+    content: &'a [u8],
+    /// Where the next one begins.
+    end: usize,
+}
+
+fn record(archive: &[u8], at: usize) -> Option<Record<'_>> {
+    let name_at = at.checked_add(CPIO_HEADER_BYTES)?;
+    let header = archive.get(at..name_at)?;
+    if !header.starts_with(CPIO_MAGIC) {
+        return None;
+    }
+    let field = |index: usize| {
+        let text = std::str::from_utf8(header.get(6 + index * 8..14 + index * 8)?).ok()?;
+        usize::from_str_radix(text, 16).ok()
+    };
+    let (mode, bytes, name_bytes) = (field(1)?, field(6)?, field(11)?);
+    let name = archive.get(name_at..name_at.checked_add(name_bytes)?.checked_sub(1)?)?;
+    let name = String::from_utf8_lossy(name).into_owned();
+    let start = (name_at + name_bytes).next_multiple_of(4);
+    let content = archive.get(start..start.checked_add(bytes)?)?;
+    Some(Record { header, mode, name, content, end: (start + bytes).next_multiple_of(4).min(archive.len()) })
 }
 
 /// newc archives in a row, as the kernel unpacks them.  A node that is no file counts by its header.
-fn cpio_members(archive: Vec<u8>) -> Option<Vec<Member<'static>>> {
+fn cpio_members(archive: &[u8]) -> Option<Vec<Member<'static>>> {
     let mut members = Vec::new();
     let mut at = 0;
     while at < archive.len() {
@@ -95,21 +129,8 @@ fn cpio_members(archive: Vec<u8>) -> Option<Vec<Member<'static>>> {
             at += 1;
             continue;
         }
-        let header = archive.get(at..at.checked_add(CPIO_HEADER_BYTES)?)?;
-        if !header.starts_with(CPIO_MAGIC) {
-            return None;
-        }
-        let field = |index: usize| {
-            let text = std::str::from_utf8(header.get(6 + index * 8..14 + index * 8)?).ok()?;
-            usize::from_str_radix(text, 16).ok()
-        };
-        let (mode, bytes, name_bytes) = (field(1)?, field(6)?, field(11)?);
-        let name_at = at + CPIO_HEADER_BYTES;
-        let name = archive.get(name_at..name_at.checked_add(name_bytes)?.checked_sub(1)?)?;
-        let name = String::from_utf8_lossy(name).into_owned();
-        let start = (name_at + name_bytes).next_multiple_of(4);
-        let content = archive.get(start..start.checked_add(bytes)?)?;
-        at = (start + bytes).next_multiple_of(4);
+        let Record { header, mode, name, content, end } = record(archive, at)?;
+        at = end;
         if name == "TRAILER!!!" {
             continue;
         }
@@ -166,7 +187,10 @@ mod tests {
         let mut archive = Archive::new();
         archive.file("init", b"agent".to_vec(), true).unwrap();
         archive.character("dev/console", 5, 1).unwrap();
-        let mut initrd = zstd::bulk::compress(&archive.to_bytes(), 3).unwrap();
+        let mut drivers = Archive::new();
+        drivers.file("lib/a.ko.xz", b"packed".to_vec(), false).unwrap();
+        let mut initrd = drivers.to_bytes();
+        initrd.extend(zstd::bulk::compress(&archive.to_bytes(), 3).unwrap());
         let mut second = Archive::new();
         second.file("etc/x", b"y".to_vec(), false).unwrap();
         initrd.extend(zstd::bulk::compress(&second.to_bytes(), 3).unwrap());
@@ -175,9 +199,13 @@ mod tests {
             .with_sections(&[(".osrel", b"ID=x"), (".initrd", &initrd)])
             .unwrap();
         let names: Vec<String> = leaves("uki", &uki).into_iter().map(|(name, _)| name).collect();
-        for name in
-            ["uki:.osrel", "uki:.initrd:init (executable)", "uki:.initrd:dev/console", "uki:.initrd:etc/x"]
-        {
+        for name in [
+            "uki:.osrel",
+            "uki:.initrd:lib/a.ko.xz",
+            "uki:.initrd:init (executable)",
+            "uki:.initrd:dev/console",
+            "uki:.initrd:etc/x",
+        ] {
             assert!(names.iter().any(|have| have == name), "{name} in {names:?}");
         }
         let volume = volume(&uki).unwrap();

@@ -143,12 +143,33 @@ fn name_of(path: &str) -> Option<String> {
 pub struct Module {
     /// Path below the kernel's module directory, without compression suffix.
     pub path: String,
+    /// Suffix of the file that the package has, with its dot; empty if it is not compressed.
+    pub suffix: String,
+    /// The file as the package has it, which the kernel unpacks itself.
+    pub stored: Vec<u8>,
     /// The module, decompressed; its signature is part of it.
     pub content: Vec<u8>,
     /// Firmware files that it may ask for, as it says itself.
     pub firmware: Vec<String>,
     depends: Vec<String>,
     aliases: Vec<String>,
+}
+
+impl Module {
+    /// Path of the file as the package has it.
+    #[must_use]
+    pub fn stored_path(&self) -> String {
+        format!("{}{}", self.path, self.suffix)
+    }
+}
+
+/// A module's file, as it is stored and unpacked.
+#[derive(Debug, Clone, Default)]
+pub struct Stored {
+    /// The file.
+    pub stored: Vec<u8>,
+    /// The module in it.
+    pub content: Vec<u8>,
 }
 
 /// All picked modules by name, dependencies included.
@@ -160,11 +181,11 @@ pub struct Picked {
     pub at_start: Vec<String>,
 }
 
-/// Picks what `list` wants out of `tree`.  `read` gives the decompressed module for a path of the tree.
+/// Picks what `list` wants out of `tree`.  `read` gives the module for a path of the tree.
 pub fn pick(
     list: &[Wanted],
     tree: &Tree,
-    read: &mut dyn FnMut(&str) -> std::io::Result<Vec<u8>>,
+    read: &mut dyn FnMut(&str) -> std::io::Result<Stored>,
 ) -> Result<Picked, Error> {
     let mut picked = Picked::default();
     let mut open: Vec<(String, String)> = Vec::new();
@@ -194,8 +215,8 @@ pub fn pick(
             .files
             .get(&name)
             .ok_or_else(|| Error::Missing { name: name.clone(), wanted_by: wanted_by.clone() })?;
-        let content = read(path).map_err(|source| Error::Read { path: path.clone(), source })?;
-        let module = module(&name, path, content)?;
+        let file = read(path).map_err(|source| Error::Read { path: path.clone(), source })?;
+        let module = module(&name, path, file)?;
         open.extend(module.depends.iter().map(|depend| (depend.clone(), format!("`{name}`"))));
         picked.modules.insert(name, module);
     }
@@ -208,7 +229,8 @@ pub fn pick(
     Ok(picked)
 }
 
-fn module(name: &str, path: &str, content: Vec<u8>) -> Result<Module, Error> {
+fn module(name: &str, path: &str, file: Stored) -> Result<Module, Error> {
+    let Stored { stored, content } = file;
     let info = elf::modinfo(&content).map_err(|source| Error::Broken { name: name.to_owned(), source })?;
     let mut depends = Vec::new();
     let (mut aliases, mut firmware) = (Vec::new(), Vec::new());
@@ -222,7 +244,16 @@ fn module(name: &str, path: &str, content: Vec<u8>) -> Result<Module, Error> {
         }
     }
     let end = path.find(".ko").map_or(path.len(), |at| at + 3);
-    Ok(Module { path: path[..end].to_owned(), content, firmware, depends, aliases })
+    let (path, suffix) = path.split_at(end);
+    Ok(Module {
+        path: path.to_owned(),
+        suffix: suffix.to_owned(),
+        stored,
+        content,
+        firmware,
+        depends,
+        aliases,
+    })
 }
 
 impl Picked {
@@ -234,9 +265,9 @@ impl Picked {
             let mut order = Vec::new();
             self.load_order(name, &mut order);
             order.pop();
-            let _ = write!(text, "{}:", module.path);
+            let _ = write!(text, "{}:", module.stored_path());
             for needed in order.iter().rev() {
-                let _ = write!(text, " {}", needed.path);
+                let _ = write!(text, " {}", needed.stored_path());
             }
             text.push('\n');
         }
@@ -302,13 +333,14 @@ mod tests {
             "kernel/built-in.ko\n",
         );
         let mut read = |path: &str| {
-            Ok(elf_module(match path {
+            let content = elf_module(match path {
                 "kernel/net/a-b.ko.xz" => "alias=pci:v0001*\0depends=c,built-in\0alias=virtio:d1v*\0",
                 "kernel/c.ko" => "depends=d\0",
                 "kernel/loop.ko" => "depends=loop\0",
                 "kernel/ghost.ko" => "depends=gone\0",
                 _ => "depends=\0",
-            }))
+            });
+            Ok(Stored { stored: path.into(), content })
         };
         pick(&parse_list(list, KERNEL)?, &tree, &mut read)
     }
@@ -319,7 +351,7 @@ mod tests {
         assert_eq!(picked.at_start, ["a_b"]);
         assert_eq!(
             picked.dep_file(),
-            "kernel/net/a-b.ko: kernel/c.ko kernel/d.ko\nkernel/c.ko: kernel/d.ko\nkernel/d.ko:\n"
+            "kernel/net/a-b.ko.xz: kernel/c.ko kernel/d.ko.zst\nkernel/c.ko: kernel/d.ko.zst\nkernel/d.ko.zst:\n"
         );
         assert_eq!(picked.alias_file(), "alias pci:v0001* a_b\nalias virtio:d1v* a_b\n");
     }
