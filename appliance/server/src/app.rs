@@ -14,8 +14,8 @@ use tokio::sync::watch;
 
 use crate::{
     board::Boards, burn_in::Desks, chain::ChainLink, chain_watch::Watch, config::Config,
-    controllers::Controllers, partners::Partners, publication::Publications, rescue, residence::Releases,
-    secure_boot::BootKeys, site::Keys, strangers::Strangers,
+    controllers::Controllers, partners::Partners, programs::Programs, publication::Publications, rescue,
+    residence::Releases, secure_boot::BootKeys, site::Keys, strangers::Strangers,
 };
 
 /// How far a host's order is, as its agent last said.  Kept in memory: it is worth nothing after a restart.
@@ -44,6 +44,7 @@ pub(crate) struct App {
     pub(crate) boards: Boards,
     pub(crate) watch: Watch,
     pub(crate) releases: Releases,
+    pub(crate) programs: Programs,
     pub(crate) rescues: rescue::Desk,
     live: Mutex<Live>,
     changed: watch::Sender<u64>,
@@ -77,11 +78,13 @@ pub(crate) struct Parts {
     pub(crate) roots: attest_verify::endorsement::Roots,
     pub(crate) controllers: Controllers,
     pub(crate) releases: Releases,
+    pub(crate) programs: Programs,
 }
 
 impl App {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        let Parts { config, keys, boot_keys, store, pxe, chain, roots, controllers, releases } = parts;
+        let Parts { config, keys, boot_keys, store, pxe, chain, roots, controllers, releases, programs } =
+            parts;
         Arc::new(Self {
             config,
             keys,
@@ -98,6 +101,7 @@ impl App {
             boards: Boards::default(),
             watch: Watch::default(),
             releases,
+            programs,
             rescues: rescue::Desk::default(),
             live: Mutex::default(),
             changed: watch::Sender::new(0),

@@ -48,6 +48,7 @@ mod passports;
 mod plain;
 mod power;
 mod preflight;
+mod programs;
 mod proof;
 mod publication;
 mod publish;

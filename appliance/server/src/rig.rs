@@ -209,6 +209,7 @@ impl Rig {
             roots,
             controllers,
             releases,
+            programs: crate::programs::Programs::default(),
         });
         app.chain.refresh().await.unwrap();
         let mut tasks = JoinSet::new();

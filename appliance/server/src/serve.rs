@@ -22,7 +22,9 @@ use crate::{
     chain_watch,
     config::{Config, ConfigError},
     controllers::Controllers,
-    discovery, executor, fleet, offboard, operator_api, plain, publish, remedy, rescue,
+    discovery, executor, fleet, offboard, operator_api, plain,
+    programs::{self, Programs},
+    publish, remedy, rescue,
     residence::{Releases, SealKeys},
     secure_boot::{self, BootKeys, images::Bases},
     sending, sightings, signing,
@@ -150,19 +152,15 @@ async fn serve_now(
     let (tls, agents, agents6) = agents(&config, &keys).await?;
     let operators = listen("operators", config.operator).await?;
     let entrance = entrance::open(&config, &keys).await?;
-    let verifiers = match &config.verifier {
-        Some(verifier) => Some(listen("verifiers", verifier.listen).await?),
-        None => None,
-    };
-    let images = match config.firmware.as_ref().and_then(|firmware| firmware.serve.as_ref()) {
-        Some(serve) => Some(listen("controllers that fetch firmware", serve.listen).await?),
-        None => None,
-    };
+    let verifiers = listen_if("verifiers", config.verifier.as_ref().map(|at| at.listen)).await?;
+    let images = config.firmware.as_ref().and_then(|firmware| firmware.serve.as_ref());
+    let images = listen_if("controllers that fetch firmware", images.map(|at| at.listen)).await?;
     let inherited = inherited.map(|listener| adopt(listener, config.operator)).transpose()?;
     let signers = Signers::read(&config)?;
     right_chain(&config.chain.rpc_urls, config.chain.chain_id).await?;
     let bases = secure_boot::images::bases(dir, &config).map_err(ServeError::Image)?;
     // Everything that can be wrong with a site was looked at; only from here on is its directory written to.
+    let programs = Programs::keep(dir, &programs::beside(&config));
     let boot_keys = sealed(dir, &mut config, &bases)?;
     let clock = pxe_server::Clock::new(app::now);
     let (pxe, pxe_server) = pxe_server::PxeServer::start(boot_service(&config), &dir.join("pxe"), clock)
@@ -176,8 +174,18 @@ async fn serve_now(
     let releases = Releases::open(dir, config.host.as_ref(), &ca, &seal).map_err(ServeError::Release)?;
     let (makers, intermediates) = roots.len();
     let controllers = controllers(dir);
-    let app =
-        App::new(Parts { config, keys, boot_keys, store, pxe, chain: link, roots, controllers, releases });
+    let app = App::new(Parts {
+        config,
+        keys,
+        boot_keys,
+        store,
+        pxe,
+        chain: link,
+        roots,
+        controllers,
+        releases,
+        programs,
+    });
     tracing::info!(agents = ?agents.local_addr().ok(), operators = ?operators.local_addr().ok(), makers, intermediates, "serving");
     let operator = operator_api::router(Arc::clone(&app));
     let behind = operator.clone();
@@ -245,6 +253,16 @@ async fn agents(
         None => None,
     };
     Ok((tls, agents, agents6))
+}
+
+async fn listen_if(
+    what: &'static str,
+    at: Option<SocketAddr>,
+) -> Result<Option<TcpListener>, ServeError> {
+    match at {
+        Some(at) => listen(what, at).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 pub(crate) async fn listen(what: &'static str, at: SocketAddr) -> Result<TcpListener, ServeError> {

@@ -83,7 +83,14 @@ pub(crate) fn prepare(root: &Path, altered: bool) -> anyhow::Result<(Artefacts, 
 fn sealed(base: &image_build::Discovery, ca: &Path, out: PathBuf) -> anyhow::Result<PathBuf> {
     let (uki, ca_pem) = (std::fs::read(&base.uki)?, std::fs::read(ca)?);
     let site = image_seal::Site { ca_pem: &ca_pem, appliance: None };
-    let order = image_build::sealing::Order { base: &uki, site, policy: None, signer: None };
+    let programs = std::fs::read(&base.programs)?;
+    let order = image_build::sealing::Order {
+        base: &uki,
+        site,
+        policy: None,
+        signer: None,
+        programs: Some(&programs),
+    };
     image_build::sealing::seal_into(&order, &out)?;
     Ok(out)
 }

@@ -83,6 +83,7 @@ impl OtherSite {
             site: image_seal::Site { ca_pem: &ca_pem, appliance: None },
             policy: None,
             signer: Some((&key, &der)),
+            programs: None,
         };
         let medium = image_build::sealing::seal_into(&order, &folder.join("image"))?.medium;
         Ok(Self { certificate, medium })

@@ -28,7 +28,7 @@ use appliance_model::{
 
 use firmware_checks_probe::{gpu, live::mapper};
 
-use crate::{say, work::Hands};
+use crate::{programs, say, work::Hands};
 use parts::Drives;
 use record::Record;
 
@@ -265,6 +265,7 @@ impl Hands<'_> {
         if let Some(path) = wanted.groups.iter().map(|group| &group.path).find(|path| strays(path)) {
             return Err(format!("carve: group `{path}` is not below {SLICE}"));
         }
+        self.programs_for(wanted)?;
         let ground = self.ground();
         let mut parts = self.parts_now(wanted);
         let gaps = ground.make(wanted, &parts, &mut |_| Ok(())).map_err(|error| format!("carve: {error}"))?;
@@ -286,6 +287,7 @@ impl Hands<'_> {
 
     /// Goes back to what was there before, and reads back what is left of what had been made.
     pub(crate) fn uncarve(&self, made: &Shape) -> Result<Outcome, String> {
+        self.programs_for(made)?;
         let (ground, parts) = (self.ground(), self.parts_now(made));
         ground.undo(&parts, &mut |_| Ok(())).map_err(|error| format!("uncarve: {error}"))?;
         let real = ground.read(made, &parts);
@@ -298,6 +300,7 @@ impl Hands<'_> {
         let Some(manifest) = &order.manifest else { return Ok(None) };
         let said = real_in(manifest).map_err(|error| format!("what the manifest says is real: {error}"))?;
         let Some(said) = said else { return Ok(None) };
+        self.programs_for(&said)?;
         let real = self.ground().read(&said, &self.parts_now(&said));
         let differences = compare(&said, &real);
         for difference in &differences {
@@ -308,7 +311,16 @@ impl Hands<'_> {
 
     /// Has the kernel let go of a drive that is to be erased, where nothing but units is on it; whether it is one.
     pub(crate) fn release(&self, serial: &Serial, inventory: &Inventory) -> Result<bool, String> {
+        // A drive without volumes needs none of them, and one with volumes is refused for want of the program.
+        if let Err(why) = programs::ensure(self.talk) {
+            say!("{why}");
+        }
         self.ground().drives(inventory).release(serial)
+    }
+
+    /// What makes parts of drives is not in every image; a drive that is sold whole may have parts of an earlier time.
+    fn programs_for(&self, shape: &Shape) -> Result<(), String> {
+        if shape.drives.is_empty() { Ok(()) } else { programs::ensure(self.talk) }
     }
 
     fn ground(&self) -> Ground {

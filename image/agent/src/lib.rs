@@ -34,6 +34,7 @@ pub mod menu;
 pub mod net;
 pub mod net6;
 pub mod netlink;
+pub mod programs;
 pub mod residence;
 pub mod state;
 pub mod system;

@@ -1,9 +1,9 @@
 //! Builds the discovery UKI from fetched packages and the agent: the base image, which belongs to no site.
 //!
 //! The initramfs is archives in a row, as the kernel allows.  First the drivers, in an archive that is not compressed
-//! because each file in it is: a machine needs a handful of them, and unpacks just those.  Then the programs (kept in
-//! the cache, being slow to compress), then the agent with its files.  So a changed agent costs seconds, and the bytes are
-//! the same whether a part came from the cache or not.
+//! because each file in it is: a machine needs a handful of them, and unpacks just those.  Then the agent with its files.
+//! What is slow to compress is kept in the cache, so a changed agent costs seconds, and the bytes are the same whether a
+//! part came from the cache or not.  The programs beside the agent are a file of their own: `carried.rs`.
 
 use std::fs;
 use std::io::{self, Read};
@@ -13,6 +13,7 @@ use attest_evidence::ReferenceValues;
 use sha2::{Digest, Sha256};
 
 use crate::architecture::Architecture;
+use crate::carried;
 use crate::cpio::{self, Archive};
 use crate::elf;
 use crate::firmware;
@@ -25,6 +26,8 @@ use crate::uki::{self, Parts};
 
 /// Where the agent finds the names of modules that it loads without being asked by hardware, one a line.
 pub const START_MODULES_PATH: &str = "etc/scalerforge/modules";
+/// Where the agent finds which file of programs is this image's.
+pub const PROGRAMS_PATH: &str = "etc/scalerforge/programs";
 /// Where the kernel looks for firmware.
 pub(crate) const FIRMWARE_PLACE: &str = "lib/firmware/";
 /// What the kernel adds to the name when it looks for a compressed one (`CONFIG_FW_LOADER_COMPRESS_ZSTD`).
@@ -65,6 +68,9 @@ pub enum Error {
     /// A program could not be taken.
     #[error("cannot take the programs beside the agent")]
     Programs(#[source] programs::Error),
+    /// They do not fit into one file.
+    #[error("cannot put the programs beside the agent into one file")]
+    Carried(#[source] io::Error),
     /// The archive could not be filled.
     #[error("cannot fill the initramfs")]
     Archive(#[source] cpio::Error),
@@ -114,6 +120,8 @@ pub struct Inputs<'a> {
 pub struct Built {
     /// The UKI file.
     pub uki: Vec<u8>,
+    /// The programs that a server fetches when it needs them.
+    pub programs: Vec<u8>,
     /// What it makes of the PCRs.
     pub reference: ReferenceValues,
     /// What is in it.
@@ -130,12 +138,12 @@ pub fn build(inputs: &Inputs<'_>, progress: &mut dyn FnMut(&str)) -> Result<Buil
     progress("kernel modules");
     let picked = pick_modules(inputs.packages)?;
     let drivers = drivers(inputs, &picked, progress)?;
-    let programs = programs(inputs.packages, &picked)?;
-    let own = own_archive(agent, inputs, &picked, &os_release).map_err(Error::Archive)?;
-    let (drivers_raw, programs_raw, own_raw) = (drivers.to_bytes(), programs.to_bytes(), own.to_bytes());
-
-    let mut initrd = drivers_raw.clone();
-    initrd.extend(compress_cached(&programs_raw, "the programs", inputs.cache, progress)?);
+    let taken = programs::taken(&inputs.packages.programs(), architecture).map_err(Error::Programs)?;
+    let programs = carried::tar(&taken).map_err(Error::Carried)?;
+    let mut own = own_archive(agent, inputs, &picked, &os_release).map_err(Error::Archive)?;
+    own.file(PROGRAMS_PATH, carried::note(&programs).into_bytes(), false).map_err(Error::Archive)?;
+    let (mut initrd, own_raw) = (drivers.to_bytes(), own.to_bytes());
+    let unpacked_bytes = initrd.len() + own_raw.len();
     initrd.extend(compress(&own_raw)?);
     progress("UKI and its reference values");
     let stub = read(&inputs.packages.stub())?;
@@ -152,8 +160,8 @@ pub fn build(inputs: &Inputs<'_>, progress: &mut dyn FnMut(&str)) -> Result<Buil
     let uki = uki::assemble(&parts).map_err(Error::Uki)?;
     check_size(uki.len(), agent_bytes, architecture)?;
     let reference = uki::measure(None, &uki).map_err(Error::Uki)?;
-    let mut files: Vec<FileEntry> =
-        drivers.files().chain(programs.files()).chain(own.files()).map(describe).collect();
+    let carried = taken.iter().map(|(path, content)| (path.as_str(), content.as_slice()));
+    let mut files: Vec<FileEntry> = drivers.files().chain(own.files()).chain(carried).map(describe).collect();
     files.sort_by(|one, two| one.path.cmp(&two.path));
     let manifest = Manifest {
         name: reference.name.clone(),
@@ -164,7 +172,8 @@ pub fn build(inputs: &Inputs<'_>, progress: &mut dyn FnMut(&str)) -> Result<Buil
         uki_sha256: reference.uki_sha256.to_string(),
         uki_bytes: uki.len(),
         initrd_bytes: initrd.len(),
-        unpacked_bytes: drivers_raw.len() + programs_raw.len() + own_raw.len(),
+        unpacked_bytes,
+        programs_bytes: programs.len(),
         packages: inputs.packages.list().to_vec(),
         firmware_left_out: firmware::list()
             .1
@@ -173,7 +182,7 @@ pub fn build(inputs: &Inputs<'_>, progress: &mut dyn FnMut(&str)) -> Result<Buil
             .collect(),
         files,
     };
-    Ok(Built { uki, reference, manifest })
+    Ok(Built { uki, programs, reference, manifest })
 }
 
 fn describe((path, content): (&str, &[u8])) -> FileEntry {
@@ -217,17 +226,6 @@ fn drivers(inputs: &Inputs<'_>, picked: &Picked, progress: &mut dyn FnMut(&str))
     Ok(archive)
 }
 
-/// The programs beside the agent, and what is known of the modules.
-fn programs(packages: &Packages, picked: &Picked) -> Result<Archive, Error> {
-    let mut archive = Archive::new();
-    index(&mut archive, packages, picked).map_err(Error::Archive)?;
-    let found = programs::taken(&packages.programs(), packages.architecture()).map_err(Error::Programs)?;
-    for (path, content) in found {
-        archive.file(&path, content, true).map_err(Error::Archive)?;
-    }
-    Ok(archive)
-}
-
 fn modules_place(packages: &Packages) -> String {
     format!("lib/modules/{}", packages.kernel_release())
 }
@@ -265,6 +263,7 @@ fn own_archive(
     archive.file("etc/os-release", os_release.as_bytes().to_vec(), false)?;
     let start = picked.at_start.iter().fold(String::new(), |text, name| text + name + "\n");
     archive.file(START_MODULES_PATH, start.into_bytes(), false)?;
+    index(&mut archive, inputs.packages, picked)?;
     for (path, content) in inputs.extra_files {
         archive.file(path, content.clone(), false)?;
     }
@@ -432,7 +431,7 @@ mod tests {
         let inputs =
             Inputs { agent: &agent, packages: &packages, extra_files: &extra, cache: cache.as_deref() };
         let first = build(&inputs, &mut |_| ()).unwrap();
-        // The second build in the same place takes the programs from the cache, if there is one.
+        // The second build in the same place takes the firmware from the cache, if there is one.
         assert_eq!(build(&inputs, &mut |_| ()).unwrap().uki, first.uki);
         first
     }

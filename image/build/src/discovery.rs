@@ -2,8 +2,8 @@
 //!
 //! Writes `discovery.efi`, `reference.json`, `reference.corim`, `manifest.json`, `sbom.cdx.json` and a stamp of all
 //! inputs; beside them
-//! `vmlinuz` and `initrd`, the very bytes of the UKI's sections, for iPXE, which cannot start a UKI, and `discovery.iso`,
-//! the UKI as a boot medium.  An interrupted run
+//! `vmlinuz` and `initrd`, the very bytes of the UKI's sections, for iPXE, which cannot start a UKI, `discovery.iso`,
+//! the UKI as a boot medium, and `programs.tar`, which servers fetch when they need it.  An interrupted run
 //! leaves no stamp and is done again; two runs at once wait for each other.
 
 use std::fs::{self, File};
@@ -25,7 +25,7 @@ use crate::sbom::{self, Licensed, Subject};
 use crate::signed;
 
 /// This crate's own code and data, and that of `image-seal`: a changed builder may build other bytes.
-const OWN_SOURCES: [(&str, &[u8]); 66] = [
+const OWN_SOURCES: [(&str, &[u8]); 67] = [
     ("appliance-overlay.txt", include_bytes!("../data/appliance-overlay.txt")),
     ("appliance.rs", include_bytes!("appliance.rs")),
     ("appliance.txt", include_bytes!("../data/appliance.txt")),
@@ -35,6 +35,7 @@ const OWN_SOURCES: [(&str, &[u8]); 66] = [
     ("architecture.rs", include_bytes!("architecture.rs")),
     ("brought.rs", include_bytes!("brought.rs")),
     ("build.rs", include_bytes!("build.rs")),
+    ("carried.rs", include_bytes!("carried.rs")),
     ("crates.rs", include_bytes!("crates.rs")),
     ("crates/rooms.rs", include_bytes!("crates/rooms.rs")),
     ("cve.rs", include_bytes!("cve.rs")),
@@ -145,6 +146,8 @@ pub struct Discovery {
     pub initrd: PathBuf,
     /// The UKI as a CD, for a BMC's virtual media.
     pub medium: PathBuf,
+    /// The programs that a server fetches when it needs them.
+    pub programs: PathBuf,
     /// Reference values for the verifier.
     pub reference_json: PathBuf,
     /// The same for other people's verifiers; [`crate::signed::sign`] puts a signature on it.
@@ -192,7 +195,7 @@ pub fn discovery(
     let inputs_sha256 = inputs(&read(agent).map_err(Error::Build)?, &packages);
     let uki = out_dir.join("discovery.efi");
     let (kernel, initrd) = (out_dir.join("vmlinuz"), out_dir.join("initrd"));
-    let medium = out_dir.join("discovery.iso");
+    let (medium, programs) = (out_dir.join("discovery.iso"), out_dir.join(image_seal::PROGRAMS));
     let reference_json = out_dir.join("reference.json");
     let manifest_json = out_dir.join("manifest.json");
     let sbom_json = out_dir.join("sbom.cdx.json");
@@ -200,7 +203,7 @@ pub fn discovery(
     let rebuilt = !up_to_date(
         &stamp_path,
         &inputs_sha256,
-        &[&uki, &kernel, &initrd, &medium, &reference_json, &manifest_json, &sbom_json],
+        &[&uki, &kernel, &initrd, &medium, &programs, &reference_json, &manifest_json, &sbom_json],
     );
     if rebuilt {
         if stamp_path.exists() {
@@ -212,6 +215,7 @@ pub fn discovery(
         write_parts(&built.uki, &kernel, &initrd).map_err(Error::Build)?;
         let disc = medium::medium(&built.uki).map_err(output("make", &medium))?;
         write(&medium, &disc).map_err(Error::Build)?;
+        write(&programs, &built.programs).map_err(Error::Build)?;
         write_json(&reference_json, &built.reference)?;
         write_json(&manifest_json, &built.manifest)?;
         write_json(&sbom_json, &sbom(&built.manifest, &packages, origin.lock))?;
@@ -228,6 +232,7 @@ pub fn discovery(
         kernel,
         initrd,
         medium,
+        programs,
         reference_json,
         reference_corim,
         manifest_json,

@@ -26,6 +26,8 @@ pub struct Manifest {
     pub initrd_bytes: usize,
     /// Size of the initramfs as the kernel unpacks it, in bytes.
     pub unpacked_bytes: usize,
+    /// Size of the file of programs beside the UKI.
+    pub programs_bytes: usize,
     /// The distribution packages used, by name.
     pub packages: Vec<Package>,
     /// Drivers, packages and files whose firmware is not in the image, each with the reason.

@@ -52,6 +52,8 @@ pub struct Order<'a> {
     pub policy: Option<Policy<'a>>,
     /// Signs for Secure Boot: the key, and its certificate (DER).
     pub signer: Option<(&'a Key, &'a [u8])>,
+    /// The base's programs, which are the sealed image's as well; `None` where somebody else serves them.
+    pub programs: Option<&'a [u8]>,
 }
 
 /// A sealed image on disk.
@@ -104,6 +106,9 @@ pub fn seal_into(order: &Order<'_>, out: &Path) -> Result<Files, Error> {
         write_json(&reference_json, &sealed.reference).map_err(Error::Describe)?;
         let uki_sha256 = sealed.reference.uki_sha256.to_string();
         write_json(&stamp_path, &Stamp { inputs_sha256, uki_sha256 }).map_err(Error::Describe)?;
+    }
+    if let Some(programs) = order.programs {
+        write(&out.join(image_seal::PROGRAMS), programs).map_err(Error::Build)?;
     }
     let text = read(&reference_json).map_err(Error::Build)?;
     let reference = ReferenceValues::from_json(&text).map_err(|source| {
@@ -163,7 +168,7 @@ mod tests {
         let (one, two) = (base(b"one"), base(b"two"));
         let run = |base: &[u8], appliance| {
             let site = Site { ca_pem: CA, appliance };
-            seal_into(&Order { base, site, policy: None, signer: None }, dir.path()).unwrap()
+            seal_into(&Order { base, site, policy: None, signer: None, programs: None }, dir.path()).unwrap()
         };
         let first = run(&one, None);
         assert!(first.rebuilt && !run(&one, None).rebuilt);
@@ -177,7 +182,8 @@ mod tests {
         assert!(run(&one, Some("https://a")).rebuilt && run(&two, Some("https://a")).rebuilt);
         assert!(!run(&two, Some("https://a")).rebuilt);
         let site = Site { ca_pem: CA, appliance: None };
-        let again = seal_into(&Order { base: &sealed, site, policy: None, signer: None }, dir.path());
+        let again =
+            seal_into(&Order { base: &sealed, site, policy: None, signer: None, programs: None }, dir.path());
         assert!(matches!(again, Err(Error::Seal(image_seal::Error::Sealed))));
         assert!(!run(&two, Some("https://a")).rebuilt, "a refusal leaves what is there");
     }

@@ -22,6 +22,9 @@ mod site;
 mod tiny;
 pub mod uki;
 
+/// The file beside a discovery UKI that has the programs its servers fetch; the UKI holds its hash.
+pub const PROGRAMS: &str = "programs.tar";
+
 pub use key::{Key, KeyError};
 pub use policy::Policy;
 pub use site::{

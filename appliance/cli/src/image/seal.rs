@@ -65,11 +65,14 @@ pub(crate) fn seal(options: &Seal) -> anyhow::Result<ExitCode> {
     let (base, ca_pem) = (read(&options.base)?, read(&options.ca)?);
     let policy_key = options.policy_key.as_deref().map(key).transpose()?;
     let signer = options.signer.as_ref().map(Signer::read).transpose()?;
+    // A host's image has none beside it.
+    let programs = fs::read(options.base.with_file_name(image_seal::PROGRAMS)).ok();
     let order = Order {
         base: &base,
         site: Site { ca_pem: &ca_pem, appliance: options.appliance.as_deref() },
         policy: policy_key.as_ref().map(|key| Policy { key }),
         signer: signer.as_ref().map(|(key, certificate)| (key, certificate.as_slice())),
+        programs: programs.as_deref(),
     };
     let files = sealing::seal_into(&order, &options.out)?;
     told(&files.uki, &files.reference, options.json)

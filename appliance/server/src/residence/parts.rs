@@ -1,4 +1,5 @@
-//! `GET /agent/v1/part/SHA256`: the parts of the release that hosts get, whole or in a range.
+//! `GET /agent/v1/part/SHA256`: the parts of the release that hosts get, and the programs of images that servers run, whole
+//! or in a range.
 //!
 //! Only agents with a session get them, and only what an order can name: a digest is looked up, never a path.
 
@@ -30,11 +31,15 @@ pub(crate) async fn part(
     let none = || {
         Refused(
             StatusCode::NOT_FOUND,
-            "no part of the release that hosts get has this digest; ask for the order again".into(),
+            "no part of the release that hosts get has this digest, and no programs of an image that is served here; ask \
+             for the order again, or restart the server so that it gets today's image"
+                .into(),
         )
     };
     let digest: Digest = name.parse().map_err(|_| none())?;
-    let (part, path) = app.releases.current().and_then(|current| current.part(digest)).ok_or_else(none)?;
+    let part = app.releases.current().and_then(|current| current.part(digest));
+    let part = part.map(|(part, path)| (part.bytes, path.to_owned()));
+    let (bytes, path) = part.or_else(|| app.programs.find(digest)).ok_or_else(none)?;
     let gone = |error: std::io::Error| {
         tracing::error!(file = %path.display(), %error, "a part of the release cannot be read");
         Refused(
@@ -43,11 +48,11 @@ pub(crate) async fn part(
         )
     };
     let asked = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
-    let Some((from, to)) = asked.map_or(Some((0, part.bytes)), |text| range(text, part.bytes)) else {
-        let all = format!("bytes */{}", part.bytes);
+    let Some((from, to)) = asked.map_or(Some((0, bytes)), |text| range(text, bytes)) else {
+        let all = format!("bytes */{bytes}");
         return Ok((StatusCode::RANGE_NOT_SATISFIABLE, [(header::CONTENT_RANGE, all)]).into_response());
     };
-    let mut file = tokio::fs::File::open(path).await.map_err(gone)?;
+    let mut file = tokio::fs::File::open(&path).await.map_err(gone)?;
     file.seek(SeekFrom::Start(from)).await.map_err(gone)?;
     let pieces = futures_util::stream::try_unfold(file.take(to - from), |mut file| async move {
         let mut piece = vec![0; PIECE_BYTES];
@@ -59,7 +64,7 @@ pub(crate) async fn part(
         [(header::CONTENT_LENGTH, (to - from).to_string()), (header::ACCEPT_RANGES, "bytes".to_owned())];
     let body = Body::from_stream(pieces);
     Ok(if asked.is_some() {
-        let range = format!("bytes {from}-{}/{}", to.saturating_sub(1), part.bytes);
+        let range = format!("bytes {from}-{}/{bytes}", to.saturating_sub(1));
         (StatusCode::PARTIAL_CONTENT, length, [(header::CONTENT_RANGE, range)], body).into_response()
     } else {
         (length, body).into_response()

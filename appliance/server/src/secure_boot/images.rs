@@ -179,6 +179,7 @@ fn sealed(folder: &Path, ca_pem: &str, keys: &BootKeys, base: &[u8]) -> Result<F
         site: Site { ca_pem: ca_pem.as_bytes(), appliance: None },
         policy: None,
         signer: keys.signer(),
+        programs: None,
     };
     let files = sealing::seal_into(&order, folder).map_err(ImageError::Seal)?;
     tracing::info!(

@@ -27,7 +27,7 @@ const HOSTS_OWN: [&str; 9] = [
     "etc/shells",
 ];
 /// What makes the discovery image servable; the rest of its folder describes it.
-const DISCOVERY: [&str; 2] = ["discovery.efi", "reference.json"];
+const DISCOVERY: [&str; 3] = ["discovery.efi", image_seal::PROGRAMS, "reference.json"];
 
 /// Where the package has certificate authorities, a file each.
 const AUTHORITIES: &str = "usr/share/ca-certificates/mozilla/";
