@@ -160,7 +160,7 @@ async fn serve_now(
     right_chain(&config.chain.rpc_urls, config.chain.chain_id).await?;
     let bases = secure_boot::images::bases(dir, &config).map_err(ServeError::Image)?;
     // Everything that can be wrong with a site was looked at; only from here on is its directory written to.
-    let programs = Programs::keep(dir, &programs::beside(&config));
+    let programs = programs::beside(&config);
     let boot_keys = sealed(dir, &mut config, &bases)?;
     let clock = pxe_server::Clock::new(app::now);
     let (pxe, pxe_server) = pxe_server::PxeServer::start(boot_service(&config), &dir.join("pxe"), clock)
@@ -184,7 +184,7 @@ async fn serve_now(
         roots,
         controllers,
         releases,
-        programs,
+        programs: Programs::keep(dir, &programs),
     });
     tracing::info!(agents = ?agents.local_addr().ok(), operators = ?operators.local_addr().ok(), makers, intermediates, "serving");
     let operator = operator_api::router(Arc::clone(&app));
@@ -255,10 +255,7 @@ async fn agents(
     Ok((tls, agents, agents6))
 }
 
-async fn listen_if(
-    what: &'static str,
-    at: Option<SocketAddr>,
-) -> Result<Option<TcpListener>, ServeError> {
+async fn listen_if(what: &'static str, at: Option<SocketAddr>) -> Result<Option<TcpListener>, ServeError> {
     match at {
         Some(at) => listen(what, at).await.map(Some),
         None => Ok(None),

@@ -15,9 +15,11 @@ use sha2::{Digest, Sha256};
 pub fn tar(programs: &BTreeMap<String, Vec<u8>>) -> io::Result<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::new());
     for (path, content) in programs {
-        // Owner, group and time are zero in a new header.
         let mut header = tar::Header::new_ustar();
         header.set_entry_type(tar::EntryType::Regular);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
         header.set_mode(0o755);
         header.set_size(u64::try_from(content.len()).unwrap_or(u64::MAX));
         archive.append_data(&mut header, path, content.as_slice())?;
