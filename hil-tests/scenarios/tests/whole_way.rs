@@ -46,6 +46,7 @@ fn two_servers_become_scalernodes_and_a_stranger_can_check_them() -> anyhow::Res
             units_are_real(&lab, &host.id, &host.serial).await?;
             stranger(&lab, &artefacts, (node, &host.serial), &on_chain.evidence).await?;
         }
+        lab.wait_log(&["tried other boot options in vain", "options=1"], LIMIT).await?;
         let nodes: Vec<&str> = hosts.iter().filter_map(|host| host.node.as_deref()).collect();
         page(&lab, &nodes, &hosts[0].id).await?;
         lab.stop().await;

@@ -46,7 +46,7 @@ pub(crate) async fn replaced(
     ensure!(lost.barred.is_none(), "{lost:?}");
     let view = lab.wait_stage(SERIAL, "registered", LIMIT).await?;
     ensure!(view.node.as_deref() == Some(node) && view.why.waiting_for.contains("did not start"), "{view:?}");
-    // Its firmware tried the blank drives first, and nothing ran from them: what runs is proven as the image that it is.
+    // Its firmware tried a blank drive first, and nothing ran from it: what runs is proven as the image that it is.
     let reference = lab.site().join("images/reference.json").display().to_string();
     let seen = shows(lab, &reference, node, Some(before)).await?;
     in_order(lab, node, true).await?;
