@@ -36,4 +36,4 @@ pub use proof::{PROOF_BYTES_MAX, ProofError, UnitProof, prove};
 pub use real::{compare, cpu_list, find_parts, real_in, shape, with_real};
 pub use root::{manifest_bytes, unit_root};
 pub use tier::{FAST_IOPS_MIN, FAST_P99_MICROSECONDS_MAX, Tiered};
-pub use volumes::{EXTENT_BYTES, Part, VOLUMES_START, VolumeGroup};
+pub use volumes::{EXTENT_BYTES, GROUP_PREFIX, Part, VOLUMES_START, VolumeGroup};

@@ -13,6 +13,9 @@ pub const VOLUMES_START: u64 = 1 << 20;
 /// Volumes are so many bytes or a multiple: LVM's own default for an extent.
 pub const EXTENT_BYTES: u64 = 4 << 20;
 
+/// What every group of ours is called first, and so every device that the kernel maps for one of its volumes.
+pub const GROUP_PREFIX: &str = "scalerforge_";
+
 /// Of a serial, what goes into a name; LVM has room for 127 characters with the unit's.
 const SERIAL_CHARS: usize = 40;
 
@@ -38,7 +41,7 @@ impl VolumeGroup {
         // Two serials may differ only in what a name cannot hold.
         let tail: String = id.chars().filter(|c| *c != '-').take(8).collect();
         Self {
-            name: format!("scalerforge_{readable}_{tail}"),
+            name: format!("{GROUP_PREFIX}{readable}_{tail}"),
             id,
             member: self::id(&["drive", drive.as_str()]),
         }

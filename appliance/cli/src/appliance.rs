@@ -243,7 +243,8 @@ fn status(options: &Status) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The first line of a file of typed words; nothing where there is no such file.
+/// The first line of a file of typed words; nothing where there is no such file.  A file that is empty says no words: they
+/// are as wrong as any others, and whoever needs some says which.
 fn typed(file: &Path) -> anyhow::Result<Option<String>> {
     use std::io::Read as _;
     let opened = match File::open(file) {
@@ -255,7 +256,7 @@ fn typed(file: &Path) -> anyhow::Result<Option<String>> {
         .take(1 << 10)
         .read_to_string(&mut text)
         .with_context(|| format!("cannot read {}", file.display()))?;
-    Ok(text.lines().next().map(|line| line.trim().to_owned()))
+    Ok(Some(text.lines().next().unwrap_or_default().trim().to_owned()))
 }
 
 /// A file that has no more bytes than this.

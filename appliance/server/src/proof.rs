@@ -83,6 +83,11 @@ pub(crate) fn judge(
     let reference = app.config.references().chain(app.releases.references()).cloned().collect();
     let verdict = verify(&evidence, &policy(app, reference, expected_nonce, last_seen), now().0 / 1000);
     let proof = verdict.accept().map_err(Box::new)?;
+    if let Some(options) = verdict.facts.tried_in_vain {
+        // It costs time at each start, and a person can mend it in the firmware's boot order.
+        let node = &verdict.facts.node;
+        tracing::info!(node, options, "its firmware tried other boot options in vain before the image");
+    }
     ticket.map_or(Ok(()), |ticket| ticket.agrees(verdict.facts.boot_url.as_deref()))?;
     Ok(proof)
 }

@@ -205,7 +205,7 @@ pub(crate) async fn at_home(app: &Arc<App>, host: &HostId) -> Result<bool, Store
 }
 
 /// Why evidence of a host that has lost its system is not accepted, and is no drift: it shows the discovery image, and
-/// nothing but the boot before it, which came to nothing.
+/// before it something that the firmware started from a drive and that came back.
 pub(crate) async fn strayed(
     app: &Arc<App>,
     host: &HostId,

@@ -121,9 +121,12 @@ fn judge(lock: &Lock, status: Option<i32>, json: &[u8]) -> anyhow::Result<Mirror
 /// sources the mirror has none.
 fn stops(root: &Path, dropped: &[String]) -> anyhow::Result<()> {
     let mut lock = Lock::committed(Architecture::Amd64)?;
-    // Its file is what must be fetched for the changelog, should the cache not have it.
-    let secure = lock.of(&cve::IN_IMAGES).filter(|package| {
-        package.archive == Archive::Security && !dropped.iter().any(|name| package.source.starts_with(name))
+    // Its file is what must be fetched for the changelog, should the cache not have it.  Signed files have no version of
+    // their own to take back.
+    let secure = lock.of(&cve::ON_SERVERS).filter(|package| {
+        package.archive == Archive::Security
+            && package.built_using.is_none()
+            && !dropped.iter().any(|name| package.source.starts_with(name))
     });
     let Some(name) = secure.min_by_key(|package| package.bytes).map(|package| package.name.clone()) else {
         eprintln!("  no package of the lock is a security update; nothing to take back");

@@ -2,7 +2,7 @@
 
 import { equal, FormatError, isZero, toHex, type Bytes } from "./bytes.js";
 import type { Evidence } from "./evidence.js";
-import { badSeparators, bootUrl, parseEventLog, replay, type EventLog } from "./eventlog.js";
+import { badSeparators, bootUrl, parseEventLog, replay, straightBoot, type EventLog, type StraightBoot } from "./eventlog.js";
 import type { Policy, Reference } from "./policy.js";
 import { failOn, zeroBootPcrs } from "./quote.js";
 import { secureBoot } from "./secureboot.js";
@@ -14,9 +14,38 @@ type Pcrs = ReadonlyMap<number, Bytes>;
 /** PCRs that the log must explain, or that nothing was measured into. */
 const LATE_PCRS = [9, 11, 12, 13, 14];
 
-export function checkReference(pcrs: Pcrs, policy: Policy, facts: Facts, checks: Checks): void {
+/** The firmware's log, and what it leads to. */
+export interface BootLog {
+  readonly log: EventLog;
+  readonly replayed: Pcrs;
+}
+
+/** Reads the log; an objection to it is kept for the check that it fails. */
+export function readLog(evidence: Evidence): BootLog | FormatError {
+  try {
+    const log = parseEventLog(evidence.uefiLog);
+    if (!log.banks.includes(ALG.sha256)) throw new FormatError("uefi[0]", 0, "no SHA-256 digests: this log proves nothing");
+    return { log, replayed: replay(log) };
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    return error;
+  }
+}
+
+/** Boot options that were tried in vain, if the log leads to the PCR 4 that was signed. */
+function tried(boot: BootLog | FormatError, pcrs: Pcrs): StraightBoot | undefined {
+  if (boot instanceof FormatError) return undefined;
+  const [signed, replayed] = [pcrs.get(4), boot.replayed.get(4)];
+  return signed !== undefined && replayed !== undefined && equal(signed, replayed) ? straightBoot(boot.log) : undefined;
+}
+
+export function checkReference(pcrs: Pcrs, boot: BootLog | FormatError, policy: Policy, facts: Facts, checks: Checks): void {
+  const straight = tried(boot, pcrs);
+  const plain = (pcr: number, accepted: readonly string[]): boolean => accepted.includes(toHex(pcrs.get(pcr) ?? new Uint8Array()));
+  const inVain = (pcr: number, accepted: readonly string[]): boolean =>
+    pcr === 4 && straight !== undefined && !plain(pcr, accepted) && accepted.includes(toHex(straight.pcr4));
   const matches = (reference: Reference): number =>
-    [...reference.pcrs].filter(([pcr, accepted]) => accepted.includes(toHex(pcrs.get(pcr) ?? new Uint8Array()))).length;
+    [...reference.pcrs].filter(([pcr, accepted]) => plain(pcr, accepted) || inVain(pcr, accepted)).length;
   let best: Reference | undefined;
   for (const reference of policy.references) {
     if (best === undefined || matches(reference) > matches(best)) best = reference;
@@ -32,8 +61,13 @@ export function checkReference(pcrs: Pcrs, policy: Policy, facts: Facts, checks:
   for (const [pcr, accepted] of best.pcrs) {
     const value = pcrs.get(pcr);
     const measured = value ? toHex(value) : "not quoted";
-    const note = "the machine did not boot this image";
-    all = checks.add(`pcr-${pcr}`, accepted.includes(measured), measured, accepted.join(" or "), note) && all;
+    const [name, expected] = [`pcr-${pcr}`, accepted.join(" or ")];
+    if (straight !== undefined && inVain(pcr, accepted)) {
+      facts.tried_in_vain = straight.inVain;
+      checks.remark(name, measured, expected, `boot options tried in vain before this image: ${straight.inVain}; nothing ran from them`);
+      continue;
+    }
+    all = checks.add(name, accepted.includes(measured), measured, expected, "the machine did not boot this image") && all;
   }
   if (all) facts.image = best.name;
 }
@@ -42,6 +76,7 @@ export async function checkLog(
   subtle: SubtleCrypto,
   evidence: Evidence,
   hashing: Promise<Bytes>,
+  boot: BootLog | FormatError,
   pcrs: Pcrs,
   facts: Facts,
   checks: Checks,
@@ -51,16 +86,13 @@ export async function checkLog(
   checks.add("log-digest", hash === named, hash, named, "the statement was made over another log");
   const zero = zeroBootPcrs(pcrs);
   checks.add("pcrs-not-zero", zero.length === 0, `[${zero.join(", ")}]`, "[]", "nothing was measured into these: they can be filled later");
-  let log: EventLog;
-  try {
-    log = parseEventLog(evidence.uefiLog);
-    if (!log.banks.includes(ALG.sha256)) throw new FormatError("uefi[0]", 0, "no SHA-256 digests: this log proves nothing");
-    checks.pass("log-structure", `${log.events.length - log.headers} events`);
-  } catch (error) {
-    failOn(error, "log-structure", checks);
+  if (boot instanceof FormatError) {
+    failOn(boot, "log-structure", checks);
     return;
   }
-  const wrong = unexplained(replay(log), pcrs);
+  const { log, replayed } = boot;
+  checks.pass("log-structure", `${log.events.length - log.headers} events`);
+  const wrong = unexplained(replayed, pcrs);
   const explained = checks.add("log-replay", wrong.length === 0, wrong.length === 0 ? "all" : `not [${wrong.join(", ")}]`, "all",
     "the log does not lead to the values that were signed");
   // Nothing in a log that the TPM did not sign for is worth reading.
@@ -68,12 +100,12 @@ export async function checkLog(
   const separators = await badSeparators(subtle, log);
   checks.add("log-separators", separators.length === 0, `[${separators.join(", ")}]`, "[]",
     "without exactly one true separator nobody knows where firmware ends");
-  const boot = await secureBoot(subtle, log);
-  if ("wrong" in boot) {
-    checks.fail("secure-boot-log", "", boot.wrong);
+  const secure = await secureBoot(subtle, log);
+  if ("wrong" in secure) {
+    checks.fail("secure-boot-log", "", secure.wrong);
   } else {
-    checks.pass("secure-boot-log", boot.on === undefined ? "not in the log" : boot.on ? "on" : "off");
-    facts.secure_boot = boot.on ?? null;
+    checks.pass("secure-boot-log", secure.on === undefined ? "not in the log" : secure.on ? "on" : "off");
+    facts.secure_boot = secure.on ?? null;
   }
   facts.boot_url = bootUrl(log) ?? null;
 }

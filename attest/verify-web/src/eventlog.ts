@@ -1,7 +1,7 @@
 // The firmware's event log (TCG PC Client Platform Firmware Profile, chapter 10): parsed strictly, replayed by digests.
 // Types and data of events are not covered by replay; whoever reads them must check the digest first.
 
-import { FormatError, isZero, Reader, type Bytes } from "./bytes.js";
+import { equal, FormatError, isZero, Reader, type Bytes } from "./bytes.js";
 import { sha256 } from "./sha256.js";
 import { ALG, digest } from "./tpm.js";
 
@@ -165,6 +165,42 @@ export function replay(log: EventLog): ReadonlyMap<number, Bytes> {
     values.set(event.pcr, sha256(values.get(event.pcr) ?? start(event.pcr), extended));
   }
   return values;
+}
+
+/** Boot options that firmware tried in vain before the one that started, and PCR 4 as it would be without them. */
+export interface StraightBoot {
+  readonly pcr4: Bytes;
+  readonly inVain: number;
+}
+
+const ATTEMPTS_MAX = 64;
+const SEPARATOR = sha256(new Uint8Array(4));
+const [CALLING, RETURNING] = ["Calling EFI Application from Boot Option", "Returning from EFI Application from Boot Option"]
+  .map((words) => sha256(new TextEncoder().encode(words))) as [Bytes, Bytes];
+
+/** Leaves out tries that directly follow the separator or each other: everything else that PCR 4 holds stays in the value.
+ * Nothing, if there are none or too many.  It counts only for a log that leads to the signed PCR 4. */
+export function straightBoot(log: EventLog): StraightBoot | undefined {
+  const digests: { readonly type: number; readonly digest: Bytes }[] = [];
+  for (const { pcr, type, digests: all } of log.events) {
+    const digest = all.get(ALG.sha256);
+    if (pcr === 4 && type !== EVENT.noAction && digest !== undefined) digests.push({ type, digest });
+  }
+  const start = digests.findIndex(({ digest }) => equal(digest, SEPARATOR)) + 1;
+  if (start === 0) return undefined;
+  const acts = (at: number, words: Bytes): boolean => {
+    const event = digests[at];
+    return event !== undefined && event.type === EVENT.efiAction && equal(event.digest, words);
+  };
+  let end = start;
+  while (acts(end, RETURNING) && acts(end + 1, CALLING)) end += 2;
+  const inVain = (end - start) / 2;
+  if (inVain === 0 || inVain > ATTEMPTS_MAX) return undefined;
+  let pcr4: Bytes = new Uint8Array(32);
+  digests.forEach(({ digest }, at) => {
+    if (at < start || at >= end) pcr4 = sha256(pcr4, digest);
+  });
+  return { pcr4, inVain };
 }
 
 /** PCRs 0 to 7 without exactly one separator of four equal bytes 0x00 or 0xff whose digest is its data's. */

@@ -80,6 +80,7 @@ function facts(all: Facts): Node[] {
     ["TPM", all.tpm],
     ["Board", all.board ?? null],
     ["Image", all.image],
+    ...(all.tried_in_vain === undefined ? [] : [["Tried in vain before it", `boot options: ${all.tried_in_vain}`] as const]),
     ["Secure Boot", all.secure_boot === null ? null : all.secure_boot ? "on" : "off"],
     ["Booted from", all.boot_url === null ? null : `${all.boot_url} (the firmware's word)`],
     ["Challengers", all.challengers],

@@ -28,6 +28,8 @@ export interface Facts {
   firmware: bigint | null;
   reset_count: number | null;
   image: string | null;
+  /** Boot options that firmware tried in vain before that image; left out where there were none. */
+  tried_in_vain?: number;
   secure_boot: boolean | null;
   boot_url: string | null;
   /** The quote is younger than this block's time, seconds since 1970; left out where no header says so. */

@@ -4,7 +4,7 @@
 import { checkAttachments } from "./attachments.js";
 import { checkBindings, hearBindings } from "./binding.js";
 import { checkBoard } from "./board.js";
-import { checkLog, checkReference } from "./boot.js";
+import { checkLog, checkReference, readLog } from "./boot.js";
 import { toHex, type Bytes } from "./bytes.js";
 import { checkEndorsement } from "./endorsement.js";
 import type { Evidence } from "./evidence.js";
@@ -56,8 +56,9 @@ async function judge({ subtle, evidence, hash, policy, now, facts, group }: Case
   const endorsing = checkEndorsement(subtle, evidence, policy, now, quote.firmware, facts, ownership);
   checkFreshness(evidence, quoted, policy, first);
   const before = checkBlock(evidence.statement.nonce, policy.headers, facts, first);
-  checkReference(pcrs, policy, facts, first);
-  const [endorsed] = await Promise.all([endorsing, checkLog(subtle, evidence, logHash, pcrs, facts, boot)]);
+  const log = readLog(evidence);
+  checkReference(pcrs, log, policy, facts, first);
+  const [endorsed] = await Promise.all([endorsing, checkLog(subtle, evidence, logHash, log, pcrs, facts, boot)]);
   if (endorsed === undefined) return undefined;
   const [board, attachments] = [group(), group()];
   const [challengers, named] = await Promise.all([

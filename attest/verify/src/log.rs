@@ -1,9 +1,9 @@
 //! The event log: does it explain the PCR values that the TPM signed?
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use attest_evidence::{Evidence, digest};
-use attest_wire::eventlog::{Bank, Error, EventLog, Replay, boot_url};
+use attest_wire::eventlog::{Bank, Error, EventLog, Replay, StraightBoot, boot_url};
 
 use crate::{
     secure_boot,
@@ -21,6 +21,7 @@ const LOADER_PCRS: [u8; 5] = [9, 11, 12, 13, 14];
 pub(crate) struct Reading {
     events: usize,
     replay: Replay,
+    straight: Option<StraightBoot>,
     odd_separators: Vec<u32>,
     secure_boot: Result<Option<bool>, &'static str>,
     boot_url: Option<String>,
@@ -32,6 +33,7 @@ impl Reading {
         Ok(Self {
             events: log.events().len(),
             replay: log.replay(Bank::Sha256)?,
+            straight: log.straight_boot(Bank::Sha256),
             odd_separators: secure_boot::odd_separators(&log),
             secure_boot: secure_boot::state(&log),
             boot_url: boot_url(&log),
@@ -39,19 +41,38 @@ impl Reading {
     }
 }
 
+/// The log of one evidence file.
+pub(crate) struct Log {
+    digest: [u8; 32],
+    reading: Result<Arc<Reading>, Error>,
+}
+
+impl Log {
+    pub(crate) fn of(evidence: &Evidence, context: &mut Context<'_>) -> Self {
+        let digest = digest(&evidence.logs.uefi);
+        Self { digest, reading: context.reading(digest, &evidence.logs.uefi) }
+    }
+
+    /// PCR 4 without the boot options that were tried in vain, if there were any and the log explains what was signed.
+    pub(crate) fn straight(&self, pcrs: &BTreeMap<u8, [u8; 32]>) -> Option<&StraightBoot> {
+        let reading = self.reading.as_ref().ok()?;
+        let explained = reading.replay.value(4)? == pcrs.get(&4)?;
+        reading.straight.as_ref().filter(|_| explained)
+    }
+}
+
 /// Judges the UEFI log against the quoted values.
 pub(crate) fn judge(
     evidence: &Evidence,
+    log: &Log,
     pcrs: &BTreeMap<u8, [u8; 32]>,
-    context: &mut Context<'_>,
     checks: &mut Checks,
     facts: &mut Facts,
 ) {
-    let log_digest = digest(&evidence.logs.uefi);
     checks.add(
         "log-digest",
-        log_digest == evidence.statement.uefi_log,
-        crate::hexed::encode(log_digest),
+        log.digest == evidence.statement.uefi_log,
+        crate::hexed::encode(log.digest),
         crate::hexed::encode(evidence.statement.uefi_log),
         "the event log in this file is not the one that the statement names",
     );
@@ -63,7 +84,7 @@ pub(crate) fn judge(
         "[]",
         "PCRs that firmware must extend are zero: the boot was not measured into this bank",
     );
-    let reading = match context.reading(log_digest, &evidence.logs.uefi) {
+    let reading = match &log.reading {
         Ok(reading) => reading,
         Err(error) => {
             return checks.fail("log-structure", error.to_string(), "the event log cannot be replayed");

@@ -127,6 +127,9 @@ pub struct Facts {
     pub reset_count: Option<u32>,
     /// Name of the known image that was booted.
     pub image: Option<String>,
+    /// How many boot options the firmware tried in vain before that image, where its log says so believably.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tried_in_vain: Option<usize>,
     /// Secure Boot, if the log says so believably.
     pub secure_boot: Option<bool>,
     /// URL of the last image the firmware loaded: the firmware's word only.
@@ -289,6 +292,13 @@ impl Checks {
         let note = if holds { Cow::Borrowed("") } else { note().into() };
         self.0.push(Check { name, outcome, measured, expected, note });
         holds
+    }
+
+    /// Says something beside the check that was added last.
+    pub(crate) fn note(&mut self, note: impl Into<Cow<'static, str>>) {
+        if let Some(last) = self.0.last_mut() {
+            last.note = note.into();
+        }
     }
 
     /// Adds a check that has nothing to judge.

@@ -173,9 +173,11 @@ fn judge(
     freshness::judge(evidence, &quote, policy, checks);
     let first = freshness::block(evidence, context.headers, checks);
     facts.not_before = first.map(|header| header.time);
-    let image = reference::judge(&quote.pcrs, &policy.reference, checks);
+    let log = log::Log::of(evidence, context);
+    let booted = reference::Booted { pcrs: &quote.pcrs, straight: log.straight(&quote.pcrs) };
+    let image = reference::judge(&booted, &policy.reference, checks, facts);
     facts.image.clone_from(&image);
-    log::judge(evidence, &quote.pcrs, context, checks, facts);
+    log::judge(evidence, &log, &quote.pcrs, checks, facts);
     let (ek, endorsed) =
         endorsement::judge(evidence, quote.attest.firmware_version, policy, context, checks)?;
     let ek_name = ek.name();

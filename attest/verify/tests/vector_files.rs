@@ -12,6 +12,8 @@ use std::{
 use attest_evidence::Evidence;
 use attest_verify::verify;
 
+#[path = "vector_files/attempts.rs"]
+mod attempts;
 #[path = "vector_files/beyond.rs"]
 mod beyond;
 mod chain;
@@ -76,6 +78,7 @@ fn all() -> Vec<Case> {
     let forge = Forge::new(&EkCertificate::default());
     [
         quotes::cases(&forge),
+        attempts::cases(&forge),
         statements::cases(&forge),
         endorsements::cases(&forge),
         beyond::cases(&forge),

@@ -117,6 +117,35 @@ fn each_vector_is_refused_for_its_own_reason() {
     }
 }
 
+/// What ran is in `vector_files/attempts.rs`; here, what is said of tries in vain.
+#[test]
+fn boot_options_tried_in_vain_are_told() {
+    let forge = Forge::new(&EkCertificate::default());
+    let mut policy = forge.policy();
+    let (_, straight) = forge::boot(&forge::trying(Vec::new()));
+    policy.reference[0].pcrs[0].accepted[0].value = Hex32(straight[&4]);
+    for (count, words) in [
+        (0, ""),
+        (1, "1 boot option was tried in vain before it; nothing was started from there"),
+        (3, "3 boot options were tried in vain before it; nothing was started from there"),
+    ] {
+        let evidence = forge.evidence(|bend| bend.events = forge::trying(forge::in_vain(count)));
+        let verdict = verify(&evidence, &policy, NOW);
+        assert!(verdict.is_accepted() && verdict.tier == Tier::T2, "{verdict:#?}");
+        assert_eq!(verdict.facts.tried_in_vain, (count > 0).then_some(count));
+        let check = verdict.checks.iter().find(|check| check.name == "pcr-4").unwrap();
+        assert_eq!(check.note, words);
+        // The value itself is shown as the TPM signed it.
+        assert_eq!(check.measured == check.expected, count == 0);
+        let json = serde_json::to_value(&verdict).unwrap();
+        assert_eq!(json["facts"].get("tried_in_vain").is_some(), count > 0);
+    }
+    // Where nobody judges the image, nothing is said of how it was reached.
+    policy.reference.clear();
+    let evidence = forge.evidence(|bend| bend.events = forge::trying(forge::in_vain(1)));
+    assert_eq!(verify(&evidence, &policy, NOW).facts.tried_in_vain, None);
+}
+
 #[test]
 fn values_relabelled_under_a_right_digest_are_refused() {
     // CVE-2024-29039: the quote covers PCR 16 (resettable), the file calls its value PCR 15.

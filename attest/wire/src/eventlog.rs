@@ -10,11 +10,15 @@
 use alloc::{string::String, vec::Vec};
 use core::fmt;
 
+mod attempts;
 mod boot;
 mod replay;
 #[cfg(test)]
 mod tests;
 
+pub use attempts::{
+    BOOT_ATTEMPTS_MAX, CALLING_BOOT_OPTION, EV_EFI_ACTION, RETURNING_FROM_BOOT_OPTION, StraightBoot,
+};
 pub use boot::{LoadedImage, URL_BYTES_MAX, boot_url, loaded_images};
 pub use replay::Replay;
 

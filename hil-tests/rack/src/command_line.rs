@@ -191,10 +191,15 @@ fn network(line: &mut Line, index: usize, spec: &HostSpec, boot: BootTarget) {
         }
     }
     // An unanswered PXE attempt costs about 130 s before HTTP is tried.
-    if boot != BootTarget::Pxe {
-        for file in ["IPv4PXESupport", "IPv6PXESupport"] {
-            line.add("-fw_cfg", format!("name=opt/org.tianocore/{file},string=n"));
+    let off: &[&str] = match boot {
+        BootTarget::Pxe => &[],
+        BootTarget::UefiHttp if spec.pxe_first => &["IPv6PXESupport"],
+        BootTarget::UefiHttp | BootTarget::Disk | BootTarget::Cd | BootTarget::Setup => {
+            &["IPv4PXESupport", "IPv6PXESupport"]
         }
+    };
+    for file in off {
+        line.add("-fw_cfg", format!("name=opt/org.tianocore/{file},string=n"));
     }
 }
 
@@ -231,6 +236,10 @@ mod tests {
             let last = HostSpec { network_last: true, ..spec.clone() };
             let words = arguments(0, &last, Path::new("code.fd"), boot);
             assert!(!words.iter().any(|w| w.contains("/IPv4Support")), "{boot:?}");
+            let first = HostSpec { pxe_first: true, ..spec.clone() };
+            let words = arguments(0, &first, Path::new("code.fd"), boot);
+            let is_off = words.iter().any(|w| w.contains("/IPv4PXESupport"));
+            assert_eq!(is_off, boot == BootTarget::Disk, "{boot:?}");
         }
     }
 

@@ -39,6 +39,8 @@ pub struct HostSpec {
     pub arm64: bool,
     /// Whether its firmware goes on to the network where no drive starts, as most do; else it stays there.
     pub network_last: bool,
+    /// Whether its firmware tries PXE before it boots by HTTP, as many do; else it knows no PXE where HTTP is asked for.
+    pub pxe_first: bool,
     /// Where the TPM's endorsement certificate comes from.
     pub ek: EkKind,
 }
@@ -135,6 +137,7 @@ impl HostSpec {
             secure_boot: false,
             arm64: false,
             network_last: false,
+            pxe_first: false,
             ek: EkKind::Genuine,
         }
     }

@@ -18,6 +18,9 @@ fn two_servers_become_scalernodes_and_a_stranger_can_check_them() -> anyhow::Res
         let mut config = LabConfig::new("whole-way", 2);
         config.carve = "page_kib = 2048\nfunctions = 2\nclasses = 2\npart_gib = 1".into();
         config.hosts[1].functions = true;
+        // Its firmware tries PXE first, which is refused at once: PCR 4 shows a boot option that was tried in vain.
+        config.hosts[1].pxe_first = true;
+        config.pxe = "uefi_pxe = \"http\"".into();
         // Room for two parts of a GiB, and for what LVM keeps in front of them.
         config.hosts[1].drives[1].bytes = 2200 << 20;
         let lab = Lab::start(config, &artefacts).await?;
@@ -41,8 +44,9 @@ fn two_servers_become_scalernodes_and_a_stranger_can_check_them() -> anyhow::Res
             ensure!(on_chain.class == "lab" && on_chain.collateral == "3 ICNT", "{on_chain:?}");
             two_witnesses(&lab, &host.id).await?;
             units_are_real(&lab, &host.id, &host.serial).await?;
-            stranger(&lab, &artefacts, node, &on_chain.evidence).await?;
+            stranger(&lab, &artefacts, (node, &host.serial), &on_chain.evidence).await?;
         }
+        lab.wait_log(&["tried other boot options in vain", "options=1"], LIMIT).await?;
         let nodes: Vec<&str> = hosts.iter().filter_map(|host| host.node.as_deref()).collect();
         page(&lab, &nodes, &hosts[0].id).await?;
         lab.stop().await;
@@ -117,20 +121,30 @@ async fn units_are_real(lab: &Lab, id: &str, serial: &str) -> anyhow::Result<()>
 }
 
 /// Offline, with the file alone: our verifier, a changed reference, a changed byte, and somebody else's tool.
-async fn stranger(lab: &Lab, artefacts: &Artefacts, node: &str, digest: &str) -> anyhow::Result<()> {
+async fn stranger(
+    lab: &Lab,
+    artefacts: &Artefacts,
+    (node, serial): (&str, &str),
+    digest: &str,
+) -> anyhow::Result<()> {
     let file = lab.evidence(node);
     let reference = artefacts.image.join("reference.json");
     let (code, out, err) = lab.judged(node, &reference, &["--json"]).await?;
     ensure!(code == 0, "refused: {out}{err}");
     let verdict: serde_json::Value = serde_json::from_str(&out)?;
     ensure!(verdict["facts"]["evidence"] == digest, "the chain has another digest than the file");
+    let spec = lab.rack.hosts().iter().map(|host| host.spec()).find(|spec| spec.serial == serial);
+    let tried = spec.is_some_and(|spec| spec.pxe_first);
+    let in_vain = verdict["facts"]["tried_in_vain"].as_u64();
+    ensure!(in_vain == tried.then_some(1), "boot options tried in vain: {in_vain:?}");
     for pcr in ["pcr-4", "pcr-11", "pcr-12"] {
         let checks = verdict["checks"].as_array().context("no checks")?;
         let check = checks.iter().find(|check| check["name"] == pcr).context("a PCR was not judged")?;
         // PCR 4 has one value with Secure Boot and one without; the measured one must be among them.
         let measured = check["measured"].as_str().context("no measured value")?;
         let expected = check["expected"].as_str().unwrap_or_default();
-        ensure!(check["outcome"] == "pass" && expected.contains(measured) && measured.len() == 64, "{check}");
+        let listed = expected.contains(measured) != (tried && pcr == "pcr-4");
+        ensure!(check["outcome"] == "pass" && listed && measured.len() == 64, "{check}");
     }
     let other = artefacts.altered_image.join("reference.json");
     let (code, out, _) = lab.judged(node, &other, &["--json"]).await?;

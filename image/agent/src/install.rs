@@ -3,12 +3,11 @@
 //!
 //! A drive that holds anything is written only where the order names what was found on it; one that is in use never.
 
+mod alone;
 mod option;
 
 use std::{
-    fs::File,
     io,
-    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     sync::Mutex,
     sync::PoisonError,
@@ -27,7 +26,6 @@ use image_slots::{
     gpt::Layout,
     install::{self, Done, Large, Piece, Sink, System},
 };
-use nix::fcntl::OFlag;
 
 use crate::{
     block::Block,
@@ -38,6 +36,8 @@ use crate::{
     system::Leave,
     work::Hands,
 };
+
+pub use alone::alone;
 
 /// What the firmware's menu calls it.
 const HOST: &str = "Scalerforge host";
@@ -88,7 +88,7 @@ impl Hands<'_> {
         };
         let path = self.talk.root.join("dev").join(&name);
         // Held to the end: nobody mounts it meanwhile.
-        let _alone = if fresh { Some(alone(&path)?) } else { None };
+        let _alone = if fresh { Some(alone(&self.talk.root, &name)?) } else { None };
         let mut block = Block::open(&self.talk.root.join("sys"), &path)
             .map_err(|error| format!("drive {drive} ({name}) could not be opened: {error}"))?;
         if let Place::Fresh { found: named, .. } = &order.place {
@@ -298,20 +298,6 @@ fn now() -> Instant {
 /// When the firmware does not keep it.
 pub fn boot_option(root: &Path, done: &Done, description: &str) -> io::Result<u16> {
     option::put(root, done, description)
-}
-
-/// `O_EXCL` on a block device is refused while it, or a partition of it, is mounted, swapped to or part of another.
-///
-/// # Errors
-/// In words for a person.
-pub fn alone(path: &Path) -> Result<File, String> {
-    let opened = File::options().read(true).custom_flags(OFlag::O_EXCL.bits()).open(path);
-    opened.map_err(|error| match error.raw_os_error() {
-        Some(code) if code == nix::libc::EBUSY => {
-            format!("{} is in use: it is not written", path.display())
-        }
-        _ => format!("{} could not be opened: {error}", path.display()),
-    })
 }
 
 fn piece(part: &Part) -> Piece {

@@ -20,8 +20,10 @@ use crate::version;
 pub const FILE: &str = "cve.json";
 /// The tracker's file had 70 MB in 2026.
 pub const DATA_BYTES_MAX: u64 = 512 << 20;
-/// What is in images; boot loaders of other people and build tools are not.
-pub const IN_IMAGES: [Set; 5] = [Set::Boot, Set::Discovery, Set::Host, Set::Appliance, Set::Firmware];
+/// What is in images, and the boot loaders that servers get from an appliance beside them; virtual machines' firmware and
+/// build tools are in no server.
+pub const ON_SERVERS: [Set; 6] =
+    [Set::Boot, Set::Discovery, Set::Host, Set::Appliance, Set::Firmware, Set::Loader];
 
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +52,7 @@ pub enum Error {
     },
 }
 
-/// One vulnerability of one source package in the images.
+/// One vulnerability of one source package on servers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// CVE number, or Debian's temporary name.
@@ -87,7 +89,7 @@ pub struct Report {
     pub suite: String,
     /// Digest of the lock that was looked at.
     pub lock: String,
-    /// Source packages in the images.
+    /// Source packages in the images and of the boot loaders beside them.
     pub sources: usize,
     /// What stops a build: vulnerabilities that the tracker knows, and updates that the mirror has.
     pub critical: usize,
@@ -115,11 +117,11 @@ impl Report {
     }
 }
 
-/// Source packages in the images, each with its version: the oldest, should a lock have two.
+/// Source packages of what runs on servers, each with its version: the oldest, should a lock have two.
 #[must_use]
 pub fn sources(lock: &Lock) -> BTreeMap<String, String> {
     let mut found = BTreeMap::<String, String>::new();
-    for (name, version) in lock.of(&IN_IMAGES).map(source) {
+    for (name, version) in lock.of(&ON_SERVERS).flat_map(origins) {
         match found.get_mut(&name) {
             Some(oldest) if version::compare(oldest, &version) != Ordering::Greater => {}
             Some(oldest) => *oldest = version,
@@ -129,16 +131,33 @@ pub fn sources(lock: &Lock) -> BTreeMap<String, String> {
     found
 }
 
-/// `acl (2.3.2-2)` is another version than the package's.  What Debian signs is built from what it signs.
-pub(crate) fn source(package: &Pinned) -> (String, String) {
-    let (name, version) = match package.source.split_once(" (") {
-        Some((name, version)) => (name, version.trim_end_matches(')')),
-        None => (package.source.as_str(), package.version.as_str()),
-    };
+/// The sources that a package's code is of, with their versions.  What Debian signs is built from what it signs: for
+/// files that were signed elsewhere the package names it, `shim (= 16.1-2)`.
+pub(crate) fn origins(package: &Pinned) -> Vec<(String, String)> {
+    let named = package.built_using.iter().flat_map(|using| using.split(','));
+    let named: Vec<(String, String)> = named.filter_map(|one| exactly(one.trim())).collect();
+    if !named.is_empty() {
+        return named;
+    }
+    let (name, version) = own(package);
     match unsigned(name, version) {
         // linux-signed-amd64 6.12.117+1 is linux 6.12.117-1, as its binary packages say, too.
-        (base, _) if base != name => (base.to_owned(), package.version.clone()),
-        (name, version) => (name.to_owned(), version),
+        (base, _) if base != name => vec![(base.to_owned(), package.version.clone())],
+        (name, version) => vec![(name.to_owned(), version)],
+    }
+}
+
+/// `shim (= 16.1-2)`, taken apart.
+fn exactly(built_using: &str) -> Option<(String, String)> {
+    let (name, version) = built_using.strip_suffix(')')?.split_once(" (= ")?;
+    Some((name.to_owned(), version.to_owned()))
+}
+
+/// The source that the package itself is of: `acl (2.3.2-2)` is another version than the package's.
+pub(crate) fn own(package: &Pinned) -> (&str, &str) {
+    match package.source.split_once(" (") {
+        Some((name, version)) => (name, version.trim_end_matches(')')),
+        None => (package.source.as_str(), package.version.as_str()),
     }
 }
 
@@ -300,6 +319,7 @@ mod tests {
             architecture: "amd64".into(),
             sets: vec![set],
             source: source.into(),
+            built_using: None,
             archive: Archive::Release,
             path: format!("pool/{name}.deb"),
             bytes: 1,
@@ -366,6 +386,55 @@ mod tests {
         assert_eq!(sources(&lock)["acl"], "2.3.2-1");
     }
 
+    /// Signed boot loaders have versions of their own; what counts is what was signed.
+    #[test]
+    fn a_signed_boot_loader_counts_as_what_was_signed() {
+        let signed = |name: &str, version: &str, source: &str, using: &str| Pinned {
+            built_using: Some(using.into()),
+            ..pinned(name, version, source, Set::Loader)
+        };
+        let mut lock = lock();
+        lock.packages = vec![
+            signed(
+                "grub-efi-amd64-signed",
+                "1+2.12+9+deb13u2",
+                "grub-efi-amd64-signed",
+                "grub2 (= 2.12-9+deb13u2)",
+            ),
+            signed(
+                "shim-signed",
+                "1.51~1+deb13u1+16.1-2~deb13u1",
+                "shim-signed (1.51~1+deb13u1)",
+                "shim (= 16.1-2~deb13u1), gnu-efi (= 3.0.18-1)",
+            ),
+            pinned("ipxe", "1.21.1+git20250501.dad20602+dfsg-1", "ipxe", Set::Loader),
+            pinned("ovmf", "2025.02-8+deb13u1", "edk2", Set::Lab),
+        ];
+        let found: Vec<(String, String)> = sources(&lock).into_iter().collect();
+        let expected = [
+            ("gnu-efi", "3.0.18-1"),
+            ("grub2", "2.12-9+deb13u2"),
+            ("ipxe", "1.21.1+git20250501.dad20602+dfsg-1"),
+            ("shim", "16.1-2~deb13u1"),
+        ];
+        assert_eq!(found, expected.map(|(name, version)| (name.to_owned(), version.to_owned())));
+        // The tracker speaks of what was signed.
+        let tracker = r#"{
+            "grub2": {"CVE-2026-1": {"releases": {"trixie": {"status": "resolved", "fixed_version": "2.12-9+deb13u3", "urgency": "low"}}}},
+            "grub-efi-amd64-signed": {"CVE-2026-2": {"releases": {"trixie": {"status": "open", "urgency": "high"}}}},
+            "shim": {"CVE-2026-3": {"releases": {"trixie": {"status": "resolved", "fixed_version": "15.8-1", "urgency": "high"}}}}
+        }"#;
+        let tracker = tracked(&lock, tracker.as_bytes(), &BTreeMap::new()).unwrap();
+        let ids: Vec<&str> = tracker.findings.iter().map(|found| found.id.as_str()).collect();
+        assert_eq!(
+            (ids.as_slice(), tracker.known, tracker.findings[0].critical),
+            (&["CVE-2026-1"][..], 2, true)
+        );
+        // A name without a version names nothing.
+        lock.packages[0].built_using = Some("grub2".into());
+        assert_eq!(sources(&lock)["grub-efi-amd64-signed"], "1+2.12+9+deb13u2");
+    }
+
     #[test]
     fn what_is_no_tracker_data_is_refused() {
         let none = BTreeMap::new();
@@ -389,9 +458,10 @@ mod tests {
     #[test]
     fn the_committed_lock_has_sources_that_the_tracker_names() {
         let sources = sources(&Lock::committed(crate::Architecture::Amd64).unwrap());
-        for name in ["linux", "systemd", "openssl", "glibc", "firmware-nonfree"] {
+        for name in ["linux", "systemd", "openssl", "glibc", "firmware-nonfree", "shim", "grub2", "ipxe"] {
             assert!(sources.contains_key(name), "{name} in {sources:?}");
         }
         assert!(!sources["linux"].contains('+'), "{}", sources["linux"]);
+        assert!(!sources.keys().any(|name| name.ends_with("-signed") || name == "edk2"), "{sources:?}");
     }
 }

@@ -24,8 +24,10 @@ const COMMITTED_ARM64: &str = include_str!("../data/packages-arm64.json");
 pub enum Set {
     /// Kernel and boot stub: parts of every image.
     Boot,
-    /// Firmware of virtual machines and boot loaders of other people: served or tested with, in no image.
+    /// Firmware of virtual machines: tested with, in no image.
     Lab,
+    /// Boot loaders of other people, which servers get from an appliance that is told to: in no image.
+    Loader,
     /// The root file system of the host's system, and of the appliance's.
     Host,
     /// What the appliance's system has beside the host's.
@@ -64,6 +66,9 @@ pub struct Pinned {
     pub sets: Vec<Set>,
     /// Source package, with its version where that is another one.
     pub source: String,
+    /// What a package of signed files was signed from, as its `Built-Using` says: the source that its code is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub built_using: Option<String>,
     /// The archive that has it.
     pub archive: Archive,
     /// Path below the archive's root.
@@ -241,6 +246,7 @@ mod tests {
             architecture: "amd64".into(),
             sets: vec![Set::Boot],
             source: name.into(),
+            built_using: None,
             archive: Archive::Release,
             path: format!("pool/main/x/{name}_{version}.deb"),
             bytes: 1,
@@ -255,7 +261,7 @@ mod tests {
     #[test]
     fn the_committed_lock_is_read_and_written_the_same() {
         for (architecture, text, sets) in [
-            (Architecture::Amd64, COMMITTED, [Set::Boot, Set::Lab, Set::Firmware, Set::Discovery]),
+            (Architecture::Amd64, COMMITTED, [Set::Lab, Set::Loader, Set::Firmware, Set::Discovery]),
             (Architecture::Arm64, COMMITTED_ARM64, [Set::Boot, Set::Virtual, Set::Firmware, Set::Discovery]),
         ] {
             let lock = Lock::committed(architecture).unwrap();

@@ -80,37 +80,50 @@ pub fn newer(
     let there = cve::sources(today);
     let missing: BTreeSet<String> =
         locked.keys().filter(|name| !there.contains_key(*name)).cloned().collect();
-    let later = |package: &&Pinned| {
-        let (name, is) = cve::source(package);
-        locked.get(&name).is_some_and(|was| version::compare(was, &is) == Ordering::Less)
+    let later = |package: &Pinned| -> Vec<(String, String, String)> {
+        let later = cve::origins(package).into_iter().filter_map(|(source, is)| {
+            let was = locked.get(&source)?;
+            (version::compare(was, &is) == Ordering::Less).then(|| (source, was.clone(), is))
+        });
+        later.collect()
     };
-    let packages: Vec<Pinned> = today.of(&cve::IN_IMAGES).filter(later).cloned().collect();
+    let packages = today.of(&cve::ON_SERVERS).filter(|package| !later(package).is_empty()).cloned().collect();
     let wanted = Lock { suite: today.suite.clone(), architecture: today.architecture, packages };
-    let files = packages::files(Origin { lock: &wanted, ..origin }, &cve::IN_IMAGES, progress)?;
+    let files = packages::files(Origin { lock: &wanted, ..origin }, &cve::ON_SERVERS, progress)?;
     let mut found: BTreeMap<String, Newer> = BTreeMap::new();
-    for (pinned, (_, path)) in wanted.of(&cve::IN_IMAGES).zip(&files) {
-        let (source, newer) = cve::source(pinned);
-        let was = locked.get(&source).cloned().unwrap_or_default();
+    for (pinned, (_, path)) in wanted.of(&cve::ON_SERVERS).zip(&files) {
         let bytes = fs::read(path).map_err(packages::file("read", path))?;
         let text = changelog(&bytes, &pinned.name);
-        let mended = text.as_deref().map(|text| above(text, &was)).unwrap_or_default();
-        let entry = found.entry(source.clone()).or_insert_with(|| Newer {
-            source,
-            locked: was,
-            newer,
-            security: false,
-            changelog: false,
-            cves: BTreeSet::new(),
-            accepted: BTreeMap::new(),
-            critical: false,
-        });
-        entry.security |= pinned.archive == Archive::Security || mended.security;
-        entry.changelog |= text.is_some();
-        entry.cves.extend(mended.cves);
+        for (source, was, newer) in later(pinned) {
+            let signed = signed_before(origin.lock, pinned);
+            let mended = text.as_deref().map(|text| above(text, signed.unwrap_or(&was)));
+            let mended = mended.unwrap_or_default();
+            let entry = found.entry(source.clone()).or_insert_with(|| Newer {
+                source,
+                locked: was,
+                newer,
+                security: false,
+                changelog: false,
+                cves: BTreeSet::new(),
+                accepted: BTreeMap::new(),
+                critical: false,
+            });
+            entry.security |= pinned.archive == Archive::Security || mended.security;
+            // Of what was signed its own source's changelog tells, which is not in the package.
+            entry.changelog |= text.is_some() && signed.is_none();
+            entry.cves.extend(mended.cves);
+        }
     }
     let mut newer: Vec<Newer> = found.into_values().collect();
     newer.iter_mut().for_each(|one| one.judge(accepted));
     Ok(Mirror { known: locked.len() - missing.len(), missing, newer })
+}
+
+/// The locked version of a package of signed files, as its own changelog counts; nothing for other packages.
+fn signed_before<'l>(lock: &'l Lock, package: &Pinned) -> Option<&'l str> {
+    package.built_using.as_ref()?;
+    let was = lock.packages.iter().find(|one| one.name == package.name)?;
+    Some(cve::own(was).1)
 }
 
 /// The package's Debian changelog; none where its documents are another package's.
@@ -219,6 +232,7 @@ mod tests {
             architecture: "amd64".into(),
             sets: vec![Set::Host],
             source: name.into(),
+            built_using: None,
             archive,
             path: format!("pool/{name}_{version}.deb"),
             bytes: u64::try_from(deb.len()).unwrap(),
@@ -280,5 +294,34 @@ mod tests {
         assert_eq!(critical("CVE-2026-0001 no such driver\nCVE-2026-0002 nor this"), "two");
         assert_eq!(critical("one=2 not run\ntwo=2 not run"), "");
         assert_eq!(critical("one=1 an older update\ntwo=3 a later one"), "one two");
+    }
+    /// A signed boot loader of a point release: told by what was signed, and its numbers stand in no changelog here.
+    #[test]
+    fn a_newer_signed_boot_loader_is_told_as_what_was_signed() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("debs")).unwrap();
+        let signed = |version: &str, using: &str, archive, deb: &[u8]| Pinned {
+            source: "grub-efi-amd64-signed".into(),
+            built_using: Some(using.into()),
+            sets: vec![Set::Loader],
+            ..package("grub-efi-amd64-signed", version, archive, deb)
+        };
+        let text = "grub-efi-amd64-signed (1+2.12+9+deb13u3) trixie; urgency=medium\n\n  * Update to grub2 2.12-9+deb13u3\n\n\
+                    grub-efi-amd64-signed (1+2.12+9+deb13u2) trixie-security; urgency=medium\n\n  * CVE-2026-0002\n";
+        let bytes = deb("grub-efi-amd64-signed", text.as_bytes());
+        fs::write(dir.path().join("debs/grub-efi-amd64-signed_1+2.12+9+deb13u3.deb"), &bytes).unwrap();
+        let of =
+            |packages| Lock { suite: "trixie".into(), architecture: crate::Architecture::Amd64, packages };
+        let lock = of(vec![signed("1+2.12+9+deb13u2", "grub2 (= 2.12-9+deb13u2)", Archive::Release, b"")]);
+        for (archive, critical) in [(Archive::Release, false), (Archive::Security, true)] {
+            let today = of(vec![signed("1+2.12+9+deb13u3", "grub2 (= 2.12-9+deb13u3)", archive, &bytes)]);
+            let origin = Origin { cache: dir.path(), lock: &lock, snapshot: None };
+            let found = newer(origin, &today, &BTreeMap::new(), &mut |_| ()).unwrap();
+            let [one] = found.newer.as_slice() else { panic!("{found:?}") };
+            assert_eq!((one.source.as_str(), one.locked.as_str()), ("grub2", "2.12-9+deb13u2"));
+            assert_eq!((one.newer.as_str(), one.changelog), ("2.12-9+deb13u3", false));
+            // What the locked one mended already is not missing in it.
+            assert_eq!((one.cves.len(), one.critical), (0, critical));
+        }
     }
 }

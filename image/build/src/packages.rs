@@ -26,7 +26,7 @@ const RECORD: &str = "packages.json";
 /// What the kernel's packages are called.
 pub(crate) const KERNEL_PREFIX: &str = "linux-image-";
 /// What every image and its lab are made of.
-const SETS: [Set; 4] = [Set::Boot, Set::Lab, Set::Discovery, Set::Firmware];
+const SETS: [Set; 5] = [Set::Boot, Set::Lab, Set::Loader, Set::Discovery, Set::Firmware];
 
 /// Where the discovery image's programs and their libraries lie, apart from everything else.
 const DISCOVERY: &str = "discovery";
@@ -333,6 +333,7 @@ mod tests {
             architecture: "all".into(),
             sets: vec![Set::Lab],
             source: "x".into(),
+            built_using: None,
             archive: Archive::Release,
             path: "pool/main/x/x_1_all.deb".into(),
             bytes: 3,

@@ -20,9 +20,11 @@ const KERNEL_META_ARM64: &str = "linux-image-arm64";
 const KERNEL_META_VIRTUAL_ARM64: &str = "linux-image-cloud-arm64";
 /// systemd's UEFI boot stub.
 const BOOT: [&str; 1] = ["systemd-boot-efi"];
-/// UEFI firmware for virtual machines, iPXE for firmware that can do no better, and the chain that Microsoft's and
-/// Debian's keys have signed, for hosts whose firmware trusts only those.
-const LAB: [&str; 4] = ["ovmf", "ipxe", "shim-signed", "grub-efi-amd64-signed"];
+/// UEFI firmware for virtual machines.
+const LAB: [&str; 1] = ["ovmf"];
+/// iPXE for firmware that can do no better, and the chain that Microsoft's and Debian's keys have signed, for hosts whose
+/// firmware trusts only those.
+const LOADERS: [&str; 3] = ["ipxe", "shim-signed", "grub-efi-amd64-signed"];
 /// What writes the host's root file system and the index of its modules, with the libraries that they run on.
 const TOOLS: [&str; 2] = ["erofs-utils", "kmod"];
 /// How the names of packages for Debian's installer end.
@@ -104,6 +106,7 @@ fn everything(apt: &Apt) -> Result<Wants, Error> {
     };
     want(&[kernel.as_str(), BOOT[0]].map(str::to_owned), Set::Boot);
     want(&LAB.map(str::to_owned), Set::Lab);
+    want(&LOADERS.map(str::to_owned), Set::Loader);
     want(&firmware::list().0.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>(), Set::Firmware);
     want(&closure(apt, &TOOLS)?, Set::Tools);
     want(&programs(apt)?, Set::Discovery);
@@ -181,11 +184,13 @@ fn describe(apt: &Apt, architecture: Architecture, wanted: &Wants) -> Result<Loc
         // One may be a prefix of the other; a host without security updates has one.
         let secure = security != release
             && uri.trim_start_matches('\'').starts_with(&format!("{}/", security.trim_end_matches('/')));
+        let source = field("Source").unwrap_or_else(|_| name.clone());
         packages.push(Pinned {
+            built_using: built_using(&source, fields),
             version: field("Version")?,
             architecture: field("Architecture")?,
             sets: wanted.get(&name).ok_or_else(odd)?.iter().copied().collect(),
-            source: field("Source").unwrap_or_else(|_| name.clone()),
+            source,
             archive: if secure { Archive::Security } else { Archive::Release },
             path: field("Filename")?,
             bytes: field("Size")?.parse().map_err(|_| odd())?,
@@ -199,6 +204,13 @@ fn describe(apt: &Apt, architecture: Architecture, wanted: &Wants) -> Result<Loc
         return Err(Error::Unexpected { what });
     }
     Ok(Lock { suite: sources::SUITE.to_owned(), architecture, packages })
+}
+
+/// What files were signed from.  Other packages have the field for what was linked into them, and an own source beside it.
+fn built_using(source: &str, fields: &BTreeMap<&str, &str>) -> Option<String> {
+    let name = source.split(' ').next().unwrap_or_default();
+    let using = fields.get("Built-Using").filter(|_| name.ends_with("-signed"))?;
+    Some((*using).to_owned())
 }
 
 /// The fields of a paragraph, without those that go over several lines.
@@ -216,6 +228,34 @@ mod tests {
         let shown = "Package: linux-image-amd64\nDepends: foo (>= 1), linux-image-6.12.9+deb13-amd64 (= 6.12.9-1) | x\nSize: 1\n";
         assert_eq!(kernel_dependency(shown, KERNEL_META).as_deref(), Some("linux-image-6.12.9+deb13-amd64"));
         assert_eq!(kernel_dependency("Package: x\n", KERNEL_META), None);
+    }
+
+    /// As Debian's list of packages has them.
+    #[test]
+    fn what_was_signed_is_of_the_source_that_it_was_built_from() {
+        for (paragraph, expected) in [
+            (
+                "Package: shim-signed\nSource: shim-signed (1.51~1+deb13u1)\nVersion: 1.51~1+deb13u1+16.1-2~deb13u1\n\
+                 Installed-Size: 1043\nPre-Depends: debconf\nBuilt-Using: shim (= 16.1-2~deb13u1)\n\
+                 Description: Secure Boot chain-loading bootloader (Microsoft-signed binary)\n text: more\n",
+                Some("shim (= 16.1-2~deb13u1)"),
+            ),
+            (
+                "Package: grub-efi-amd64-signed\nVersion: 1+2.12+9+deb13u2\nDepends: grub-common (= 2.12-9+deb13u2)\n\
+                 Built-Using: grub2 (= 2.12-9+deb13u2)\n",
+                Some("grub2 (= 2.12-9+deb13u2)"),
+            ),
+            (
+                "Package: ipxe\nVersion: 1.21.1+git20250501.dad20602+dfsg-1\nHomepage: https://ipxe.org/\n",
+                None,
+            ),
+            // Its own code is what counts here, not what was linked into it.
+            ("Package: busybox-static\nSource: busybox\nBuilt-Using: glibc (= 2.41-12)\n", None),
+        ] {
+            let fields = fields(paragraph);
+            let source = fields.get("Source").or_else(|| fields.get("Package")).unwrap();
+            assert_eq!(built_using(source, &fields).as_deref(), expected, "{paragraph}");
+        }
     }
 
     #[test]

@@ -242,6 +242,12 @@ fn chosen(here: &Here, drive: Option<&str>, words: &str, by_file: bool) -> anyho
                 .collect();
             let offered =
                 if asked.is_empty() { "there is no such drive".to_owned() } else { asked.join("; ") };
+            if by_file && words.is_empty() {
+                bail!(
+                    "nothing was written: the file of words is empty; its first line is to be the words that name a drive of \
+                     this machine: {offered}"
+                );
+            }
             bail!("nothing was written: the words are to name a drive of this machine: {offered}");
         }
         _ => bail!("nothing was written: two drives are called {}; take one of them out", named[0].drive),
@@ -271,7 +277,7 @@ fn put(here: &Here, to: &Candidate, tell: &mut dyn FnMut(&str)) -> anyhow::Resul
     let _lock = here.alone()?;
     let path = here.root.join("dev").join(&to.name);
     // Held to the end: nobody mounts it meanwhile.
-    let _held = alone(&path).map_err(|why| anyhow!("{why}: nothing was written"))?;
+    let _held = alone(&here.root, &to.name).map_err(|why| anyhow!("{why}: nothing was written"))?;
     let loader = super::bounded(&here.root.join(LOADER), LOADER_BYTES_MAX)?;
     let mut medium = Medium::open(here, &running).context("the medium that this machine was started from")?;
     let whole = medium.whole().context("the medium that this machine was started from")?;

@@ -130,6 +130,9 @@ fn update(options: &Options) -> anyhow::Result<Came> {
         return Ok(Came::Asked { version, words });
     };
     if permit != words {
+        if let Some(file) = options.permit_file.as_deref().filter(|_| permit.is_empty()) {
+            bail!("{} is empty; its first line is to be \"{words}\". Nothing was written", file.display());
+        }
         bail!("type --permit \"{words}\": this machine is restarted. Nothing was written");
     }
     let _alone = here.alone()?;

@@ -30,10 +30,16 @@ fn an_update_is_written_by_its_words_and_the_way_back_stays() {
     refused(&machine.update(&new, &["--permit", "restart"]), &["restart into 0.2.0", "Nothing was written"]);
     assert_eq!(machine.content(), before, "nothing was written so far");
     // A stick has its words in a file; its folder may be named by its description as well.
-    fs::write(new.join("permit"), "restart into 0.2.0\r\n").unwrap();
     let said = machine.dir.path().join("said");
     let typed = new.join("permit");
     let permit = ["--permit-file", path(&typed), "--on-screen", "--said", path(&said)];
+    fs::write(&typed, "").unwrap();
+    refused(
+        &machine.update(&new, &permit),
+        &["permit is empty", "restart into 0.2.0", "Nothing was written"],
+    );
+    assert_eq!(machine.content(), before, "an empty file allows nothing");
+    fs::write(&typed, "restart into 0.2.0\r\n").unwrap();
     let done = machine.update(&new.join("release.json"), &permit);
     assert!(done.status.success(), "{}", text(&done.stderr));
     assert!(
@@ -174,6 +180,8 @@ fn a_factory_reset_erases_the_key_by_the_sites_typed_name() {
         "a stick without the words resets nothing"
     );
     assert_eq!(machine.content(), before);
+    fs::write(&absent, "").unwrap();
+    refused(&reset(&["--permit-file", path(&absent)]), &["erase everything of test", "nothing was changed"]);
     fs::write(&absent, "erase everything of test\n").unwrap();
     let done = reset(&["--permit-file", path(&absent)]);
     assert!(text(&done.stdout).contains("nobody reads it any more"), "{}", text(&done.stderr));

@@ -47,16 +47,17 @@ impl Residence {
 }
 
 impl Residence {
-    /// Why evidence is not accepted, and is no drift either, whose PCR 4 shows more than the discovery image: the firmware
-    /// has tried the drive of a lost home first and measured that it did.  `None` where no home was lost.
+    /// Why evidence is not accepted, and is no drift either, whose PCR 4 alone differs from the discovery image's: the
+    /// firmware started what is left of a lost home, and it came back.  Drives that were merely tried are no reason: a
+    /// verifier reads past those.  `None` where no home was lost.
     #[must_use]
     pub fn unproven(&self) -> Option<Refusal> {
         (self.astray == Some(Astray::Network)).then(|| Refusal {
             rule: RULE.into(),
             text: format!(
-                "its firmware tried a drive in vain before it started the machine from the network, and PCR 4 shows that: \
-                 what runs is not proven until the machine has a system again, or its controller has it start from the \
-                 network at once. It {}",
+                "its firmware started something from a drive before it started the machine from the network, and PCR 4 \
+                 shows that: what ran had the machine first, so what runs now is not proven until the machine has a system \
+                 again, that drive is blank or out of it, or its controller has it start from the network at once. It {}",
                 self.words()
             ),
         })

@@ -166,7 +166,10 @@ fn a_lost_system_is_named_and_put_back() {
     assert!(settled.unproven().is_none() && lost.unproven().is_some_and(|why| why.rule == crate::ASTRAY));
     for words in ["drive D1 did not start host 1.1 in slot a", "install on SERIAL"] {
         assert!(lost.words().contains(words), "{}", lost.words());
+        assert!(lost.unproven().is_some_and(|why| why.text.contains(words)));
     }
+    let why = lost.unproven().map(|why| why.text).unwrap_or_default();
+    assert!(why.contains("started something from a drive") && why.contains("blank or out of it"), "{why}");
     assert_eq!(lost.take(Lived::FromMemory, NOW), Ok(None), "another restart is no news");
     assert_eq!(lost.gone(&Inventory::default()), Serial::parse("D1").as_ref());
     let there = Drive { serial: Serial::parse("D1"), ..Drive::default() };

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Names of people are kept as told; this is enough for any.
-const BY_BYTES_MAX: usize = 100;
+const BY_CHARS_MAX: usize = 100;
 
 /// A drive's page, and the least that is written.
 const PAGE_BYTES: u64 = 4096;
@@ -210,7 +210,7 @@ async fn consent(
         return Err(conflict("what is on the drive is lost: say so with `overwrite`; nothing was allowed"));
     }
     let serial = Serial::parse(&wanted.drive).ok_or_else(|| conflict("that is no serial of a drive"))?;
-    let by = told(&wanted.by, BY_BYTES_MAX);
+    let by = told(&wanted.by, BY_CHARS_MAX);
     let span = SpanConsent { serial, start: wanted.start, bytes: wanted.bytes };
     let row = ConsentRow { span, by, at: now() };
     let allowed = app

@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// Names of people are kept as told; this is enough for any.
-const BY_BYTES_MAX: usize = 100;
+const BY_CHARS_MAX: usize = 100;
 
 pub(crate) fn router() -> Router<Arc<App>> {
     Router::new()
@@ -104,7 +104,7 @@ async fn allow(
         return Err(conflict(format!(
             "host {text} has serial {}, not {}; nothing was changed",
             host.facts.serial,
-            permission.serial.chars().take(BY_BYTES_MAX).collect::<String>()
+            permission.serial.chars().take(BY_CHARS_MAX).collect::<String>()
         )));
     }
     if let Some(why) = erase::holds(&app, &host.id).await? {
@@ -126,7 +126,7 @@ async fn allow(
             "the plan of host {text} is {digest} now, not the one that was allowed; read it again. Nothing was changed"
         )));
     }
-    let by = told(&permission.by, BY_BYTES_MAX);
+    let by = told(&permission.by, BY_CHARS_MAX);
     let id = host.id.clone();
     let begun = app.db(move |store| store.begin_remedy(&id, &made.plan, &by, now())).await?;
     if begun.is_none() {

@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Names of people are kept as told; this is enough for any.
-const BY_BYTES_MAX: usize = 100;
+const BY_CHARS_MAX: usize = 100;
 /// What a registration with a permit takes on the reference registry, at most (`appliance/chain/GAS.md`).
 const REGISTRATION_GAS: u128 = 290_000;
 /// Lines of the book that are told unless more are asked for.
@@ -194,7 +194,7 @@ async fn allow(
             sheet.words
         )));
     }
-    let by = told(&permission.by, BY_BYTES_MAX);
+    let by = told(&permission.by, BY_CHARS_MAX);
     let signer = signer(&app);
     tracing::info!(words = sheet.words, by, "spending is allowed");
     app.db(move |store| store.allow_spending(signer, &sheet.words, &sheet.sheet, &by, now())).await?;

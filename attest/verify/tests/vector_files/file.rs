@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use attest_evidence::{Nonce, ReferenceValues};
+use attest_evidence::{Hex32, Nonce, ReferenceValues};
 use attest_verify::{
     DeniedFirmware, LastSeen, Policy, Verifier, binding::challenger_public, crypto::Pure, endorsement::Roots,
     header::Header,
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     folder,
-    forge::{CHALLENGERS, EkCertificate, Forge, NOW, boards_pem},
+    forge::{CHALLENGERS, EkCertificate, Forge, NOW, boards_pem, boot, trying},
 };
 
 #[derive(Serialize, Deserialize)]
@@ -183,6 +183,9 @@ pub(crate) fn policy_files() -> Vec<(String, Vec<u8>)> {
     let mut another = reference.clone();
     another.name = "another".into();
     another.pcrs[1].accepted[0].value.0[0] ^= 1;
+    let mut actions = reference.clone();
+    actions.name = "actions".into();
+    actions.pcrs[0].accepted[0].value = Hex32(boot(&trying(Vec::new())).1[&4]);
     let mut incomplete = reference.clone();
     incomplete.pcrs.pop();
     let json = |values: &ReferenceValues| {
@@ -198,6 +201,7 @@ pub(crate) fn policy_files() -> Vec<(String, Vec<u8>)> {
         ("policy/forged.crl.pem".into(), other.crl(true).into()),
         ("policy/boards.pem".into(), boards_pem().into()),
         ("policy/reference.json".into(), json(&reference)),
+        ("policy/reference-actions.json".into(), json(&actions)),
         ("policy/reference-another.json".into(), json(&another)),
         ("policy/reference-incomplete.json".into(), json(&incomplete)),
     ]

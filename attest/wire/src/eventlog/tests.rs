@@ -162,3 +162,63 @@ fn log_of(data: &[u8]) -> EventLog<'static> {
     let bytes = [header(&[(0x000b, 32)]), agile_event(4, EV_EFI_BOOT_SERVICES_APPLICATION, data)].concat();
     EventLog::parse(Vec::leak(bytes)).unwrap()
 }
+
+/// A log in the bank of `bank` whose PCR 4 has these digests' words; `+` before them marks an action.
+fn tried(bank: Bank, words: &[&[u8]]) -> Vec<u8> {
+    let length = u16::try_from(bank.digest_bytes()).unwrap();
+    let mut log = header(&[(bank.algorithm(), length)]);
+    for text in words {
+        let (kind, text) = match text.strip_prefix(b"+") {
+            Some(text) => (EV_EFI_ACTION, text),
+            None => (EV_EFI_BOOT_SERVICES_APPLICATION, *text),
+        };
+        log.extend([4u32.to_le_bytes(), kind.to_le_bytes(), 1u32.to_le_bytes()].concat());
+        log.extend(bank.algorithm().to_le_bytes());
+        log.extend(bank.hash(&[text]));
+        log.extend(0u32.to_le_bytes());
+    }
+    log
+}
+
+const CALLING: &[u8] = b"+Calling EFI Application from Boot Option";
+const RETURNING: &[u8] = b"+Returning from EFI Application from Boot Option";
+const END: &[u8] = &[0; 4];
+
+#[test]
+fn only_tries_right_behind_the_separator_are_read_past() {
+    let image: &[u8] = b"image";
+    for bank in [Bank::Sha256, Bank::Sha384] {
+        let replayed = |words: &[&[u8]]| {
+            let bytes = tried(bank, words);
+            EventLog::parse(&bytes).unwrap().replay(bank).unwrap().value(4).unwrap().to_vec()
+        };
+        let straight = replayed(&[CALLING, END, image]);
+        // What PCR 4 has, how many tries are read past, and whether the rest is a boot without them.
+        type Row<'a> = (&'a [&'a [u8]], Option<(usize, bool)>);
+        let rows: [Row<'_>; 9] = [
+            (&[CALLING, END, image], None),
+            (&[CALLING, END, RETURNING, CALLING, image], Some((1, true))),
+            (&[CALLING, END, RETURNING, CALLING, RETURNING, CALLING, image], Some((2, true))),
+            // What ran stays in the value, and so does what came after it.
+            (&[CALLING, END, RETURNING, CALLING, b"evil", RETURNING, CALLING, image], Some((1, false))),
+            (&[CALLING, END, b"evil", RETURNING, CALLING, image], None),
+            (&[CALLING, END, RETURNING, b"evil", CALLING, image], None),
+            (&[CALLING, RETURNING, CALLING, END, image], None),
+            (&[CALLING, RETURNING, CALLING, image], None),
+            (&[CALLING, END, RETURNING], None),
+        ];
+        for (words, expected) in rows {
+            let bytes = tried(bank, words);
+            let found = EventLog::parse(&bytes).unwrap().straight_boot(bank);
+            let found = found.map(|found| (found.in_vain, found.pcr4 == straight));
+            assert_eq!(found, expected, "{words:?}");
+        }
+    }
+    for (count, read) in [(BOOT_ATTEMPTS_MAX, true), (BOOT_ATTEMPTS_MAX + 1, false)] {
+        let words = [&[CALLING, END][..], &[RETURNING, CALLING].repeat(count), &[image]].concat();
+        let bytes = tried(Bank::Sha256, &words);
+        let log = EventLog::parse(&bytes).unwrap();
+        assert_eq!(log.straight_boot(Bank::Sha256).is_some(), read);
+        assert_eq!(log.straight_boot(Bank::Sha384), None, "the log lacks the bank");
+    }
+}

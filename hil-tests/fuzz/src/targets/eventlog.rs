@@ -1,7 +1,7 @@
-//! Event logs: parsed, replayed in every bank, read for boot URL and Secure Boot.
+//! Event logs: parsed, replayed in every bank with and without tries in vain, read for boot URL and Secure Boot.
 
 use attest_verify::secure_boot;
-use attest_wire::eventlog::{EventLog, boot_url, loaded_images};
+use attest_wire::eventlog::{BOOT_ATTEMPTS_MAX, EventLog, boot_url, loaded_images};
 
 /// One input.
 pub fn run(input: &[u8]) {
@@ -11,6 +11,11 @@ pub fn run(input: &[u8]) {
             for pcr in 0..24 {
                 let value = replay.value(pcr);
                 assert!(value.is_none_or(|value| value.len() == bank.digest_bytes()));
+            }
+            if let Some(straight) = log.straight_boot(*bank) {
+                assert!((1..=BOOT_ATTEMPTS_MAX).contains(&straight.in_vain));
+                // Something was left out, so that it is another value.
+                assert!(replay.value(4).is_some_and(|value| value != straight.pcr4));
             }
         }
     }

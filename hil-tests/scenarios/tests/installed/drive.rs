@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::{
     DRIVE, LIMIT, Node, SERIAL,
     releases::Releases,
-    said::{cli, in_order, lives, residence, shows_itself},
+    said::{cli, in_order, lives, residence, shows, shows_itself},
     units,
 };
 
@@ -46,15 +46,16 @@ pub(crate) async fn replaced(
     ensure!(lost.barred.is_none(), "{lost:?}");
     let view = lab.wait_stage(SERIAL, "registered", LIMIT).await?;
     ensure!(view.node.as_deref() == Some(node) && view.why.waiting_for.contains("did not start"), "{view:?}");
-    // Its firmware tried the drive first: a verifier is told, and nobody takes it for another machine.
-    let why = in_order(lab, node, false).await?;
-    ensure!(why.starts_with("astray: ") && why.contains("install on SERIAL"), "{why}");
+    // Its firmware tried a blank drive first, and nothing ran from it: what runs is proven as the image that it is.
+    let reference = lab.site().join("images/reference.json").display().to_string();
+    let seen = shows(lab, &reference, node, Some(before)).await?;
+    in_order(lab, node, true).await?;
     let (code, out, err) = cli(lab, &["host", "update", id]).await?;
     ensure!(code != 0 && err.contains("no system that runs"), "{out}{err}");
 
     put_back(lab, id).await?;
     lives(lab, id, ("a", "1.2"), SPARE).await?;
-    let after = shows_itself(lab, &releases.second, node, Some(before)).await?;
+    let after = shows_itself(lab, &releases.second, node, Some(&seen)).await?;
     let same = units::are_real(lab, id, &after).await?;
     in_order(lab, node, true).await?;
     ensure!(same == manifest, "{same}\nwas {manifest}");

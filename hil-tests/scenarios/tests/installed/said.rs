@@ -56,10 +56,19 @@ pub(crate) async fn shows_itself(
     node: &str,
     than: Option<&Evidence>,
 ) -> anyhow::Result<Evidence> {
-    let reference = sealed_values(lab, release)?;
+    shows(lab, &sealed_values(lab, release)?, node, than).await
+}
+
+/// [`shows_itself`], of the image with the reference values in this file.
+pub(crate) async fn shows(
+    lab: &Lab,
+    reference: &str,
+    node: &str,
+    than: Option<&Evidence>,
+) -> anyhow::Result<Evidence> {
     let file = lab.site().join("newest.evidence");
     let (path, roots) = (file.display().to_string(), lab.site().join("endorsement").display().to_string());
-    let verify = ["evidence", "verify", &path, "--roots", &roots, "--reference", &reference];
+    let verify = ["evidence", "verify", &path, "--roots", &roots, "--reference", reference];
     let verify = [&verify[..], &["--allow-software-tpm"]].concat();
     let end = tokio::time::Instant::now() + LIMIT;
     loop {

@@ -11,7 +11,10 @@ use std::{
 };
 
 use appliance_model::SshKey;
-use nix::mount::{MsFlags, mount, umount};
+use nix::{
+    errno::Errno,
+    mount::{MntFlags, MsFlags, mount, umount2},
+};
 
 use crate::say;
 
@@ -32,6 +35,8 @@ const TRIES: &str = "3";
 const AFTER_SECONDS: u64 = 60;
 /// systemd's timer for that.
 const TIMER: &str = "scalerforge-glass-end";
+/// More lists over each other than any crash leaves.
+const MOUNTS_MAX: usize = 64;
 /// The last words of a program that failed.
 const WORDS_MAX: usize = 300;
 
@@ -136,10 +141,27 @@ pub(super) fn shut(root: &Path) {
         // A group that still buries its dead cannot be removed, and need not be.
         let _ = fs::remove_dir(cell);
     }
-    // As often as it was mounted.
-    while umount(&root.join(USERS)).is_ok() {}
-    let _ = fs::remove_dir_all(home);
+    match detached(|| umount2(&root.join(USERS), MntFlags::MNT_DETACH)) {
+        Ok(()) => drop(fs::remove_dir_all(home)),
+        // What is left has whoever comes next try again.
+        Err(error) => say!("break-glass: the list of users: {error}"),
+    }
     let _ = Command::new("/usr/bin/systemctl").args(["--quiet", "stop", &format!("{TIMER}.timer")]).status();
+}
+
+/// Takes the list of users with a shell out of the tree, as often as it was mounted.  Whoever has it open at this moment,
+/// as any program that looks up a name, keeps what it has open and holds nothing up: from here on the system's own list is
+/// what everybody opens.
+fn detached(mut once: impl FnMut() -> nix::Result<()>) -> nix::Result<()> {
+    for _ in 0..MOUNTS_MAX {
+        match once() {
+            Ok(()) => {}
+            // It is no mount any more, or never was one.
+            Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Errno::ELOOP)
 }
 
 /// The control group of server and sessions, below this service's own.
@@ -195,6 +217,55 @@ mod tests {
              nobody:x:65534:65534::/nonexistent:/usr/sbin/nologin\n"
         );
         assert_eq!(with_shell(&made), made);
+    }
+
+    #[test]
+    fn every_list_is_taken_away_and_what_fails_is_told() {
+        let after = |answers: &[nix::Result<()>]| {
+            let mut left = answers.iter();
+            detached(|| *left.next().unwrap_or(&Err(Errno::EINVAL)))
+        };
+        assert_eq!(after(&[]), Ok(()));
+        assert_eq!(after(&[Ok(()), Ok(()), Err(Errno::EINVAL), Err(Errno::EPERM)]), Ok(()));
+        assert_eq!(after(&[Err(Errno::ENOENT)]), Ok(()));
+        assert_eq!(after(&[Ok(()), Err(Errno::EPERM)]), Err(Errno::EPERM));
+        assert_eq!(detached(|| Ok(())), Err(Errno::ELOOP), "it ends");
+    }
+
+    /// The kernel's own answer: a list that somebody reads cannot be unmounted, and is gone even so.
+    #[test]
+    fn a_list_that_somebody_reads_is_gone_for_everybody_else() {
+        use nix::sched::{CloneFlags, unshare};
+        // Namespaces are a thread's own, and end with it.
+        let thread = std::thread::spawn(|| {
+            unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)
+                .or_else(|_| unshare(CloneFlags::CLONE_NEWNS))
+                .unwrap();
+            let all = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+            mount(None::<&str>, "/", None::<&str>, all, None::<&str>).unwrap();
+            let dir = tempfile::tempdir().unwrap();
+            let (root, home) = (dir.path(), dir.path().join(HOME));
+            let users = root.join(USERS);
+            fs::create_dir_all(&home).unwrap();
+            fs::create_dir_all(root.join("etc")).unwrap();
+            fs::write(home.join("passwd"), "with a shell").unwrap();
+            fs::write(&users, "without").unwrap();
+            for _ in 0..2 {
+                mount(Some(&home.join("passwd")), &users, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+                    .unwrap();
+            }
+            let mut reader = fs::File::open(&users).unwrap();
+            assert_eq!(nix::mount::umount(&users), Err(Errno::EBUSY));
+            shut(root);
+            assert_eq!(fs::read_to_string(&users).unwrap(), "without");
+            assert!(!home.exists());
+            let mut said = String::new();
+            std::io::Read::read_to_string(&mut reader, &mut said).unwrap();
+            assert_eq!(said, "with a shell", "whoever had it open is not disturbed");
+            // Again, with nothing to do.
+            shut(root);
+        });
+        thread.join().unwrap();
     }
 
     #[test]

@@ -153,6 +153,12 @@ fn a_live_medium_is_put_onto_the_drive_that_the_words_name() {
     let (words, screen) = (live.dir.path().join("install"), live.dir.path().join("said"));
     let stick = ["--permit-file", path(&words), "--later", "--on-screen", "--said", path(&screen)];
     assert!(live.run(&stick).status.success(), "a stick without the words installs nothing");
+    for empty in ["", "\r\n"] {
+        fs::write(&words, empty).unwrap();
+        refused(&live.run(&stick), &["nothing was written", "the file of words is empty", WORDS]);
+        let shown = fs::read_to_string(screen.join("install")).unwrap();
+        assert!(shown.starts_with("bad\tnothing was installed") && shown.contains("is empty"), "{shown}");
+    }
     fs::write(&words, format!("{WORDS}\r\n")).unwrap();
     refused(&live.run(&stick), &["holds an installed system already", "take the medium out"]);
     assert!(fs::read_to_string(screen.join("install")).unwrap().starts_with("bad\tnothing was installed"));
