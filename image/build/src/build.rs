@@ -21,6 +21,7 @@ use crate::packages::Packages;
 use crate::pe;
 use crate::programs;
 use crate::uki::{self, Parts};
+use crate::zboot;
 
 /// Where the agent finds the names of modules that it loads without being asked by hardware, one a line.
 pub const START_MODULES_PATH: &str = "etc/scalerforge/modules";
@@ -68,8 +69,11 @@ pub enum Error {
     /// The stub or kernel is not what it should be.
     #[error("cannot put the UKI together")]
     Uki(#[source] pe::Error),
+    /// The kernel cannot be put into the program that unpacks it.
+    #[error("cannot make the kernel small")]
+    Zboot(#[source] zboot::Error),
     /// zstd failed.
-    #[error("cannot compress the initramfs; is there 1 GiB of free memory?")]
+    #[error("cannot compress kernel or initramfs; is there 1 GiB of free memory?")]
     Compress(#[source] io::Error),
     /// A program or module for another processor.
     #[error("{what} is for another processor than the image, which is for {wanted}; nothing was built")]
@@ -98,11 +102,13 @@ pub enum Error {
 pub struct Inputs<'a> {
     /// The agent, a static program.
     pub agent: &'a Path,
+    /// The program that unpacks the kernel, for an architecture whose kernel does not do that itself.
+    pub zboot: Option<&'a Path>,
     /// Kernel, modules and stub.
     pub packages: &'a Packages,
     /// More files: path without leading slash, and content.
     pub extra_files: &'a [(String, Vec<u8>)],
-    /// Where the compressed modules are kept between builds; changes nothing but the time.
+    /// Where compressed modules and kernels are kept between builds; changes nothing but the time.
     pub cache: Option<&'a Path>,
 }
 
@@ -121,6 +127,7 @@ pub struct Built {
 pub fn build(inputs: &Inputs<'_>, progress: &mut dyn FnMut(&str)) -> Result<Built, Error> {
     let architecture = inputs.packages.architecture();
     let agent = read_agent(inputs.agent, architecture)?;
+    let zboot = zboot::Program::read(architecture, inputs.zboot).map_err(Error::Zboot)?;
     let agent_bytes = agent.len();
     let os_release = os_release(architecture);
 
@@ -138,15 +145,23 @@ pub fn build(inputs: &Inputs<'_>, progress: &mut dyn FnMut(&str)) -> Result<Buil
     let own = own_archive(agent, inputs, &picked, &os_release).map_err(Error::Archive)?;
     let (modules_raw, own_raw) = (modules.to_bytes(), own.to_bytes());
 
-    let mut initrd = compress_cached(&modules_raw, inputs.cache, progress)?;
+    let mut initrd = compress_cached(&modules_raw, inputs.cache, "the modules", progress)?;
     initrd.extend_from_slice(&compress(&own_raw)?);
+    let kernel = read(&inputs.packages.kernel())?;
+    let kernel_sha256 = hex::encode(Sha256::digest(&kernel));
+    let linux = match &zboot {
+        None => kernel,
+        Some(program) => {
+            let compressed = compress_cached(&kernel, inputs.cache, "the kernel", progress)?;
+            program.carry(&kernel, &compressed).map_err(Error::Zboot)?
+        }
+    };
     progress("UKI and its reference values");
     let stub = read(&inputs.packages.stub())?;
-    let kernel = read(&inputs.packages.kernel())?;
     let kernel_release = inputs.packages.kernel_release();
     let parts = Parts {
         stub: &stub,
-        kernel: &kernel,
+        kernel: &linux,
         kernel_release,
         initrd: &initrd,
         os_release: &os_release,
@@ -161,7 +176,8 @@ pub fn build(inputs: &Inputs<'_>, progress: &mut dyn FnMut(&str)) -> Result<Buil
         name: reference.name.clone(),
         kernel_release: kernel_release.to_owned(),
         command_line: architecture.command_line().to_owned(),
-        kernel_sha256: hex::encode(Sha256::digest(&kernel)),
+        kernel_sha256,
+        zboot: zboot.as_ref().map(zboot::Program::described),
         stub_sha256: hex::encode(Sha256::digest(&stub)),
         uki_sha256: reference.uki_sha256.to_string(),
         uki_bytes: uki.len(),
@@ -311,10 +327,11 @@ pub(crate) fn compress(raw: &[u8]) -> Result<Vec<u8>, Error> {
 pub(crate) fn compress_cached(
     raw: &[u8],
     cache: Option<&Path>,
+    what: &str,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Vec<u8>, Error> {
     let Some(cache) = cache else {
-        progress("compress the modules");
+        progress(&format!("compress {what}"));
         return compress(raw);
     };
     let recipe = format!("zstd {} level {ZSTD_LEVEL}", zstd::zstd_safe::version_number());
@@ -327,7 +344,7 @@ pub(crate) fn compress_cached(
     {
         return Ok(kept);
     }
-    progress("compress the modules (once for each kernel)");
+    progress(&format!("compress {what} (once for each kernel)"));
     let packed = compress(raw)?;
     fs::create_dir_all(&dir).map_err(|source| Error::File { doing: "create", path: dir.clone(), source })?;
     write(&path, &packed)?;
@@ -396,8 +413,13 @@ mod tests {
         let (dir, agent, packages) = workplace(&agent(agent_body));
         let cache = keep.then(|| dir.path().join("cache"));
         let extra = [("etc/extra".to_owned(), vec![1])];
-        let inputs =
-            Inputs { agent: &agent, packages: &packages, extra_files: &extra, cache: cache.as_deref() };
+        let inputs = Inputs {
+            agent: &agent,
+            zboot: None,
+            packages: &packages,
+            extra_files: &extra,
+            cache: cache.as_deref(),
+        };
         let first = build(&inputs, &mut |_| ()).unwrap();
         // The second build in the same place takes the modules from the cache, if there is one.
         assert_eq!(build(&inputs, &mut |_| ()).unwrap().uki, first.uki);
@@ -452,7 +474,8 @@ mod tests {
         ];
         for (agent, expected) in table {
             let (_dir, agent, packages) = workplace(agent);
-            let inputs = Inputs { agent: &agent, packages: &packages, extra_files: &[], cache: None };
+            let inputs =
+                Inputs { agent: &agent, zboot: None, packages: &packages, extra_files: &[], cache: None };
             let error = build(&inputs, &mut |_| ()).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
@@ -460,9 +483,10 @@ mod tests {
 
     #[test]
     fn the_bar_is_32_mib() {
-        let check = |bytes| check_size(bytes, 1, Architecture::Amd64);
-        assert!(check(32 << 20).is_ok());
-        assert!(check((32 << 20) + 1).unwrap_err().to_string().contains("more than 33554432"));
-        assert!(check_size(56 << 20, 1, Architecture::Arm64).is_ok());
+        for architecture in Architecture::ALL {
+            let check = |bytes| check_size(bytes, 1, architecture);
+            assert!(check(32 << 20).is_ok());
+            assert!(check((32 << 20) + 1).unwrap_err().to_string().contains("more than 33554432"));
+        }
     }
 }

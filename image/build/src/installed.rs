@@ -273,7 +273,10 @@ pub(crate) fn system_uki(
         None => Vec::new(),
         Some(brought) => brought.archive().map_err(of_archive)?.to_bytes(),
     };
-    initrd.extend(build::compress_cached(&modules.to_bytes(), Some(cache), progress).map_err(Error::Build)?);
+    initrd.extend(
+        build::compress_cached(&modules.to_bytes(), Some(cache), "the modules", progress)
+            .map_err(Error::Build)?,
+    );
     let program = build::read_agent(start, architecture).map_err(Error::Build)?;
     let own = own_files(program, said.release, &picked.at_start).map_err(of_archive)?;
     initrd.extend(build::compress(&own.to_bytes()).map_err(Error::Build)?);

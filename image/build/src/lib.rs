@@ -41,6 +41,7 @@ pub mod tools;
 pub mod tree;
 pub mod verity;
 pub mod version;
+pub mod zboot;
 
 #[cfg(test)]
 #[path = "../../seal/src/tiny.rs"]
@@ -48,7 +49,7 @@ mod tiny;
 
 pub use architecture::Architecture;
 pub use build::{Built, Inputs, build};
-pub use discovery::{Discovery, discovery};
+pub use discovery::{Discovery, Programs, discovery};
 pub use image_seal::{cpio, pcr, pe, uki};
 pub use lock::Lock;
 pub use packages::{Origin, Packages};

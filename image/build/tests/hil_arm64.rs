@@ -18,9 +18,10 @@ use std::time::{Duration, Instant};
 
 use attest_evidence::ReferenceValues;
 use image_build::manifest::Manifest;
-use image_build::{Architecture, Inputs, Lock, Origin, inspect, packages};
+use image_build::{Architecture, Inputs, Lock, Origin, inspect, packages, pe::Image};
 use image_seal::{Site, seal};
 use registers::Registers;
+use sha2::{Digest as _, Sha256};
 
 const CA: &[u8] = b"-----BEGIN CERTIFICATE-----\ntest\n-----END CERTIFICATE-----\n";
 /// Debian's `qemu-efi-aarch64` puts them there.
@@ -76,8 +77,10 @@ fn the_arm64_image_is_the_same_in_another_place() {
     let dir = tempfile::tempdir().unwrap();
     let agent = dir.path().join("another-name");
     fs::copy(made.join("agent"), &agent).unwrap();
+    let zboot = made.join("zboot.efi");
     // Without the cache: everything is compressed anew.
-    let inputs = Inputs { agent: &agent, packages: &packages, extra_files: &[], cache: None };
+    let inputs =
+        Inputs { agent: &agent, zboot: Some(&zboot), packages: &packages, extra_files: &[], cache: None };
     let built = image_build::build(&inputs, &mut |step| println!("{step}")).unwrap();
     let kept = fs::read(made.join("image/discovery.efi")).unwrap();
     assert!(built.uki == kept, "the same bytes");
@@ -94,7 +97,17 @@ fn the_arm64_image_is_the_same_in_another_place() {
         let file = format!("/{driver}.ko");
         assert!(found.files.iter().any(|entry| entry.path.ends_with(&file)), "{driver}");
     }
+    assert_eq!(carried(&kept), manifest.kernel_sha256, "Debian's kernel, to the byte");
     println!("UKI {} bytes, initramfs {} bytes", built.uki.len(), manifest.initrd_bytes);
+}
+
+/// SHA-256 of the kernel that a UKI's `.linux` carries, found as tools that know Linux's format find it.
+fn carried(uki: &[u8]) -> String {
+    let linux = Image::parse(uki).unwrap().section(".linux").unwrap();
+    assert_eq!((&linux[4..8], &linux[24..31]), (&b"zimg"[..], &b"zstd22\0"[..]));
+    let field = |at: usize| usize::try_from(u32::from_le_bytes(*linux[at..].first_chunk().unwrap())).unwrap();
+    let kernel = image_zboot::unpack(&linux[field(8)..][..field(12)]).unwrap();
+    hex::encode(Sha256::digest(&kernel))
 }
 
 #[test]
