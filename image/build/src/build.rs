@@ -12,6 +12,7 @@ use attest_evidence::ReferenceValues;
 use sha2::{Digest, Sha256};
 
 use crate::architecture::Architecture;
+use crate::compress::{Part, compress, compress_cached};
 use crate::cpio::{self, Archive};
 use crate::elf;
 use crate::firmware;
@@ -27,8 +28,6 @@ use crate::zboot;
 pub const START_MODULES_PATH: &str = "etc/scalerforge/modules";
 /// Where the kernel looks for firmware.
 pub(crate) const FIRMWARE_PLACE: &str = "lib/firmware/";
-/// zstd's highest level that needs no more memory to unpack than the kernel allows itself (8 MiB window).
-const ZSTD_LEVEL: i32 = 19;
 /// No kernel module is near this size; a file that unpacks to more is not one.
 const MODULE_BYTES_MAX: u64 = 256 << 20;
 
@@ -145,14 +144,14 @@ pub fn build(inputs: &Inputs<'_>, progress: &mut dyn FnMut(&str)) -> Result<Buil
     let own = own_archive(agent, inputs, &picked, &os_release).map_err(Error::Archive)?;
     let (modules_raw, own_raw) = (modules.to_bytes(), own.to_bytes());
 
-    let mut initrd = compress_cached(&modules_raw, inputs.cache, "the modules", progress)?;
+    let mut initrd = compress_cached(Part::Modules, &modules_raw, inputs.cache, progress)?;
     initrd.extend_from_slice(&compress(&own_raw)?);
     let kernel = read(&inputs.packages.kernel())?;
     let kernel_sha256 = hex::encode(Sha256::digest(&kernel));
     let linux = match &zboot {
         None => kernel,
         Some(program) => {
-            let compressed = compress_cached(&kernel, inputs.cache, "the kernel", progress)?;
+            let compressed = compress_cached(Part::Kernel, &kernel, inputs.cache, progress)?;
             program.carry(&kernel, &compressed).map_err(Error::Zboot)?
         }
     };
@@ -317,38 +316,6 @@ fn unpacked(path: &Path) -> io::Result<Vec<u8>> {
     } else {
         Err(io::Error::new(io::ErrorKind::FileTooLarge, "the module unpacks to an absurd size"))
     }
-}
-
-pub(crate) fn compress(raw: &[u8]) -> Result<Vec<u8>, Error> {
-    zstd::bulk::compress(raw, ZSTD_LEVEL).map_err(Error::Compress)
-}
-
-/// Compresses, or takes what an earlier build compressed from exactly these bytes in exactly this way.
-pub(crate) fn compress_cached(
-    raw: &[u8],
-    cache: Option<&Path>,
-    what: &str,
-    progress: &mut dyn FnMut(&str),
-) -> Result<Vec<u8>, Error> {
-    let Some(cache) = cache else {
-        progress(&format!("compress {what}"));
-        return compress(raw);
-    };
-    let recipe = format!("zstd {} level {ZSTD_LEVEL}", zstd::zstd_safe::version_number());
-    let key = Sha256::new().chain_update(recipe).chain_update(raw).finalize();
-    let dir = cache.join("initrd");
-    let path = dir.join(format!("{}.zst", hex::encode(key)));
-    if let Ok(kept) = fs::read(&path)
-        // A damaged file is made again; unpacking costs a fraction of a second.
-        && zstd::bulk::decompress(&kept, raw.len()).is_ok_and(|unpacked| unpacked == raw)
-    {
-        return Ok(kept);
-    }
-    progress(&format!("compress {what} (once for each kernel)"));
-    let packed = compress(raw)?;
-    fs::create_dir_all(&dir).map_err(|source| Error::File { doing: "create", path: dir.clone(), source })?;
-    write(&path, &packed)?;
-    Ok(packed)
 }
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {

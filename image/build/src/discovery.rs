@@ -26,7 +26,7 @@ use crate::signed;
 use crate::zboot;
 
 /// This crate's own code and data, and that of `image-seal`: a changed builder may build other bytes.
-const OWN_SOURCES: [(&str, &[u8]); 67] = [
+const OWN_SOURCES: [(&str, &[u8]); 68] = [
     ("appliance-overlay.txt", include_bytes!("../data/appliance-overlay.txt")),
     ("appliance.rs", include_bytes!("appliance.rs")),
     ("appliance.txt", include_bytes!("../data/appliance.txt")),
@@ -36,6 +36,7 @@ const OWN_SOURCES: [(&str, &[u8]); 67] = [
     ("architecture.rs", include_bytes!("architecture.rs")),
     ("brought.rs", include_bytes!("brought.rs")),
     ("build.rs", include_bytes!("build.rs")),
+    ("compress.rs", include_bytes!("compress.rs")),
     ("crates.rs", include_bytes!("crates.rs")),
     ("crates/rooms.rs", include_bytes!("crates/rooms.rs")),
     ("cve.rs", include_bytes!("cve.rs")),

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::brought::Brought;
 use crate::build::{self, read, write};
+use crate::compress::{Part, compress, compress_cached};
 use crate::cpio::{self, Archive};
 use crate::disk::{self, Guid, Partition};
 use crate::firmware;
@@ -274,12 +275,11 @@ pub(crate) fn system_uki(
         Some(brought) => brought.archive().map_err(of_archive)?.to_bytes(),
     };
     initrd.extend(
-        build::compress_cached(&modules.to_bytes(), Some(cache), "the modules", progress)
-            .map_err(Error::Build)?,
+        compress_cached(Part::Modules, &modules.to_bytes(), Some(cache), progress).map_err(Error::Build)?,
     );
     let program = build::read_agent(start, architecture).map_err(Error::Build)?;
     let own = own_files(program, said.release, &picked.at_start).map_err(of_archive)?;
-    initrd.extend(build::compress(&own.to_bytes()).map_err(Error::Build)?);
+    initrd.extend(compress(&own.to_bytes()).map_err(Error::Build)?);
     let stub = read(&packages.stub()).map_err(Error::Build)?;
     let kernel = read(&packages.kernel()).map_err(Error::Build)?;
     uki::assemble(&Parts {

@@ -11,6 +11,7 @@ mod apt;
 pub mod architecture;
 mod brought;
 pub mod build;
+mod compress;
 pub mod crates;
 pub mod cve;
 pub mod deb;

@@ -132,6 +132,7 @@ impl Program {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compress::Part;
     use crate::tiny::{tiny, tiny_with_room};
 
     /// For ARM.
@@ -161,7 +162,7 @@ mod tests {
         let program = Program::read(Architecture::Arm64, Some(&path)).unwrap().unwrap();
         let mut kernel = arm(tiny(24));
         kernel[0x58 + 44..0x58 + 48].copy_from_slice(&[3, 0, 1, 0]);
-        let compressed = build::compress(&kernel).unwrap();
+        let compressed = Part::Kernel.compress(&kernel).unwrap();
         let made = program.carry(&kernel, &compressed).unwrap();
         let memory = loaded(&made, compressed.len());
         let payload = image_zboot::find(&memory).unwrap();
@@ -170,7 +171,7 @@ mod tests {
         assert_eq!(image.version().unwrap(), 0x0001_0003, "it speaks for its kernel");
         assert_eq!(image.section(SECTION), Some(compressed.as_slice()));
         // Another kernel, another digest: what firmware measures covers the payload.
-        let other = program.carry(&kernel, &build::compress(&arm(tiny(25))).unwrap()).unwrap();
+        let other = program.carry(&kernel, &Part::Kernel.compress(&arm(tiny(25))).unwrap()).unwrap();
         assert_ne!(image.authenticode().unwrap(), Image::parse(&other).unwrap().authenticode().unwrap());
         assert_eq!(made, program.carry(&kernel, &compressed).unwrap(), "the same bytes each time");
         let again = named(dir.path(), &made);

@@ -67,26 +67,33 @@ pub fn unpack(payload: &[u8]) -> Result<Vec<u8>, Error> {
     kernel.resize(bytes, 0);
     let unpacked =
         decoder.decode_all(payload, &mut kernel).map_err(|_| damaged("its data contradict themselves"))?;
-    if unpacked == bytes { Ok(kernel) } else { Err(damaged("it is shorter than it says")) }
+    if unpacked != bytes {
+        return Err(damaged("it is shorter than it says"));
+    }
+    match (decoder.get_checksum_from_data(), decoder.get_calculated_checksum()) {
+        (Some(said), Some(made)) if said == made => Ok(kernel),
+        (Some(_), _) => Err(damaged("its checksum is another")),
+        (None, _) => Err(damaged("it has no checksum")),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples::{Random, carrier};
+    use crate::samples::{Random, carrier, packed};
 
     #[test]
     fn the_payload_is_found_where_its_section_lies_in_memory() {
-        let packed = zstd::bulk::compress(&[7; 5000], 19).unwrap();
-        let loaded = carrier(&packed);
+        let payload_bytes = packed(&[7; 5000]);
+        let loaded = carrier(&payload_bytes);
         let payload = find(&loaded).unwrap();
-        assert_eq!(payload, packed);
+        assert_eq!(payload, payload_bytes);
         assert_eq!(unpack(payload).unwrap(), [7; 5000]);
     }
 
     #[test]
     fn what_is_not_as_it_says_is_refused_in_words() {
-        let packed = zstd::bulk::compress(&[7; 5000], 19).unwrap();
+        let packed = packed(&[7; 5000]);
         let loaded = carrier(&packed);
         let with = |at: usize, bytes: &[u8]| {
             let mut changed = loaded.clone();
@@ -107,6 +114,11 @@ mod tests {
         for short in [&packed[..3], &packed[..packed.len() - 3], &b"not zstd"[..], &[]] {
             assert!(matches!(unpack(short), Err(Error::Damaged { .. })));
         }
+        let said = |payload: &[u8]| unpack(payload).unwrap_err().to_string();
+        let mut damaged = crate::samples::packed(&Random::new(3).bytes(5000));
+        damaged[2500] ^= 1;
+        assert!(said(&damaged).contains("its checksum is another"), "a byte that zstd itself takes as it is");
+        assert!(said(&zstd::bulk::compress(&[7; 5000], 3).unwrap()).contains("no checksum"));
         // A frame that does not say its size.
         let unsaid = zstd::stream::encode_all(&[7; 5000][..], 3).unwrap();
         assert!(matches!(unpack(&unsaid), Err(Error::Damaged { .. })));
@@ -115,7 +127,7 @@ mod tests {
     #[test]
     fn random_bytes_never_panic() {
         let mut random = Random::new(1);
-        let packed = zstd::bulk::compress(&random.bytes(4000), 19).unwrap();
+        let packed = packed(&random.bytes(4000));
         let loaded = carrier(&packed);
         for _ in 0..20_000 {
             let mut changed = loaded.clone();

@@ -22,6 +22,13 @@ pub(crate) fn carrier(payload: &[u8]) -> Vec<u8> {
     loaded
 }
 
+/// As a build compresses a kernel.
+pub(crate) fn packed(kernel: &[u8]) -> Vec<u8> {
+    let mut compressor = zstd::bulk::Compressor::new(19).unwrap();
+    compressor.include_checksum(true).unwrap();
+    compressor.compress(kernel).unwrap()
+}
+
 /// Headers with these sections: address, bytes in memory, in the file, offset there, kind.
 fn program(sections: [(u32, u32, u32, u32, u32); 2]) -> Vec<u8> {
     let mut file = vec![0; 0x200];
