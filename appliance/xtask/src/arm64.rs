@@ -124,6 +124,9 @@ fn zboot(root: &Path) -> anyhow::Result<PathBuf> {
         "the Rust compiler of this machine has no standard library for UEFI on 64-bit ARM, for which the program is built \
          that unpacks the kernel; install it with `rustup target add {FIRMWARE}`, then try again"
     );
+    // Only for this target there is all of it to be looked at.
+    let lint = ["clippy", "--quiet", "-p", "image-zboot", "--target", FIRMWARE, "--", "-D", "warnings"];
+    run(cargo(root).env_remove("RUSTC_WORKSPACE_WRAPPER").args(lint))?;
     run(cargo(root).env_remove("RUSTC_WORKSPACE_WRAPPER").args([
         "build",
         "--quiet",
