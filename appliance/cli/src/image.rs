@@ -16,7 +16,7 @@ use anyhow::{Context as _, anyhow, ensure};
 use attest_evidence::ReferenceValues;
 use clap::{Args, Subcommand};
 use image_build::{
-    Architecture, Lock, Origin,
+    Architecture, Lock, Origin, Programs,
     cve::Report,
     installed::{self, Order},
     release::Edition,
@@ -39,6 +39,9 @@ pub(crate) enum Verb {
         /// What servers it is for: amd64, or arm64.
         #[arg(long, default_value_t)]
         arch: Architecture,
+        /// For arm64: the program that unpacks the kernel (image-zboot), built for aarch64-unknown-uefi.
+        #[arg(long)]
+        zboot: Option<PathBuf>,
         #[command(flatten)]
         from: Source,
         #[command(flatten)]
@@ -119,10 +122,12 @@ pub(crate) struct Source {
 
 pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     match verb {
-        Verb::Build { agent, out, arch, from, vouching, json } => {
+        Verb::Build { agent, out, arch, zboot, from, vouching, json } => {
+            image_build::zboot::check(arch, zboot.as_deref())?;
             let (lock, report) = from.lock(arch, &out)?;
             let origin = from.origin(&lock);
-            build(&agent, &out, (origin, report.as_ref()), &vouching, json)
+            let programs = Programs { agent: &agent, zboot: zboot.as_deref() };
+            build(programs, &out, (origin, report.as_ref()), &vouching, json)
         }
         Verb::BuildAppliance(options) => appliance::build(&options),
         Verb::BuildHost { agent, start, out, from, vouching, json } => {
@@ -140,14 +145,14 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
 }
 
 fn build(
-    agent: &Path,
+    programs: Programs<'_>,
     out: &Path,
     (origin, report): (Origin<'_>, Option<&Report>),
     vouching: &Vouching,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
     let key = vouching.key()?;
-    let built = steps(|progress| image_build::discovery(origin, agent, out, progress))?;
+    let built = steps(|progress| image_build::discovery(origin, programs, out, progress))?;
     let signed = sign(&built.reference_corim, &built.reference, key)?;
     cve::leave(report, out)?;
     if json {

@@ -2,7 +2,8 @@
 //!
 //! By Debian's packages alone: its Rust for Debian 12 (`rustc-web`) with the standard library of arm64, unpacked into a
 //! folder of ours and never installed, and its C compiler for arm64, which is.  Folders of their own keep all of it apart
-//! from the ordinary build.
+//! from the ordinary build.  The program that unpacks the kernel is for UEFI, which Debian's Rust knows nothing of: the
+//! ordinary compiler makes it.
 
 use std::{
     fs,
@@ -12,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use image_build::{Architecture, Discovery, Origin};
+use image_build::{Architecture, Discovery, Origin, Programs};
 
 use crate::{
     gates, prepare,
@@ -21,6 +22,9 @@ use crate::{
 };
 
 const TARGET: &str = "aarch64-unknown-linux-gnu";
+
+/// What the kernel is unpacked on.
+const FIRMWARE: &str = "aarch64-unknown-uefi";
 
 /// What must be installed for `rustc-web` to compile for arm64 as well: the second is never installed.
 const WANTED: [&str; 2] = ["rustc-web", "libstd-rust-web-dev:arm64"];
@@ -65,7 +69,8 @@ pub(crate) fn soak(root: &Path) -> anyhow::Result<()> {
 /// The image of servers below `image`, and below `virtual` the same with the kernel for virtual machines.
 fn images(root: &Path) -> anyhow::Result<()> {
     let folder = folder(root);
-    let agent = agent(root)?;
+    let (agent, zboot) = (agent(root)?, zboot(root)?);
+    let programs = Programs { agent: &agent, zboot: Some(&zboot) };
     let xtask = root.join(".xtask");
     let cache = xtask.join("cache");
     let mut say = |line: &str| eprintln!("  {line}");
@@ -77,7 +82,7 @@ fn images(root: &Path) -> anyhow::Result<()> {
     for (lock, name) in [(&lock, "image"), (&of_machines, "virtual")] {
         let origin = Origin { cache: &cache, lock, snapshot: None };
         let Discovery { uki, uki_bytes, .. } =
-            image_build::discovery(origin, &agent, &folder.join(name), &mut say)?;
+            image_build::discovery(origin, programs, &folder.join(name), &mut say)?;
         eprintln!("  {} has {uki_bytes} bytes", uki.display());
     }
     Ok(())
@@ -104,6 +109,40 @@ fn agent(root: &Path) -> anyhow::Result<PathBuf> {
     let agent = folder.join("agent");
     fs::copy(&made, &agent).with_context(|| format!("copying {}", made.display()))?;
     Ok(agent)
+}
+
+/// The program that unpacks the kernel, by the ordinary compiler.
+fn zboot(root: &Path) -> anyhow::Result<PathBuf> {
+    let library = output(Command::new("rustc").current_dir(root).args([
+        "--print",
+        "target-libdir",
+        "--target",
+        FIRMWARE,
+    ]))?;
+    ensure!(
+        Path::new(library.trim()).is_dir(),
+        "the Rust compiler of this machine has no standard library for UEFI on 64-bit ARM, for which the program is built \
+         that unpacks the kernel; install it with `rustup target add {FIRMWARE}`, then try again"
+    );
+    // Only for this target there is all of it to be looked at.
+    let lint = ["clippy", "--quiet", "-p", "image-zboot", "--target", FIRMWARE, "--", "-D", "warnings"];
+    run(cargo(root).env_remove("RUSTC_WORKSPACE_WRAPPER").args(lint))?;
+    run(cargo(root).env_remove("RUSTC_WORKSPACE_WRAPPER").args([
+        "build",
+        "--quiet",
+        "--profile",
+        "agent",
+        "-p",
+        "image-zboot",
+        "--target",
+        FIRMWARE,
+    ]))?;
+    let made = prepare::target(root).join(FIRMWARE).join("agent/zboot.efi");
+    let folder = folder(root);
+    fs::create_dir_all(&folder)?;
+    let zboot = folder.join("zboot.efi");
+    fs::copy(&made, &zboot).with_context(|| format!("copying {}", made.display()))?;
+    Ok(zboot)
 }
 
 /// Debian's Rust with both standard libraries, unpacked once.

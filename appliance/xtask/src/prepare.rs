@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use hil_tests_scenarios::{Artefacts, BootFiles};
-use image_build::{Architecture, Lock, Origin, lock::Set, packages};
+use image_build::{Architecture, Lock, Origin, Programs, lock::Set, packages};
 
 use crate::run::{cargo, run};
 
@@ -49,13 +49,14 @@ pub(crate) fn prepare(root: &Path, altered: bool) -> anyhow::Result<(Artefacts, 
     let rest: &[Set] = if altered { &[Set::Host, Set::Appliance, Set::Tools] } else { &[] };
     let lock = packages(&folder, &cache, Architecture::Amd64, rest, &mut say)?;
     let origin = Origin { cache: &cache, lock: &lock, snapshot: None };
-    let built = image_build::discovery(origin, &agent, &base, &mut say)?;
+    let built = image_build::discovery(origin, Programs { agent: &agent, zboot: None }, &base, &mut say)?;
     ensure!(built.uki_bytes <= UKI_BYTES_MAX, "the discovery image has {} bytes", built.uki_bytes);
     let image = sealed(&built, &ca, folder.join("image"))?;
     let altered_image = folder.join("image-altered");
     if altered {
         let wrong = alter(&folder, &agent)?;
-        let wrong = image_build::discovery(origin, &wrong, &folder.join("image-altered-base"), &mut say)?;
+        let wrong = Programs { agent: &wrong, zboot: None };
+        let wrong = image_build::discovery(origin, wrong, &folder.join("image-altered-base"), &mut say)?;
         sealed(&wrong, &ca, altered_image.clone())?;
     }
     let artefacts = Artefacts {

@@ -105,15 +105,21 @@ impl Architecture {
         }
     }
 
+    /// Whether a program of ours unpacks the kernel (`zboot.rs`): Debian's for arm64 is not compressed
+    /// (`CONFIG_EFI_ZBOOT` is off) and has 36 MiB where the other, which unpacks itself, has 12.
+    #[must_use]
+    pub fn wants_zboot(self) -> bool {
+        match self {
+            Architecture::Amd64 => false,
+            Architecture::Arm64 => true,
+        }
+    }
+
     /// The bar for a UKI: firmware loads it over the network into memory before anything else runs.
-    ///
-    /// Debian's kernel for arm64 is not compressed (`CONFIG_EFI_ZBOOT` is off): it has 36 MiB where the other has 12, so
-    /// the bar is 24 MiB higher and leaves the same room for everything else.
     #[must_use]
     pub fn uki_bytes_max(self) -> usize {
         match self {
-            Architecture::Amd64 => 32 << 20,
-            Architecture::Arm64 => 56 << 20,
+            Architecture::Amd64 | Architecture::Arm64 => 32 << 20,
         }
     }
 }

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::architecture::Architecture;
 use crate::carried;
+use crate::compress::{Part, compress, compress_cached};
 use crate::cpio::{self, Archive};
 use crate::elf;
 use crate::firmware;
@@ -23,6 +24,7 @@ use crate::packages::Packages;
 use crate::pe;
 use crate::programs;
 use crate::uki::{self, Parts};
+use crate::zboot;
 
 /// Where the agent finds the names of modules that it loads without being asked by hardware, one a line.
 pub const START_MODULES_PATH: &str = "etc/scalerforge/modules";
@@ -32,8 +34,6 @@ pub const PROGRAMS_PATH: &str = "etc/scalerforge/programs";
 pub(crate) const FIRMWARE_PLACE: &str = "lib/firmware/";
 /// What the kernel adds to the name when it looks for a compressed one (`CONFIG_FW_LOADER_COMPRESS_ZSTD`).
 pub(crate) const FIRMWARE_SUFFIX: &str = ".zst";
-/// zstd's highest level that needs no more memory to unpack than the kernel allows itself (8 MiB window).
-const ZSTD_LEVEL: i32 = 19;
 /// No kernel module is near this size; a file that unpacks to more is not one.
 const MODULE_BYTES_MAX: u64 = 256 << 20;
 
@@ -77,8 +77,11 @@ pub enum Error {
     /// The stub or kernel is not what it should be.
     #[error("cannot put the UKI together")]
     Uki(#[source] pe::Error),
+    /// The kernel cannot be put into the program that unpacks it.
+    #[error("cannot make the kernel small")]
+    Zboot(#[source] zboot::Error),
     /// zstd failed.
-    #[error("cannot compress the initramfs; is there 1 GiB of free memory?")]
+    #[error("cannot compress kernel or initramfs; is there 1 GiB of free memory?")]
     Compress(#[source] io::Error),
     /// A program or module for another processor.
     #[error("{what} is for another processor than the image, which is for {wanted}; nothing was built")]
@@ -107,11 +110,13 @@ pub enum Error {
 pub struct Inputs<'a> {
     /// The agent, a static program.
     pub agent: &'a Path,
+    /// The program that unpacks the kernel, for an architecture whose kernel does not do that itself.
+    pub zboot: Option<&'a Path>,
     /// Kernel, modules and stub.
     pub packages: &'a Packages,
     /// More files: path without leading slash, and content.
     pub extra_files: &'a [(String, Vec<u8>)],
-    /// Where compressed parts are kept between builds; changes nothing but the time.
+    /// Where compressed firmware and kernels are kept between builds; changes nothing but the time.
     pub cache: Option<&'a Path>,
 }
 
@@ -132,6 +137,7 @@ pub struct Built {
 pub fn build(inputs: &Inputs<'_>, progress: &mut dyn FnMut(&str)) -> Result<Built, Error> {
     let architecture = inputs.packages.architecture();
     let agent = read_agent(inputs.agent, architecture)?;
+    let zboot = zboot::Program::read(architecture, inputs.zboot).map_err(Error::Zboot)?;
     let agent_bytes = agent.len();
     let os_release = os_release(architecture);
 
@@ -145,13 +151,21 @@ pub fn build(inputs: &Inputs<'_>, progress: &mut dyn FnMut(&str)) -> Result<Buil
     let (mut initrd, own_raw) = (drivers.to_bytes(), own.to_bytes());
     let unpacked_bytes = initrd.len() + own_raw.len();
     initrd.extend(compress(&own_raw)?);
+    let kernel = read(&inputs.packages.kernel())?;
+    let kernel_sha256 = hex::encode(Sha256::digest(&kernel));
+    let linux = match &zboot {
+        None => kernel,
+        Some(program) => {
+            let compressed = compress_cached(Part::Kernel, &kernel, inputs.cache, progress)?;
+            program.carry(&kernel, &compressed).map_err(Error::Zboot)?
+        }
+    };
     progress("UKI and its reference values");
     let stub = read(&inputs.packages.stub())?;
-    let kernel = read(&inputs.packages.kernel())?;
     let kernel_release = inputs.packages.kernel_release();
     let parts = Parts {
         stub: &stub,
-        kernel: &kernel,
+        kernel: &linux,
         kernel_release,
         initrd: &initrd,
         os_release: &os_release,
@@ -167,7 +181,8 @@ pub fn build(inputs: &Inputs<'_>, progress: &mut dyn FnMut(&str)) -> Result<Buil
         name: reference.name.clone(),
         kernel_release: kernel_release.to_owned(),
         command_line: architecture.command_line().to_owned(),
-        kernel_sha256: hex::encode(Sha256::digest(&kernel)),
+        kernel_sha256,
+        zboot: zboot.as_ref().map(zboot::Program::described),
         stub_sha256: hex::encode(Sha256::digest(&stub)),
         uki_sha256: reference.uki_sha256.to_string(),
         uki_bytes: uki.len(),
@@ -219,7 +234,7 @@ fn os_release(architecture: Architecture) -> String {
 fn drivers(inputs: &Inputs<'_>, picked: &Picked, progress: &mut dyn FnMut(&str)) -> Result<Archive, Error> {
     let mut archive = modules_archive(inputs.packages, picked).map_err(Error::Archive)?;
     for (name, content) in firmware::taken(inputs.packages, picked).map_err(Error::Firmware)? {
-        let packed = compress_cached(&content, &name, inputs.cache, progress)?;
+        let packed = compress_cached(Part::ForKernel(&name), &content, inputs.cache, progress)?;
         let path = format!("{FIRMWARE_PLACE}{name}{FIRMWARE_SUFFIX}");
         archive.file(&path, packed, false).map_err(Error::Archive)?;
     }
@@ -333,39 +348,6 @@ fn module(path: &Path) -> io::Result<Stored> {
     }
 }
 
-pub(crate) fn compress(raw: &[u8]) -> Result<Vec<u8>, Error> {
-    zstd::bulk::compress(raw, ZSTD_LEVEL).map_err(Error::Compress)
-}
-
-/// Compresses, or takes what an earlier build compressed from exactly these bytes in exactly this way.  `what` is for
-/// `progress`.
-pub(crate) fn compress_cached(
-    raw: &[u8],
-    what: &str,
-    cache: Option<&Path>,
-    progress: &mut dyn FnMut(&str),
-) -> Result<Vec<u8>, Error> {
-    let Some(cache) = cache else {
-        progress(&format!("compress {what}"));
-        return compress(raw);
-    };
-    let recipe = format!("zstd {} level {ZSTD_LEVEL}", zstd::zstd_safe::version_number());
-    let key = Sha256::new().chain_update(recipe).chain_update(raw).finalize();
-    let dir = cache.join("initrd");
-    let path = dir.join(format!("{}.zst", hex::encode(key)));
-    if let Ok(kept) = fs::read(&path)
-        // A damaged file is made again; unpacking costs a fraction of a second.
-        && zstd::bulk::decompress(&kept, raw.len()).is_ok_and(|unpacked| unpacked == raw)
-    {
-        return Ok(kept);
-    }
-    progress(&format!("compress {what} (once for each version)"));
-    let packed = compress(raw)?;
-    fs::create_dir_all(&dir).map_err(|source| Error::File { doing: "create", path: dir.clone(), source })?;
-    write(&path, &packed)?;
-    Ok(packed)
-}
-
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     fs::read(path).map_err(|source| Error::File { doing: "read", path: path.to_owned(), source })
 }
@@ -428,8 +410,13 @@ mod tests {
         let (dir, agent, packages) = workplace(&agent(agent_body));
         let cache = keep.then(|| dir.path().join("cache"));
         let extra = [("etc/extra".to_owned(), vec![1])];
-        let inputs =
-            Inputs { agent: &agent, packages: &packages, extra_files: &extra, cache: cache.as_deref() };
+        let inputs = Inputs {
+            agent: &agent,
+            zboot: None,
+            packages: &packages,
+            extra_files: &extra,
+            cache: cache.as_deref(),
+        };
         let first = build(&inputs, &mut |_| ()).unwrap();
         // The second build in the same place takes the firmware from the cache, if there is one.
         assert_eq!(build(&inputs, &mut |_| ()).unwrap().uki, first.uki);
@@ -484,7 +471,8 @@ mod tests {
         ];
         for (agent, expected) in table {
             let (_dir, agent, packages) = workplace(agent);
-            let inputs = Inputs { agent: &agent, packages: &packages, extra_files: &[], cache: None };
+            let inputs =
+                Inputs { agent: &agent, zboot: None, packages: &packages, extra_files: &[], cache: None };
             let error = build(&inputs, &mut |_| ()).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
@@ -492,9 +480,10 @@ mod tests {
 
     #[test]
     fn the_bar_is_32_mib() {
-        let check = |bytes| check_size(bytes, 1, Architecture::Amd64);
-        assert!(check(32 << 20).is_ok());
-        assert!(check((32 << 20) + 1).unwrap_err().to_string().contains("more than 33554432"));
-        assert!(check_size(56 << 20, 1, Architecture::Arm64).is_ok());
+        for architecture in Architecture::ALL {
+            let check = |bytes| check_size(bytes, 1, architecture);
+            assert!(check(32 << 20).is_ok());
+            assert!(check((32 << 20) + 1).unwrap_err().to_string().contains("more than 33554432"));
+        }
     }
 }

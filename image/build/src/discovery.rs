@@ -23,9 +23,10 @@ use crate::pe::{self, Image};
 use crate::programs;
 use crate::sbom::{self, Licensed, Subject};
 use crate::signed;
+use crate::zboot;
 
 /// This crate's own code and data, and that of `image-seal`: a changed builder may build other bytes.
-const OWN_SOURCES: [(&str, &[u8]); 67] = [
+const OWN_SOURCES: [(&str, &[u8]); 69] = [
     ("appliance-overlay.txt", include_bytes!("../data/appliance-overlay.txt")),
     ("appliance.rs", include_bytes!("appliance.rs")),
     ("appliance.txt", include_bytes!("../data/appliance.txt")),
@@ -36,6 +37,7 @@ const OWN_SOURCES: [(&str, &[u8]); 67] = [
     ("brought.rs", include_bytes!("brought.rs")),
     ("build.rs", include_bytes!("build.rs")),
     ("carried.rs", include_bytes!("carried.rs")),
+    ("compress.rs", include_bytes!("compress.rs")),
     ("crates.rs", include_bytes!("crates.rs")),
     ("crates/rooms.rs", include_bytes!("crates/rooms.rs")),
     ("cve.rs", include_bytes!("cve.rs")),
@@ -93,6 +95,7 @@ const OWN_SOURCES: [(&str, &[u8]); 67] = [
     ("tree.rs", include_bytes!("tree.rs")),
     ("verity.rs", include_bytes!("verity.rs")),
     ("version.rs", include_bytes!("version.rs")),
+    ("zboot.rs", include_bytes!("zboot.rs")),
 ];
 
 /// Why there is no image.
@@ -140,7 +143,7 @@ pub enum Error {
 pub struct Discovery {
     /// The UKI, to be served by UEFI HTTP boot.
     pub uki: PathBuf,
-    /// The kernel in the UKI, signed by Debian, for iPXE and GRUB.
+    /// The kernel in the UKI, for iPXE and GRUB: Debian's with its signature, or for arm64 the program that carries it.
     pub kernel: PathBuf,
     /// The initramfs in the UKI, which nothing but the UKI's own signature covers.
     pub initrd: PathBuf,
@@ -173,12 +176,21 @@ pub(crate) struct Stamp {
     pub(crate) uki_sha256: String,
 }
 
+/// What of ours is in an image.
+#[derive(Debug, Clone, Copy)]
+pub struct Programs<'a> {
+    /// The agent, a static program.
+    pub agent: &'a Path,
+    /// The program that unpacks the kernel, for an architecture whose kernel does not do that itself.
+    pub zboot: Option<&'a Path>,
+}
+
 /// Fetches packages into the cache if need be and builds the image into `out_dir` if it is not up to date.
 ///
-/// `agent` is a static program.  The image belongs to no site: `sealing.rs`.  `progress` gets a line for each slow step.
+/// The image belongs to no site: `sealing.rs`.  `progress` gets a line for each slow step.
 pub fn discovery(
     origin: Origin<'_>,
-    agent: &Path,
+    programs: Programs<'_>,
     out_dir: &Path,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Discovery, Error> {
@@ -186,16 +198,18 @@ pub fn discovery(
         let path = path.to_owned();
         move |source| Error::Output { doing, path, source }
     };
+    let of_zboot = |error| Error::Build(build::Error::Zboot(error));
+    zboot::check(origin.lock.architecture, programs.zboot).map_err(of_zboot)?;
     let packages = packages::fetch(origin, progress).map_err(Error::Packages)?;
     fs::create_dir_all(out_dir).map_err(output("create", out_dir))?;
     let lock_path = out_dir.join(".discovery.lock");
     let lock = File::create(&lock_path).map_err(output("create", &lock_path))?;
     lock.lock().map_err(output("lock", &lock_path))?;
 
-    let inputs_sha256 = inputs(&read(agent).map_err(Error::Build)?, &packages);
+    let inputs_sha256 = inputs(programs, &packages).map_err(Error::Build)?;
     let uki = out_dir.join("discovery.efi");
     let (kernel, initrd) = (out_dir.join("vmlinuz"), out_dir.join("initrd"));
-    let (medium, programs) = (out_dir.join("discovery.iso"), out_dir.join(image_seal::PROGRAMS));
+    let (medium, carried) = (out_dir.join("discovery.iso"), out_dir.join(image_seal::PROGRAMS));
     let reference_json = out_dir.join("reference.json");
     let manifest_json = out_dir.join("manifest.json");
     let sbom_json = out_dir.join("sbom.cdx.json");
@@ -203,19 +217,21 @@ pub fn discovery(
     let rebuilt = !up_to_date(
         &stamp_path,
         &inputs_sha256,
-        &[&uki, &kernel, &initrd, &medium, &programs, &reference_json, &manifest_json, &sbom_json],
+        &[&uki, &kernel, &initrd, &medium, &carried, &reference_json, &manifest_json, &sbom_json],
     );
     if rebuilt {
         if stamp_path.exists() {
             fs::remove_file(&stamp_path).map_err(output("remove", &stamp_path))?;
         }
-        let inputs = Inputs { agent, packages: &packages, extra_files: &[], cache: Some(origin.cache) };
+        let Programs { agent, zboot } = programs;
+        let inputs =
+            Inputs { agent, zboot, packages: &packages, extra_files: &[], cache: Some(origin.cache) };
         let built = build::build(&inputs, progress).map_err(Error::Build)?;
         write(&uki, &built.uki).map_err(Error::Build)?;
         write_parts(&built.uki, &kernel, &initrd).map_err(Error::Build)?;
         let disc = medium::medium(&built.uki).map_err(output("make", &medium))?;
         write(&medium, &disc).map_err(Error::Build)?;
-        write(&programs, &built.programs).map_err(Error::Build)?;
+        write(&carried, &built.programs).map_err(Error::Build)?;
         write_json(&reference_json, &built.reference)?;
         write_json(&manifest_json, &built.manifest)?;
         write_json(&sbom_json, &sbom(&built.manifest, &packages, origin.lock))?;
@@ -232,7 +248,7 @@ pub fn discovery(
         kernel,
         initrd,
         medium,
-        programs,
+        programs: carried,
         reference_json,
         reference_corim,
         manifest_json,
@@ -268,27 +284,29 @@ fn sbom(manifest: &Manifest, packages: &Packages, lock: &Lock) -> serde_json::Va
     inside.extend(sbom::firmware(packages, blobs));
     let not_ours =
         ["lib/modules/", build::FIRMWARE_PLACE, programs::PROGRAMS_PLACE, packages.architecture().loader()];
-    let own: Vec<&FileEntry> = manifest
-        .files
-        .iter()
-        .filter(|file| !not_ours.iter().any(|start| file.path.starts_with(start)))
-        .collect();
+    let ours =
+        manifest.files.iter().filter(|file| !not_ours.iter().any(|start| file.path.starts_with(start)));
+    let own: Vec<&FileEntry> = ours.chain(&manifest.zboot).collect();
+    let programs: &[&str] =
+        if manifest.zboot.is_some() { &["image-agent", "image-zboot"] } else { &["image-agent"] };
     let (name, sha256) = (&manifest.name, &manifest.uki_sha256);
-    let subject = Subject { name, sha256, suite: &lock.suite, programs: &["image-agent"] };
+    let subject = Subject { name, sha256, suite: &lock.suite, programs };
     sbom::document(subject, &inside, &own)
 }
 
-fn inputs(agent: &[u8], packages: &Packages) -> String {
+fn inputs(programs: Programs<'_>, packages: &Packages) -> Result<String, build::Error> {
+    let (agent, zboot) = (read(programs.agent)?, programs.zboot.map(read).transpose()?);
     let mut hash = Sha256::new();
     let mut part = |content: &[u8]| hash.update(Sha256::digest(content));
     part(zstd::zstd_safe::version_string().as_bytes());
-    part(agent);
+    part(&agent);
+    part(zboot.as_deref().unwrap_or_default());
     part(packages.kernel_release().as_bytes());
     for package in packages.list() {
         part(package.sha256.as_bytes());
     }
     own_sources(&mut hash);
-    hex::encode(hash.finalize())
+    Ok(hex::encode(hash.finalize()))
 }
 
 /// What this program itself is, as far as it determines an image.

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::brought::Brought;
 use crate::build::{self, read, write};
+use crate::compress::compress;
 use crate::cpio::{self, Archive};
 use crate::disk::{self, Guid, Partition};
 use crate::firmware;
@@ -273,7 +274,7 @@ pub(crate) fn system_uki(
     let program = build::read_agent(start, architecture).map_err(Error::Build)?;
     let mut own = own_files(program, said.release, &picked.at_start).map_err(of_archive)?;
     build::index(&mut own, packages, &picked).map_err(of_archive)?;
-    initrd.extend(build::compress(&own.to_bytes()).map_err(Error::Build)?);
+    initrd.extend(compress(&own.to_bytes()).map_err(Error::Build)?);
     let stub = read(&packages.stub()).map_err(Error::Build)?;
     let kernel = read(&packages.kernel()).map_err(Error::Build)?;
     uki::assemble(&Parts {

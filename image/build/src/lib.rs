@@ -12,6 +12,7 @@ pub mod architecture;
 mod brought;
 pub mod build;
 pub mod carried;
+mod compress;
 pub mod crates;
 pub mod cve;
 pub mod deb;
@@ -42,6 +43,7 @@ pub mod tools;
 pub mod tree;
 pub mod verity;
 pub mod version;
+pub mod zboot;
 
 #[cfg(test)]
 #[path = "../../seal/src/tiny.rs"]
@@ -49,7 +51,7 @@ mod tiny;
 
 pub use architecture::Architecture;
 pub use build::{Built, Inputs, build};
-pub use discovery::{Discovery, discovery};
+pub use discovery::{Discovery, Programs, discovery};
 pub use image_seal::{cpio, pcr, pe, uki};
 pub use lock::Lock;
 pub use packages::{Origin, Packages};

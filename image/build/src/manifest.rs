@@ -16,6 +16,9 @@ pub struct Manifest {
     pub command_line: String,
     /// SHA-256 of the kernel inside, hex.
     pub kernel_sha256: String,
+    /// The program that unpacks the kernel, before it was given one, where the kernel does not do that itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zboot: Option<FileEntry>,
     /// SHA-256 of the boot stub that the UKI was made from, hex.
     pub stub_sha256: String,
     /// SHA-256 of the UKI file, hex.

@@ -18,14 +18,29 @@ use std::time::{Duration, Instant};
 
 use attest_evidence::ReferenceValues;
 use image_build::manifest::Manifest;
-use image_build::{Architecture, Inputs, Lock, Origin, inspect, packages};
-use image_seal::{Site, seal};
+use image_build::{Architecture, Inputs, Lock, Origin, inspect, packages, pe::Image};
+use image_seal::{Key, Site, authenticode, seal};
 use registers::Registers;
+use sha2::{Digest as _, Sha256};
 
 const CA: &[u8] = b"-----BEGIN CERTIFICATE-----\ntest\n-----END CERTIFICATE-----\n";
-/// Debian's `qemu-efi-aarch64` puts them there.
-const CODE: &str = "/usr/share/AAVMF/AAVMF_CODE.fd";
-const VARIABLES: &str = "/usr/share/AAVMF/AAVMF_VARS.fd";
+/// Firmware, and the variables that it starts with.  Debian's `qemu-efi-aarch64` puts them there.
+#[derive(Debug, Clone, Copy)]
+struct Firmware {
+    code: &'static str,
+    variables: &'static str,
+}
+
+const PLAIN: Firmware =
+    Firmware { code: "/usr/share/AAVMF/AAVMF_CODE.fd", variables: "/usr/share/AAVMF/AAVMF_VARS.fd" };
+/// With Secure Boot, trusting a key that everybody has, for tests.
+const SECURE: Firmware = Firmware {
+    code: "/usr/share/AAVMF/AAVMF_CODE.snakeoil.fd",
+    variables: "/usr/share/AAVMF/AAVMF_VARS.snakeoil.fd",
+};
+/// That key (its password is `snakeoil`) and its certificate.
+const TRUSTED_KEY: &str = "/usr/share/qemu-efi-aarch64/PkKek-1-snakeoil.key";
+const TRUSTED: &str = "/usr/share/qemu-efi-aarch64/PkKek-1-snakeoil.pem";
 /// A quiet machine takes half a minute.
 const LIMIT: Duration = Duration::from_secs(540);
 /// What the agent says first.
@@ -50,9 +65,10 @@ impl Drop for Owned {
     }
 }
 
-fn run(command: &mut Command) {
+fn run(command: &mut Command) -> Vec<u8> {
     let done = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; is it installed?"));
     assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
+    done.stdout
 }
 
 /// A FAT disk whose removable-media path is the UKI.
@@ -76,8 +92,10 @@ fn the_arm64_image_is_the_same_in_another_place() {
     let dir = tempfile::tempdir().unwrap();
     let agent = dir.path().join("another-name");
     fs::copy(made.join("agent"), &agent).unwrap();
+    let zboot = made.join("zboot.efi");
     // Without the cache: everything is compressed anew.
-    let inputs = Inputs { agent: &agent, packages: &packages, extra_files: &[], cache: None };
+    let inputs =
+        Inputs { agent: &agent, zboot: Some(&zboot), packages: &packages, extra_files: &[], cache: None };
     let built = image_build::build(&inputs, &mut |step| println!("{step}")).unwrap();
     let kept = fs::read(made.join("image/discovery.efi")).unwrap();
     assert!(built.uki == kept, "the same bytes");
@@ -94,7 +112,17 @@ fn the_arm64_image_is_the_same_in_another_place() {
         let file = format!("/{driver}.ko");
         assert!(found.files.iter().any(|entry| entry.path.ends_with(&file)), "{driver}");
     }
+    assert_eq!(carried(&kept), manifest.kernel_sha256, "Debian's kernel, to the byte");
     println!("UKI {} bytes, initramfs {} bytes", built.uki.len(), manifest.initrd_bytes);
+}
+
+/// SHA-256 of the kernel that a UKI's `.linux` carries, found as tools that know Linux's format find it.
+fn carried(uki: &[u8]) -> String {
+    let linux = Image::parse(uki).unwrap().section(".linux").unwrap();
+    assert_eq!((&linux[4..8], &linux[24..31]), (&b"zimg"[..], &b"zstd22\0"[..]));
+    let field = |at: usize| usize::try_from(u32::from_le_bytes(*linux[at..].first_chunk().unwrap())).unwrap();
+    let kernel = image_zboot::unpack(&linux[field(8)..][..field(12)]).unwrap();
+    hex::encode(Sha256::digest(&kernel))
 }
 
 #[test]
@@ -103,11 +131,48 @@ fn the_agent_starts_on_arm64_and_the_tpm_says_what_was_predicted() {
     let dir = tempfile::tempdir().unwrap();
     let base = fs::read(made().join("image/discovery.efi")).unwrap();
     let sealed = seal(&base, &Site { ca_pem: CA, appliance: None }, None).unwrap();
-    let uki = dir.path().join("discovery.efi");
-    fs::write(&uki, &sealed.uki).unwrap();
+    let _machine = start(dir.path(), PLAIN, &sealed.uki, FIRST_LINE);
+    compare(&sealed.reference, 0, &mut Registers::open(&dir.path().join("qtest.sock")));
+}
+
+/// The kernel inside has no signature that this firmware trusts: the image's covers it.
+#[test]
+#[ignore = "needs the agent for arm64: cargo xtask soak --arm64"]
+fn with_secure_boot_the_images_signature_covers_the_kernel() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = fs::read(made().join("image/discovery.efi")).unwrap();
+    let sealed = seal(&base, &Site { ca_pem: CA, appliance: None }, None).unwrap();
+    let plain_key = ["pkey", "-passin", "pass:snakeoil", "-in", TRUSTED_KEY];
+    let key = String::from_utf8(run(Command::new("openssl").args(plain_key))).unwrap();
+    let certificate = authenticode::certificate_of_pem(&fs::read(TRUSTED).unwrap()).unwrap();
+    let signed = sealed.signed(&Key::from_pem(&key).unwrap(), &certificate).unwrap();
+    let _machine = start(dir.path(), SECURE, &signed.uki, FIRST_LINE);
+    compare(&signed.reference, 1, &mut Registers::open(&dir.path().join("qtest.sock")));
+    let other = tempfile::tempdir().unwrap();
+    // What firmware says of an image that nobody whom it trusts has signed.
+    drop(start(other.path(), SECURE, &base, "Access Denied"));
+}
+
+#[test]
+#[ignore = "needs the agent for arm64: cargo xtask soak --arm64"]
+fn a_damaged_kernel_is_not_started_and_the_console_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let uki = fs::read(made().join("image/discovery.efi")).unwrap();
+    let mut linux = Image::parse(&uki).unwrap().section(".linux").unwrap().to_vec();
+    let middle = linux.len() / 2;
+    for byte in &mut linux[middle..middle + 100] {
+        *byte ^= 0xa5;
+    }
+    drop(start(dir.path(), PLAIN, &linux, "zboot: the kernel in this image cannot be unpacked"));
+}
+
+/// A machine whose console has said this.
+fn start(dir: &Path, firmware: Firmware, program: &[u8], until: &str) -> (Owned, Owned) {
+    let file = dir.join("discovery.efi");
+    fs::write(&file, program).unwrap();
     let begun = now();
-    let (_tpm, socket) = swtpm(dir.path());
-    let mut machine = machine(dir.path(), &disk(dir.path(), &uki), &socket);
+    let (tpm, socket) = swtpm(dir);
+    let mut machine = machine(dir, firmware, &disk(dir, &file), &socket);
     let console = BufReader::new(machine.0.stdout.take().unwrap());
     let (tell, lines) = mpsc::channel();
     std::thread::spawn(move || {
@@ -115,36 +180,35 @@ fn the_agent_starts_on_arm64_and_the_tpm_says_what_was_predicted() {
     });
     loop {
         let left = LIMIT.saturating_sub(begun.elapsed());
-        let line = lines.recv_timeout(left).expect("the agent says its first line in time");
+        let line = lines.recv_timeout(left).unwrap_or_else(|_| panic!("`{until}` in time"));
         let line = String::from_utf8_lossy(&line).trim_end().to_owned();
         println!("{:>6.1} s  {line}", begun.elapsed().as_secs_f64());
-        if line.contains(FIRST_LINE) {
-            break;
+        if line.contains(until) {
+            return (machine, tpm);
         }
     }
-    compare(&sealed.reference, &mut Registers::open(&dir.path().join("qtest.sock")));
 }
 
-/// What the TPM holds now is what was computed.
-fn compare(reference: &ReferenceValues, tpm: &mut Registers) {
+/// What the TPM holds now is what was computed, of PCR 4 for this case: without Secure Boot, with it.
+fn compare(reference: &ReferenceValues, case: usize, tpm: &mut Registers) {
     assert!(reference.pcrs.iter().any(|entry| entry.pcr == 11), "{reference:?}");
     for entry in &reference.pcrs {
         let measured = hex::encode(tpm.pcr(entry.pcr));
         println!("PCR {:>2} {measured}", entry.pcr);
-        // Secure Boot is off here, the first case of PCR 4.
-        assert_eq!(measured, entry.accepted[0].value.to_string(), "PCR {}", entry.pcr);
+        let expected = entry.accepted.get(case).unwrap_or(&entry.accepted[0]);
+        assert_eq!(measured, expected.value.to_string(), "PCR {}", entry.pcr);
     }
 }
 
 /// A machine with a TPM that starts from a disk.
-fn machine(dir: &Path, disk: &Path, tpm: &Path) -> Owned {
+fn machine(dir: &Path, firmware: Firmware, disk: &Path, tpm: &Path) -> Owned {
     let variables = dir.join("vars.fd");
-    fs::copy(VARIABLES, &variables).expect("qemu-efi-aarch64 is installed");
+    fs::copy(firmware.variables, &variables).expect("qemu-efi-aarch64 is installed");
     let machine = Command::new("qemu-system-aarch64")
         .args(["-machine", "virt", "-accel", "tcg,thread=multi"])
         .args(["-cpu", "neoverse-n1", "-smp", "2", "-m", "2048", "-display", "none", "-serial", "stdio"])
         .args(["-monitor", "none", "-nodefaults", "-no-reboot", "-device", "virtio-rng-pci", "-drive"])
-        .arg(format!("if=pflash,format=raw,readonly=on,file={CODE}"))
+        .arg(format!("if=pflash,format=raw,readonly=on,file={}", firmware.code))
         .arg("-drive")
         .arg(format!("if=pflash,format=raw,file={}", variables.display()))
         .arg("-drive")

@@ -35,7 +35,8 @@ fn the_real_packages_give_the_same_bytes_without_the_cache() {
     let cache = cache();
     let packages = fetch(&cache);
     let build = |dir: &Path, cache: Option<&Path>| {
-        let inputs = Inputs { agent: &program(dir, INIT), packages: &packages, extra_files: &[], cache };
+        let agent = program(dir, INIT);
+        let inputs = Inputs { agent: &agent, zboot: None, packages: &packages, extra_files: &[], cache };
         image_build::build(&inputs, &mut |step| println!("{step}")).unwrap()
     };
     let (kept, fresh) = (build(one.path(), Some(&cache)), build(two.path(), None));
@@ -51,6 +52,7 @@ fn the_tpm_says_what_was_predicted() {
     let packages = fetch(&cache);
     let inputs = Inputs {
         agent: &program(dir.path(), INIT),
+        zboot: None,
         packages: &packages,
         extra_files: &[],
         cache: Some(&cache),

@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use image_build::{Architecture, Discovery, Lock, Origin, discovery, pe::Image};
+use image_build::{Architecture, Discovery, Lock, Origin, Programs, discovery, pe::Image};
 
 fn cache() -> PathBuf {
     match std::env::var_os("SCALERFORGE_CACHE") {
@@ -36,7 +36,8 @@ fn write_agent(path: &Path, body: u8) {
 fn run(dir: &Path) -> Discovery {
     let (cache, lock) = (cache(), lock());
     let origin = Origin { cache: &cache, lock: &lock, snapshot: None };
-    discovery(origin, &dir.join("agent"), &dir.join("out"), &mut |_| ()).unwrap()
+    let programs = Programs { agent: &dir.join("agent"), zboot: None };
+    discovery(origin, programs, &dir.join("out"), &mut |_| ()).unwrap()
 }
 
 #[test]

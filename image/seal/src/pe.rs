@@ -53,6 +53,14 @@ pub struct Section {
     raw_bytes: u32,
 }
 
+impl Section {
+    /// Where it begins in the file.
+    #[must_use]
+    pub fn file_offset(&self) -> u32 {
+        self.raw_offset
+    }
+}
+
 /// A parsed image that borrows the file.
 #[derive(Debug)]
 pub struct Image<'a> {
@@ -242,6 +250,25 @@ impl<'a> Image<'a> {
         self.with_checksum(out)
     }
 
+    /// `MajorImageVersion`, and above it `MinorImageVersion`: of a Linux kernel, what its EFI stub understands.
+    pub fn version(&self) -> Result<u32, Error> {
+        u32_at(self.file, self.optional + 44)
+    }
+
+    /// A copy of the image of this version, with these bytes at these offsets of its DOS header, of which UEFI firmware reads
+    /// only the first two and the last four.
+    pub fn marked(&self, marks: &[(usize, &[u8])], version: u32) -> Result<Vec<u8>, Error> {
+        let mut out = self.file.to_vec();
+        for (at, bytes) in marks {
+            if *at < 2 || at.saturating_add(bytes.len()) > 0x3c {
+                return Err(Error::Malformed { what: "its mark lies where firmware reads" });
+            }
+            out[*at..at + bytes.len()].copy_from_slice(bytes);
+        }
+        put(&mut out, self.optional + 44, version);
+        self.with_checksum(out)
+    }
+
     /// Whether it has a certificate table; whether that is any good, firmware says.
     pub fn is_signed(&self) -> Result<bool, Error> {
         Ok(usize_at(self.file, self.optional + CERTIFICATE_ENTRY + 4)? != 0)
@@ -382,6 +409,18 @@ mod tests {
         assert_eq!(addresses, [0x1000, 0x2000, 0x3000]);
         assert_eq!(u32_at(&file, 0x58 + 56).unwrap(), 0x5000, "SizeOfImage covers the last section");
         assert_eq!(file.len(), 0x400 + 0x200 + 5120);
+    }
+
+    #[test]
+    fn marks_are_kept_away_from_what_firmware_reads() {
+        let plain = tiny(0);
+        let image = Image::parse(&plain).unwrap();
+        let marked = image.marked(&[(4, b"zimg"), (0x38, b"last")], 0x0001_0003).unwrap();
+        assert_eq!((&marked[4..8], &marked[0x38..0x3c]), (&b"zimg"[..], &b"last"[..]));
+        assert_eq!(Image::parse(&marked).unwrap().version().unwrap(), 0x0001_0003);
+        for at in [0, 1, 0x39, 0x3c, usize::MAX] {
+            assert!(image.marked(&[(at, b"zimg")], 0).is_err(), "{at:#x}");
+        }
     }
 
     #[test]

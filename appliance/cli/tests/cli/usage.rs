@@ -15,7 +15,7 @@ fn the_help_is_the_one_in_the_repository() {
 
 #[test]
 fn usage_errors_name_the_word_and_end_with_2() {
-    let rows: [(&[&str], &str); 12] = [
+    let rows: [(&[&str], &str); 14] = [
         (&[], "Usage: scalerforge"),
         (&["host"], "Usage: scalerforge host"),
         (&["hosts"], "unrecognized subcommand 'hosts'"),
@@ -29,6 +29,14 @@ fn usage_errors_name_the_word_and_end_with_2() {
         (
             &["image", "build", "--agent", "a", "--out", "o", "--arch", "x86"],
             "`x86` is no architecture that images are built for",
+        ),
+        (
+            &["image", "build", "--agent", "a", "--out", "o", "--arch", "arm64"],
+            "name the program that unpacks it (--zboot FILE)",
+        ),
+        (
+            &["image", "build", "--agent", "a", "--out", "o", "--zboot", "z"],
+            "amd64 unpacks itself: leave --zboot out",
         ),
         (&["serve", "--force"], "unexpected argument '--force'"),
     ];

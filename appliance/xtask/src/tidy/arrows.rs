@@ -20,7 +20,7 @@ pub(super) enum Kind {
 }
 
 /// Every room there is.  A new one is entered here on purpose.
-const ROOMS: [(&str, Kind); 46] = [
+const ROOMS: [(&str, Kind); 47] = [
     ("appliance-model", Kind::Types),
     ("appliance-api", Kind::Types),
     ("attest-wire", Kind::Types),
@@ -52,6 +52,7 @@ const ROOMS: [(&str, Kind); 46] = [
     ("pxe-server", Kind::Adapter),
     ("attest-tpm", Kind::Adapter),
     ("attest-verify-ring", Kind::Adapter),
+    ("image-zboot", Kind::Adapter),
     ("firmware-checks-probe", Kind::Adapter),
     ("firmware-checks-nvml", Kind::Adapter),
     ("firmware-checks-nvml-fake", Kind::Adapter),

@@ -1,7 +1,7 @@
 //! The manifests of the rooms that programs in images are built from; a test of `crates.rs` says which are missing or too
 //! many.
 
-pub(super) const ROOMS: [(&str, &str); 39] = [
+pub(super) const ROOMS: [(&str, &str); 40] = [
     ("appliance-api", include_str!("../../../../appliance/api/Cargo.toml")),
     ("appliance-backup", include_str!("../../../../appliance/backup/Cargo.toml")),
     ("appliance-bmc", include_str!("../../../../appliance/bmc/Cargo.toml")),
@@ -36,6 +36,7 @@ pub(super) const ROOMS: [(&str, &str); 39] = [
     ("image-seal", include_str!("../../../../image/seal/Cargo.toml")),
     ("image-slots", include_str!("../../../../image/slots/Cargo.toml")),
     ("image-start", include_str!("../../../../image/start/Cargo.toml")),
+    ("image-zboot", include_str!("../../../../image/zboot/Cargo.toml")),
     ("pxe-http", include_str!("../../../../pxe/http/Cargo.toml")),
     ("pxe-policy", include_str!("../../../../pxe/policy/Cargo.toml")),
     ("pxe-server", include_str!("../../../../pxe/server/Cargo.toml")),
