@@ -29,17 +29,15 @@ use disk::{Dice, Disk, Event, SECTOR};
 
 /// The bar: so many of an installation, and of an update; and two around the write that makes it count.
 const CUTS: usize = 20;
-/// As many as the ordinary run has time for.
-const FEW: usize = 2;
 /// Room for the slots and a small state.
 const DRIVE_BYTES: u64 = 1 << 30;
 /// An installation makes a disk of it by its last writes; half of its cuts are among as many.
 const LAST: usize = 64;
 
 /// Before which event of `log` the power is cut.
-fn cuts(log: &[Event], count: usize, dice: &mut Dice) -> Vec<usize> {
+fn cuts(log: &[Event], dice: &mut Dice) -> Vec<usize> {
     let near_end = |dice: &mut Dice| log.len().saturating_sub(dice.below(LAST));
-    let mut cuts: Vec<usize> = (0..count)
+    let mut cuts: Vec<usize> = (0..CUTS)
         .map(|number| if number % 2 == 0 { dice.below(log.len()) } else { near_end(dice) })
         .collect();
     // Behind everything, and before the last barrier: the last write may be there or not.
@@ -102,16 +100,6 @@ impl Lab<'_> {
 #[test]
 #[ignore = "many minutes of emulation; `cargo xtask soak --power-cuts` runs it"]
 fn what_a_power_cut_leaves_starts_as_predicted_or_is_visibly_empty() {
-    power_is_cut(CUTS);
-}
-
-#[test]
-fn a_few_power_cuts() {
-    power_is_cut(FEW);
-}
-
-/// At so many random places of an installation, and of an update.
-fn power_is_cut(count: usize) {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let packages = fetch(&cache());
@@ -133,7 +121,7 @@ fn power_is_cut(count: usize) {
     old.put(&loader, |system| install::fresh(&mut disk, Layout::HOST, b"D1", system));
     let log: Vec<Event> = std::mem::take(&mut disk.log);
     let (mut empty, mut whole) = (0, 0);
-    for cut in cuts(&log, count, &mut dice) {
+    for cut in cuts(&log, &mut dice) {
         let mut after = blank.after_cut(&log, cut, &mut dice);
         // Between the table and the record before it the firmware sees no partitions.
         if !matches!(gpt::read(&mut after).unwrap(), Table::Partitions(_)) {
@@ -153,7 +141,7 @@ fn power_is_cut(count: usize) {
     new.put(&loader, |system| install::update(&mut disk, &old.root_hash, system));
     let log: Vec<Event> = std::mem::take(&mut disk.log);
     let mut started = [0; 2];
-    for cut in cuts(&log, count, &mut dice) {
+    for cut in cuts(&log, &mut dice) {
         lab.write(&before.after_cut(&log, cut, &mut dice));
         started[lab.runs(&loader, releases)] += 1;
     }
