@@ -54,8 +54,8 @@ pub(crate) struct Soak {
     /// fuzzing.
     #[arg(long, group = "campaign")]
     chain_matrix: Option<u64>,
-    /// Installs a virtual server's own system, updates it and lets an update fail, instead of fuzzing: minutes of
-    /// emulation.
+    /// Installs a virtual server's own system, updates it and lets an update fail, all of it under Secure Boot with the
+    /// site's keys, instead of fuzzing: minutes of emulation.
     #[arg(long, group = "campaign")]
     installed: bool,
     /// Builds the appliance's image and lets it enrol a server, started as a CD in a virtual machine; builds it again,

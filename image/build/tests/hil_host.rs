@@ -1,5 +1,5 @@
 //! The installed host: built twice in two folders with the same bytes, sealed for a site, booted from its disk to its
-//! agent, measured as predicted, without Secure Boot and (a campaign) under it.  What it remembers opens for the site's
+//! agent, measured as predicted, under Secure Boot and (a campaign) without it.  What it remembers opens for the site's
 //! other release, not for another site's; a root with one changed bit gives way to the other slot; below the TPM's floor
 //! nothing starts.
 //!
@@ -29,14 +29,14 @@ const OLD: Edition<'_> = Edition { version: "1.9", epoch: 1 };
 const NEW: Edition<'_> = Edition { version: "1.10", epoch: 2 };
 
 #[test]
-fn a_host_starts_as_predicted_remembers_and_goes_back() {
-    whole_life(false);
+fn a_host_starts_as_predicted_remembers_and_goes_back_under_secure_boot() {
+    whole_life(true);
 }
 
 #[test]
 #[ignore = "minutes of emulation; `cargo xtask soak --power-cuts` runs it"]
-fn the_same_under_secure_boot() {
-    whole_life(true);
+fn the_same_without_secure_boot() {
+    whole_life(false);
 }
 
 fn whole_life(enforced: bool) {

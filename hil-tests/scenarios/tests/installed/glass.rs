@@ -17,6 +17,10 @@ use crate::{
     units::CUT,
 };
 
+/// The variable as the kernel shows it, four bytes of attributes first: the addon of this start was let in by firmware that
+/// checks.
+const SECURE_BOOT_ON: &str = "\u{6}\0\0\0\u{1}";
+
 /// Typed wrongly it does nothing; rightly, one key gets in and verifiers are told; ended, nobody gets in.
 pub(crate) async fn opened_and_closed(lab: &Lab, id: &str, node: &str) -> anyhow::Result<()> {
     let (right, wrong) = (pair(lab, "right").await?, pair(lab, "wrong").await?);
@@ -39,14 +43,15 @@ pub(crate) async fn opened_and_closed(lab: &Lab, id: &str, node: &str) -> anyhow
     // fourth mapped device, behind root, state and the first of them.
     let look = "n=0; until [ -e /sys/block/dm-3/dm/name ] || [ $n = 120 ]; do n=$((n + 1)); sleep 1; done; \
                 cat /sys/fs/cgroup/scalerforge.slice/cpuset.cpus.partition /sys/block/dm-*/dm/name; \
-                ls /run/systemd/system; cat /run/scalerforge/state";
+                ls /run/systemd/system; cat /run/scalerforge/state \
+                /sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
     let mut seen = String::new();
     for address in &addresses {
         let (entered, said) = ssh(&right, &known, address, look).await?;
         seen += &said;
         if entered {
             let volume = format!("scalerforge_{CUT}_");
-            for words in ["root\n", &volume, "scalerforge-compute.slice", "STATE=sealed"] {
+            for words in ["root\n", &volume, "scalerforge-compute.slice", "STATE=sealed", SECURE_BOOT_ON] {
                 ensure!(said.contains(words), "{words}: {said}");
             }
             return ended(lab, (id, node), (&glass, &known), (&wrong, address)).await;

@@ -1,7 +1,8 @@
 //! A server gets a system of its own: installed on a drive by its agent, started from it, believed after a quote, marked
 //! good; registered as a node from there, with units that its kernel vouches for; updated to a next release; back in the
 //! old one when an update does not start; opened for SSH and closed; and the same node when its drive is replaced.  The
-//! appliance is killed in the middle of it.
+//! appliance is killed in the middle of it.  All of it is under Secure Boot, with the keys that the appliance made and put
+//! into the firmware: what is not signed by this site does not start, loader, system and addon alike.
 //!
 //! Not part of the ordinary run, which it would lengthen by minutes: `cargo xtask soak --installed`.
 
@@ -15,6 +16,7 @@ mod units;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use appliance_api::secure_boot::SecureBootView;
 use hil_tests_scenarios::{Artefacts, Lab, LabConfig, run};
 use releases::{Releases, other_release};
 use said::{cli, lives, residence, settled, shows_itself};
@@ -44,11 +46,13 @@ fn a_server_gets_a_system_is_updated_and_stays_the_same_node_when_its_drive_is_r
         let mut lab = Lab::start(config(&releases), &artefacts).await?;
         let rest = releases.clone();
         let rest = tokio::task::spawn_blocking(move || rest.build_rest());
-        let id = lab.wait_stage(SERIAL, "approving", LIMIT).await?.id;
+        let id = trusts_this_site_alone(&lab).await?;
+        lab.wait_stage(SERIAL, "approving", LIMIT).await?;
         gets_a_system(&lab, &id).await?;
         let node = becomes_a_node(&lab, &id).await?;
         let host = Node { id: &id, node: &node };
         let first = shows_itself(&lab, &releases.first, &node, None).await?;
+        checked_and_by_nobody_else(&lab, &id).await?;
         let manifest = units::are_real(&lab, &id, &first).await?;
 
         rest.await??;
@@ -75,6 +79,10 @@ fn a_server_gets_a_system_is_updated_and_stays_the_same_node_when_its_drive_is_r
 fn config(releases: &Releases) -> LabConfig {
     let mut config = LabConfig::new("installed", 1);
     config.approval = "manual";
+    // The keys are there before the first start.
+    config.enrolment = "manual";
+    config.hosts[0].secure_boot = true;
+    config.own_keys = Some(Vec::new());
     config.release = Some(releases.first.clone());
     config.reattest_seconds = Some(10);
     // A busy machine emulates a system's start so slowly that the usual limit takes it for one that hangs.
@@ -83,6 +91,28 @@ fn config(releases: &Releases) -> LabConfig {
     config.hosts[0].drives[1].bytes = units::CUT_BYTES;
     config.hosts[0].network_last = true;
     config
+}
+
+/// The appliance's keys take the place of all others before the server is started at all.  Its id.
+async fn trusts_this_site_alone(lab: &Lab) -> anyhow::Result<String> {
+    let id = lab.wait_stage(SERIAL, "found", LIMIT).await?.id;
+    let permit = format!("SECURE BOOT {SERIAL}");
+    let (code, out, err) = cli(lab, &["host", "secure-boot", &id, "--permit", &permit]).await?;
+    ensure!(code == 0 && out.contains("it starts this site's images"), "{out}{err}");
+    let (code, out, err) = cli(lab, &["host", "enrol", &id]).await?;
+    ensure!(code == 0, "{out}{err}");
+    Ok(id)
+}
+
+/// This start was checked, by a list that holds the site's own certificate and no other.
+async fn checked_and_by_nobody_else(lab: &Lab, id: &str) -> anyhow::Result<()> {
+    let (code, out, err) = cli(lab, &["host", "secure-boot", id, "--json"]).await?;
+    ensure!(code == 0, "{out}{err}");
+    let view: SecureBootView = serde_json::from_str(&out)?;
+    ensure!(view.current == Some(true) && view.ours == Some(true), "{view:?}");
+    let trusted = view.databases.iter().find(|one| one.name == "db").context("no list of what is trusted")?;
+    ensure!(trusted.certificates.len() == 1 && trusted.signatures.is_empty(), "{view:?}");
+    Ok(())
 }
 
 /// Over what is on the drive, once somebody has named it.

@@ -6,6 +6,7 @@ use anyhow::{Context as _, ensure};
 use appliance_api::residence::ResidenceView;
 use attest_evidence::Evidence;
 use hil_tests_scenarios::{Lab, VERIFIER_ADDRESS};
+use serde_json::Value;
 
 use crate::{LIMIT, releases::sealed_values};
 
@@ -69,7 +70,7 @@ pub(crate) async fn shows(
     let file = lab.site().join("newest.evidence");
     let (path, roots) = (file.display().to_string(), lab.site().join("endorsement").display().to_string());
     let verify = ["evidence", "verify", &path, "--roots", &roots, "--reference", reference];
-    let verify = [&verify[..], &["--allow-software-tpm"]].concat();
+    let verify = [&verify[..], &["--allow-software-tpm", "--json"]].concat();
     let end = tokio::time::Instant::now() + LIMIT;
     loop {
         let bytes = asked(format!("/v1/nodes/{node}/evidence")).await.unwrap_or_default();
@@ -79,6 +80,7 @@ pub(crate) async fn shows(
         if let Some(shown) = shown
             && than.is_none_or(|than| shown.statement.sequence > than.statement.sequence)
         {
+            checked_by_firmware(&out, reference)?;
             return Ok(shown);
         }
         ensure!(tokio::time::Instant::now() < end, "{out}{err}\n{}", lab.scene().await);
@@ -86,12 +88,33 @@ pub(crate) async fn shows(
     }
 }
 
+/// The log of this start says that Secure Boot was on, and PCR 4 has the value that follows from it.
+fn checked_by_firmware(verdict: &str, reference: &str) -> anyhow::Result<()> {
+    let verdict: Value = serde_json::from_str(verdict)?;
+    ensure!(verdict["facts"]["secure_boot"] == true, "Secure Boot is not said to be on: {verdict}");
+    if verdict["facts"]["tried_in_vain"].is_u64() {
+        // What was tried in vain is in PCR 4 as well: the verifier has read past it.
+        return Ok(());
+    }
+    let checks = verdict["checks"].as_array().context("no checks")?;
+    let four = checks.iter().find(|check| check["name"] == "pcr-4").context("PCR 4 was not judged")?;
+    let reference: Value = serde_json::from_slice(&std::fs::read(reference)?)?;
+    let pcrs = reference["pcrs"].as_array().context("no reference values")?;
+    let accepted = pcrs.iter().find(|pcr| pcr["pcr"] == 4).and_then(|pcr| pcr["accepted"].as_array());
+    let on = accepted.into_iter().flatten().find(|one| {
+        one["value"] == four["measured"]
+            && one["holds_for"].as_str().is_some_and(|why| why.starts_with("Secure Boot on"))
+    });
+    ensure!(on.is_some(), "{four} is not PCR 4 under Secure Boot: {accepted:?}");
+    Ok(())
+}
+
 /// Waits until verifiers are told that the node is in order, or that it is not and why; the reason.
 pub(crate) async fn in_order(lab: &Lab, node: &str, wanted: bool) -> anyhow::Result<String> {
     let end = tokio::time::Instant::now() + LIMIT;
     loop {
         let told = asked(format!("/v1/nodes/{node}")).await;
-        let view: serde_json::Value = serde_json::from_slice(&told.unwrap_or_default()).unwrap_or_default();
+        let view: Value = serde_json::from_slice(&told.unwrap_or_default()).unwrap_or_default();
         if view["in_order"] == wanted {
             return Ok(view["why"].as_str().unwrap_or_default().to_owned());
         }
