@@ -276,7 +276,7 @@ fn sbom(manifest: &Manifest, packages: &Packages, lock: &Lock) -> serde_json::Va
     for (sets, root) in [([Set::Boot], packages.root()), ([Set::Discovery], packages.programs())] {
         let names: Vec<&str> = lock.of(&sets).map(|pinned| pinned.name.as_str()).collect();
         let of_it = manifest.packages.iter().filter(|package| names.contains(&package.name.as_str()));
-        inside.extend(of_it.map(|package| sbom::licensed_among(package, &manifest.packages, &root)));
+        inside.extend(of_it.map(|package| sbom::licensed(package, &root)));
     }
     let blobs = manifest.files.iter().filter_map(|file| {
         file.path.strip_prefix(build::FIRMWARE_PLACE)?.strip_suffix(build::FIRMWARE_SUFFIX)

@@ -27,8 +27,6 @@ const LAB: [&str; 1] = ["ovmf"];
 const LOADERS: [&str; 3] = ["ipxe", "shim-signed", "grub-efi-amd64-signed"];
 /// What writes the host's root file system and the index of its modules, with the libraries that they run on.
 const TOOLS: [&str; 2] = ["erofs-utils", "kmod"];
-/// How the names of packages for Debian's installer end.
-pub(crate) const INSTALLER: &str = "-udeb";
 /// What the discovery image has beside kernel and agent.
 const DISCOVERY: &str = include_str!("../data/discovery.txt");
 /// What the host's system is made of.
@@ -86,12 +84,8 @@ fn discovery_alone(apt: &Apt) -> Result<Wants, Error> {
 /// What the discovery image has beside kernel and agent.
 fn programs(apt: &Apt) -> Result<Vec<String>, Error> {
     let (take, without) = list(DISCOVERY);
-    // The installer's packages name what they need by names of the installer's own; here it is the system's, which gets
-    // security updates, and the list has it.
-    let (installer, system): (Vec<&str>, Vec<&str>) = take.iter().partition(|name| name.ends_with(INSTALLER));
-    let mut names = closure(apt, &system)?;
+    let mut names = closure(apt, &take)?;
     names.retain(|name| !without.contains(&name.as_str()));
-    names.extend(installer.into_iter().map(str::to_owned));
     Ok(names)
 }
 

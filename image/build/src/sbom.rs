@@ -13,7 +13,6 @@ use crate::crates;
 use crate::firmware;
 use crate::manifest::FileEntry;
 use crate::packages::{Package, Packages};
-use crate::relock;
 
 /// More than any copyright file we have seen (the kernel's has 40 KB).
 const COPYRIGHT_BYTES_MAX: u64 = 4 << 20;
@@ -43,21 +42,7 @@ pub struct Subject<'a> {
 /// The licences that `root`'s copyright file of this package states.
 #[must_use]
 pub fn licensed<'a>(package: &'a Package, root: &Path) -> Licensed<'a> {
-    licensed_as(package, &package.name, root)
-}
-
-/// The licences of a package that may be one for Debian's installer: those come without papers, and the papers of
-/// another one of `packages` with the same source are theirs.
-pub(crate) fn licensed_among<'a>(package: &'a Package, packages: &[Package], root: &Path) -> Licensed<'a> {
-    let source = |package: &'_ Package| package.source.split_whitespace().next().map(str::to_owned);
-    let installer = |name: &str| name.ends_with(relock::INSTALLER);
-    let papers = packages.iter().find(|other| !installer(&other.name) && source(other) == source(package));
-    let name = papers.filter(|_| installer(&package.name)).map_or(&package.name, |other| &other.name);
-    licensed_as(package, name, root)
-}
-
-fn licensed_as<'a>(package: &'a Package, name: &str, root: &Path) -> Licensed<'a> {
-    let path = root.join("usr/share/doc").join(name).join("copyright");
+    let path = root.join("usr/share/doc").join(&package.name).join("copyright");
     let small = std::fs::metadata(&path).is_ok_and(|data| data.len() < COPYRIGHT_BYTES_MAX);
     let text = if small { std::fs::read_to_string(&path).unwrap_or_default() } else { String::new() };
     Licensed { package, licences: licences(&text) }
@@ -275,20 +260,6 @@ mod tests {
         let found: Vec<String> = licences(text).into_iter().collect();
         assert_eq!(found, ["Expat", "GPL-2+", "ISC"]);
         assert!(licences("This is GPL.\nLicense: MIT\n").is_empty());
-    }
-
-    #[test]
-    fn a_package_of_the_installer_has_the_papers_of_its_source() {
-        let named =
-            |name: &str, source: &str| Package { name: name.into(), source: source.into(), ..package() };
-        let all = [named("lvm2-udeb", "lvm2"), named("libc6", "glibc"), named("libdm1", "lvm2 (2.03.31-2)")];
-        let root = tempfile::tempdir().unwrap();
-        let dir = root.path().join("usr/share/doc/libdm1");
-        std::fs::create_dir_all(&dir).unwrap();
-        let text = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\nFiles: *\nLicense: GPL-2\n";
-        std::fs::write(dir.join("copyright"), text).unwrap();
-        let licences = all.each_ref().map(|package| licensed_among(package, &all, root.path()).licences);
-        assert_eq!(licences, [["GPL-2".to_owned()].into(), BTreeSet::new(), ["GPL-2".to_owned()].into()]);
     }
 
     #[test]

@@ -11,8 +11,6 @@ pub const SUITE: &str = "trixie";
 /// The parts of the archive that images are made of; the second has the firmware of network cards, and nothing else is
 /// taken from it.
 const COMPONENTS: &str = "main non-free-firmware";
-/// What only the release has: programs built for Debian's installer, which are linked with less.
-const INSTALLER: &str = " main/debian-installer";
 
 /// Where Debian's own keyring package puts the archive keys; it knows several releases at a time.
 pub const ARCHIVE_KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -138,10 +136,10 @@ pub fn mirrors(sources: &[Source]) -> Option<Mirrors> {
 #[must_use]
 pub fn private_list(sources: &[Source], keyring_exists: bool) -> Option<String> {
     let (release, security) = archives(sources)?;
-    let mut text = stanza(release, SUITE, INSTALLER, keyring_exists);
+    let mut text = stanza(release, SUITE, keyring_exists);
     if let Some(source) = security {
         text.push('\n');
-        text.push_str(&stanza(source, &format!("{SUITE}-security"), "", keyring_exists));
+        text.push_str(&stanza(source, &format!("{SUITE}-security"), keyring_exists));
     }
     Some(text)
 }
@@ -163,11 +161,9 @@ fn archives(sources: &[Source]) -> Option<(&Source, Option<&Source>)> {
     Some((main, sources.iter().find(|source| has(source, &security))))
 }
 
-fn stanza(source: &Source, suite: &str, more: &str, keyring_exists: bool) -> String {
-    let mut text = format!(
-        "Types: deb\nURIs: {}\nSuites: {suite}\nComponents: {COMPONENTS}{more}\n",
-        source.uris.join(" ")
-    );
+fn stanza(source: &Source, suite: &str, keyring_exists: bool) -> String {
+    let mut text =
+        format!("Types: deb\nURIs: {}\nSuites: {suite}\nComponents: {COMPONENTS}\n", source.uris.join(" "));
     // The host's keyring may know only the host's own release; Debian's archive keyring knows the next one as well.
     match (&source.signed_by, keyring_exists) {
         (Some(keys), true) if keys.contains('\n') => {
@@ -209,9 +205,8 @@ mod tests {
     fn private_lists() {
         let bookworm = format!("deb {MIRROR} bookworm main\n");
         let security = "deb http://sec.invalid/d bookworm-security main\n";
-        let plain = format!(
-            "Types: deb\nURIs: {MIRROR}\nSuites: trixie\nComponents: main non-free-firmware main/debian-installer\n"
-        );
+        let plain =
+            format!("Types: deb\nURIs: {MIRROR}\nSuites: trixie\nComponents: main non-free-firmware\n");
         let more = "\nTypes: deb\nURIs: http://sec.invalid/d\nSuites: trixie-security\nComponents: main non-free-firmware\n";
         let signed = |keys: &str| format!("deb [signed-by={keys}] {MIRROR} stable main\n");
         let keyed = |keys: &str| Some(format!("{plain}Signed-By: {keys}\n"));
