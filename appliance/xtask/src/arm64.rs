@@ -173,11 +173,9 @@ fn compiler(root: &Path) -> anyhow::Result<PathBuf> {
         run(Command::new("dpkg-deb").arg("-x").arg(deb?.path()).arg(&part))?;
     }
     fs::remove_dir_all(&debs)?;
-    // Its own libraries before this machine's, for it alone.
-    let text = format!(
-        "#!/bin/sh\nLD_LIBRARY_PATH='{0}/usr/lib/x86_64-linux-gnu' exec '{0}/usr/bin/rustc' \"$@\"\n",
-        place.display()
-    );
+    // Its own libraries before this machine's, for it alone; wherever the folder is moved to.
+    let text = "#!/bin/sh\nhere=$(cd \"$(dirname \"$0\")\" && pwd)/usr\n\
+                LD_LIBRARY_PATH=\"$here/lib/x86_64-linux-gnu\" exec \"$here/bin/rustc\" \"$@\"\n";
     let script = part.join("rustc");
     fs::write(&script, text).with_context(|| format!("writing {}", script.display()))?;
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;

@@ -109,7 +109,7 @@ fn the_arm64_image_is_the_same_in_another_place() {
     for driver in
         ["nvme", "mlx5_core", "ice", "i40e", "bnxt_en", "mpt3sas", "megaraid_sas", "ipmi_ssif", "hns3"]
     {
-        let file = format!("/{driver}.ko");
+        let file = format!("/{driver}.ko.xz");
         assert!(found.files.iter().any(|entry| entry.path.ends_with(&file)), "{driver}");
     }
     assert_eq!(carried(&kept), manifest.kernel_sha256, "Debian's kernel, to the byte");
