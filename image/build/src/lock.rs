@@ -32,7 +32,7 @@ pub enum Set {
     Host,
     /// What the appliance's system has beside the host's.
     Appliance,
-    /// Programs of the discovery image beside the agent, with the libraries that they need.
+    /// Programs of the discovery image beside the agent, with the libraries that they need: a file of their own.
     Discovery,
     /// Firmware files for drivers: in the images, as far as drivers ask for them.
     Firmware,
@@ -260,15 +260,16 @@ mod tests {
 
     #[test]
     fn the_committed_lock_is_read_and_written_the_same() {
-        for (architecture, text, sets) in [
-            (Architecture::Amd64, COMMITTED, [Set::Lab, Set::Loader, Set::Firmware, Set::Discovery]),
-            (Architecture::Arm64, COMMITTED_ARM64, [Set::Boot, Set::Virtual, Set::Firmware, Set::Discovery]),
+        let both = [Set::Boot, Set::Firmware, Set::Discovery];
+        for (architecture, text, more) in [
+            (Architecture::Amd64, COMMITTED, &[Set::Lab, Set::Loader][..]),
+            (Architecture::Arm64, COMMITTED_ARM64, &[Set::Virtual]),
         ] {
             let lock = Lock::committed(architecture).unwrap();
             assert_eq!(lock.to_text().unwrap(), text);
             assert_eq!((lock.suite.as_str(), lock.architecture), (crate::sources::SUITE, architecture));
-            for set in sets {
-                assert!(lock.of(&[set]).count() > 0, "{set:?}");
+            for set in both.iter().chain(more) {
+                assert!(lock.of(&[*set]).count() > 0, "{set:?}");
             }
         }
     }

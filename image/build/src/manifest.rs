@@ -35,11 +35,11 @@ pub struct Manifest {
     pub packages: Vec<Package>,
     /// Drivers, packages and files whose firmware is not in the image, each with the reason.
     pub firmware_left_out: Vec<String>,
-    /// Files in the initramfs, by path.
+    /// Files in the initramfs, and in the file of programs beside the UKI, by path.
     pub files: Vec<FileEntry>,
 }
 
-/// One file in the initramfs.
+/// One file of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileEntry {
